@@ -12,7 +12,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,14 +19,22 @@ from tools import audit, breaking
 from tools.breaking import ROOT, git
 
 OUTPUT = ROOT / "build" / "release"
-#: The projects that are released together, with the same version.
-PROJECTS = ("pyproject.toml", "clients/python/pyproject.toml")
+#: The files that contain the version of a release, and how each writes it. A Go module's own version is its
+#: tag; go.mod has that of the stubs.
+VERSIONS = {
+    "pyproject.toml": r'^version = "(.+)"$',
+    "clients/python/pyproject.toml": r'^version = "(.+)"$',
+    "clients/typescript/package.json": r'^  "version": "(.+)",$',
+    "clients/go/go.mod": r"/gen/go v(\S+)$",
+}
+#: The tags of a release. Each Go module in a subfolder has its own, which begins with that folder.
+TAGS = ("v{}", "gen/go/v{}", "clients/go/v{}")
 
 
-def version_of(project: Path) -> str:
-    """The version in a pyproject.toml."""
-    found: str = tomllib.loads(project.read_text())["project"]["version"]
-    return found
+def version_in(name: str) -> str:
+    """The version in one of the files."""
+    found = re.search(VERSIONS[name], (ROOT / name).read_text(), re.MULTILINE)
+    return found[1] if found else ""
 
 
 def newest_section(changelog: str) -> str:
@@ -38,7 +45,7 @@ def newest_section(changelog: str) -> str:
 
 def mistakes() -> Iterator[str]:
     """What must be mended before a release."""
-    versions = {name: version_of(ROOT / name) for name in PROJECTS}
+    versions = {name: version_in(name) for name in VERSIONS}
     version = versions["pyproject.toml"]
     yield from (f"{name} has the version {each}" for name, each in versions.items() if each != version)
     if newest_section((ROOT / "CHANGELOG.md").read_text()) != version:
@@ -80,12 +87,13 @@ def main() -> int:
     if found or not write_packages():
         return 1
     write_contracts(breaking.RELEASED)
-    version = version_of(ROOT / "pyproject.toml")
+    version = version_in("pyproject.toml")
+    tags = [tag.format(version) for tag in TAGS]
     print(f"""
 {OUTPUT.relative_to(ROOT)} has the packages. Then:
   git commit -m "Release {version}" -- {breaking.RELEASED.relative_to(ROOT)}
-  git tag v{version} && git tag gen/go/v{version}
-  git push origin main v{version} gen/go/v{version}
+  {" && ".join(f"git tag {tag}" for tag in tags)}
+  git push origin main {" ".join(tags)}
   and build the image: docs/howto/deploy.md""")
     return 0
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.test_grpc_clients import compile_typescript
-from tests.e2e.test_howto_loops import blocks
 from tests.support.hand_clock import until
 from tests.support.hub import a_workflow, running_hub, start
+from tests.support.node import compile_typescript
+from tests.support.pages import code_blocks
 from tests.support.programs import output_of
 from tests.support.proxy import proxy
 
-PAGE = "use-connect.md"
+PAGE = "docs/howto/use-connect.md"
 #: What each variant of the page's program has instead of a text of it.
 VARIANTS = {
     "json": ("", ""),
@@ -45,7 +45,7 @@ for await (const event of follow(connectTo(IDEO_URL, token), THREAD)) console.lo
 async def test_the_program_gets_every_event_once_over_connections_that_break(
     database: str, tmp_path: Path
 ) -> None:
-    program = blocks(PAGE, "ts")[0]
+    program = code_blocks(PAGE, "ts")[0]
     programs = {
         name: program.replace(*replaced) if replaced[0] else program for name, replaced in VARIANTS.items()
     }
@@ -78,7 +78,7 @@ async def test_the_program_gets_every_event_once_over_connections_that_break(
 
 
 async def test_the_call_with_curl(database: str, tmp_path: Path) -> None:
-    by_hand = blocks(PAGE, "sh")[0]
+    by_hand = code_blocks(PAGE, "sh")[0]
     async with running_hub(database) as hub:
         async with hub.client() as client:
             workflow = await a_workflow(client, name="by hand")

@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import re
 import shutil
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from tests.support.hand_clock import until
 from tests.support.hub import running_hub
+from tests.support.node import compile_typescript
+from tests.support.pages import code_blocks
 from tests.support.programs import ROOT, installed, output_of
 from tests.support.proxy import proxy
-from tests.support.tools import need
 
-PAGE = ROOT / "docs" / "howto" / "use-grpc.md"
-MODULES = ROOT / "tools" / "typescript" / "node_modules"
 STUBS_IN_GO = "github.com/bizmatters/ide-orchestrator/gen/go"
 
 
 def program(language: str) -> str:
     """The first program of the page in a language."""
-    found = re.search(rf"\n```{language}\n(.*?)\n```\n", PAGE.read_text(), re.DOTALL)
-    assert found is not None
-    return found[1]
+    return code_blocks("docs/howto/use-grpc.md", language)[0]
 
 
 async def python(folder: Path) -> list[str]:
@@ -45,30 +39,6 @@ async def go(folder: Path) -> list[str]:
     (folder / "go.mod").write_text(module)
     await output_of(compiler, "build", "-o", "follow", ".", folder=folder, GOFLAGS="-mod=mod")
     return ["./follow"]
-
-
-async def compile_typescript(folder: Path, programs: Mapping[str, str]) -> str:
-    """Compile programs, by their names, beside the stubs, into `out`. Returns the path of node."""
-    node = installed("node")
-    need((MODULES / "@connectrpc").exists(), "the TypeScript packages are not installed: run the task gen")
-    (folder / "node_modules").symlink_to(MODULES)
-    (folder / "package.json").write_text('{"type": "module"}')
-    for name, text in programs.items():
-        (folder / f"{name}.ts").write_text(text)
-    shutil.copytree(ROOT / "gen" / "typescript" / "ide_orchestrator", folder / "ide_orchestrator")
-    options = {
-        "strict": True,
-        "skipLibCheck": True,
-        "target": "es2022",
-        "module": "es2022",
-        "moduleResolution": "bundler",
-        "types": ["node"],
-        "outDir": "out",
-    }
-    files = [f"{name}.ts" for name in programs]
-    (folder / "tsconfig.json").write_text(json.dumps({"compilerOptions": options, "files": files}))
-    await output_of(node, "node_modules/typescript/bin/tsc", "-p", ".", folder=folder)
-    return node
 
 
 async def typescript(folder: Path) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -14,18 +13,15 @@ import pytest
 
 from tests.support.browser import BROWSERS, result_of_page
 from tests.support.hub import RunningHub, running_hub, start
+from tests.support.pages import code_blocks
 from tests.support.programs import installed, output_of
 from tests.support.proxy import Proxy, proxy
 
-HOWTO = Path(__file__).parents[2] / "docs" / "howto"
+#: Those that pages use.
+LOOPS = code_blocks("docs/howto/connect-from-a-browser.md", "js")
 #: A run of some seconds, so that there is something to break.
 PROMPT = "[[replay:short_run speed=0.3]]"
 ALL = list(range(1, 53))
-
-
-def blocks(page: str, language: str) -> list[str]:
-    """The code blocks of a page in a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", (HOWTO / page).read_text(), re.M | re.S)
 
 
 # Tests ask for these before `breaking`: one that is skipped breaks nothing.
@@ -80,7 +76,7 @@ async def _break(way: Proxy) -> None:
 
 
 async def test_the_loop_in_python(breaking: Breaking, tmp_path: Path) -> None:
-    loop, use = blocks("follow-from-a-program.md", "python")
+    loop, use = code_blocks("docs/howto/follow-from-a-program.md", "python")
     indented = "\n".join(f"    {line}" for line in use.splitlines())
     script = tmp_path / "loop.py"
     script.write_text(
@@ -96,8 +92,7 @@ async def test_the_loop_in_python(breaking: Breaking, tmp_path: Path) -> None:
 async def test_the_loop_with_fetch_in_node(node: str, breaking: Breaking, tmp_path: Path) -> None:
     script = tmp_path / "loop.mjs"
     script.write_text(
-        "\n".join(blocks("connect-from-a-browser.md", "js"))
-        + "\nconst { HUB, THREAD, TOKEN } = process.env;\n"
+        "\n".join(LOOPS) + "\nconst { HUB, THREAD, TOKEN } = process.env;\n"
         "await followByFetch(HUB, async () => TOKEN, THREAD, ({ seq }) => console.log(seq));\n"
     )
     output = await output_of(node, str(script), **breaking.environment)
@@ -109,7 +104,7 @@ async def test_the_view_of_a_run_has_the_files_and_messages_that_its_drafts_beca
 ) -> None:
     script = tmp_path / "view.mjs"
     script.write_text(
-        "\n".join(blocks("connect-from-a-browser.md", "js") + blocks("show-a-run.md", "js"))
+        "\n".join(LOOPS + code_blocks("docs/howto/show-a-run.md", "js"))
         + """
 const { HUB, THREAD, TOKEN } = process.env;
 const view = createView();
@@ -138,7 +133,7 @@ console.log(JSON.stringify({ files, differing, drafts: view.drafts.size, end: vi
 @pytest.mark.usefixtures("browser")
 async def test_the_loops_in_a_browser_on_another_origin(breaking: Breaking, tmp_path: Path) -> None:
     given = json.dumps([breaking.address, breaking.hub.token(), breaking.thread])
-    script = "\n".join(blocks("connect-from-a-browser.md", "js")) + (
+    script = "\n".join(LOOPS) + (
         f"\nconst [hub, token, thread] = {given};\n"
         "const found = {};\n"
         "const all = Object.entries({ follow, followEvents, followByFetch }).map(async ([name, loop]) => {\n"

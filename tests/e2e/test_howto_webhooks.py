@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
 import sys
 from pathlib import Path
 
@@ -13,13 +12,12 @@ import httpx
 
 from tests.support.hand_clock import retried
 from tests.support.hub import finished, running_hub, start
+from tests.support.pages import code_blocks
 from tests.support.servers import free_port
-
-PAGE = Path(__file__).parents[2] / "docs" / "howto" / "receive-webhooks.md"
 
 
 async def test_the_receiver_prints_each_genuine_event_once(database: str, tmp_path: Path) -> None:
-    [code] = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.M | re.S)
+    [code] = code_blocks("docs/howto/receive-webhooks.md", "python")
     script = tmp_path / "receiver.py"
     script.write_text(code)
     port = free_port()

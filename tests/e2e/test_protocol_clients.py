@@ -4,7 +4,6 @@ connections that break, and a hub that restarts."""
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import pytest
@@ -12,25 +11,18 @@ import pytest
 from tests.support.cut_runs import read_cut_run
 from tests.support.hub import a_workflow, running_hub
 from tests.support.node import node_command
-from tests.support.programs import ROOT, output_of
+from tests.support.pages import code_blocks
+from tests.support.programs import output_of
 
-PAGE = ROOT / "docs" / "howto" / "use-open-protocols.md"
+DURABLE_STREAMS, AG_UI = code_blocks("docs/howto/use-open-protocols.md", "js")
 LAST = 2259
-
-
-def program(title: str) -> str:
-    """The program of a section of the page."""
-    section = PAGE.read_text().split(f"\n## {title}\n")[1]
-    found = re.search(r"^```js\n(.*?)^```$", section, re.M | re.S)
-    assert found is not None
-    return found[1]
 
 
 @pytest.mark.timeout(400)
 async def test_durable_streams_clients_get_every_event_once_through_a_hundred_cuts_and_a_restart(
     database: str, tmp_path: Path
 ) -> None:
-    command = await node_command(tmp_path, program("Durable Streams"))
+    command = await node_command(tmp_path, DURABLE_STREAMS)
     programs = [(command, {"LIVE": live}) for live in ("sse", "long-poll")]
     for reader in await read_cut_run(database, programs):
         assert reader.seqs == list(range(1, LAST + 1))
@@ -50,7 +42,7 @@ await import("./agent.mjs");
 async def test_an_ag_ui_client_gets_every_event_once_through_a_hundred_cuts_and_a_restart(
     database: str, tmp_path: Path
 ) -> None:
-    (tmp_path / "agent.mjs").write_text(program("AG-UI"))
+    (tmp_path / "agent.mjs").write_text(AG_UI)
     command = await node_command(tmp_path, FIND_WORKFLOW)
     (cut,) = await read_cut_run(database, [(command, {})])
     async with running_hub(database) as hub, hub.client() as client:
@@ -70,7 +62,7 @@ async def test_an_ag_ui_client_gets_every_event_once_through_a_hundred_cuts_and_
 async def test_an_ag_ui_client_starts_a_run_and_has_its_messages_and_files(
     database: str, tmp_path: Path
 ) -> None:
-    command = await node_command(tmp_path, program("AG-UI"))
+    command = await node_command(tmp_path, AG_UI)
     async with running_hub(database) as hub, hub.client() as client:
         environment = {
             "IDEO_URL": hub.http,

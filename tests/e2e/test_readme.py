@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.pages import code_blocks
 from tests.support.processes import running
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +24,7 @@ def commands() -> str:
 
 def commands_of(page: str) -> str:
     """The shell lines of a page, without those of the first terminal and the export that has no token."""
-    blocks = re.findall(r"^```sh\n(.*?)^```", (ROOT / "docs" / page).read_text(), re.MULTILINE | re.DOTALL)
+    blocks = code_blocks(f"docs/{page}", "sh")
     return "\n".join(block for block in blocks if not block.startswith(("make run", "export ")))
 
 

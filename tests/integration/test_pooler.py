@@ -37,7 +37,7 @@ async def test_stores_work_side_by_side_without_prepared_statements(pooled: str)
             user = await a_user(pool)
             lease = await a_run(pool, user, await a_workflow(pool, user))
             for _ in range(5):
-                assert await runs.renew([(lease.thread_id, lease.fence)]) == {lease.thread_id: False}
+                assert await runs.renew([(lease.thread_id, lease.fence)]) == {lease.thread_id: Renewed()}
                 found = await proposals.get(user, lease.proposal_id)
                 assert found is not None
 

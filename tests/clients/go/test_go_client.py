@@ -14,6 +14,7 @@ from server.replay.recording import SHIPPED
 from tests.support.cut_runs import read_cut_run
 from tests.support.hand_clock import until
 from tests.support.hub import running_hub, start
+from tests.support.pages import code_blocks
 from tests.support.programs import ROOT, installed, output_of
 from tests.support.recordings import write_recording
 
@@ -28,11 +29,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty module that requires the client, with the programs of the tests."""
     go = installed("go")
     folder = tmp_path_factory.mktemp("project")
-    example = re.search(r"^```go\n(.*?)^```$", (CLIENT / "README.md").read_text(), re.M | re.S)
-    assert example is not None
+    [example] = code_blocks("clients/go/README.md", "go")
     for name in ("follow", "cases", "example"):
         (folder / name).mkdir()
-    (folder / "example" / "main.go").write_text(example[1])
+    (folder / "example" / "main.go").write_text(example)
     for name in ("follow", "cases"):
         shutil.copy(PROGRAMS / f"{name}.go", folder / name / "main.go")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 from itertools import cycle
 
@@ -12,32 +12,17 @@ import pytest
 from tests.clients.python.hubs import WAYS, Through, as_json, open_hub, watched
 from tests.support import tokens
 from tests.support.client import events
+from tests.support.cut_runs import CUTS, HOW, PacedRuntime
 from tests.support.hand_clock import until
 from tests.support.processes import hub_environment, running
-from tests.support.proxy import How, proxy
-from tests.support.recordings import frames
-from tests.support.runtime import Runtime, Stream, serve_runtime
+from tests.support.proxy import proxy
+from tests.support.runtime import serve_runtime
 from tests.support.servers import free_port
 
-CUTS = 100
-#: About 2,000 tokens, and the states between them.
-FRAMES = frames("long_run")
-#: Frames that are played between two cuts.
-STEP = len(FRAMES) // (CUTS + 1)
-
-
-class HandPaced(Runtime):
-    """Plays the recording from its start to each connection, as far as the test has released it."""
-
-    def __init__(self) -> None:
-        self.released = 0
-
-    async def stream(self, stream: Stream) -> None:
-        await stream.accept()
-        for number, frame in enumerate(FRAMES):
-            while number >= self.released:
-                await asyncio.sleep(0.01)
-            await stream.send(frame)
+#: Steps in which the run is played, so that there is a message for each cut.
+STEPS = CUTS + 1
+#: The step before which the hub restarts.
+RESTART = STEPS // 3
 
 
 class Reader:
@@ -50,7 +35,7 @@ class Reader:
 
     async def read(self, token: str, thread_id: str) -> None:
         """Follow until the terminal event."""
-        hows: Iterator[How] = cycle(("reset", "close", "half-close"))
+        hows = cycle(HOW)
         async with (
             proxy(self._port) as between,
             aclosing(watched(self.way, Through(between.place), token, thread_id)) as messages,
@@ -62,18 +47,18 @@ class Reader:
                     self.cuts += 1
 
 
-async def play(runtime: HandPaced, readers: Sequence[Reader], up_to: int) -> None:
-    """Play the next frames when every reader has something of the last ones."""
-    while runtime.released < up_to:
+async def play(runtime: PacedRuntime, readers: Sequence[Reader], steps: range) -> None:
+    """Play each step when every reader has something of the one before."""
+    for step in steps:
         seen = max(len(reader.events) for reader in readers)
-        runtime.released += STEP
+        runtime.release((step + 1) / STEPS)
         await until(lambda seen=seen: min(len(each.events) for each in readers) > seen, within_s=100)
 
 
 @pytest.mark.timeout(400)
 async def test_a_reader_cut_a_hundred_times_across_a_restart_gets_every_event_once(database: str) -> None:
     http, grpc = str(free_port()), str(free_port())
-    token, runtime = tokens.token(), HandPaced()
+    token, runtime = tokens.token(), PacedRuntime("long_run")
     readers = [Reader(way, grpc if way == "grpc" else http) for way in WAYS]
     async with serve_runtime(runtime) as url, asyncio.TaskGroup() as reading:
         environment = hub_environment(database, url, IDEO_RUNTIME_PROFILE="full")
@@ -84,10 +69,10 @@ async def test_a_reader_cut_a_hundred_times_across_a_restart_gets_every_event_on
                 workflow = await client.create_workflow("long")
                 thread = (await client.start(workflow["id"], "go on"))["thread_id"]
             tasks = [reading.create_task(each.read(token, thread)) for each in readers]
-            await play(runtime, readers, len(FRAMES) // 3)
+            await play(runtime, readers, range(RESTART))
         async with running("serve", environment=environment) as hub:
             await hub.serving("HTTP", "gRPC")
-            await play(runtime, readers, len(FRAMES))
+            await play(runtime, readers, range(RESTART, STEPS))
             await asyncio.wait(tasks)
             journal = [event async for event in events("rest", Through(http), token, thread)]
     assert len(journal) > 2000

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tomllib
 import zipfile
 from pathlib import Path
 
@@ -106,8 +105,3 @@ def test_a_callers_types_are_checked_strictly(tmp_path: Path, environment: Path)
     )
     assert 'Revealed type is "int"' in output
     assert "TypedDict" in output
-
-
-def test_the_versions_of_hub_and_client_are_the_same() -> None:
-    hub = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    assert tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["version"] == hub

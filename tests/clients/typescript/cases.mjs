@@ -7,7 +7,7 @@ import { setImmediate as immediate } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
 import { Hub, ProblemError, UnreachableError } from "@bizmatters/ide-orchestrator";
 
-const { IDEO_URL, IDEO_TOKEN, THREAD, OTHER_TOKEN, WS } = process.env;
+const { IDEO_URL, IDEO_TOKEN, THREAD, EXPIRED_TOKEN, SHORT_TOKEN, WS } = process.env;
 const { WebSocket } = await import(pathToFileURL(WS));
 const ways = [
   { transport: "websocket", format: "binary" },
@@ -154,13 +154,13 @@ const cases = {
 
   async "a rejected token is replaced"() {
     const asked = [];
-    const patient = open({ token: (rejected) => (asked.push(rejected), rejected ? IDEO_TOKEN : OTHER_TOKEN) });
+    const patient = open({ token: (rejected) => (asked.push(rejected), rejected ? IDEO_TOKEN : EXPIRED_TOKEN) });
     await patient.me();
-    assert.deepEqual(asked, [undefined, OTHER_TOKEN]);
+    assert.deepEqual(asked, [undefined, EXPIRED_TOKEN]);
   },
 
   async "a stream stays open with a new token"() {
-    // The other token ends in a little more than a minute.
+    // The short token ends in a little more than a minute.
     const { thread_id } = await aRun("[[replay:short_run silent=9]]");
     let sent;
     const renewed = new Promise((resolve) => (sent = resolve));
@@ -170,8 +170,7 @@ const cases = {
         sent(JSON.parse(data));
       }
     }
-    let calls = 0;
-    const patient = open({ token: (ending) => (calls++, ending ? IDEO_TOKEN : OTHER_TOKEN), WebSocket: Observed });
+    const patient = open({ token: (ending) => (ending ? IDEO_TOKEN : SHORT_TOKEN), WebSocket: Observed });
     const reading = collect(patient.refinements.follow(thread_id));
     assert.deepEqual(await renewed, { type: "auth", token: IDEO_TOKEN });
     await hub.refinements.cancel(thread_id);

@@ -61,7 +61,7 @@ async def call_raw(channel: grpc.aio.Channel, method: str, streams: bool, metada
 
 def test_the_contract_has_the_methods_that_are_walked() -> None:
     assert {service.full_name for service in CONTRACT} == set(SERVICES)
-    assert len(METHODS) == 49
+    assert len(METHODS) == 50
     assert sum(streams for _, streams in METHODS) == 9
 
 

@@ -141,7 +141,7 @@ async def test_a_reader_that_stops_in_the_middle_of_a_message_is_closed_with_the
 ) -> None:
     async with large_run(database, deadline_s=0.3) as large:
         after = large.last_seq - 1
-        query = f"?after={after}"
+        query = f"?after={after}&max_message_bytes=0"
         async with socket(
             large.face.http, large.thread, large.hub.token(), "ideo.v1", query=query, max_queue=1
         ) as slow:
