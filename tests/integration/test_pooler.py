@@ -13,6 +13,7 @@ from server.db import migrate
 from server.db.pool import open_pool
 from server.db.proposals import PostgresProposalStore
 from server.db.runs import PostgresRunStore
+from server.domain.runs.lease import Renewed
 from server.wakeups.postgres import PostgresWakeups
 from tests.integration.replicas import read_events, replica
 from tests.support.hand_clock import until
