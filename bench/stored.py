@@ -47,12 +47,16 @@ def distinct_bytes(recording: Recording) -> int:
 
 
 async def measure_stored(environment: Environment, *, quick: bool) -> list[Table]:
-    """A row for each recording, from a few runs of it. Raises NoFigure."""
+    """A row for each recording of a whole run, from a few runs of it. Raises NoFigure."""
     runs = 1 if quick else 5
     rows: list[list[str | Stats]] = []
     connection = await asyncpg.connect(environment.dsn)
     try:
-        for name, recording in read_recordings().items():
+        recordings = read_recordings()
+        for name, recording in recordings.items():
+            if "." in name or recording.continuation in recordings:
+                # A part of a run that waits for a person's reply.
+                continue
             before, seen = await _relation_bytes(connection), await _threads(connection)
             await environment.read(environment.hub_socket("proto"), name, runs=runs)
             threads = list(await _threads(connection) - seen)
