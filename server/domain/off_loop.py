@@ -28,7 +28,7 @@ SMALL_BYTES = 64 << 10
 #: Bytes for which a part counts besides its own: what each one costs, however small it is.
 PART_BYTES = 512
 #: A computation is followed by a rest if it took so long; the rest is so many times as long as it waited for
-#: the interpreter, up to the longest rest, in seconds. In an idle hub it does not wait, and there is no rest.
+#: the interpreter, up to the longest rest, in seconds. An idle hub does not compete for it, so nothing rests.
 LONG_S, REST_FACTOR, MAX_REST_S = 0.005, 10, 0.5
 
 

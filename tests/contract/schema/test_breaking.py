@@ -235,7 +235,7 @@ def test_stale_stubs_are_found(tmp_path: Path, language: Language) -> None:
 
 @pytest.mark.parametrize("tool", ["gen", "breaking"])
 def test_in_ci_a_gate_that_cannot_compare_fails(tmp_path: Path, tool: str) -> None:
-    """Copies of the tools do not find what was built before; and there is no node, go or git."""
+    """Runs copies of the tools, far from what was built before and without node, go or git."""
     for name in ("tools", "proto", "gen", "buf.yaml", "pyproject.toml", "docs/reference"):
         source, target = ROOT / name, tmp_path / name
         ignore = shutil.ignore_patterns(".cache", "node_modules", "__pycache__")
