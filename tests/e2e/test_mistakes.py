@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.support.certificates import Authority, write
-from tests.support.processes import hub_environment, replay_process, running
+from tests.support.processes import forked, hub_environment, replay_process, running
 from tests.support.servers import answer, free_port, http_server
 from tests.support.terminals import CTRL_C, in_shell, in_terminal
 from tests.support.tokens import token
@@ -257,7 +257,7 @@ async def test_nothing_in_a_hubs_drafts_steers_the_terminal_or_the_shells_comple
 async def test_the_grpc_port_is_not_taken_for_the_hubs_http_port(database: str) -> None:
     async with (
         replay_process() as runtime,
-        running("serve", environment=hub_environment(database, runtime)) as hub,
+        forked("serve", environment=hub_environment(database, runtime)) as hub,
     ):
         await hub.serving("HTTP", "gRPC")
         url = f"http://{hub.addresses['gRPC']}"
