@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+import shlex
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from tests.support.forks import ROOT, fork
 from tests.support.processes import clean_environment
@@ -19,29 +20,33 @@ _END_S = 60.0
 class Commands:
     """Runs commands with an environment."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
-        self._folder, self._environment = folder, environment
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
 
     async def ideo(self, *arguments: str, cwd: Path = ROOT, **environment: str) -> tuple[int, str, str]:
         """A command's exit code, its output and its messages."""
-        output, messages = self._folder / "output", self._folder / "messages"
-        with output.open("wb") as out, messages.open("wb") as err:
-            process = await fork(
-                *arguments,
-                environment=clean_environment({**self._environment, **environment}),
-                errors=err.fileno(),
-                output=out.fileno(),
-                cwd=cwd,
-            )
+        return await _run(arguments, {**self._environment, **environment}, cwd)
+
+
+async def ideo(line: str, *, environment: Mapping[str, str], cwd: Path = ROOT) -> tuple[int, str, str]:
+    """As `in_shell("ideo LINE", …)`, for lines that need nothing of a shell but its words."""
+    return await _run(shlex.split(line), environment, cwd)
+
+
+async def _run(arguments: Sequence[str], environment: Mapping[str, str], cwd: Path) -> tuple[int, str, str]:
+    with TemporaryFile() as output, TemporaryFile() as messages:
+        process = await fork(
+            *arguments,
+            environment=clean_environment(environment),
+            errors=messages.fileno(),
+            output=output.fileno(),
+            cwd=cwd,
+        )
         try:
             async with asyncio.timeout(_END_S):
                 code = await process.wait()
         finally:
             process.kill()
-        return code, output.read_bytes().decode(), messages.read_bytes().decode()
-
-
-@asynccontextmanager
-async def commands(folder: Path, environment: Mapping[str, str]) -> AsyncIterator[Commands]:
-    """Commands with these settings. folder: for their output."""
-    yield Commands(folder, environment)
+        for written in (output, messages):
+            written.seek(0)
+        return code, output.read().decode(), messages.read().decode()

@@ -22,9 +22,13 @@ ROOT = Path(__file__).resolve().parents[2]
 _FORKING = """
 import gc, json, os, select, signal, socket, sys
 from server.__main__ import main
+from server.cli.failures import prepare_terminal
+# As the command does, before it imports anything else.
+prepare_terminal()
 import httpx, rich.console, uvloop, websockets.asyncio.client
-import server.cli.accept, server.cli.diff, server.cli.download, server.cli.draft, server.cli.replay_runtime
-import server.cli.review, server.cli.serve, server.cli.terminal, server.cli.user, server.cli.watch
+import server.cli.accept, server.cli.dev, server.cli.diff, server.cli.doctor.command, server.cli.download
+import server.cli.draft, server.cli.migrate, server.cli.replay_runtime, server.cli.review, server.cli.serve
+import server.cli.terminal, server.cli.user, server.cli.watch
 
 def become(command, output, errors):
     for number, descriptor in ((0, os.open(os.devnull, os.O_RDONLY)), (1, output), (2, errors)):
@@ -85,7 +89,7 @@ def _parent() -> socket.socket:
         process = subprocess.Popen(
             [sys.executable, "-c", _FORKING, str(there.fileno())],
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": paths, "GRPC_VERBOSITY": "NONE"},
+            env={**os.environ, "PYTHONPATH": paths},
             pass_fds=[there.fileno()],
             stdin=subprocess.DEVNULL,
         )
