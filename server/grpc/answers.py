@@ -1,6 +1,7 @@
 """Answers under the rules of streams: counted while they wait to be read, and under the readers' deadline.
 
-grpc gives a unary answer no deadline. On the wire it is a stream of one message, so it is sent as that.
+grpc sends a unary answer and its status together, in one batch of operations, and gives them no deadline.
+Therefore the call's end, and not its handler's, gives back what the answer has in use.
 """
 
 from __future__ import annotations
@@ -11,11 +12,10 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from server.domain.errors import ClientTooSlow
 from server.domain.outgoing import WAIT_S, OutgoingBudget, Reservation
 from server.grpc.authentication import Context, caller, is_public
 from server.grpc.interceptors import Continuation, Handler
-from server.grpc.writing import MessageWriter
+from server.grpc.writing import GrpcWriter
 from server.wire.event_forms import PROTO, MessageForm
 
 _reservation: ContextVar[Reservation] = ContextVar("reservation")
@@ -39,15 +39,15 @@ def message_form() -> MessageForm:
 
 
 class Answers(grpc.aio.ServerInterceptor):
-    """Gives each call a reservation until it has ended, and writes unary answers."""
+    """Gives each call a reservation until it has ended."""
 
-    def __init__(self, outgoing: OutgoingBudget, writer: MessageWriter) -> None:
+    def __init__(self, outgoing: OutgoingBudget, writer: GrpcWriter) -> None:
         self._outgoing, self._writer = outgoing, writer
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> Handler | None:
-        """The method's handler, which writes its messages itself."""
+        """The method's handler, whose answer is serialised; a stream writes its messages itself."""
         handler = await continuation(handler_call_details)
         if handler is None or is_public(handler_call_details.method):
             return handler
@@ -55,23 +55,27 @@ class Answers(grpc.aio.ServerInterceptor):
         call: Any = handler.unary_stream if streaming else handler.unary_unary
         serialise: Any = handler.response_serializer
 
-        async def answered(request: Any, context: Context) -> None:
-            wait_s = None if streaming else WAIT_S
-            # A call that its client does not read ends late: until then its last message is in memory.
-            with Reservation(self._outgoing, caller().memory_id, wait_s=wait_s) as reservation:
+        async def streamed(request: Any, context: Context) -> None:
+            with Reservation(self._outgoing, caller().memory_id) as reservation:
+                begin_answer(reservation)
+                await call(request, context)
+
+        async def answered(request: Any, context: Context) -> bytes:
+            reservation = Reservation(self._outgoing, caller().memory_id, wait_s=WAIT_S)
+            try:
                 begin_answer(reservation)
                 answer = await call(request, context)
-                if streaming:
-                    return
                 data = answer if isinstance(answer, bytes) else serialise(answer)
-                del answer
                 reservation.resize_now(len(data))
-                try:
-                    await self._writer.write(context, data, reservation)
-                except ClientTooSlow as slow:
-                    del data
-                    await self._writer.abort(context, slow)
+                return await self._writer.answer(context, data, reservation)
+            except BaseException:
+                reservation.close()
+                raise
 
-        return grpc.unary_stream_rpc_method_handler(
+        if streaming:
+            return grpc.unary_stream_rpc_method_handler(
+                streamed, request_deserializer=handler.request_deserializer, response_serializer=None
+            )
+        return grpc.unary_unary_rpc_method_handler(
             answered, request_deserializer=handler.request_deserializer, response_serializer=None
         )

@@ -28,51 +28,50 @@ from server.domain.round_robin import RoundRobin
 
 #: Calls that are requested of the core at a time. All may arrive in one turn of the loop: some 3 ms.
 REQUESTED = 256
-#: Calls that are accepted in one turn of the loop. The work of all of them follows in the next one.
-ACCEPTED = 4
 #: Calls that wait to be accepted, some 16 KB each. Further ones stay in the core, which refuses what exceeds
 #: `MAX_PENDING`, and all that exceeds twice as many.
 MAX_QUEUED = MAX_PENDING = 4_000
 
 
 class _InTurn(cygrpc.AioServer):  # type: ignore[misc]  # the library has no types
-    """grpc.aio's server, which accepts what `_request_call` returns, one call after the other."""
+    """grpc.aio's server, which accepts what `_make_request_call_future` gives, one call in two turns of the
+    loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, *arguments: Any) -> None:
         super().__init__(loop, *arguments)
         self._event_loop = loop
         self._queues: RoundRobin[object] = RoundRobin()
-        self._arrived = asyncio.Event()
+        self._next: asyncio.Future[object] = loop.create_future()
         #: Requests that are not made again until a call is taken.
         self._paused: deque[asyncio.Future[None]] = deque()
         self._requests: list[asyncio.Task[None]] = []
         self._failure: BaseException | None = None
-        #: Calls accepted since the loop last had a turn.
-        self._accepted = 0
 
-    async def _request_call(self) -> object:
-        """The call that is accepted next. Raises what grpc raises when the server stops."""
+    def _make_request_call_future(self, _method: object) -> asyncio.Future[object]:
+        """The call that is accepted next; grpc's own is a task, which costs more than all of this. Has what
+        grpc raises when the server stops."""
         if not self._requests:
             self._requests = [self._event_loop.create_task(self._request_calls()) for _ in range(REQUESTED)]
             for each in self._requests:
                 each.add_done_callback(self._end)
-        if self._accepted == ACCEPTED:
-            self._accepted = 0
-            await asyncio.sleep(0)
-        while not self._queues:
-            if self._failure is not None:
-                raise self._failure
-            self._arrived.clear()
-            await self._arrived.wait()
-        self._accepted += 1
-        call = self._queues.take()
-        self._resume(1)
-        return call
+        self._next = self._event_loop.create_future()
+        self._accept()
+        return self._next
+
+    def _accept(self) -> None:
+        """Give the call whose turn it is to who waits for it, if there is one."""
+        if self._next.done():
+            return
+        if self._queues:
+            self._next.set_result(self._queues.take())
+            self._resume(1)
+        elif self._failure is not None:
+            self._next.set_exception(self._failure)
 
     async def _request_calls(self) -> None:
         while True:
             try:
-                call = await super()._request_call()
+                call = await self._request_call()
             except cygrpc._RequestCallError:
                 if self.is_running():
                     continue
@@ -80,7 +79,7 @@ class _InTurn(cygrpc.AioServer):  # type: ignore[misc]  # the library has no typ
             self._queues.put(cygrpc._ServicerContext(call, None, None, self._event_loop).peer(), call)
             # It has its message, of up to 4 MiB, for as long as anything refers to it.
             del call
-            self._arrived.set()
+            self._accept()
             if len(self._queues) >= MAX_QUEUED:
                 paused: asyncio.Future[None] = self._event_loop.create_future()
                 self._paused.append(paused)
@@ -94,7 +93,7 @@ class _InTurn(cygrpc.AioServer):  # type: ignore[misc]  # the library has no typ
     def _end(self, request: asyncio.Task[None]) -> None:
         self._failure = asyncio.CancelledError() if request.cancelled() else request.exception()
         self._drop_calls()
-        self._arrived.set()
+        self._accept()
 
     def _drop_calls(self) -> None:
         """Accept no call any more. The core ends those that wait, once nothing refers to them."""

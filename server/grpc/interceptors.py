@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from typing import Any, NoReturn, TypeAlias
 
 import grpc
@@ -128,11 +128,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
         async def answered(context: Context) -> bytes | None:
             who = await self._identified(method, context)
-            with self._admission.place():
-                raw = await self._unread.request(context.read, who.caller, who.unread)
-                request = parse_request(parse, raw)
-                with self._public_streams.place(who.caller) if public_stream else nullcontext():
+            self._admission.admit(context)
+            raw = await self._unread.request(context.read, who.caller, who.unread)
+            request = parse_request(parse, raw)
+            if public_stream:
+                with self._public_streams.place(who.caller):
                     answer = await call(request, context)
+            else:
+                answer = await call(request, context)
             # A stream has written its messages itself.
             return answer if answer is None or isinstance(answer, bytes) else serialise(answer)
 
@@ -155,7 +158,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         async def guarded(requests: object, context: Context) -> AsyncIterator[object]:
             try:
                 who = await self._identified(method, context)
-                with self._admission.place(), self._public_streams.place(who.caller):
+                self._admission.admit(context)
+                with self._public_streams.place(who.caller):
                     async for answer in call(requests, context):
                         yield answer
             except grpc.aio.BaseError:

@@ -16,8 +16,10 @@ from server.grpc.admission import OF_STRANGER
 from server.grpc.app import DEFAULT_LIMITS, server_options
 from server.grpc.public_streams import MAX_STREAMS_OF_ONE
 from server.wire import messages as m
+from tests.hostile.attacks import http2
 from tests.support.certificates import Authority, write
 from tests.support.grpc_face import GrpcHub, open_grpc_hub, refusal_of
+from tests.support.hand_clock import until
 from tests.support.hub import running_hub
 
 CONNECTION_OF_ITS_OWN = [("grpc.use_local_subchannel_pool", 1)]
@@ -128,21 +130,7 @@ async def test_watches_of_the_health_leave_calls_to_others(database: str) -> Non
 
 async def test_watchers_of_the_health_that_read_nothing_delay_no_report(database: str) -> None:
     async with open_grpc_hub(database, write_s=0.3) as hub:
-        host, _, port = hub.address.rpartition(":")
-        reader, writer = await asyncio.open_connection(host, int(port))
-        # HTTP/2 by hand: a window of 0 bytes, and a watch on the first stream.
-        path, zero = b"/grpc.health.v1.Health/Watch", b"\x00\x04\0\0\0\0"
-        fields = {b":method": b"POST", b":scheme": b"http", b":path": path, b":authority": b"x"}
-        fields |= {b"te": b"trailers", b"content-type": b"application/grpc"}
-        head = b"".join(b"\0%c%b%c%b" % (len(k), k, len(v), v) for k, v in fields.items())
-        writer.write(
-            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-            + http2_frame(4, 0, 0, zero)
-            + http2_frame(4, 1, 0)
-            + http2_frame(1, 4, 1, head)
-            + http2_frame(0, 1, 1, b"\0\0\0\0\0")
-        )
-        await reader.read(1)
+        writer = await call_without_a_window(hub.address, http2.HEALTH_WATCH)
         health: Any = health_pb2_grpc.HealthStub(hub.channel)
         watch = health.Watch(health_pb2.HealthCheckRequest())
         for status, report in (("SERVING", None), ("NOT_SERVING", hub.face.health.not_serving)):
@@ -155,9 +143,41 @@ async def test_watchers_of_the_health_that_read_nothing_delay_no_report(database
         writer.close()
 
 
-def http2_frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
-    """A frame of HTTP/2."""
-    return len(payload).to_bytes(3) + bytes((kind, flags)) + stream.to_bytes(4) + payload
+async def test_an_answer_that_its_client_does_not_take_counts_as_a_slow_readers_until_its_connection_ends(
+    database: str, logged: list[Any]
+) -> None:
+    def slow() -> list[Any]:
+        return [entry for entry in logged if entry["event"] == "slow_reader"]
+
+    async with open_grpc_hub(database, write_s=0.2) as hub:
+        outgoing = hub.core.outgoing
+        path = f"{http2.SERVICE}UserService/GetMe"
+        writer = await call_without_a_window(hub.address, path, hub.caller().token)
+        await until(lambda: outgoing.used_bytes > 0)
+        in_use = outgoing.used_bytes
+        await until(lambda: len(slow()) == 1)
+        # It is in memory twice, and nobody else waits for it.
+        assert outgoing.used_bytes == 2 * in_use
+        assert await hub.caller("bob@example.com").workflow()
+        assert len(slow()) == 1
+        writer.close()
+        await until(lambda: outgoing.used_bytes == 0)
+
+
+async def call_without_a_window(address: str, path: str, token: str = "") -> asyncio.StreamWriter:
+    """Call a method with an empty request, and take nothing of its answer: a window of 0 bytes, and the call
+    on the first stream."""
+    host, _, port = address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(
+        http2.PREFACE
+        + http2.frame(http2.SETTINGS, data=b"\x00\x04\0\0\0\0")
+        + http2.frame(http2.SETTINGS, http2.ACK)
+        + http2.frame(http2.HEADERS, http2.END_HEADERS, 1, http2.fields(path, token))
+        + http2.frame(http2.DATA, http2.END_STREAM, 1, http2.message(b""))
+    )
+    await reader.read(1)
+    return writer
 
 
 async def test_compressed_requests_are_refused(hub: GrpcHub) -> None:
@@ -188,7 +208,7 @@ async def test_connections_have_a_number_and_must_speak_and_call(database: str) 
         opened = [await asyncio.open_connection(host, int(port)) for _ in range(3)]
         try:
             for (_, writer), sent in zip(
-                opened, (b"", preface[:10], preface + http2_frame(4, 0, 0)), strict=True
+                opened, (b"", preface[:10], preface + http2.frame(http2.SETTINGS)), strict=True
             ):
                 writer.write(sent)
             too_many, writer = await asyncio.open_connection(host, int(port))

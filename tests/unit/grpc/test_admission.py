@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from server.domain.access.turns import OF_USER
@@ -15,13 +18,31 @@ class _Unobserved:
         """Nothing."""
 
 
+class _Call:
+    def __init__(self) -> None:
+        self._callbacks: list[Callable[[Any], None]] = []
+
+    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
+        """As a call of grpc."""
+        self._callbacks.append(callback)
+
+    def end(self) -> None:
+        """End, as grpc says."""
+        for callback in self._callbacks:
+            callback(self)
+
+
 async def test_so_many_calls_go_on_at_a_time() -> None:
     admission = Admission(_Unobserved(), max_calls=2)
-    with admission.place():
-        with admission.place(), pytest.raises(LimitReached), admission.place():
-            pass
-        with admission.place():
-            pass
+    calls = [_Call() for _ in range(4)]
+    for call in calls[:2]:
+        admission.admit(call)
+    with pytest.raises(LimitReached):
+        admission.admit(calls[2])
+    calls[0].end()
+    admission.admit(calls[3])
+    with pytest.raises(LimitReached):
+        admission.admit(calls[2])
 
 
 def test_a_flood_finds_room_to_wait() -> None:
