@@ -93,6 +93,7 @@ async def test_an_ag_ui_client_answers_interrupts_until_the_run_is_over(
         }
         *lines, last = (await output_of(*command, **environment)).splitlines()
         (proposal,) = (await client.call("GET", "/api/proposals"))["items"]
+        proposal = await client.call("GET", f"/api/proposals/{proposal['id']}")
     asked = [line for line in lines if line.startswith("the agent asks until 2")]
     runs = [line for line in lines if line.endswith("RUN_STARTED")]
     assert (len(asked), len(runs)) == ((2, 3) if decision else (1, 1))

@@ -69,7 +69,7 @@ def check(events: Iterable[dict[str, Any]]) -> None:
     """The protocol's validator accepts the events of a run."""
     report = validate_agui(list(events))
     wrong = [each for each in report.diagnostics if each.severity != "info"]
-    # The protocol gives a call that a person decided about its result in the run after; the validator sees one.
+    # A call that a person decided about has its result in the run after, as the protocol says.
     assert [each for each in wrong if each.rule != "AGUI207"] == []
 
 
