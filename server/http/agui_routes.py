@@ -38,7 +38,7 @@ from server.wire.validation import uuid_or_not_found
     **operation(
         "runAgent",
         "refinements",
-        (400, 404, 409, 410, 413, 422, 429, 502),
+        (400, 403, 404, 409, 410, 413, 422, 429, 502),
         status_code=200,
         # Its client sends the whole state with each run.
         request_max_body_size=MAX_WORKFLOW_BYTES,

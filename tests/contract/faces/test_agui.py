@@ -283,6 +283,14 @@ async def test_answers_to_other_questions_are_refused_within_the_protocol(resumi
         )
         assert await refused(workflow, answers(first, {"status": "resolved"})) == "invalid_argument"
         assert await refused(workflow, answers(first, APPROVED), eve) == "not_found"
+        async with caller_of(resuming, "vic@example.com") as viewer:
+            user = (await viewer.get("/api/me")).json()
+            (proposal,) = (await http.get("/api/proposals")).json()["items"]
+            access = f"/api/proposals/{proposal['id']}/access/{user['user_id']}"
+            assert (await http.put(access, json={"access_type": "viewer"})).is_success
+            request = asked(runId="refused", resume=approved)
+            answer = await viewer.post(f"/api/workflows/{workflow}/agui", json=request)
+            assert (answer.status_code, problem(answer)["code"]) == (403, "permission_denied")
         # Nothing of this has answered the question.
         second = interrupts_of(await run(http, workflow, asked(runId="2", resume=approved)))
         assert await refused(workflow, answers(first, REJECTED)) == "input_closed"
