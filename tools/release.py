@@ -2,8 +2,8 @@
 
     python tools/release.py
 
-build/release gets the wheels, the npm package and the bills of materials, proto/released the contracts that later changes are
-compared with. Nothing is published, committed or tagged.
+build/release gets the wheels, the npm package and the bills of materials, proto/released the contracts that
+later changes are compared with. Nothing is published, committed or tagged.
 """
 
 from __future__ import annotations

@@ -113,6 +113,7 @@ async def _resumed(
         key = resume.key(decisions)
         if resume.cancelled:
             declined = await replies.decline(principal, resume.thread_id, resume.seq, key=key)
+            refinement = await use_cases.refinements.get(principal, resume.thread_id)
             if not declined and refinement.status is ProposalStatus.FAILED:
                 # After an error the client would keep the interrupts, which nobody can answer any more.
                 raise _Over
