@@ -49,7 +49,7 @@ async def served(built: Path) -> AsyncIterator[str]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def bench(postgres: Postgres, served: str) -> AsyncIterator[Workbench]:
-    """A hub that the page's origin may call, and a browser. Nothing may appear among the errors of a page."""
+    """A hub that the page's origin may call, and a browser."""
     expect.set_options(timeout=PATIENCE_MS)
     settings = {"runtime_can_resume": True, "allowed_origins": (served,)}
     async with postgres.fresh(migrated=True) as dsn, workbench(dsn, **settings) as opened:
@@ -67,6 +67,9 @@ async def page(bench: Workbench, served: str) -> AsyncIterator[Page]:
     await opened.goto(f"{served}/#{urlencode(given)}")
     yield opened
     await context.close()
+    complaints = [*bench.complaints]
+    bench.complaints.clear()
+    assert complaints == []
 
 
 async def say(page: Page, prompt: str) -> None:
