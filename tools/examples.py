@@ -1,8 +1,12 @@
 """Installs what the examples need: each of their `requirements*.txt` into an environment of its own, and what
-their `package-lock.json` pins."""
+their `package-lock.json` pins.
+
+    python tools/examples.py [FILE …]      all of them, or only these files
+"""
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import subprocess
 import sys
@@ -37,12 +41,16 @@ def install_packages(lock: Path) -> None:
 
 
 def main() -> int:
-    """Install all of them. Returns an exit code."""
+    """The command line. Returns an exit code."""
+    parser = argparse.ArgumentParser(description="Installs what the examples need.")
+    parser.add_argument("files", nargs="*", type=Path, help="files to install; without any, all")
+    files = parser.parse_args().files or [
+        *sorted(ROOT.glob("examples/*/requirements*.txt")),
+        *sorted(ROOT.glob("examples/*/package-lock.json")),
+    ]
     try:
-        for requirements in sorted(ROOT.glob("examples/*/requirements*.txt")):
-            install(requirements)
-        for lock in sorted(ROOT.glob("examples/*/package-lock.json")):
-            install_packages(lock)
+        for file in files:
+            (install_packages if file.suffix == ".json" else install)(file.resolve())
     except subprocess.CalledProcessError as error:
         return error.returncode
     return 0

@@ -42,7 +42,7 @@ def pack(output: Path) -> Path:
     _npm("ci", "--prefer-offline", "--silent")
     _npm("run", "--silent", "build")
     [packed] = json.loads(_npm("pack", "--json", "--pack-destination", str(output)))
-    return output / packed["filename"]
+    return output / str(packed["filename"])
 
 
 def check(package: Path) -> bool:

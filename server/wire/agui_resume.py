@@ -77,6 +77,8 @@ class _Payload(RequestModel):
 
 
 def _validate_entries(value: object) -> list[ResumeEntry]:
+    if value is None:
+        return []
     if not isinstance(value, list):
         raise field_error("must be a list of answers to interrupts")
     if len(value) > MAX_ACTIONS:
@@ -94,7 +96,7 @@ def _entry(index: int, value: object) -> ResumeEntry:
 #: The member `resume` of a request.
 ResumeEntries = Annotated[
     list[ResumeEntry],
-    PlainValidator(_validate_entries, json_schema_input_type=list[ResumeEntry]),
+    PlainValidator(_validate_entries, json_schema_input_type=list[ResumeEntry] | None),
     Field(
         description="An answer to each interrupt that the run before ended with. Its refinement goes on, and "
         "`messages` is not read.",

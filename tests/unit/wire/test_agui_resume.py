@@ -70,6 +70,12 @@ def test_the_same_answers_have_the_same_key_and_others_another() -> None:
     assert len(keys) == 2
 
 
+def test_a_request_may_have_no_answers() -> None:
+    request: dict[str, Any] = {"threadId": "t", "runId": "r", "messages": []}
+    for given in ({}, {"resume": None}, {"resume": []}):
+        assert RunAgentInput.model_validate(request | given).resume == []
+
+
 YES = {"approved": True}
 
 
