@@ -1567,7 +1567,7 @@ export interface components {
              * @description An answer to each interrupt that the run before ended with. Its refinement goes on, and `messages` is not read.
              * @default []
              */
-            resume?: components["schemas"]["ResumeEntry"][];
+            resume?: components["schemas"]["ResumeEntry"][] | null;
         };
         /** ServerInfo */
         ServerInfo: {
