@@ -157,7 +157,13 @@ async def open_hub(
         app = create_http_app(
             core,
             Probes(ready, _metrics_exporter(core, settings).exposition),
-            HttpOptions(origins, query_token=settings.query_token, dev=settings.dev, development=development),
+            HttpOptions(
+                origins,
+                query_token=settings.query_token,
+                dev=settings.dev,
+                workbench=settings.workbench,
+                development=development,
+            ),
             turns=turns,
             services=ConnectApp(core, turns, dev=settings.dev),
         )

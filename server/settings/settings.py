@@ -142,6 +142,11 @@ class Settings(BaseSettings):
     """comma-separated origins of browsers; `IDEO_ENV=dev` adds every port of this machine: `localhost`,
     `127.0.0.1` and `[::1]`"""
 
+    workbench: bool = Field(False, alias="IDEO_WORKBENCH")
+    """whether the address of the hub is the [workbench](../howto/use-the-workbench.md), a page for developers;
+    on with `ideo dev` unless it is `false`. The page gets no rights: it calls the hub with its user's token
+    (ADR 0050)"""
+
     # --- Who may call, and how much ----------------------------------------------------------------
 
     jwks_url: HttpUrl | None = Field(None, alias="IDEO_JWKS_URL")
