@@ -2,13 +2,15 @@
 
 import { useState } from "preact/hooks";
 import { Button } from "../components/button.js";
-import CodeView from "../components/code-view.js";
 import { FileTree } from "../components/file-tree/file-tree.js";
 import { size } from "../components/format.js";
+import { lazy } from "../components/lazy.js";
 import { printable } from "../components/printable.js";
 import { useResource } from "../components/resource.js";
 import { Empty, Failed, Loading } from "../components/states.js";
 import { hub } from "../hub.js";
+
+const CodeView = lazy(() => import("../components/code-view.js"), "the editor");
 
 export interface Context {
   path?: string;
@@ -131,7 +133,7 @@ function linesText(first: number, last: number): string {
   return first === last ? `line ${first}` : `lines ${first}-${last}`;
 }
 
-function numbersOf(lines: string | undefined): [number?, number?] {
+function numbersOf(lines: string | undefined): [number | undefined, number | undefined] {
   const found = lines?.match(/\d+/g)?.map(Number) ?? [];
   return [found[0], found[1] ?? found[0]];
 }

@@ -3,14 +3,16 @@
 import { useState } from "preact/hooks";
 import { StatusBadge } from "../components/badge.js";
 import { Button } from "../components/button.js";
-import CodeView from "../components/code-view.js";
 import { FileTree } from "../components/file-tree/file-tree.js";
 import { size } from "../components/format.js";
+import { lazy } from "../components/lazy.js";
 import { printable } from "../components/printable.js";
 import { useResource } from "../components/resource.js";
 import { Empty, Failed, Loading } from "../components/states.js";
 import { hub } from "../hub.js";
 import type { RunFile } from "./run-state.js";
+
+const CodeView = lazy(() => import("../components/code-view.js"), "the editor");
 
 interface FilesPanelProps {
   threadId: string;
