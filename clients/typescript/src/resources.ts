@@ -6,6 +6,7 @@ export type {
   AcceptedProposal,
   AcceptProposalRequest,
   BlameRange,
+  ConflictPlace,
   CreateWorkflowRequest,
   DiffPage,
   DiffStatistics,
