@@ -113,8 +113,8 @@ async def test_only_a_hub_with_the_controls_has_their_addresses_and_says_so(data
         async with httpx.AsyncClient(base_url=address, headers=bearer(token())) as http:
             return {
                 "named": "development_controls" in (await http.get("/api/info")).json()["features"],
-                "restart": (await http.post("/api/development/restart")).status_code,
                 "tokens": (await http.post("/api/development/tokens", json={"valid_for_s": 60})).status_code,
+                "restart": (await http.post("/api/development/restart")).status_code,
             }
 
     # As `ideo serve` opens it, with IDEO_ENV=dev, too.
