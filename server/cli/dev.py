@@ -188,7 +188,9 @@ async def demo_succeeds(demo: Demo, console: Console) -> bool:
 def show_addresses(demo: Demo, console: Console) -> None:
     """Print the addresses and two commands that are ready to paste."""
     if demo.workbench:
-        console.print(f"\nThe workbench, for your browser:\n\n{demo.hub.http_address}/#token={demo.token}", markup=False)
+        console.print(
+            f"\nThe workbench, for your browser:\n\n{demo.hub.http_address}/#token={demo.token}", markup=False
+        )
     console.print(f"\nHTTP  {demo.hub.http_address}\ngRPC  {demo.hub.grpc_address}")
     console.print("A token for twelve hours, and a refinement of your own, for a second terminal:\n")
     prompt = "Add web search" + (DEMO_RECORDING if demo.replayed else "")

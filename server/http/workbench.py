@@ -1,4 +1,4 @@
-"""The workbench: the page at the hub's address, built from `workbench/` into `server/workbench/` (ADR 0050)."""
+"""The workbench: the page at the hub's address. It is built from `workbench/` into `server/workbench/`."""
 
 from __future__ import annotations
 

@@ -143,8 +143,8 @@ class Settings(BaseSettings):
     `127.0.0.1` and `[::1]`"""
 
     workbench: bool = Field(False, alias="IDEO_WORKBENCH")
-    """whether the address of the hub is the [workbench](../howto/use-the-workbench.md), a page for developers;
-    on with `ideo dev` unless it is `false`. The page gets no rights: it calls the hub with its user's token
+    """whether the hub serves the [workbench](../howto/use-the-workbench.md), a page for developers, at `/`;
+    `true` with `ideo dev`. The page has no rights of its own: it calls the hub with its user's token
     (ADR 0050)"""
 
     # --- Who may call, and how much ----------------------------------------------------------------

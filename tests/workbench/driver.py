@@ -20,8 +20,11 @@ PATIENCE_MS = 30_000
 
 @dataclass
 class Workbench:
-    """A running hub and a browser. `complaints`: errors on the pages' consoles and uncaught exceptions, violations
-    of the content security policy included; a test that expects some clears the list."""
+    """A running hub and a browser.
+
+    complaints: errors on the pages' consoles, violations of the content security policy included, and
+    uncaught exceptions. A test that expects some clears the list.
+    """
 
     hub: RunningHub
     browser: Browser
@@ -37,8 +40,11 @@ class Workbench:
         height: int = 800,
         **context: Any,
     ) -> AsyncIterator[Page]:
-        """A window of a person of their own, at an address such as `/runs/…`. `context`: options of Playwright's
-        `new_context`, such as `color_scheme`. token: by default one of ann@example.com; none if it is empty."""
+        """A person's window, at an address such as `/runs/…`.
+
+        token: by default one of ann@example.com; without one if it is empty. context: options of Playwright's
+        `new_context`, such as `color_scheme`.
+        """
         opened = await self.browser.new_context(viewport={"width": width, "height": height}, **context)
         opened.set_default_timeout(PATIENCE_MS)
         try:
