@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
@@ -13,24 +11,11 @@ from websockets.asyncio.client import connect
 
 from ide_orchestrator.client import HubError
 from server.cli.hub_client import HubClient, open_client
-from server.cli.restartable_hub import RestartableHub, open_restartable_hub
-from server.replay.server import replay_runtime
-from server.settings.loading import load
+from server.cli.restartable_hub import RestartableHub
+from tests.support.development import development_hub
 from tests.support.hub import finished, running_hub, start
 from tests.support.recordings import expected, facts_of
-from tests.support.tokens import VERIFIER, bearer, token
-
-
-@asynccontextmanager
-async def development_hub(dsn: str, said: list[str] | None = None) -> AsyncIterator[RestartableHub]:
-    settings = load(env="dev", http_port=0, grpc_port=0, runtime_profile="full", drain_s=0.0, heartbeat_s=1)
-    async with (
-        replay_runtime() as runtime,
-        open_restartable_hub(
-            settings, dsn=dsn, runtime_url=runtime, verifier=VERIFIER, say=(said or []).append
-        ) as hub,
-    ):
-        yield hub
+from tests.support.tokens import bearer, token
 
 
 async def restart(client: HubClient, hub: RestartableHub) -> None:
