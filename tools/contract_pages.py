@@ -92,8 +92,8 @@ def grpc_page() -> str:
 
 
 def rpcs() -> dict[str, Any]:
-    """The services with their methods, and the messages and enums that these take and give, with comments: what
-    the workbench shows of the contract."""
+    """The services with their methods, and all messages and enums, with comments: what the workbench shows
+    of the contract."""
     services: list[dict[str, Any]] = []
     messages: dict[str, Any] = {}
     enums: dict[str, Any] = {}

@@ -15,7 +15,7 @@ rmSync(output, { recursive: true, force: true });
 mkdirSync(output, { recursive: true });
 const { metafile } = await build({
   absWorkingDir: here,
-  entryPoints: { main: "src/main.tsx", theme: "src/theme.css" },
+  entryPoints: { main: "src/main.tsx", page: "src/page.css" },
   bundle: true,
   splitting: true,
   format: "esm",
@@ -48,5 +48,5 @@ function written(entry) {
 
 const page = readFileSync(join(here, "src/index.html"), "utf8")
   .replace("{main}", written("src/main.tsx"))
-  .replace("{theme}", written("src/theme.css"));
+  .replace("{style}", written("src/page.css"));
 writeFileSync(join(output, "index.html"), page);

@@ -69,7 +69,8 @@ class RestartableHub:
 
         That is the tolerance between clocks after the token's own end, which may have passed already.
         """
-        now = datetime.now(UTC)
+        # A token's times are whole seconds.
+        now = datetime.now(UTC).replace(microsecond=0)
         token = self._verifier.issue(
             subject=caller.subject, email=caller.email, lifetime=valid_for - LEEWAY, now=now
         )

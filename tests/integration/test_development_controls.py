@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
@@ -13,24 +11,11 @@ from websockets.asyncio.client import connect
 
 from ide_orchestrator.client import HubError
 from server.cli.hub_client import HubClient, open_client
-from server.cli.restartable_hub import RestartableHub, open_restartable_hub
-from server.replay.server import replay_runtime
-from server.settings.loading import load
+from server.cli.restartable_hub import RestartableHub
+from tests.support.development import development_hub
 from tests.support.hub import finished, running_hub, start
 from tests.support.recordings import expected, facts_of
-from tests.support.tokens import VERIFIER, bearer, token
-
-
-@asynccontextmanager
-async def development_hub(dsn: str, said: list[str] | None = None) -> AsyncIterator[RestartableHub]:
-    settings = load(env="dev", http_port=0, grpc_port=0, runtime_profile="full", drain_s=0.0, heartbeat_s=1)
-    async with (
-        replay_runtime() as runtime,
-        open_restartable_hub(
-            settings, dsn=dsn, runtime_url=runtime, verifier=VERIFIER, say=(said or []).append
-        ) as hub,
-    ):
-        yield hub
+from tests.support.tokens import bearer, token
 
 
 async def restart(client: HubClient, hub: RestartableHub) -> None:
@@ -113,8 +98,8 @@ async def test_only_a_hub_with_the_controls_has_their_addresses_and_says_so(data
         async with httpx.AsyncClient(base_url=address, headers=bearer(token())) as http:
             return {
                 "named": "development_controls" in (await http.get("/api/info")).json()["features"],
-                "restart": (await http.post("/api/development/restart")).status_code,
                 "tokens": (await http.post("/api/development/tokens", json={"valid_for_s": 60})).status_code,
+                "restart": (await http.post("/api/development/restart")).status_code,
             }
 
     # As `ideo serve` opens it, with IDEO_ENV=dev, too.

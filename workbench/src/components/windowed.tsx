@@ -41,7 +41,9 @@ export function Windowed({ count, rowHeight, row, tail = false, shown, ...rest }
   }, [shown, rowHeight]);
 
   const onScroll = (): void => {
-    const { scrollTop, clientHeight, scrollHeight } = box.current!;
+    // A list that is removed may still have an event under way.
+    if (box.current === null) return;
+    const { scrollTop, clientHeight, scrollHeight } = box.current;
     atEnd.current = scrollTop + clientHeight >= scrollHeight - rowHeight;
     setView({ top: scrollTop, height: clientHeight });
   };

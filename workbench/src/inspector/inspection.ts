@@ -33,6 +33,8 @@ export class Inspection {
   readonly tokenEnds: Signal<Date | undefined> = signal(undefined);
   readonly #stop = new AbortController();
   #endingToken: string | undefined;
+  /** How many connections there were when that token was issued. */
+  #issuedAt = 0;
   #frame = 0;
 
   constructor(
@@ -40,8 +42,10 @@ export class Inspection {
     readonly transport: Transport,
     after: number,
     private readonly userToken: (rejected?: string) => string | Promise<string>,
+    bytesPerSecond?: number,
   ) {
     this.wire = new Wire(after, () => this.#changed());
+    this.wire.pace.bytesPerSecond = bytesPerSecond;
     void this.#follow(after);
   }
 
@@ -88,19 +92,14 @@ export class Inspection {
   #token = (rejected?: string): string | Promise<string> => {
     const ending = this.#endingToken;
     if (ending === undefined) return this.userToken(rejected);
-    const over = this.tokenEnds.value !== undefined && this.tokenEnds.value.getTime() <= Date.now();
-    if (!over) return ending;
-    if (rejected === ending || this.#streamEndedForToken()) {
-      this.#endingToken = undefined;
-      this.tokenEnds.value = undefined;
-      return this.userToken();
-    }
-    return ending;
+    // The client also offers a token for renewal: as long as it is valid, it stays in use.
+    const over = (this.tokenEnds.value?.getTime() ?? 0) <= Date.now();
+    const closed = this.wire.connections.slice(this.#issuedAt).some(({ end }) => end?.includes("4401"));
+    if (!closed && !(over && rejected === ending)) return ending;
+    this.#endingToken = undefined;
+    this.tokenEnds.value = undefined;
+    return this.userToken();
   };
-
-  #streamEndedForToken(): boolean {
-    return this.wire.connections.some(({ end }) => end?.includes("4401"));
-  }
 
   /** Break the connection off. */
   cut(): void {
@@ -119,6 +118,7 @@ export class Inspection {
       body: { valid_for_s: VALID_S },
     });
     this.#endingToken = issued.token;
+    this.#issuedAt = this.wire.connections.length;
     this.tokenEnds.value = new Date(issued.valid_until);
     this.wire.cut("closed by the page, for a token that ends soon");
   }

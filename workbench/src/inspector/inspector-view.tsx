@@ -35,7 +35,8 @@ export default function InspectorView({ params }: ViewProps) {
   const info = useResource((signal) => hub.info({ signal }), []);
 
   useEffect(() => {
-    const started = new Inspection(threadId, transport, after, askToken);
+    // A slow reader stays one with the next stream.
+    const started = new Inspection(threadId, transport, after, askToken, inspection?.wire.pace.bytesPerSecond);
     setInspection(started);
     setSelected(undefined);
     replaceQuery(after === 0 ? { transport } : { transport, after: String(after) });

@@ -1,13 +1,14 @@
 // `WebSocket` and `fetch` for the client, which show the wire what arrives. The client itself connects again.
 
 import { Blocks } from "../../../clients/typescript/src/sse.js";
+import { messageOf } from "../components/states.js";
 import { binaryMessage, jsonMessage, sseMessage } from "./decoding.js";
 import { reading } from "./pace.js";
 import type { Connection, Wire } from "./wire.js";
 
 /** A WebSocket that is read as a stream, so that the browser stops the sender while nobody reads. */
 interface SocketStream {
-  opened: Promise<{ readable: ReadableStream<string | Uint8Array>; writable: WritableStream<string> }>;
+  opened: Promise<{ readable: ReadableStream<string | ArrayBuffer | Uint8Array>; writable: WritableStream<string> }>;
   closed: Promise<{ closeCode?: number; reason?: string }>;
   close(options?: { closeCode?: number; reason?: string }): void;
 }
@@ -49,9 +50,14 @@ abstract class Socket {
   abstract send(text: string): void;
   abstract close(): void;
 
-  protected take(data: string | Uint8Array): void {
-    this.wire.message(this.connection, typeof data === "string" ? jsonMessage(data) : binaryMessage(data));
-    this.onmessage?.({ data: typeof data === "string" ? data : data.slice().buffer });
+  protected take(data: string | ArrayBuffer): void {
+    try {
+      const message = typeof data === "string" ? jsonMessage(data) : binaryMessage(new Uint8Array(data));
+      this.wire.message(this.connection, message);
+    } catch (error) {
+      return this.ended(1007, "", `a message cannot be read: ${messageOf(error)}`);
+    }
+    this.onmessage?.({ data });
   }
 
   protected ended(code: number, reason: string, why = `closed with ${code} ${reason}`.trimEnd()): void {
@@ -79,7 +85,7 @@ class StreamedSocket extends Socket {
       const { readable, writable } = await this.#stream.opened;
       this.#writer = writable.getWriter();
       this.#writer.closed.catch(() => {});
-      for await (const data of reading(readable, this.wire.pace, this.#stop.signal)) this.take(data);
+      for await (const data of reading(readable, this.wire.pace, this.#stop.signal)) this.take(data instanceof Uint8Array ? data.slice().buffer : data);
     } catch {
       // How it ended follows.
     }
@@ -109,7 +115,7 @@ class PlainSocket extends Socket {
     super(wire, url, protocols);
     this.#socket = new WebSocket(url, protocols);
     this.#socket.binaryType = "arraybuffer";
-    this.#socket.onmessage = ({ data }) => this.take(typeof data === "string" ? data : new Uint8Array(data as ArrayBuffer));
+    this.#socket.onmessage = ({ data }) => this.take(data as string | ArrayBuffer);
     this.#socket.onclose = ({ code, reason }) => this.ended(code, reason);
   }
 

@@ -64,6 +64,8 @@ export class Wire {
   dropped = 0;
   /** Arrivals that were not the next event. */
   faults = 0;
+  /** Whether the last event of the run has arrived. */
+  over = false;
   /** The last seq that arrived. */
   cursor: number;
   readonly pace: Pace = { bytesPerSecond: undefined, changed: new EventTarget() };
@@ -111,6 +113,7 @@ export class Wire {
     const fault = event.seq <= this.cursor ? "repeated" : event.seq > this.cursor + 1 ? "gap" : undefined;
     if (fault !== undefined) this.faults++;
     this.cursor = Math.max(this.cursor, event.seq);
+    this.over ||= event.kind === "terminal";
     connection.events++;
     connection.first ??= event.seq;
     connection.last = event.seq;
@@ -134,7 +137,7 @@ export class Wire {
   }
 
   end(connection: Connection, why: string): void {
-    connection.end ??= this.#cutBy ?? why;
+    connection.end ??= this.#cutBy ?? (this.over ? "ended, with the last event" : why);
     this.#cut = undefined;
     this.changed();
   }
