@@ -16,19 +16,20 @@ def messages(*contents: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("definition", "payload", "directive"),
     [
-        ({}, {}, Directive()),
+        ({}, {}, None),
         ({"user_request": "a [[replay:x]] b"}, {}, Directive("x")),
         ({"user_request": "[[replay:x]] [[replay:y speed=2.5]]"}, {}, Directive("y", 2.5)),
         ({"user_request": "none"}, messages("[[replay:x drop=3 silent=4]]"), Directive("x", None, 3, 4)),
+        ({"replay": "x stall=2 stall_s=0.5 duplicate=3 cut=4"}, {}, Directive("x", None, None, None, 3, 4, 2, 0.5)),
         ({"user_request": "[[replay:x]]"}, messages("[[replay:y]]"), Directive("x")),
         ({}, messages("[[replay:x]]", [{"type": "text", "text": "[[replay:y]]"}, 3]), Directive("y")),
         ({"replay": "x speed=1"}, messages("none"), Directive("x", 1.0)),
         ({"replay": "x", "user_request": "[[replay:y]]"}, {}, Directive("y")),
-        ({"user_request": 3}, {"messages": [3, {"content": 3}]}, Directive()),
+        ({"user_request": 3}, {"messages": [3, {"content": 3}]}, None),
     ],
 )
 def test_the_last_directive_of_the_prompt_counts(
-    definition: dict[str, Any], payload: dict[str, Any], directive: Directive
+    definition: dict[str, Any], payload: dict[str, Any], directive: Directive | None
 ) -> None:
     assert find_directive(definition, payload) == directive
 
@@ -48,6 +49,8 @@ def test_the_last_directive_of_the_prompt_counts(
         "x drop=0",
         "x drop=1.5",
         "x silent=-1",
+        "x stall=1.5",
+        "x stall_s=0",
     ],
 )
 def test_an_invalid_directive_says_why(words: str) -> None:
