@@ -88,9 +88,7 @@ def run(*, once: bool, demo: bool | None, verbose: bool) -> NoReturn:
 
 
 @contextlib.asynccontextmanager
-async def open_demo(
-    settings: Settings, console: Console, replay: str | None = None
-) -> AsyncIterator[Demo]:
+async def open_demo(settings: Settings, console: Console, replay: str | None = None) -> AsyncIterator[Demo]:
     """Start the parts one after another, with a line for each, and create a demo user and workflow.
 
     replay: the address of a runtime that replays recorded runs, instead of the settings' runtime.
@@ -168,8 +166,8 @@ async def demo_workflow(client: HubClient) -> str:
 
 
 async def show_replay(replay: str, name: str, *, once: bool) -> int:
-    """Show the run of a runtime that replays recorded ones through a hub of its own, then, unless `once`, serve
-    until the task is cancelled. Returns the exit code: with `once` 0 only if the run completed.
+    """Show the run of a runtime that replays recorded ones through a hub of its own, then, unless `once`,
+    serve until the task is cancelled. Returns the exit code: with `once` 0 only if the run completed.
 
     replay: the runtime's address. name: of its recording.
     """
@@ -189,9 +187,7 @@ async def show_replay(replay: str, name: str, *, once: bool) -> int:
 async def demo_succeeds(demo: Demo, console: Console) -> bool:
     """Show one refinement live. Returns whether it completed with files; says why when the hub refused it."""
     console.print(f"\n[bold]A refinement:[/] {DEMO_PROMPT}")
-    return await _refinement_succeeds(
-        demo, DEMO_PROMPT + (DEMO_RECORDING if demo.replayed else ""), console
-    )
+    return await _refinement_succeeds(demo, DEMO_PROMPT + (DEMO_RECORDING if demo.replayed else ""), console)
 
 
 async def _refinement_succeeds(demo: Demo, prompt: str, console: Console) -> bool:

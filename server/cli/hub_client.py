@@ -38,8 +38,8 @@ class HubClient(Hub):
                 yield MessageToDict(message, preserving_proto_field_name=True)
 
     async def legacy_frames(self, thread_id: str, last_seq: int) -> AsyncGenerator[tuple[int, str], None]:
-        """The legacy frames of the events that have one, each with its seq, up to `last_seq`, which the journal
-        has. Raises HubError."""
+        """The legacy frames of the events that have one, each with its seq, up to `last_seq`, which the
+        journal has. Raises HubError."""
         seen, backoff = 0, Backoff()
         while seen < last_seq:
             try:
@@ -57,8 +57,8 @@ class HubClient(Hub):
                 await asyncio.sleep(backoff.next_pause_s())
 
     async def _legacy_connection(self, thread_id: str, after: int) -> AsyncGenerator[tuple[int, str], None]:
-        """The legacy frames of one WebSocket, each with its seq. Those that the hub makes, for a heartbeat and
-        for a failure, have none and are left out."""
+        """The legacy frames of one WebSocket, each with its seq. Those that the hub makes, for a heartbeat
+        and for a failure, have none and are left out."""
         url = with_query(f"{self.url}{address('ws/refinements', thread_id)}", {"after": after})
         token = await self._credentials.token()
         opened = streams.data_over_websocket(

@@ -48,8 +48,8 @@ async def save(pieces: AsyncIterator[bytes], target: Path) -> int:
 
 
 class PrivateFiles:
-    """New files that only their user can read. They exist once `keep` is called, and not at all when the block
-    ends before. force: they replace files that are there."""
+    """New files that only their user can read. They exist once `keep` is called, and not at all when the
+    block ends before. force: they replace files that are there."""
 
     def __init__(self, *, force: bool) -> None:
         self._force = force

@@ -16,6 +16,7 @@ from server.cli.draft_commands import draft
 from server.cli.failures import Commands
 from server.cli.options import client_options, complete_fault, complete_thread, examples, when_busy_option
 from server.cli.proposal_commands import proposal
+from server.cli.quarantine_commands import quarantine
 from server.cli.review_commands import accept, decide, reject, revise
 from server.cli.user_commands import user
 from server.settings.names import DEBUG
@@ -129,7 +130,9 @@ def replay_runtime(
     type=click.IntRange(0, 65535),
     help="0 takes a free port.  [default: 8000, with --hub a free one]",
 )
-@click.option("--hub", is_flag=True, help="Start a hub, too, as `ideo dev` does, and show the run through it.")
+@click.option(
+    "--hub", is_flag=True, help="Start a hub, too, as `ideo dev` does, and show the run through it."
+)
 @click.option("--once", is_flag=True, help="With --hub: stop after the run; exit 0 only if it completed.")
 def replay(
     file: Path,
@@ -150,9 +153,7 @@ def replay(
     if once and not hub:
         raise click.UsageError("--once is for --hub: without it, nothing ends")
     chosen = (0 if hub else 8000) if port is None else port
-    command.run(
-        file, speed=speed, faults=faults, step=step, host=host, port=chosen, hub=hub, once=once
-    )
+    command.run(file, speed=speed, faults=faults, step=step, host=host, port=chosen, hub=hub, once=once)
 
 
 # --- Operation -----------------------------------------------------------------------------------
@@ -323,5 +324,5 @@ def reply(
 
 for deciding in (decide, accept, reject, revise):
     proposal.add_command(deciding)
-for group in (draft, proposal, user):
+for group in (draft, proposal, quarantine, user):
     main.add_command(group)

@@ -125,7 +125,8 @@ def _warn(notes: RunNotes) -> None:
         )
     if notes.discontinuities:
         notice(
-            f"the hub lost the runtime's stream {notes.discontinuities} times: frames may be missing or repeated"
+            f"the hub lost the runtime's stream {notes.discontinuities} times: frames may be missing or"
+            " repeated"
         )
     if notes.binary_frames:
         notice(f"{notes.binary_frames} frames are not UTF-8: U+FFFD stands for what is not")

@@ -92,7 +92,8 @@ class RunNotes:
             yield _END
 
     def last_line(self, part: int) -> str | None:
-        """What ends a part whose stream had ended, and whose `end` no journal has: the agent asks a person."""
+        """What ends a part whose stream had ended, and whose `end` no journal has: the agent asks a
+        person."""
         return _END if part < self.parts or (self._asks and not self.ended) else None
 
     def _line(self, seq: int, frame: str) -> str:
@@ -112,4 +113,3 @@ def without_seq(frame: str) -> str:
         return frame.removesuffix(suffix) + "}"
     del value["seq"]
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-

@@ -65,8 +65,8 @@ SELECT o.id, o.type, o.proposal_id, o.data
 FROM unnest($10::uuid[], $11::bigint[], $12::uuid[], $13::text[], $14::uuid[], $15::jsonb[])
   AS o(thread_id, fence, id, type, proposal_id, data) JOIN moved USING (thread_id, fence)
 """
-#: The same, where some of the events are also reported, or frames in quarantine: the outbox and the quarantine
-#: get those of the runs that moved.
+#: The same, where some of the events are also reported, or frames in quarantine: the outbox and the
+#: quarantine get those of the runs that moved.
 _APPEND_WITH_MORE = (
     f"{_WRITES}, reported AS ({ADD_EVENTS.format(_OUTBOX_EVENTS)}),"
     f" kept AS ({ADD_KEPT}), put_back AS ({MARK_PUT_BACK}){_SELECT_MOVED}"

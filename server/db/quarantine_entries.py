@@ -1,7 +1,7 @@
 """What the writers of the journal note in the quarantine, as parts of their statement.
 
-Both are for the runs that the statement moves, its common table `moved`. Frames that are noted again, as where
-a database lost the commit, stay as they are.
+Both are for the runs that the statement moves, its common table `moved`. Frames that are noted again, as
+where a database lost the commit, stay as they are.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ from server.domain.quarantine.entries import Kept, PutBack, QuarantineEntry, Rel
 ADD_KEPT = """
 INSERT INTO quarantined_frames (thread_id, seq, shape_id, reason, event_type, structure, size_bytes)
 SELECT k.thread_id, k.seq, k.shape_id, k.reason, k.event_type, k.structure, k.size_bytes
-FROM unnest($16::uuid[], $17::bigint[], $18::int[], $19::text[], $20::text[], $21::text[], $22::text[], $23::int[])
+FROM unnest($16::uuid[], $17::bigint[], $18::int[], $19::text[], $20::text[], $21::text[], $22::text[],
+$23::int[])
   AS k(thread_id, fence, seq, shape_id, reason, event_type, structure, size_bytes)
 JOIN moved USING (thread_id, fence)
 ON CONFLICT DO NOTHING
 """
 #: The frames of `put_back_columns`, whose arguments are $24 to $27.
 MARK_PUT_BACK = f"""
-UPDATE quarantined_frames f SET outcome = '{Release.JOURNALLED}', outcome_seq = b.at
-FROM unnest($24::uuid[], $25::bigint[], $26::int[], $27::int[]) AS b(thread_id, fence, seq, at)
+UPDATE quarantined_frames f SET outcome = '{Release.JOURNALLED}', outcome_seq = b.at, release_requested_at =
+NULL FROM unnest($24::uuid[], $25::bigint[], $26::int[], $27::int[]) AS b(thread_id, fence, seq, at)
 JOIN moved USING (thread_id, fence)
 WHERE f.thread_id = b.thread_id AND f.seq = b.seq
 """  # noqa: S608 - only constants

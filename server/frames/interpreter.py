@@ -7,6 +7,7 @@ the first event comes the delta from which the frame is reconstructed.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -118,6 +119,11 @@ class Interpreter:
         if top is None:
             return self._uninterpreted(frame, "", FrameReason.MALFORMED)
         return self._interpret_object(frame, top, proper=proper is not None)
+
+    def reinterpret(self, frame: bytes) -> Interpretation:
+        """What a frame means that was kept uninterpreted earlier, after all that came since. The interpreter
+        stays as it is."""
+        return deepcopy(self).interpret(frame)
 
     def similar_tokens(self, frames: Sequence[bytes | OversizedFrame], start: int) -> SimilarTokens | None:
         """The next frames, as far as each is the token frame before it with another text."""

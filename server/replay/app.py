@@ -78,9 +78,7 @@ class ReplayRuntime:
         # With a space and a letter beyond ASCII: an address needs it encoded.
         thread_id: str = f"thread é {uuid4().hex[:12]}" if self._chooses_ids else fields["job_id"].strip()
         self._runs.pop(thread_id, None)
-        self._runs[thread_id] = Run(
-            recording, directive, asyncio.get_running_loop().time, steps=self._steps
-        )
+        self._runs[thread_id] = Run(recording, directive, asyncio.get_running_loop().time, steps=self._steps)
         while len(self._runs) > _MAX_RUNS:
             self._runs.pop(next(iter(self._runs)))
         return thread_id
@@ -201,7 +199,8 @@ def create_replay_app(
     unknown_thread_s: seconds for which a stream of an unknown thread shows progress before it fails.
     progress_s: seconds between two messages of progress. chooses_ids: whether a thread gets an id of the
     runtime's own instead of its job's. recordings: those that are served instead of a directory's. directive:
-    how jobs without one are played. steps: what lets runs go on, frame by frame. Raises RecordingError without a recording, or without the default.
+    how jobs without one are played. steps: what lets runs go on, frame by frame. Raises RecordingError
+    without a recording, or without the default.
     """
     runtime = ReplayRuntime(
         read_recordings(directory) if recordings is None else recordings,

@@ -25,8 +25,8 @@ def read_recording(
 ) -> Mapping[str, Recording]:
     """The recording in a file and its continuations beside it, by name; the first is the file's own.
 
-    A recording without an `end` is marked as unfinished. max_line_bytes, max_bytes: of the longest line, and of
-    all lines. Raises RecordingError.
+    A recording without an `end` is marked as unfinished. max_line_bytes, max_bytes: of the longest line, and
+    of all lines. Raises RecordingError.
     """
     found: dict[str, Recording] = {}
     size = 0

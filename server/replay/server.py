@@ -30,8 +30,8 @@ async def replay_runtime(
 ) -> AsyncIterator[str]:
     """Serve recordings until the block ends; yields `http://HOST:PORT`. Port 0 takes a free one.
 
-    directory, default, chooses_ids, recordings, directive, steps: see create_replay_app. Raises RecordingError, and OSError when the
-    address is not available.
+    directory, default, chooses_ids, recordings, directive, steps: see create_replay_app. Raises
+    RecordingError, and OSError when the address is not available.
     """
     app = create_replay_app(
         directory,

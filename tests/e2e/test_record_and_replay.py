@@ -106,14 +106,14 @@ async def test_a_recorded_run_plays_again_with_its_answers(
     ]
     code, _, messages = await ideo("record", started["thread_id"], "-o", str(file))
     assert (code, messages) == (1, f"ideo: {file} is there already: choose another --output, or --force\n")
-    async with replaying(file, "--fault", "duplicate@1000") as (_, address):
-        async with (
-            running_hub(database, runtime_url=address, runtime_can_resume=True) as other,
-            other.client() as client,
-        ):
-            again = await start(client, "anything")
-            second = await answered(client, again)
-            assert await events_of(client, again["thread_id"]) == events
+    async with (
+        replaying(file) as (_, address),
+        running_hub(database, runtime_url=address, runtime_can_resume=True) as other,
+        other.client() as client,
+    ):
+        again = await start(client, "anything")
+        second = await answered(client, again)
+        assert await events_of(client, again["thread_id"]) == events
     for path, content in proposal["generated_files"].items():
         assert content_of(second["generated_files"][path]) == content_of(content)
 
@@ -190,7 +190,15 @@ async def test_each_line_sends_one_frame_and_faults_come_where_they_are_asked_fo
 
 
 async def test_a_key_in_a_terminal_sends_the_next_frame(tmp_path: Path) -> None:
-    command = (sys.executable, "-m", "server", "replay", str(SHIPPED / "short_run.jsonl"), "--step", "--port=0")
+    command = (
+        sys.executable,
+        "-m",
+        "server",
+        "replay",
+        str(SHIPPED / "short_run.jsonl"),
+        "--step",
+        "--port=0",
+    )
     async with in_terminal(*command, environment={}) as terminal:
         await terminal.shows("each key sends the next frame")
         await terminal.shows("IDEO_RUNTIME_CAN_RESUME")

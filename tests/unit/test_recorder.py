@@ -125,7 +125,9 @@ ODD = st.one_of(
         st.sampled_from(["on_llm_stream", "on_state_update", "error", "custom", "unknown", "a\nb"]),
         VALUES,
     ),
-    st.builds(lambda value, indent: json.dumps(value, indent=indent).encode(), VALUES, st.sampled_from([None, 2])),
+    st.builds(
+        lambda value, indent: json.dumps(value, indent=indent).encode(), VALUES, st.sampled_from([None, 2])
+    ),
     st.text(max_size=20).map(lambda text: text.encode()),
 )
 
@@ -159,14 +161,21 @@ def test_a_recording_ends_only_where_the_runtime_said_so(end: Terminal | None, l
 
 
 ASKED = json.dumps(
-    {"event_type": "on_state_update", "data": {"files": {}, "__interrupt__": [{"value": "Go on?", "id": "1"}]}}
+    {
+        "event_type": "on_state_update",
+        "data": {"files": {}, "__interrupt__": [{"value": "Go on?", "id": "1"}]},
+    }
 ).encode()
 NEXT = json.dumps({"event_type": "on_state_update", "data": {"files": {"/a": "b"}}}).encode()
 
 
 @pytest.mark.parametrize(
     ("end", "ends"),
-    [(DONE, [True, True]), (Terminal(Outcome.CANCELLED, "cancelled", "x"), [True, False]), (None, [True, False])],
+    [
+        (DONE, [True, True]),
+        (Terminal(Outcome.CANCELLED, "cancelled", "x"), [True, False]),
+        (None, [True, False]),
+    ],
 )
 def test_what_came_after_an_answer_is_a_part_of_its_own(end: Terminal | None, ends: list[bool]) -> None:
     parts = recorded(journal([ASKED, ANSWER, NEXT], end))

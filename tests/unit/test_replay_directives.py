@@ -20,7 +20,11 @@ def messages(*contents: Any) -> dict[str, Any]:
         ({"user_request": "a [[replay:x]] b"}, {}, Directive("x")),
         ({"user_request": "[[replay:x]] [[replay:y speed=2.5]]"}, {}, Directive("y", 2.5)),
         ({"user_request": "none"}, messages("[[replay:x drop=3 silent=4]]"), Directive("x", None, 3, 4)),
-        ({"replay": "x stall=2 stall_s=0.5 duplicate=3 cut=4"}, {}, Directive("x", None, None, None, 3, 4, 2, 0.5)),
+        (
+            {"replay": "x stall=2 stall_s=0.5 duplicate=3 cut=4"},
+            {},
+            Directive("x", None, None, None, 3, 4, 2, 0.5),
+        ),
         ({"user_request": "[[replay:x]]"}, messages("[[replay:y]]"), Directive("x")),
         ({}, messages("[[replay:x]]", [{"type": "text", "text": "[[replay:y]]"}, 3]), Directive("y")),
         ({"replay": "x speed=1"}, messages("none"), Directive("x", 1.0)),

@@ -30,6 +30,7 @@ UP = (
     )
     """,
     "CREATE INDEX idx_quarantined_frames_shape ON quarantined_frames (shape_id, kept_at)",
+    "CREATE INDEX idx_quarantined_frames_waiting ON quarantined_frames (shape_id) WHERE outcome IS NULL",
     """
     CREATE INDEX idx_quarantined_frames_due ON quarantined_frames (thread_id)
     WHERE release_requested_at IS NOT NULL

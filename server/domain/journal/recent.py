@@ -25,8 +25,8 @@ class Commit:
     """Consecutive events of a run that are committed together: `base + 1` to `last`.
 
     file_changes: entries of the index of changed files (`file_index`); empty when no event changes a file.
-    epoch: that of the last event. outbox: what is stored in the outbox with them. quarantine: what is noted in
-    the quarantine with them.
+    epoch: that of the last event. outbox: what is stored in the outbox with them. quarantine: what is noted
+    in the quarantine with them.
     """
 
     base: int

@@ -14,7 +14,7 @@ class Release(StrEnum):
 
     #: What it means is journalled, at a later seq.
     JOURNALLED = "journalled"
-    #: What it means was replaced by what came after it: nothing is journalled.
+    #: What it means was replaced by what came after it, or adds nothing: nothing is journalled.
     SUPERSEDED = "superseded"
     #: Its run had ended, so what it means is only reported.
     REPORTED = "reported"

@@ -1,7 +1,7 @@
 """The shape of a frame that is kept uninterpreted: what kind it is and how it is built, without its values.
 
-Frames of the same shape are understood, or not, together. A shape is shown to operators, so it has nothing that
-a user or a model wrote: no values, and no keys that are data, such as the paths of a map of files.
+Frames of the same shape are understood, or not, together. A shape is shown to operators, so it has nothing
+that a user or a model wrote: no values, and no keys that are data, such as the paths of a map of files.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ _REST = "…"
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A shape. id: the same for the same shape, on every replica and in every release. structure: of the frame,
-    such as `{data: {progress: num}, event_type: str}`; empty for one that is not read."""
+    """A shape. id: the same for the same shape, on every replica and in every release. structure: of the
+    frame, such as `{data: {progress: num}, event_type: str}`; empty for one that is not read."""
 
     id: str
     reason: FrameReason

@@ -218,6 +218,11 @@ class FrameInterpreter(Protocol):
         """The meaning of the next frame. The caller makes the terminal event of an `end`."""
         ...
 
+    def reinterpret(self, frame: bytes) -> Interpretation:
+        """What a frame means that was kept uninterpreted earlier, after all that came since. Nothing changes
+        by it."""
+        ...
+
     def similar_tokens(self, frames: Sequence[bytes | OversizedFrame], start: int) -> SimilarTokens | None:
         """The meaning of the next frames, those from `start` on, as far as each is the token frame before it
         with another text; None when the first is not. The same as `interpret` of each gives, but faster."""
