@@ -102,7 +102,7 @@ class Runtime:
     async def invoke(self, job: dict[str, Any]) -> object:
         """Start a job; its directive names the load."""
         directive = find_directive(job["agent_definition"], job["input_payload"])
-        self.threads[job["job_id"]] = Thread((directive and directive.name) or "short_run")
+        self.threads[job["job_id"]] = Thread(directive.name or "short_run")
         return {"thread_id": job["job_id"], "status": "started"}
 
     async def connected(self, body: dict[str, Any]) -> object:

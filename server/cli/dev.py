@@ -46,12 +46,14 @@ TOKEN_LIFETIME = timedelta(hours=12)
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """What a developer needs to call the running hub. `replayed`: whether its runs are recorded ones."""
+    """What a developer needs to call the running hub. `replayed`: whether its runs are recorded ones.
+    `workbench`: whether `/` is the workbench."""
 
     hub: Hub
     token: str
     workflow_id: str
     replayed: bool
+    workbench: bool
 
 
 def run(*, once: bool, demo: bool | None, verbose: bool) -> NoReturn:
@@ -102,7 +104,7 @@ async def open_demo(settings: Settings, console: Console, replay: str | None = N
         dsn = await stack.enter_async_context(_database(settings, _say))
         replayed = replay is not None or settings.runtime_url is None
         settings, runtime_url = await _runtime(settings, replay, stack, _say)
-        settings = settings.model_copy(update={"drain_s": 0.0})
+        settings = settings.model_copy(update={"drain_s": 0.0, "workbench": _workbench(settings)})
         verifier = SharedSecret(_secret(settings), settings.jwt_issuer, settings.jwt_audience)
         _say("Starting the hub")
         hub = await stack.enter_async_context(
@@ -111,7 +113,12 @@ async def open_demo(settings: Settings, console: Console, replay: str | None = N
         token = verifier.issue(email=DEMO_USER, lifetime=TOKEN_LIFETIME, now=datetime.now(UTC))
         async with open_client(hub.http_address, token) as client:
             workflow_id = await demo_workflow(client)
-        yield Demo(hub, token, workflow_id, replayed)
+        yield Demo(hub, token, workflow_id, replayed, settings.workbench)
+
+
+def _workbench(settings: Settings) -> bool:
+    """Whether `/` is the workbench: here by default."""
+    return settings.workbench or "workbench" not in settings.model_fields_set
 
 
 def _secret(settings: Settings) -> str:
@@ -147,11 +154,11 @@ async def _runtime(
         return settings, settings.runtime_url
     if replay is None:
         say("Starting a runtime that replays recorded runs")
-    address = replay or await stack.enter_async_context(replay_runtime())
+        replay = await stack.enter_async_context(replay_runtime())
     # Every subscriber gets the whole recording, no frames are published to a channel, and a recording may go
     # on with a reply.
     replayed = {"runtime_profile": "full", "runtime_events_url": None, "runtime_can_resume": True}
-    return settings.model_copy(update=replayed), address
+    return settings.model_copy(update=replayed), replay
 
 
 async def demo_workflow(client: HubClient) -> str:
@@ -204,6 +211,10 @@ async def _refinement_succeeds(demo: Demo, prompt: str, console: Console) -> boo
 
 def show_addresses(demo: Demo, console: Console) -> None:
     """Print the addresses and two commands that are ready to paste."""
+    if demo.workbench:
+        console.print(
+            f"\nThe workbench, for your browser:\n\n{demo.hub.http_address}/#token={demo.token}", markup=False
+        )
     console.print(f"\nHTTP  {demo.hub.http_address}\ngRPC  {demo.hub.grpc_address}")
     console.print("A token for twelve hours, and a refinement of your own, for a second terminal:\n")
     prompt = "Add web search" + (DEMO_RECORDING if demo.replayed else "")

@@ -21,7 +21,7 @@ _READ_BYTES = 4096
 
 @contextmanager
 def stepping(step: Callable[[], None]) -> Iterator[None]:
-    """Call `step` in the event loop for each key, or each line where standard input is no terminal, until the
+    """Call `step` in the event loop for each key, or each line of another input, until the
     block ends. At the end of the input no further call comes."""
     number = sys.stdin.fileno()
     loop = asyncio.get_running_loop()

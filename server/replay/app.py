@@ -70,10 +70,9 @@ class ReplayRuntime:
         """Start the run of a job. Returns its thread's id. Raises BadJob."""
         fields = _job_fields(job)
         try:
-            found = find_directive(fields["agent_definition"], fields["input_payload"])
+            directive = find_directive(fields["agent_definition"], fields["input_payload"], self._directive)
         except BadDirective as error:
             raise BadJob(str(error)) from None
-        directive = found or self._directive
         recording = self._recording(directive.name or self._default)
         # With a space and a letter beyond ASCII: an address needs it encoded.
         thread_id: str = f"thread é {uuid4().hex[:12]}" if self._chooses_ids else fields["job_id"].strip()

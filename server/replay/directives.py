@@ -60,15 +60,19 @@ class Directive:
         return Directive(self.name, self.speed)
 
 
-def find_directive(agent_definition: Mapping[str, Any], input_payload: Mapping[str, Any]) -> Directive | None:
-    """The directive of a job, None when it has none. Raises BadDirective."""
+def find_directive(
+    agent_definition: Mapping[str, Any],
+    input_payload: Mapping[str, Any],
+    default: Directive = Directive(),  # noqa: B008 (frozen)
+) -> Directive:
+    """The directive of a job, `default` when it has none. Raises BadDirective."""
     for texts in (_texts(agent_definition.get("user_request")), _message_texts(input_payload)):
         found = [words for text in texts for words in _DIRECTIVE.findall(text)]
         if found:
             return parse_directive(found[-1])
     words = agent_definition.get("replay")
     if words is None:
-        return None
+        return default
     if not isinstance(words, str):
         raise BadDirective("agent_definition.replay must be the name of a recording")
     return parse_directive(words)

@@ -36,7 +36,7 @@ def written(folder: Path, content: bytes, name: str = "run.ndjson") -> Path:
         (b"x" * 1_000_000, "line 2 of .* has more than 1000000 bytes"),
     ],
 )
-def test_a_line_that_is_no_frame_is_named(tmp_path: Path, line: bytes, why: str) -> None:
+def test_a_line_without_a_frame_is_named(tmp_path: Path, line: bytes, why: str) -> None:
     with pytest.raises(RecordingError, match=why):
         read_recording(written(tmp_path, GOOD + line + b"\n" + END), max_line_bytes=1_000_000)
 
@@ -48,7 +48,7 @@ def test_brackets_in_texts_are_no_levels(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\n \n"])
-def test_a_file_without_a_frame_is_no_recording(tmp_path: Path, content: bytes) -> None:
+def test_a_file_without_a_frame_is_refused(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(RecordingError, match="has no frames"):
         read_recording(written(tmp_path, content))
 
@@ -79,7 +79,7 @@ def test_the_continuations_beside_a_recording_belong_to_it(tmp_path: Path) -> No
 
 
 @given(st.text(alphabet=st.characters(codec="utf-8")))
-def test_a_text_that_is_no_object_is_one_line_and_comes_back(text: str) -> None:
+def test_any_text_is_one_line_and_comes_back(text: str) -> None:
     line = text_line(text)
     assert "\n" not in line
     assert frame_of(line) == text

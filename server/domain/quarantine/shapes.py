@@ -42,7 +42,7 @@ class Shape:
 
 
 def shape_of(kind: EventKind) -> Shape | None:
-    """The shape of the frame that an event keeps; None for an event that is no frame in quarantine."""
+    """The shape of the frame that an event keeps; None for an event without a frame in quarantine."""
     if not isinstance(kind, UpstreamFrame) or kind.reason not in REASONS:
         return None
     event_type = _shown_type(kind.event_type)
