@@ -63,7 +63,7 @@ class Directive:
 def find_directive(
     agent_definition: Mapping[str, Any],
     input_payload: Mapping[str, Any],
-    default: Directive = Directive(),  # noqa: B008 (frozen)
+    default: Directive = Directive(),
 ) -> Directive:
     """The directive of a job, `default` when it has none. Raises BadDirective."""
     for texts in (_texts(agent_definition.get("user_request")), _message_texts(input_payload)):
