@@ -54,6 +54,8 @@ class Interpreter:
         self._todos = TodoList()
         self._extra: dict[str, bytes] = {}
         self._requests = InputRequests()
+        #: Whether the last state frame had a file map.
+        self.shows_files = False
 
     @property
     def files(self) -> FileSet:
@@ -236,8 +238,8 @@ class Interpreter:
         kinds: tuple[EventKind, ...] = (update,)
         if request is not None:
             kinds += (read_request(request),)
-        shows_files = files is not None and not polled
-        return Interpretation(kinds, delta, polled=polled, shows_files=shows_files)
+        self.shows_files = files is not None and not polled
+        return Interpretation(kinds, delta, polled=polled, shows_files=self.shows_files)
 
     def _read_rest(
         self, rest: dict[str, bytes]
@@ -270,6 +272,7 @@ class Interpreter:
         files = raw_json.members(rest["files"]) if "files" in rest else None
         if files is not None:
             del rest["files"]
+        self.shows_files = has_files
         if has_files:
             self._files.restore_map(files or {})
         elif "files" in data and not is_poll_summary(data, files):

@@ -296,3 +296,19 @@ async def test_what_is_noted_goes_with_the_journal(database: str, pool: Any) -> 
             await quarantine.group(group.shape_id)
         with pytest.raises(NotFound):
             await quarantine.content(*group.example)
+
+
+async def test_a_release_that_is_asked_for_while_nobody_drives_the_run_is_the_next_owners(
+    database: str, pool: Any
+) -> None:
+    runtime = OpenRuntime(new(files_frame(a="1")), SILENCE)
+    started, _ = await left_open(runtime, database, pool)
+    store = PostgresQuarantineStore(pool)
+    [group] = await store.groups(handled=False, limit=10)
+    assert await store.request_release(group.shape_id) == 1
+    for _ in range(2):
+        # The second owner has nothing left to do.
+        async with hub(runtime, database, pool) as on:
+            await all_released(quarantine_of(on), group.shape_id)
+            events = await events_of(on, started.thread_id, 3)
+    assert [type(event.kind) for event in events[1:]] == [UpstreamFrame, StateUpdate]

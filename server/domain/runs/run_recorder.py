@@ -32,7 +32,6 @@ from server.domain.off_loop import RUNS, SMALL_BYTES, to_the_end
 from server.domain.proposals.files import File
 from server.domain.proposals.partition import partition_files
 from server.domain.quarantine.entries import Kept, PutBack, QuarantineEntry, Release
-from server.domain.quarantine.meaning import event_of, is_understood
 from server.domain.quarantine.shapes import Shape, shape_of
 from server.domain.runs.actions import JournalFacts, Verdict
 from server.domain.runs.context import LARGE_BYTES, RunContext
@@ -134,9 +133,9 @@ class RunRecorder:
             if isinstance(kind, Discontinuity | InputAnswered):
                 self.digests.clear()
             self._note_input(seq, kind)
-            self.superseding.note(seq, kind, delta)
             self._note(kind, delta, self._reported_by(kind))
             self._interpreter.restore(kind, delta)
+            self.superseding.note(seq, kind, delta, shows_files=self._interpreter.shows_files)
             if len(event) > SMALL_BYTES:
                 # Runs that are taken over together would keep more than the budget.
                 self._interpreter.release_files(seq, kind)
@@ -203,17 +202,14 @@ class RunRecorder:
         """Journal what the kept frame of the event `seq` means now; what became of it, None if it is still
         not understood. Its event comes without the frame, which the journal has already. Raises LeaseLost."""
         async with self.exclusive:
-            meaning = self._interpreter.reinterpret(frame)
-            if not is_understood(meaning):
-                return None
-            kind = event_of(meaning)
-            if kind is None or self.superseding.supersedes(seq, kind):
-                return Release.SUPERSEDED
+            outcome, kind = self.superseding.left_of(seq, self._interpreter.reinterpret(frame))
+            if kind is None:
+                return outcome
             at = self._log.last_seq + 1
             self.superseding.note_put_back([at])
             self._queue(kind, self._encoded(self._event(kind)), b"", None, PutBack(seq, at))
             self._interpreter.restore(kind, b"")
-        return Release.JOURNALLED
+        return outcome
 
     def put_further_end(self, frame: bytes) -> None:
         """Journal an `end` frame that came behind the one that the terminal event stands for."""
@@ -310,7 +306,7 @@ class RunRecorder:
     ) -> None:
         seq = self._log.last_seq + 1
         self._note_input(seq, kind)
-        self.superseding.note(seq, kind, delta)
+        self.superseding.note(seq, kind, delta, shows_files=self._interpreter.shows_files)
         self._note(kind, delta, error)
         event, file_changes, shape = encoded
         if shape is not None and isinstance(kind, UpstreamFrame):

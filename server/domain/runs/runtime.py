@@ -210,6 +210,11 @@ class FrameInterpreter(Protocol):
         ...
 
     @property
+    def shows_files(self) -> bool:
+        """Whether the last state frame had a file map."""
+        ...
+
+    @property
     def awaiting_input(self) -> bool:
         """Whether a frame asked a person for input."""
         ...
