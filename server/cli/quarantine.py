@@ -99,6 +99,17 @@ def release(shape_id: str, *, wait_s: float, as_json: bool) -> NoReturn:
     _run(_release)
 
 
+def scan(*, as_json: bool) -> NoReturn:
+    """Note what earlier releases have kept."""
+
+    async def _scan(quarantine: Quarantine) -> int:
+        added = await quarantine.scan()
+        print_line(json_line({"added": added}) if as_json else f"{added} frames noted")
+        return 0
+
+    _run(_scan)
+
+
 def complete_shapes(incomplete: str) -> Sequence[tuple[str, str]]:
     """The shapes that wait whose ids begin with the text; none while the database cannot be asked."""
     try:

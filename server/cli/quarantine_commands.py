@@ -74,3 +74,12 @@ def quarantine_release(shape_id: str, wait_s: float, as_json: bool) -> None:
     from server.cli import quarantine as command
 
     command.release(shape_id, wait_s=wait_s, as_json=as_json)
+
+
+@quarantine.command("scan", epilog=examples("ideo quarantine scan"))
+@_JSON
+def quarantine_scan(as_json: bool) -> None:
+    """Note the frames that releases without a quarantine have kept. It reads all journals."""
+    from server.cli import quarantine as command
+
+    command.scan(as_json=as_json)

@@ -7,6 +7,7 @@ SQL (ADR 0003): groups with counts by outcome. The writers of the journal note f
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from typing_extensions import override
 
 from server.db.errors import database_errors
 from server.db.runs import ENDED_STATUSES
-from server.domain.quarantine.entries import Release
+from server.domain.quarantine.entries import Kept, Release
 from server.domain.quarantine.store import DueReleases, Group, KeptFrame, QuarantineStore
 
 #: Frames that a run releases in one go, oldest first.
@@ -41,6 +42,16 @@ SELECT q.thread_id, q.seq, q.kept_at, q.release_requested_at IS NOT NULL AS requ
 FROM quarantined_frames q LEFT JOIN runs r USING (thread_id)
 WHERE q.shape_id = $1 AND (q.outcome IS NULL OR NOT $2) ORDER BY q.thread_id, q.seq LIMIT $3
 """  # noqa: S608 - only constants
+
+_ADD = """
+INSERT INTO quarantined_frames
+  (thread_id, seq, shape_id, reason, event_type, structure, size_bytes, kept_at)
+SELECT $1, k.* FROM unnest($2::int[], $3::text[], $4::text[], $5::text[], $6::text[], $7::int[],
+$8::timestamptz[])
+  AS k(seq, shape_id, reason, event_type, structure, size_bytes, kept_at)
+WHERE EXISTS (SELECT FROM runs r WHERE r.thread_id = $1 AND r.floor <= k.seq)
+ON CONFLICT DO NOTHING RETURNING seq
+"""
 
 _DUE = """
 SELECT
@@ -123,6 +134,33 @@ class PostgresQuarantineStore(QuarantineStore):
     async def request_release(self, shape_id: str) -> int:
         with database_errors():
             return int(await self._pool.fetchval(_REQUEST, shape_id))
+
+    @override
+    async def threads(self, after: UUID | None, limit: int) -> Sequence[UUID]:
+        with database_errors():
+            rows = await self._pool.fetch(
+                "SELECT thread_id FROM runs WHERE floor <= last_seq AND ($1::uuid IS NULL OR thread_id > $1)"
+                " ORDER BY thread_id LIMIT $2",
+                after,
+                limit,
+            )
+        return [row["thread_id"] for row in rows]
+
+    @override
+    async def add(self, thread_id: UUID, kept: Sequence[tuple[Kept, datetime]]) -> int:
+        with database_errors():
+            rows = await self._pool.fetch(
+                _ADD,
+                thread_id,
+                [frame.seq for frame, _ in kept],
+                [frame.shape.id for frame, _ in kept],
+                [frame.shape.reason.name.lower() for frame, _ in kept],
+                [frame.shape.event_type for frame, _ in kept],
+                [frame.shape.structure for frame, _ in kept],
+                [frame.size_bytes for frame, _ in kept],
+                [time for _, time in kept],
+            )
+        return len(rows)
 
     @override
     async def count_waiting(self) -> tuple[int, int]:

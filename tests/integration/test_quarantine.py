@@ -312,3 +312,26 @@ async def test_a_release_that_is_asked_for_while_nobody_drives_the_run_is_the_ne
             await all_released(quarantine_of(on), group.shape_id)
             events = await events_of(on, started.thread_id, 3)
     assert [type(event.kind) for event in events[1:]] == [UpstreamFrame, StateUpdate]
+
+
+async def test_a_scan_notes_what_an_earlier_release_kept_and_nothing_twice(
+    database: str, pool: Any, tmp_path: Path
+) -> None:
+    runtime = OpenRuntime({"event_type": "thought", "data": {}}, files_frame(a="1"), END)
+    async with hub(runtime, database, pool) as on:
+        started = await on.start(PROMPT)
+        await on.outcome(started)
+        noted = await pool.fetch(
+            "SELECT thread_id, seq, shape_id, structure, size_bytes FROM quarantined_frames"
+        )
+        await pool.execute("DELETE FROM quarantined_frames")
+        async with commands(tmp_path, {"DATABASE_URL": database}) as ours:
+            assert await ours.ideo("quarantine", "scan") == (0, "1 frames noted\n", "")
+            assert await ours.ideo("quarantine", "scan") == (0, "0 frames noted\n", "")
+        again = await pool.fetch(
+            "SELECT thread_id, seq, shape_id, structure, size_bytes FROM quarantined_frames"
+        )
+        assert again == noted
+        [group] = await quarantine_of(on).groups(handled=False, limit=10)
+        events = await events_of(on, started.thread_id)
+        assert group.first_at == events[1].time

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import groupby
 from uuid import UUID
 
@@ -12,13 +13,16 @@ from server.domain.journal.events import StateUpdate, Token, UpstreamFrame
 from server.domain.journal.journal import EventCodec, JournalReader
 from server.domain.journal.segments import Segment
 from server.domain.off_loop import REQUESTS
-from server.domain.quarantine.entries import Release
+from server.domain.quarantine.entries import Kept, Release
 from server.domain.quarantine.meaning import event_of, is_understood
+from server.domain.quarantine.shapes import shape_of
 from server.domain.quarantine.store import Group, KeptFrame, QuarantineStore
 from server.domain.runs.runtime import FrameInterpreter
 
 #: Frames of one release.
 MAX_FRAMES = 1000
+#: Threads that a scan asks for at a time.
+_SCAN_THREADS = 100
 #: Bytes of one read of a journal.
 _READ_BYTES = 1 << 20
 
@@ -96,6 +100,37 @@ class Quarantine:
                 await self._store.note(thread_id, report.frame.seq, outcome)
                 reports.append(report)
         return Released(asked, reports, more=len(waiting) > MAX_FRAMES)
+
+    async def scan(self) -> int:
+        """Note the kept frames of all journals that have no note, such as those of earlier releases. Returns
+        how many these were."""
+        added = 0
+        after: UUID | None = None
+        while threads := await self._store.threads(after, _SCAN_THREADS):
+            for thread_id in threads:
+                added += await self._scan(thread_id)
+            after = threads[-1]
+        return added
+
+    async def _scan(self, thread_id: UUID) -> int:
+        added = seq = 0
+        while segments := await self._journal.read_after(thread_id, seq, max_bytes=_READ_BYTES):
+            for segment in segments:
+                kept = await REQUESTS.run(self._kept, segment)
+                if kept:
+                    added += await self._store.add(thread_id, kept)
+                seq = segment.last_seq
+        return added
+
+    def _kept(self, segment: Segment) -> Sequence[tuple[Kept, datetime]]:
+        """The kept frames of a segment, with their times."""
+        found = []
+        for serialised in segment.events():
+            event = self._codec.decode(serialised)
+            shape = shape_of(event.kind)
+            if shape is not None and isinstance(event.kind, UpstreamFrame):
+                found.append((Kept(event.seq, shape, len(event.kind.body)), event.time))
+        return found
 
     async def _reports(self, thread_id: UUID, frames: Sequence[KeptFrame]) -> Sequence[Report]:
         """What frames of an ended run mean, each in the state in which it came."""

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
-from server.domain.quarantine.entries import Release
+from server.domain.quarantine.entries import Kept, Release
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +89,15 @@ class QuarantineStore(RunQuarantine, Protocol):
     async def request_release(self, shape_id: str) -> int:
         """Ask the owners of runs that have not ended to release their frames of a shape. Returns how many
         frames these are."""
+        ...
+
+    async def threads(self, after: UUID | None, limit: int) -> Sequence[UUID]:
+        """The threads that have events, in order of their ids, after the given one."""
+        ...
+
+    async def add(self, thread_id: UUID, kept: Sequence[tuple[Kept, datetime]]) -> int:
+        """Note kept frames with the times of their events, except those that are noted or no longer there.
+        Returns how many were added."""
         ...
 
     async def count_waiting(self) -> tuple[int, int]:
