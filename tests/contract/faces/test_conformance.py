@@ -1,4 +1,4 @@
-"""The check of a hub from outside: a right hub passes it, and each wrong one fails the rule that it breaks."""
+"""The check of a hub from outside: a right hub passes it, a wrong one fails the rule that it breaks."""
 
 from __future__ import annotations
 

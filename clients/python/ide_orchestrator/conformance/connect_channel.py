@@ -174,17 +174,17 @@ async def _once(content: bytes) -> AsyncIterator[bytes]:
     yield content
 
 
-def error_of_connect(told: dict[str, Any]) -> grpc.aio.AioRpcError:
+def error_of_connect(sent: dict[str, Any]) -> grpc.aio.AioRpcError:
     """Connect's error as gRPC's."""
-    code = "CANCELLED" if told["code"] == "canceled" else told["code"].upper()
+    code = "CANCELLED" if sent["code"] == "canceled" else sent["code"].upper()
     details = [
         AnyMessage(
             type_url=f"type.googleapis.com/{each['type']}", value=base64.b64decode(each["value"] + "==")
         )
-        for each in told["details"]
+        for each in sent["details"]
     ]
     number = grpc.StatusCode[code].value[0]
-    return _error(status_pb2.Status(code=number, message=told["message"], details=details))
+    return _error(status_pb2.Status(code=number, message=sent["message"], details=details))
 
 
 def _error(status: status_pb2.Status) -> grpc.aio.AioRpcError:

@@ -132,8 +132,8 @@ def _grpc_value(name: str, answer: dict[str, Any]) -> dict[str, Any]:
             "files": {file["path"]: file.get("text", "") for file in workflow.get("files", ())},
         }
     if name == "get_server_info":
-        told = answer["info"]
-        return {**told, "when_busy": told["when_busy"].removeprefix("WHEN_BUSY_").lower()}
+        described = answer["info"]
+        return {**described, "when_busy": described["when_busy"].removeprefix("WHEN_BUSY_").lower()}
     if name == "get_me":
         return dict(answer["user"])
     if name == "find_users":
