@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from ide_orchestrator.client import HubError
 from ide_orchestrator.conformance import (
+    PROMPT,
     RULES,
     Result,
     Rule,
@@ -51,9 +52,8 @@ def run(
         if grpc_address is None:
             target = await _with_grpc(target)
         results: list[Result] = []
-        asked = {} if prompt is None else {"prompt": prompt}
         width = max(len(rule.name) for rule in RULES)
-        async with aclosing(check(target, only, run_s=run_seconds, **asked)) as checked:
+        async with aclosing(check(target, only, prompt=prompt or PROMPT, run_s=run_seconds)) as checked:
             async for result in checked:
                 results.append(result)
                 line = json_line(asdict(result)) if as_json else line_of(result, width)

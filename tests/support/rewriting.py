@@ -159,7 +159,7 @@ class _Http:
             status = self._changes.head(path, answer.status_code, told)
             start = [(name.lower().encode(), value.encode()) for name, value in told.items()]
             await send({"type": "websocket.http.response.start", "status": status, "headers": start})
-            body = b"".join(self._changes.unit("body", path, answer.body or b""))
+            body = b"".join(self._changes.unit("body", path, bytes(answer.body or b"")))
             await send({"type": "websocket.http.response.body", "body": body})
 
 
@@ -169,13 +169,14 @@ class _Grpc(grpc.GenericRpcHandler):
     def __init__(self, channel: grpc.aio.Channel, changes: Changes) -> None:
         self._channel, self._changes = channel, changes
 
-    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any]:
         path = details.method
 
         async def handle(request: bytes, context: Any) -> AsyncIterator[bytes]:
             headers = {k: v for k, v in context.invocation_metadata() if k == "authorization"}
             self._changes.request(path, headers)
-            call: Any = self._channel.unary_stream(path)(request, metadata=tuple(headers.items()))
+            method: Any = self._channel.unary_stream(path)
+            call = method(request, metadata=tuple(headers.items()))
             try:
                 async for message in call:
                     for unit in self._changes.unit("grpc", path, message):

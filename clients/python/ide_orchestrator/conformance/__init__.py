@@ -7,9 +7,11 @@ extra `grpc`.
 from ide_orchestrator.conformance.checking import RULES, Result, UnknownRule, check, select
 from ide_orchestrator.conformance.report import junit_of, line_of, summary_of
 from ide_orchestrator.conformance.rule import Rule
+from ide_orchestrator.conformance.scenario import PROMPT
 from ide_orchestrator.conformance.target import Target, find_grpc
 
 __all__ = [
+    "PROMPT",
     "RULES",
     "Result",
     "Rule",
