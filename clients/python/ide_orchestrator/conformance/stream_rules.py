@@ -155,7 +155,7 @@ def stream_rules() -> Iterator[Rule]:
         if way in TYPED:
             yield Rule(
                 f"live.{way}",
-                f"Who follows a run {words} from its start gets each event once, in order",
+                f"A reader {words} that follows a run from its start gets each event once, in order",
                 partial(_live, way),
                 grpc=grpc,
                 live=way,
