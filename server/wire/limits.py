@@ -9,5 +9,5 @@ from server.wire import messages as m
 
 def limits_of(message: type[Message], field: str) -> m.Limits:
     """What a field of a request may hold."""
-    found: m.Limits = message.DESCRIPTOR.fields_by_name[field].GetOptions().Extensions[m.LIMITS]
+    found: m.Limits = message.DESCRIPTOR.fields_by_name[field].GetOptions().Extensions[m.limits]
     return found
