@@ -85,7 +85,7 @@ def _limits(field: FieldDescriptor) -> Limits | None:
     return options.Extensions[LIMITS] if options.HasExtension(LIMITS) else None
 
 
-def _valid(kind: Descriptor) -> Message:
+def _valid(kind: Descriptor) -> Any:
     """A request without a wrong field, of things that do not exist."""
     request: Any = GetMessageClass(kind)()
     for field in kind.fields:
@@ -115,7 +115,7 @@ def _variants(kind: Descriptor) -> Iterator[tuple[str, Message]]:
             yield from _values_at_limits(kind, field, limits)
         if field.is_repeated and field.message_type is not None:
             for name, item in _items(field.message_type):
-                request: Any = _valid(kind)
+                request = _valid(kind)
                 items = getattr(request, field.name)
                 del items[:]
                 items.append(item)
@@ -143,7 +143,7 @@ def _values_at_limits(
     kind: Descriptor, field: FieldDescriptor, limits: Limits
 ) -> Iterator[tuple[str, Message]]:
     for name, value in _values(kind, field, limits):
-        request: Any = _valid(kind)
+        request = _valid(kind)
         if field.is_repeated:
             items = getattr(request, field.name)
             del items[:]
@@ -153,12 +153,12 @@ def _values_at_limits(
         yield f"{field.name}, {name}", _completed(request)
 
 
-def _completed(request: Any) -> Message:
+def _completed(request: Any) -> Any:
     if request.DESCRIPTOR.name == "AcceptProposalRequest" and request.resolved_files:
         request.draft_etag = request.draft_etag or "1-0000000000000000"
     if request.DESCRIPTOR.name == "UpdateDraftRequest" and request.deleted_paths:
         del request.files[:]
-    return request  # type: ignore[no-any-return]
+    return request
 
 
 def _values(kind: Descriptor, field: FieldDescriptor, limits: Limits) -> Iterator[tuple[str, Any]]:

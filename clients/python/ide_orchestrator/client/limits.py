@@ -62,7 +62,7 @@ def _is_wrong_value(value: Any, limits: Limits) -> bool:
         return bool(wrong_fields(value))
     if isinstance(value, str):
         return _is_wrong_text(value, limits)
-    return value < limits.min or 0 < limits.max < value
+    return bool(value < limits.min or 0 < limits.max < value)
 
 
 def _is_wrong_text(text: str, limits: Limits) -> bool:
