@@ -7,6 +7,7 @@ import json
 import struct
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from ssl import SSLContext
 from typing import Any
 from urllib.parse import unquote
 
@@ -16,6 +17,8 @@ import httpx
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.json_format import MessageToJson, Parse
 from google.rpc import status_pb2
+
+from ide_orchestrator.conformance.target import Broken, expect
 
 #: What a channel is called: the content types of its unary calls and of its streams.
 CONTENT_TYPES = {
@@ -73,10 +76,11 @@ class ConnectChannel:
                     answer.raise_for_status()
                 if answer.status_code != 200:
                     raise error_of_connect(answer.json())
-                assert answer.headers["content-type"] == self._unary
+                expect(answer.headers.get("content-type"), self._unary, "the content type")
                 return self._parsed(answer.content, response_deserializer)
             (message, *more) = [each async for each in self._messages(answer)]
-            assert not more
+            if more:
+                raise Broken(f"the answer has {len(more)} messages too many")
             return self._parsed(message, response_deserializer)
 
         return call
@@ -116,7 +120,7 @@ class ConnectChannel:
     async def _messages(self, answer: httpx.Response) -> AsyncIterator[bytes]:
         """The messages of an answer up to its end. Raises what the end says."""
         answer.raise_for_status()
-        assert answer.headers["content-type"] == self._stream
+        expect(answer.headers.get("content-type"), self._stream, "the content type")
         text, body = b"", b""
         async for chunk in answer.aiter_raw() if not answer.is_stream_consumed else _once(answer.content):
             if self._name == "grpc-web-text":
@@ -128,20 +132,20 @@ class ConnectChannel:
                 if not flags:
                     yield message
                     continue
-                assert (text, body) == (b"", b"")
+                expect((text, body), (b"", b""), "what follows the end of the stream")
                 self._end(flags, message)
                 return
         raise httpx.RemoteProtocolError("the answer has no end")
 
     def _end(self, flags: int, message: bytes) -> None:
         if self._name.startswith("connect"):
-            assert flags == 0x02
+            expect(flags, 0x02, "the flags of the end")
             end = json.loads(message)
             self.trailers = {name: value for name, (value,) in end.get("metadata", {}).items()}
             if "error" in end:
                 raise error_of_connect(end["error"])
             return
-        assert flags == 0x80
+        expect(flags, 0x80, "the flags of the end")
         self.trailers = trailers_of(message)
         error = error_of_trailers(message)
         if error is not None:
@@ -161,8 +165,8 @@ def error_of_trailers(message: bytes) -> grpc.aio.AioRpcError | None:
         return None
     padded = trailers["grpc-status-details-bin"] + "=="
     status = status_pb2.Status.FromString(base64.b64decode(padded))
-    assert str(status.code) == trailers["grpc-status"]
-    assert status.message == unquote(trailers["grpc-message"])
+    expect(trailers["grpc-status"], str(status.code), "grpc-status")
+    expect(unquote(trailers["grpc-message"]), status.message, "grpc-message")
     return _error(status)
 
 
@@ -170,17 +174,17 @@ async def _once(content: bytes) -> AsyncIterator[bytes]:
     yield content
 
 
-def error_of_connect(told: dict[str, Any]) -> grpc.aio.AioRpcError:
+def error_of_connect(sent: dict[str, Any]) -> grpc.aio.AioRpcError:
     """Connect's error as gRPC's."""
-    code = "CANCELLED" if told["code"] == "canceled" else told["code"].upper()
+    code = "CANCELLED" if sent["code"] == "canceled" else sent["code"].upper()
     details = [
         AnyMessage(
             type_url=f"type.googleapis.com/{each['type']}", value=base64.b64decode(each["value"] + "==")
         )
-        for each in told["details"]
+        for each in sent["details"]
     ]
     number = grpc.StatusCode[code].value[0]
-    return _error(status_pb2.Status(code=number, message=told["message"], details=details))
+    return _error(status_pb2.Status(code=number, message=sent["message"], details=details))
 
 
 def _error(status: status_pb2.Status) -> grpc.aio.AioRpcError:
@@ -190,10 +194,14 @@ def _error(status: status_pb2.Status) -> grpc.aio.AioRpcError:
 
 
 @asynccontextmanager
-async def connect_channel(address: str, name: str, *, quiet_s: float = 30) -> AsyncIterator[Any]:
+async def connect_channel(
+    address: str, name: str, *, quiet_s: float = 30, ssl: SSLContext | None = None
+) -> AsyncIterator[Any]:
     """A `ConnectChannel` to a hub's HTTP address, which stubs take for grpc's. quiet_s: the longest wait for
-    the next bytes."""
-    timeout = httpx.Timeout(quiet_s, connect=2)
-    # There is no TLS over HTTP here, and to read the authorities takes longer than a call.
-    async with httpx.AsyncClient(base_url=address, timeout=timeout, trust_env=False, verify=False) as http:
+    the next bytes. ssl: what checks the certificate; None without TLS."""
+    timeout = httpx.Timeout(quiet_s, connect=5)
+    # To read the authorities takes longer than a call.
+    async with httpx.AsyncClient(
+        base_url=address, timeout=timeout, trust_env=False, verify=ssl or False
+    ) as http:
         yield ConnectChannel(http, name)
