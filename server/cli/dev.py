@@ -32,6 +32,8 @@ from server.cli.terminal import markup, open_console, show_files
 from server.compose import StartError, check_ports
 from server.db import migrate
 from server.observability.logs import configure_logging
+from server.replay.app import USUAL
+from server.replay.recording import read_recordings
 from server.replay.server import replay_runtime
 from server.settings.settings import Settings
 
@@ -107,12 +109,25 @@ async def open_demo(settings: Settings, console: Console) -> AsyncIterator[Demo]
         verifier = SharedSecret(_secret(settings), settings.jwt_issuer, settings.jwt_audience)
         _say("Starting the hub")
         hub = await stack.enter_async_context(
-            open_restartable_hub(settings, dsn=dsn, runtime_url=runtime_url, verifier=verifier, say=_say)
+            open_restartable_hub(
+                settings,
+                dsn=dsn,
+                runtime_url=runtime_url,
+                verifier=verifier,
+                say=_say,
+                recordings=_recordings() if replayed else (),
+            )
         )
         token = verifier.issue(email=DEMO_USER, lifetime=TOKEN_LIFETIME, now=datetime.now(UTC))
         async with open_client(hub.http_address, token) as client:
             workflow_id = await demo_workflow(client)
         yield Demo(hub, token, workflow_id, replayed, settings.workbench)
+
+
+def _recordings() -> list[str]:
+    """The names of the recorded runs, the default first, without what only follows a reply."""
+    names = [name for name in read_recordings() if "." not in name]
+    return sorted(names, key=lambda name: (name != USUAL, name))
 
 
 def _workbench(settings: Settings) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -31,7 +31,9 @@ class RestartableHub:
         runtime_url: str,
         verifier: SharedSecret,
         say: Callable[[str], None],
+        recordings: Sequence[str] = (),
     ) -> None:
+        self.recordings = recordings
         self._settings, self._dsn, self._runtime_url = settings, dsn, runtime_url
         self._verifier, self._say = verifier, say
         self._asked, self._stopping = asyncio.Event(), False
@@ -109,13 +111,21 @@ class RestartableHub:
 
 @contextlib.asynccontextmanager
 async def open_restartable_hub(
-    settings: Settings, *, dsn: str, runtime_url: str, verifier: SharedSecret, say: Callable[[str], None]
+    settings: Settings,
+    *,
+    dsn: str,
+    runtime_url: str,
+    verifier: SharedSecret,
+    say: Callable[[str], None],
+    recordings: Sequence[str] = (),
 ) -> AsyncIterator[RestartableHub]:
     """The hub, listening. When the block ends it stops in order.
 
-    say: shows a person what happens. Raises StartError, before any work has begun.
+    say: shows a person what happens. recordings: those that the runtime replays. Raises StartError, before any work has begun.
     """
-    hub = RestartableHub(settings, dsn=dsn, runtime_url=runtime_url, verifier=verifier, say=say)
+    hub = RestartableHub(
+        settings, dsn=dsn, runtime_url=runtime_url, verifier=verifier, say=say, recordings=recordings
+    )
     serving = asyncio.create_task(hub.serve(), name="hub")
     started = asyncio.create_task(hub.started.wait(), name="start")
     try:

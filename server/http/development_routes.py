@@ -6,11 +6,12 @@ them; `GET /api/info` names the feature `development_controls` where they exist.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Protocol
 
 import msgspec
-from litestar import post
+from litestar import get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import JSONBody
 from pydantic import Field
@@ -25,6 +26,11 @@ MAX_VALID_S = 600
 
 class DevelopmentControls(Protocol):
     """What a developer may do to the hub."""
+
+    @property
+    def recordings(self) -> Sequence[str]:
+        """The recorded runs that a prompt may choose; none unless the runtime replays them."""
+        ...
 
     def restart(self) -> None:
         """Stop the hub, as a deployment does, and start it again at the same addresses. Returns at once."""
@@ -46,6 +52,12 @@ class IssuedToken(msgspec.Struct):
 
     token: str
     valid_until: datetime
+
+
+class Recordings(msgspec.Struct):
+    """The names of recorded runs, the default first."""
+
+    items: list[str]
 
 
 class Restarting(msgspec.Struct):
@@ -72,4 +84,9 @@ def development_routes(controls: DevelopmentControls) -> list[HTTPRouteHandler]:
         """Issue a token that ends soon."""
         return IssuedToken(*controls.issue_token(request.user, timedelta(seconds=data.valid_for_s)))
 
-    return [restart_hub, issue_token]
+    @get("/api/development/recordings", include_in_schema=False)
+    async def list_recordings() -> Recordings:
+        """The recorded runs that a prompt may choose."""
+        return Recordings(list(controls.recordings))
+
+    return [restart_hub, issue_token, list_recordings]

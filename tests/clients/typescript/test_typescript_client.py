@@ -101,6 +101,15 @@ async def test_each_transport_gives_every_event_once_though_it_is_cut_100_times_
 async def test_the_client_in_node(database: str, project: Path, tmp_path: Path, case: str) -> None:
     shutil.copy(PROGRAMS / "cases.mjs", project)
     write_recording(tmp_path, "large", {"/large.md": {"content": "x" * 6_000_000, "encoding": "utf-8"}})
+    write_recording(
+        tmp_path,
+        "two_hands",
+        {"/lines.md": {"content": "a\n" * 18_000, "encoding": "utf-8"}},
+        {
+            "/lines.md": {"content": "a\nb\n" * 9_000, "encoding": "utf-8"},
+            "/other.md": {"content": "", "encoding": "utf-8"},
+        },
+    )
     shutil.copy(SHIPPED / "short_run.jsonl", tmp_path)
     async with running_hub(database, recordings=tmp_path, max_active_runs=0) as hub:
         async with hub.client() as client:
