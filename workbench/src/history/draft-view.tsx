@@ -77,7 +77,7 @@ function DraftPage({ workflow }: { workflow: Workflow }) {
           </nav>
           <div class="stack grow-pane">
             <div class="row">
-              <label class="row">
+              <label class="row inline">
                 Compare version {version} with
                 <select value={String(base)} onChange={({ currentTarget }) => show(version, Number(currentTarget.value))}>
                   {versions.value

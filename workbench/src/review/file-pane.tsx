@@ -37,7 +37,7 @@ export function FilePane({ review, file, layout, whole, target }: FilePaneProps)
   return (
     <article class="file-pane" aria-labelledby="file-name">
       <header class="row">
-        <h2 id="file-name" class="file-name">
+        <h2 id="file-name" class="file-name" tabIndex={-1}>
           <bdi>{printable(file.path)}</bdi>
         </h2>
         {diff.rejection === null && (

@@ -155,6 +155,7 @@ function Files({ review, proposal, rounds, compared }: FilesProps) {
   const [whole, setWhole] = useState(false);
   const [target, setTarget] = useState<{ hunk: Hunk }>();
   const hunkIndex = useRef(-1);
+  const byKey = useRef(false);
   const files = review.files.value;
   const file = review.selected.value;
   const order = useMemo(() => treeRows(files, new Set()).flatMap((row) => (row.kind === "file" ? [row.item] : [])), [files]);
@@ -162,11 +163,16 @@ function Files({ review, proposal, rounds, compared }: FilesProps) {
   useEffect(() => {
     hunkIndex.current = -1;
     setTarget(undefined);
+    // The bar that had the focus is gone with its file: keys would go nowhere.
+    if (byKey.current) document.getElementById("file-name")?.focus();
+    byKey.current = false;
   }, [file?.key]);
 
   const goToFile = (step: number) => {
     const next = order[order.findIndex(({ key }) => key === file?.key) + step];
-    if (next !== undefined) review.select(next);
+    if (next === undefined) return;
+    byKey.current = true;
+    review.select(next);
   };
   const goToHunk = (step: number) => {
     const hunks = file?.diff.hunks ?? [];
@@ -209,7 +215,7 @@ function Files({ review, proposal, rounds, compared }: FilesProps) {
   return (
     <div class="review-body" onKeyDown={onKeyDown}>
       <div class="row">
-        <label class="row">
+        <label class="row inline">
           Compare with
           <select value={compared} onChange={({ currentTarget }) => replaceQuery(currentTarget.value === "started_from" ? {} : queryOf(currentTarget.value))}>
             <option value="started_from">version {proposal.base_version}, which the run started from</option>
