@@ -83,7 +83,7 @@ async def test_the_slider_shows_tree_text_and_blame_after_any_event(bench: Workb
     # The margin has the event of each run of lines: the first one wrote all but what the second one changed.
     margin = page.locator(".blame-margin")
     await expect(margin).to_contain_text(str(first))
-    await page.locator(".cm-line", has_text="line three of").hover()
+    await page.locator(".cm-line", has_text="line three of").hover(position={"x": 40, "y": 8})
     await expect(page.locator(".blame-tip")).to_contain_text(f"event {second}")
     await expect(page.locator(".same-event", has_text="line three of")).to_be_visible()
     await page.locator(".cm-line", has_text="line 4 of").click()

@@ -2,7 +2,15 @@
 
 import type { BlameRange, FileBlame } from "@bizmatters/ide-orchestrator";
 import { Compartment, EditorState, StateEffect, StateField, Text, type Extension, type Range } from "@codemirror/state";
-import { Decoration, EditorView, gutter, GutterMarker, highlightSpecialChars, hoverTooltip, type DecorationSet } from "@codemirror/view";
+import {
+  Decoration,
+  EditorView,
+  gutter,
+  GutterMarker,
+  highlightSpecialChars,
+  hoverTooltip,
+  type DecorationSet,
+} from "@codemirror/view";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { linesOf } from "../components/diff-view/hunk-changes.js";
 import { languageOf, LOOK, READ_ONLY, shadowOf } from "../components/editor.js";
@@ -76,7 +84,9 @@ export default function BlameView({ path, text, blame, toolOf, onEvent }: BlameV
           </>
         )}
       </p>
-      {blame?.truncated && <p class="quiet">The file has changed very often: lines of its oldest event may be older.</p>}
+      {blame?.truncated && (
+        <p class="quiet">The file has changed very often: lines of its oldest event may be older.</p>
+      )}
       <div ref={host} class="code" />
     </>
   );
@@ -97,7 +107,8 @@ function rangeOf(blame: FileBlame, line: number): BlameRange | undefined {
 function sentence({ seq, created_at: at, tool_call_id: call }: BlameRange, toolOf: BlameViewProps["toolOf"]): string {
   const time = at === null ? "" : `, ${new Date(at).toLocaleTimeString()}`;
   const tool = toolOf(call);
-  const writer = call === null ? "" : tool === undefined ? `, ${printable(call)}` : `, ${printable(tool)} (${printable(call)})`;
+  const writer =
+    call === null ? "" : tool === undefined ? `, ${printable(call)}` : `, ${printable(tool)} (${printable(call)})`;
   return `event ${seq}${time}${writer}`;
 }
 
@@ -167,7 +178,9 @@ function blameMargin(blame: FileBlame, toolOf: BlameViewProps["toolOf"]): Extens
       create: () => ({ seq: undefined, lines: Decoration.none }),
       update(before, { effects, state }) {
         const effect = effects.find((each) => each.is(point));
-        return effect === undefined ? before : { seq: effect.value as number | undefined, lines: linesOfEvent(state, effect.value as number | undefined) };
+        return effect === undefined
+          ? before
+          : { seq: effect.value as number | undefined, lines: linesOfEvent(state, effect.value as number | undefined) };
       },
       provide: (field) => EditorView.decorations.from(field, ({ lines }) => lines),
     }),

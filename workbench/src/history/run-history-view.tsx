@@ -38,7 +38,11 @@ export default function RunHistoryView({ params }: ViewProps) {
   const chosen = history.chosen.value;
   useEffect(() => {
     const timer = setTimeout(
-      () => replaceQuery({ ...(chosen === undefined ? {} : { seq: String(chosen) }), ...(path === undefined ? {} : { path }) }),
+      () =>
+        replaceQuery({
+          ...(chosen === undefined ? {} : { seq: String(chosen) }),
+          ...(path === undefined ? {} : { path }),
+        }),
       ADDRESS_MS,
     );
     return () => clearTimeout(timer);
@@ -82,8 +86,14 @@ function Files({ history, path, onPath }: FilesProps) {
   const seq = history.seq.value;
   // Between two changes the files are the same, and are not read again.
   const changedAt = history.changedAt.value;
-  const tree = useResource(() => (changedAt === undefined ? Promise.resolve([]) : history.tree(changedAt)), [changedAt, history]);
-  const items = useMemo((): FileItem[] => (tree.value ?? []).map((file) => ({ key: file.path, path: file.path, file })), [tree.value]);
+  const tree = useResource(
+    () => (changedAt === undefined ? Promise.resolve([]) : history.tree(changedAt)),
+    [changedAt, history],
+  );
+  const items = useMemo(
+    (): FileItem[] => (tree.value ?? []).map((file) => ({ key: file.path, path: file.path, file })),
+    [tree.value],
+  );
   useEffect(() => {
     if (path === undefined && items.length > 0) onPath(items[0]!.path);
   }, [items, path]);
@@ -101,7 +111,10 @@ function Files({ history, path, onPath }: FilesProps) {
         mark={(item) => (
           <>
             {item.file.binary && <Badge>binary</Badge>}
-            <Badge tone={item.file.seq === changedAt ? "busy" : "neutral"} title={`Written last by event ${item.file.seq}`}>
+            <Badge
+              tone={item.file.seq === changedAt ? "busy" : "neutral"}
+              title={`Written last by event ${item.file.seq}`}
+            >
               {String(item.file.seq)}
             </Badge>
           </>
@@ -123,7 +136,8 @@ const MAX_BLAMES = 50;
 function HistoricFile({ history, file }: { history: RunHistory; file: FileAt }) {
   const [changes, setChanges] = useState(false);
   const blame = useResource(
-    (): Promise<FileBlame | undefined> => (file.binary || file.size_bytes === 0 ? Promise.resolve(undefined) : blameOf(history.thread, file)),
+    (): Promise<FileBlame | undefined> =>
+      file.binary || file.size_bytes === 0 ? Promise.resolve(undefined) : blameOf(history.thread, file),
     [history, file.path, file.sha256, file.seq],
   );
   const current = blame.loading ? undefined : blame.value;
@@ -177,7 +191,12 @@ function Changes({ history, file, text }: { history: RunHistory; file: FileAt; t
     const found = await history.before(file);
     return content({ refinement: history.thread }, found?.sha256 ?? null);
   }, [history, file.path, file.seq]);
-  if (before.value === undefined) return before.error !== undefined ? <Failed error={before.error} retry={before.reload} /> : <Loading what="the file before" />;
+  if (before.value === undefined)
+    return before.error !== undefined ? (
+      <Failed error={before.error} retry={before.reload} />
+    ) : (
+      <Loading what="the file before" />
+    );
   if (before.value.text === undefined) return <Empty>Before, it was not text.</Empty>;
   if (before.value.text === text) return <Empty>The content is the same as before.</Empty>;
   return <DiffView path={file.path} base={before.value.text} text={text} layout="unified" />;

@@ -55,7 +55,8 @@ export class RunHistory {
     const { signal } = this.#abort;
     this.error.value = undefined;
     try {
-      for await (const event of hub.refinements.follow(this.thread, { after: this.#shorts.length, signal })) this.#take(event);
+      for await (const event of hub.refinements.follow(this.thread, { after: this.#shorts.length, signal }))
+        this.#take(event);
       this.#show();
       this.ended.value = true;
     } catch (error) {
