@@ -1,1 +1,0 @@
-import{g as e}from"./chunk-CIRYA6SR.js";import"./chunk-SQE76S5B.js";function i({params:o}){return e("section",{class:"view",children:[e("h1",{children:"Inspector"}),e("p",{children:Object.values(o).join(" ")})]})}export{i as default};

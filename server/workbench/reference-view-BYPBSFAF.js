@@ -1,1 +1,0 @@
-import{g as e}from"./chunk-CIRYA6SR.js";import"./chunk-SQE76S5B.js";function o({params:i}){return e("section",{class:"view",children:[e("h1",{children:"API"}),e("p",{children:Object.values(i).join(" ")})]})}export{o as default};

@@ -1,1 +1,0 @@
-import{g as e}from"./chunk-CIRYA6SR.js";import"./chunk-SQE76S5B.js";function t({params:i}){return e("section",{class:"view",children:[e("h1",{children:"Refinement"}),e("p",{children:i.thread})]})}export{t as default};
