@@ -53,7 +53,8 @@ _SHOW = """
     globalThis.show = ({ base, text }) => {
         globalThis.shown?.destroy();
         const merge = unifiedMergeView({ original: base, mergeControls: false, collapseUnchanged });
-        globalThis.shown = new EditorView({ doc: text, parent: document.body, extensions: [lineNumbers(), merge] });
+        const extensions = [lineNumbers(), merge];
+        globalThis.shown = new EditorView({ doc: text, parent: document.body, extensions });
     };
     show(texts);
 """
@@ -79,7 +80,7 @@ async def measure_first_diff(_: Environment, *, quick: bool) -> list[Table]:
                 await bare.reload()
                 samples["load bare"].append(await bare.evaluate("firstPaint"))
     heads = ["milliseconds to the first painted diff", "workbench", "bare component", "workbench ÷ bare"]
-    rows = [
+    rows: list[list[str | Stats]] = [
         [title, Stats.of(samples[name]), Stats.of(samples[f"{name} bare"]), _ratio(samples, name)]
         for name, title in (("open", "in an open page"), ("load", "from the start of the page's load"))
     ]
@@ -126,7 +127,9 @@ async def _load(context: BrowserContext, url: str, signed_in: Page) -> float:
     page = await context.new_page()
     try:
         token = await signed_in.evaluate("sessionStorage.getItem('ideo.token')")
-        await page.add_init_script(f"sessionStorage.setItem('ideo.token', {json.dumps(token)}); {_NOTE_PAINT}")
+        await page.add_init_script(
+            f"sessionStorage.setItem('ideo.token', {json.dumps(token)}); {_NOTE_PAINT}"
+        )
         await page.goto(url)
         taken: float = await page.evaluate("firstPaint")
         return taken

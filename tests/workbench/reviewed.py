@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from server.replay.recording import SHIPPED
 from server.cli.hub_client import HubClient
+from server.replay.recording import SHIPPED
 from tests.support.hub import a_workflow, finished, start
 from tests.support.recordings import write_recording
 

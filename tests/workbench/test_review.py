@@ -1,4 +1,4 @@
-"""Reviews in the workbench: decisions by file and by hunk, conflicts, unsafe names, and what becomes of a proposal."""
+"""Reviews in the workbench: decisions by file and hunk, conflicts, unsafe names, and the answers."""
 
 from __future__ import annotations
 
@@ -67,7 +67,9 @@ async def test_a_hunk_that_is_rejected_stays_out_when_the_rest_is_accepted(
     await expect(hunk(page, 2)).to_contain_text("rejected")
     await expect(page.get_by_role("treeitem", name="notes.md")).to_contain_text("partly accepted")
     await page.get_by_role("button", name="Accept …").click()
-    await expect(page.get_by_text("Accepting makes version 2 of the draft, with 2 changed files")).to_be_visible()
+    await expect(
+        page.get_by_text("Accepting makes version 2 of the draft, with 2 changed files")
+    ).to_be_visible()
     await page.get_by_role("textbox", name="Comment").fill("without the second hunk")
     await page.get_by_role("button", name="Accept into the draft").click()
     await expect(page.get_by_text("without the second hunk")).to_be_visible()
@@ -128,9 +130,11 @@ async def test_a_conflict_is_resolved_place_by_place_and_by_hand(bench: Workbenc
         await expect(pane.locator(".conflict-line")).to_contain_text(line)
     step = page.get_by_role("button", name="Accept into the draft")
     await expect(step).to_be_disabled()
-    await page.get_by_role("group", name="Conflict 1 of 1").get_by_role(
-        "button", name="Proposal", exact=True
-    ).click()
+    await (
+        page.get_by_role("group", name="Conflict 1 of 1")
+        .get_by_role("button", name="Proposal", exact=True)
+        .click()
+    )
     await expect(step).to_be_enabled()
     resolved = page.get_by_role("textbox", name="/notes.md, resolved text")
     await resolved.locator(".cm-line", has_text="line three of").click()
@@ -207,7 +211,9 @@ async def test_a_proposal_is_rejected_with_a_comment(bench: Workbench, page: Pag
     assert (decided["resolution"], decided["resolution_comment"]) == ("rejected", "not what I meant")
 
 
-async def test_what_somebody_else_decides_is_shown_and_does_not_get_lost(bench: Workbench, page: Page) -> None:
+async def test_what_somebody_else_decides_is_shown_and_does_not_get_lost(
+    bench: Workbench, page: Page
+) -> None:
     proposal = await proposed(bench, "edits")
     await review(page, proposal)
     await expect(hunk(page, 1)).to_be_visible()
