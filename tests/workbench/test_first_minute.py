@@ -51,7 +51,7 @@ async def test_a_newcomer_gets_from_the_printed_address_to_an_accepted_proposal(
         await page.get_by_role("link", name="Review the proposal").click()
 
         await expect(page.get_by_role("button", name="Accept …")).to_be_visible()
-        await expect(page.get_by_role("button", name="Accept file")).to_be_visible()
+        await expect(page.get_by_text("Be useful.")).to_be_visible()
         await picture(page, "review")
         await page.get_by_role("button", name="Accept …").click()
         await page.get_by_role("button", name="Accept into the draft").click()
