@@ -13,12 +13,14 @@ from tests.support.processes import ROOT, clean_environment
 
 #: Runs each command that it reads in a child of its own, and tells the exit code.
 _FORKING = """
-import json, os, sys
+import importlib, json, os, sys
 import httpx, rich.console, uvloop, websockets.asyncio.client
 import server.cli.accept, server.cli.diff, server.cli.download, server.cli.draft, server.cli.review
 import server.cli.terminal, server.cli.user, server.cli.watch
 from server.cli.main import main
 
+for module in sys.argv[1:]:
+    importlib.import_module(module)
 for line in sys.stdin:
     command = json.loads(line)
     child = os.fork()
@@ -71,10 +73,11 @@ class Commands:
 
 
 @asynccontextmanager
-async def commands(folder: Path, environment: Mapping[str, str]) -> AsyncIterator[Commands]:
-    """Commands with these settings. folder: for their output."""
+async def commands(folder: Path, environment: Mapping[str, str], *modules: str) -> AsyncIterator[Commands]:
+    """Commands with these settings. folder: for their output. modules: of the commands, if they are not those
+    of most tests."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", _FORKING),
+        *(sys.executable, "-c", _FORKING, *modules),
         cwd=ROOT,
         env=clean_environment({}),
         stdin=asyncio.subprocess.PIPE,
