@@ -130,9 +130,16 @@ class _Stores:
 
 @contextlib.asynccontextmanager
 async def open_core(
-    settings: Settings, *, dsn: str, runtime_url: str, verifier: TokenVerifier, replica: str | None = None
+    settings: Settings,
+    *,
+    dsn: str,
+    runtime_url: str,
+    verifier: TokenVerifier,
+    replica: str | None = None,
+    development_controls: bool = False,
 ) -> AsyncIterator[Core]:
-    """The hub's parts on a migrated database. `replica` names this process among its peers."""
+    """The hub's parts on a migrated database. `replica` names this process among its peers;
+    development_controls: whether a face offers them."""
     clock, metrics = SystemClock(), Metrics()
     replica = replica or f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
     async with contextlib.AsyncExitStack() as stack:
@@ -197,6 +204,7 @@ async def open_core(
         stack.push_async_callback(runner.close)
         core = _core(
             settings,
+            server_info=_server_info(settings, development_controls=development_controls),
             verifier=verifier,
             stores=stores,
             runner=runner,
@@ -217,8 +225,10 @@ async def open_core(
         yield core
 
 
-def _server_info(settings: Settings) -> ServerInfo:
+def _server_info(settings: Settings, *, development_controls: bool) -> ServerInfo:
     features = set(Feature)
+    if not development_controls:
+        features.discard(Feature.DEVELOPMENT_CONTROLS)
     if not settings.directory_domains:
         features.discard(Feature.USER_SEARCH)
     if not settings.runtime_can_resume:
@@ -230,6 +240,7 @@ def _server_info(settings: Settings) -> ServerInfo:
 def _core(
     settings: Settings,
     *,
+    server_info: ServerInfo,
     verifier: TokenVerifier,
     stores: _Stores,
     runner: Runner,
@@ -325,7 +336,7 @@ def _core(
         ),
         authorizations=authorizations,
         quotas=quotas,
-        server_info=_server_info(settings),
+        server_info=server_info,
         tickets=Tickets(store=stores.tickets, proposals=stores.proposals, quotas=quotas),
         background=asyncio.create_task(background, name="background"),
         wakeups=wakeups,

@@ -27,11 +27,13 @@ from server.cli.exit_codes import CommandError, notice
 from server.cli.hub_client import HubClient, open_client
 from server.cli.printable import printable
 from server.cli.refine import refine
+from server.cli.restartable_hub import RestartableHub, open_restartable_hub
 from server.cli.terminal import markup, open_console, show_files
-from server.compose import StartError, check_ports, open_hub
+from server.compose import StartError, check_ports
 from server.db import migrate
-from server.lifecycle import Hub
 from server.observability.logs import configure_logging
+from server.replay.app import USUAL
+from server.replay.recording import read_recordings
 from server.replay.server import replay_runtime
 from server.settings.settings import Settings
 
@@ -49,7 +51,7 @@ class Demo:
     """What a developer needs to call the running hub. `replayed`: whether its runs are recorded ones.
     `workbench`: whether `/` is the workbench."""
 
-    hub: Hub
+    hub: RestartableHub
     token: str
     workflow_id: str
     replayed: bool
@@ -77,7 +79,9 @@ def run(*, once: bool, demo: bool | None, verbose: bool) -> NoReturn:
             return 0 if succeeded else exit_codes.FAILED
         console.print("\nCtrl-C stops everything.")
         await asyncio.wait({opened.hub.failed})
-        notice("a part of the hub failed: the line above names it; start again")
+        fault = opened.hub.failed.exception()
+        named = str(fault) if isinstance(fault, StartError) else "the line above names it"
+        notice(f"a part of the hub failed: {named}; start again")
         return exit_codes.FAILED
 
     async def _until_stopped(stop: asyncio.Event) -> int:
@@ -108,12 +112,25 @@ async def open_demo(settings: Settings, console: Console, replay: str | None = N
         verifier = SharedSecret(_secret(settings), settings.jwt_issuer, settings.jwt_audience)
         _say("Starting the hub")
         hub = await stack.enter_async_context(
-            open_hub(settings, dsn=dsn, runtime_url=runtime_url, verifier=verifier)
+            open_restartable_hub(
+                settings,
+                dsn=dsn,
+                runtime_url=runtime_url,
+                verifier=verifier,
+                say=_say,
+                recordings=_recordings() if replayed else (),
+            )
         )
         token = verifier.issue(email=DEMO_USER, lifetime=TOKEN_LIFETIME, now=datetime.now(UTC))
         async with open_client(hub.http_address, token) as client:
             workflow_id = await demo_workflow(client)
         yield Demo(hub, token, workflow_id, replayed, settings.workbench)
+
+
+def _recordings() -> list[str]:
+    """The names of the recorded runs, the default first, without what only follows a reply."""
+    names = [name for name in read_recordings() if "." not in name]
+    return sorted(names, key=lambda name: (name != USUAL, name))
 
 
 def _workbench(settings: Settings) -> bool:

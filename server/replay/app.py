@@ -29,7 +29,7 @@ PREFIX = "/deepagents-runtime"
 _MAX_RUNS = 10_000
 _INTERNAL_ERROR = 1011
 #: The recording of jobs without a directive, where there is one of the name.
-_USUAL = "short_run"
+USUAL = "short_run"
 
 
 class BadJob(ValueError):
@@ -162,7 +162,7 @@ def _why(error: Exception) -> str:
 def _default(recordings: Mapping[str, Recording], named: str | None) -> str:
     """The name of the recording of jobs without a directive. Raises RecordingError."""
     if named is None:
-        return _USUAL if _USUAL in recordings else next(iter(recordings))
+        return USUAL if USUAL in recordings else next(iter(recordings))
     if named not in recordings:
         raise RecordingError(f"there is no recording {named[:100]!r}; known are: {', '.join(recordings)}")
     return named

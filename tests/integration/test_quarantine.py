@@ -6,10 +6,9 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -30,7 +29,7 @@ from server.domain.quarantine.shapes import shape_of
 from server.domain.runs.runtime import Interpretation
 from server.frames.interpreter import Interpreter
 from server.wire.codec import ProtobufCodec
-from tests.support.commands import Commands, commands
+from tests.support.commands import Commands, Ideo
 from tests.support.driven import Driven, driven, verdict
 from tests.support.runtime import (
     END,
@@ -99,9 +98,9 @@ async def hub(runtime: Runtime, database: str, pool: Any, *, earlier: bool = Fal
         yield on
 
 
-def operator(folder: Path, database: str) -> AbstractAsyncContextManager[Commands]:
+def operator(database: str) -> Ideo:
     """The commands of an operator, beside the database."""
-    return commands(folder, {"DATABASE_URL": database}, "server.cli.quarantine")
+    return Commands({"DATABASE_URL": database}).ideo
 
 
 async def events_of(on: Driven, thread_id: UUID, count: int = 1) -> Sequence[Event]:
@@ -140,7 +139,7 @@ def paths(event: Event) -> list[str]:
 
 
 async def test_frames_are_grouped_by_shape_and_their_content_is_shown_only_when_asked_for(
-    database: str, pool: Any, tmp_path: Path
+    database: str, pool: Any
 ) -> None:
     odd = [
         {"event_type": "thought", "data": {"text": PROMPT, "level": 1}},
@@ -163,41 +162,42 @@ async def test_frames_are_grouped_by_shape_and_their_content_is_shown_only_when_
         await backlog.count()
         assert (backlog.frames, backlog.shapes) == (4, 3)
     shape = next(group.shape_id for group in groups if group.count == 2)
-    async with operator(tmp_path, database) as ours:
-        code, output, messages = await ours.ideo("quarantine", "ls")
-        assert (code, messages) == (0, "")
-        assert f"{shape}  unknown type thought  2 of 2 frames wait" in output
-        assert f"such as {started.thread_id} 2" in output
-        code, output, _ = await ours.ideo("quarantine", "show", shape)
-        assert (code, PROMPT in output) == (0, False)
-        code, output, _ = await ours.ideo("quarantine", "show", shape, "--content")
-        assert (code, json.loads(output)) == (0, odd[0])
-        code, _, messages = await ours.ideo("quarantine", "release", "0" * 16)
-        assert code == 1
-        assert "the quarantine has no frame of this shape" in messages
-        # Still not understood.
-        code, output, messages = await ours.ideo("quarantine", "release", shape)
-        assert code == 1
-        assert output.count("not understood") == 2
-        assert "2 frames are left" in messages
-        completion = {
-            "_IDEO_COMPLETE": "zsh_complete",
-            "COMP_WORDS": "ideo quarantine show ",
-            "COMP_CWORD": "3",
-        }
-        code, output, _ = await ours.ideo(**completion)
-        assert shape in output
+    ideo = operator(database)
+    code, output, messages = await ideo("quarantine", "ls")
+    assert (code, messages) == (0, "")
+    assert f"{shape}  unknown type thought  2 of 2 frames wait" in output
+    assert f"such as {started.thread_id} 2" in output
+    code, output, _ = await ideo("quarantine", "show", shape)
+    assert (code, PROMPT in output) == (0, False)
+    code, output, _ = await ideo("quarantine", "show", shape, "--content")
+    assert (code, json.loads(output)) == (0, odd[0])
+    code, _, messages = await ideo("quarantine", "release", "0" * 16)
+    assert code == 1
+    assert "the quarantine has no frame of this shape" in messages
+    # Still not understood.
+    code, output, messages = await ideo("quarantine", "release", shape)
+    assert code == 1
+    assert output.count("not understood") == 2
+    assert "2 frames are left" in messages
+    completion = {
+        "_IDEO_COMPLETE": "zsh_complete",
+        "COMP_WORDS": "ideo quarantine show ",
+        "COMP_CWORD": "3",
+    }
+    code, output, _ = await ideo(**completion)
+    assert shape in output
 
 
 async def test_a_kept_state_of_an_open_run_is_journalled_once_and_the_run_ends_with_its_files(
-    database: str, pool: Any, tmp_path: Path
+    database: str, pool: Any
 ) -> None:
     runtime = OpenRuntime(files_frame(a="1"), new(files_frame(a="1", b="2")), SILENCE)
     started, user = await left_open(runtime, database, pool)
-    async with hub(runtime, database, pool) as on, operator(tmp_path, database) as ours:
+    async with hub(runtime, database, pool) as on:
+        ideo = operator(database)
         [group] = await quarantine_of(on).groups(handled=False, limit=10)
         for _ in range(2):
-            code, output, messages = await ours.ideo("quarantine", "release", group.shape_id)
+            code, output, messages = await ideo("quarantine", "release", group.shape_id)
             assert (code, messages) == (0, "")
             assert "0 of 1 frames wait, 1 journalled" in output
         events = await events_of(on, started.thread_id, 4)
@@ -269,7 +269,7 @@ async def test_several_kept_states_are_put_back_in_their_order(database: str, po
 
 
 async def test_of_an_ended_run_it_is_told_what_would_have_come_and_nothing_changes(
-    database: str, pool: Any, tmp_path: Path
+    database: str, pool: Any
 ) -> None:
     runtime = OpenRuntime(
         files_frame(a="1"), new(files_frame(a="1", b="2")), new(token_frame("Hello")), files_frame(a="1"), END
@@ -279,12 +279,12 @@ async def test_of_an_ended_run_it_is_told_what_would_have_come_and_nothing_chang
         proposal, events = await on.outcome(started)
         assert proposal.status is ProposalStatus.COMPLETED
         shapes = [group.shape_id for group in await quarantine_of(on).groups(handled=False, limit=10)]
-        async with operator(tmp_path, database) as ours:
-            shown = ""
-            for shape in shapes:
-                code, output, messages = await ours.ideo("quarantine", "release", shape)
-                assert (code, messages) == (0, "")
-                shown += output
+        ideo = operator(database)
+        shown = ""
+        for shape in shapes:
+            code, output, messages = await ideo("quarantine", "release", shape)
+            assert (code, messages) == (0, "")
+            shown += output
         assert f"{started.thread_id}      3  a state with 1 files\n" in shown
         assert f"{started.thread_id}      4  a token of 5 characters\n" in shown
         assert "0 of 1 frames wait, 1 reported" in shown
@@ -323,9 +323,7 @@ async def test_a_release_that_is_asked_for_while_nobody_drives_the_run_is_the_ne
     assert [type(event.kind) for event in events[1:]] == [UpstreamFrame, StateUpdate]
 
 
-async def test_a_scan_notes_what_an_earlier_release_kept_and_nothing_twice(
-    database: str, pool: Any, tmp_path: Path
-) -> None:
+async def test_a_scan_notes_what_an_earlier_release_kept_and_nothing_twice(database: str, pool: Any) -> None:
     runtime = OpenRuntime({"event_type": "thought", "data": {}}, files_frame(a="1"), END)
     async with hub(runtime, database, pool) as on:
         started = await on.start(PROMPT)
@@ -334,9 +332,9 @@ async def test_a_scan_notes_what_an_earlier_release_kept_and_nothing_twice(
             "SELECT thread_id, seq, shape_id, structure, size_bytes FROM quarantined_frames"
         )
         await pool.execute("DELETE FROM quarantined_frames")
-        async with operator(tmp_path, database) as ours:
-            assert await ours.ideo("quarantine", "scan") == (0, "1 frames noted\n", "")
-            assert await ours.ideo("quarantine", "scan") == (0, "0 frames noted\n", "")
+        ideo = operator(database)
+        assert await ideo("quarantine", "scan") == (0, "1 frames noted\n", "")
+        assert await ideo("quarantine", "scan") == (0, "0 frames noted\n", "")
         again = await pool.fetch(
             "SELECT thread_id, seq, shape_id, structure, size_bytes FROM quarantined_frames"
         )
