@@ -91,7 +91,7 @@ def quarantine_of(on: Driven) -> Quarantine:
 @asynccontextmanager
 async def hub(runtime: Runtime, database: str, pool: Any, *, earlier: bool = False) -> AsyncIterator[Driven]:
     """A replica of the earlier or of the present release."""
-    settings = {"runtime_profile": "full", "run_idle_s": 30.0, "lease_ttl_s": 2.0}
+    settings: dict[str, Any] = {"runtime_profile": "full", "run_idle_s": 30.0, "lease_ttl_s": 2.0}
     async with serve_runtime(runtime) as url, driven(url, database, pool, **settings) as on:
         if earlier:
             on.core.runner.context = replace(on.core.runner.context, interpreter=EarlierInterpreter)
@@ -141,7 +141,7 @@ def paths(event: Event) -> list[str]:
 async def test_frames_are_grouped_by_shape_and_their_content_is_shown_only_when_asked_for(
     database: str, pool: Any
 ) -> None:
-    odd = [
+    odd: list[dict[str, Any]] = [
         {"event_type": "thought", "data": {"text": PROMPT, "level": 1}},
         {"event_type": "thought", "data": {"text": "other", "level": 2}},
         {"event_type": "thought", "data": {"text": None, "level": 2}},
