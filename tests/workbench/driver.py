@@ -16,6 +16,8 @@ from tests.support.programs import installed
 
 #: Milliseconds within which what a test waits for happens, also on a busy machine.
 PATIENCE_MS = 30_000
+#: Settings of the hub, by field name.
+DEFAULTS: dict[str, Any] = {"workbench": True, "max_creates_per_minute": 0, "max_active_runs": 0}
 
 
 @dataclass
@@ -38,21 +40,23 @@ class Workbench:
         token: str | None = None,
         width: int = 1280,
         height: int = 800,
+        at: str | None = None,
         **context: Any,
     ) -> AsyncIterator[Page]:
         """A person's window, at an address such as `/runs/…`.
 
-        token: by default one of ann@example.com; without one if it is empty. context: options of Playwright's
-        `new_context`, such as `color_scheme`.
+        at: an address of the hub, such as a proxy's. token: by default one of ann@example.com; without one if
+        it is empty. context: options of Playwright's `new_context`, such as `color_scheme`.
         """
         opened = await self.browser.new_context(viewport={"width": width, "height": height}, **context)
         opened.set_default_timeout(PATIENCE_MS)
         try:
             page = await self.tab(opened)
             given = self.hub.token() if token is None else token
-            await page.goto(f"{self.hub.http}/#token={given}" if given else f"{self.hub.http}/#{path}")
+            hub = at or self.hub.http
+            await page.goto(f"{hub}/#token={given}" if given else f"{hub}/#{path}")
             if given and path != "/":
-                await page.goto(f"{self.hub.http}/#{path}")
+                await page.goto(f"{hub}/#{path}")
             yield page
         finally:
             await opened.close()
@@ -77,12 +81,19 @@ async def workbench(
 
     Skips the test without Chromium; in CI, fails it. Fails the test if the page complained.
     """
-    executable = installed(*BROWSERS)
-    defaults: dict[str, Any] = {"workbench": True, "max_creates_per_minute": 0, "max_active_runs": 0}
+    installed(*BROWSERS)
     async with (
-        running_hub(database, recordings=recordings, **defaults | settings) as hub,
-        async_playwright() as playwright,
+        running_hub(database, recordings=recordings, **DEFAULTS | settings) as hub,
+        browser_at(hub) as opened,
     ):
+        yield opened
+
+
+@asynccontextmanager
+async def browser_at(hub: RunningHub) -> AsyncIterator[Workbench]:
+    """A browser for a hub that serves the workbench. Skips and fails as `workbench`."""
+    executable = installed(*BROWSERS)
+    async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=executable, args=[*OPTIONS[1:]])
         try:
             opened = Workbench(hub, browser)
