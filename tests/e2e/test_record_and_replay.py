@@ -24,7 +24,7 @@ from server.replay.recording import SHIPPED
 from server.runtime.client import DeepagentsRuntime
 from tests.support.commands import Commands, Ideo
 from tests.support.hub import RunningHub, finished, running_hub, start
-from tests.support.processes import ROOT, clean_environment, forked
+from tests.support.processes import ROOT, clean_environment, running
 from tests.support.recordings import content_of, frames
 from tests.support.runtime import frames_of
 from tests.support.terminals import in_terminal
@@ -214,7 +214,7 @@ async def test_a_key_in_a_terminal_sends_the_next_frame(tmp_path: Path) -> None:
 async def test_a_recording_is_shown_through_a_hub_of_its_own(database: str) -> None:
     settings = {"DATABASE_URL": database, "IDEO_HTTP_PORT": "0", "IDEO_GRPC_PORT": "0"}
     arguments = ("replay", str(SHIPPED / "error_mid_stream.jsonl"), "--hub", "--once")
-    async with forked(*arguments, environment=settings) as process:
+    async with running(*arguments, environment=settings) as process:
         output = await process.output()
         assert "failed" in output
         assert await process.ended() == 1
