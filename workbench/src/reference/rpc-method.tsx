@@ -139,7 +139,7 @@ function Example({ service, method, known }: { service: Service; method: Method;
           Call
         </Button>
         {busy && method.stream && <Button onClick={() => stop.current.abort()}>Stop</Button>}
-        {!method.reads && <span class="quiet">This changes what the hub has.</span>}
+        {!method.reads && !method.stream && <span class="quiet">This changes what the hub has.</span>}
       </div>
       <Command text={command} />
       {error !== undefined && (

@@ -4,8 +4,7 @@ import { Hub, ProblemError, type Proposal } from "@bizmatters/ide-orchestrator";
 import { lazy } from "../components/lazy.js";
 import { useEffect, useMemo, useState } from "preact/hooks";
 import { StatusBadge } from "../components/badge.js";
-import { Button } from "../components/button.js";
-import { printable } from "../components/printable.js";
+import { FileTree } from "../components/file-tree/file-tree.js";
 import { useResource } from "../components/resource.js";
 import { Empty, Failed, Loading, messageOf } from "../components/states.js";
 import type { ViewProps } from "../main.js";
@@ -73,15 +72,12 @@ function Files({ hub, proposal }: { hub: Hub; proposal: Proposal }) {
     <section class="stack" aria-label="Files">
       <h2>Files</h2>
       <div class="shared-files">
-        <ul class="list">
-          {paths.map((each) => (
-            <li key={each}>
-              <Button kind="quiet" aria-pressed={each === chosen} onClick={() => setPath(each)}>
-                {printable(each)}
-              </Button>
-            </li>
-          ))}
-        </ul>
+        <FileTree
+          label="Files of the proposal"
+          items={paths.map((each) => ({ key: each, path: each }))}
+          selected={chosen}
+          onSelect={(item) => setPath(item.path)}
+        />
         <Content key={file.sha256} hub={hub} proposalId={proposal.id} path={chosen} sha256={file.sha256} />
       </div>
     </section>
