@@ -99,3 +99,27 @@ async def test_an_ag_ui_client_starts_a_run_and_has_its_messages_and_files(
     roles = [message["role"] for message in found["messages"]]
     assert roles[0] == "user"
     assert {"assistant", "tool"} <= set(roles)
+
+
+@pytest.mark.parametrize(("decision", "completed"), [("approve", True), ("cancel", True), ("", False)])
+async def test_an_ag_ui_client_answers_interrupts_until_the_run_is_over(
+    database: str, tmp_path: Path, decision: str, completed: bool
+) -> None:
+    command = await node_command(tmp_path, AG_UI)
+    async with running_hub(database, runtime_can_resume=True) as hub, hub.client() as client:
+        environment = {
+            "IDEO_URL": hub.http,
+            "IDEO_TOKEN": hub.token(),
+            "WORKFLOW": await a_workflow(client),
+            "PROMPT": "[[replay:approval]]",
+            "DECISION": decision,
+        }
+        *lines, last = (await output_of(*command, **environment)).splitlines()
+        (proposal,) = (await client.call("GET", "/api/proposals"))["items"]
+        proposal = await client.call("GET", f"/api/proposals/{proposal['id']}")
+    asked = [line for line in lines if line.startswith("the agent asks until 2")]
+    runs = [line for line in lines if line.endswith("RUN_STARTED")]
+    assert (len(asked), len(runs)) == ((2, 3) if decision else (1, 1))
+    assert (proposal["status"] == "completed") == completed
+    if decision == "approve":
+        assert sorted(json.loads(last)["state"]["files"]) == sorted(proposal["generated_files"])
