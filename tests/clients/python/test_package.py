@@ -77,11 +77,15 @@ def test_the_wheel_has_the_client_and_the_stubs_and_says_that_they_are_typed(whe
     with zipfile.ZipFile(wheel) as opened:
         names = {name for name in opened.namelist() if ".dist-info/" not in name}
     assert {name.partition("/")[0] for name in names} == {"ide_orchestrator", "ide_orchestrator_dataclasses"}
-    client = PROJECT / "ide_orchestrator" / "client"
-    wanted = {f"ide_orchestrator/client/{path.name}" for path in client.iterdir() if path.is_file()}
+    wanted = {
+        f"ide_orchestrator/{package}/{path.name}"
+        for package in ("client", "conformance")
+        for path in (PROJECT / "ide_orchestrator" / package).iterdir()
+        if path.is_file()
+    }
     wanted |= {f"ide_orchestrator/v1/{path.name}" for path in STUBS.iterdir() if path.is_file()}
     assert {name for name in names if name.startswith("ide_orchestrator/")} == wanted
-    assert {"ide_orchestrator/client/py.typed", "ide_orchestrator/v1/py.typed"} <= wanted
+    assert {f"ide_orchestrator/{each}/py.typed" for each in ("client", "conformance", "v1")} <= wanted
 
 
 @pytest.mark.timeout(300)
