@@ -16,6 +16,7 @@ from bench.environment import Environment, open_environment
 from bench.fanout import measure_backlog, measure_live
 from bench.figures import NoFigure, Table
 from bench.file_history import measure_file_history
+from bench.first_diff import measure_first_diff
 from bench.hold import measure_hold
 from bench.idle import measure_idle
 from bench.journal import measure_journal
@@ -49,6 +50,7 @@ MEASUREMENTS: Mapping[str, Callable[..., Awaitable[list[Table]]]] = {
     "review": measure_review,
     "proposals": measure_proposals,
     "history": measure_file_history,
+    "first_diff": measure_first_diff,
     "webhooks": measure_webhooks,
 }
 

@@ -1,5 +1,14 @@
 import { newRequestId, type HttpClient } from "./http.js";
-import type { Draft, DraftDiffPage, FileDiff, OnceOptions, Options, Query, UpdateDraftRequest, Versioned } from "./resources.js";
+import type {
+  Draft,
+  DraftDiffPage,
+  FileDiff,
+  OnceOptions,
+  Options,
+  Query,
+  UpdateDraftRequest,
+  Versioned,
+} from "./resources.js";
 
 /** Drafts: the versions of a workflow's files. */
 export class Drafts {

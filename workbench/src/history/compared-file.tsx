@@ -14,7 +14,10 @@ import { Empty, Failed, Loading } from "../components/states.js";
 export function ComparedFile({ owner, diff }: { owner: ContentOwner; diff: FileDiff }) {
   const wide = useWide("(min-width: 960px)");
   const [chosen, setChosen] = useState<Layout>("unified");
-  const read = useResource(() => Promise.all([content(owner, diff.base_sha256), content(owner, diff.sha256)]), [diff.base_sha256, diff.sha256]);
+  const read = useResource(
+    () => Promise.all([content(owner, diff.base_sha256), content(owner, diff.sha256)]),
+    [diff.base_sha256, diff.sha256],
+  );
   const layout = wide ? chosen : "unified";
   const [base, text] = read.value ?? [];
   return (
@@ -37,7 +40,11 @@ export function ComparedFile({ owner, diff }: { owner: ContentOwner; diff: FileD
         )}
       </header>
       {base === undefined || text === undefined ? (
-        read.error !== undefined ? <Failed error={read.error} retry={read.reload} /> : <Loading what="the file" />
+        read.error !== undefined ? (
+          <Failed error={read.error} retry={read.reload} />
+        ) : (
+          <Loading what="the file" />
+        )
       ) : base.text === undefined || text.text === undefined ? (
         <Empty>This file is not text.</Empty>
       ) : base.bytes + text.bytes > MAX_SHOWN ? (

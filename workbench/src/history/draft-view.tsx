@@ -21,7 +21,11 @@ export default function DraftView({ params }: ViewProps) {
   const id = params["workflow"]!;
   const workflow = useResource((signal) => hub.workflows.get(id, { signal }), [id]);
   if (workflow.value !== undefined) return <DraftPage workflow={workflow.value} />;
-  return workflow.error !== undefined ? <Failed error={workflow.error} retry={workflow.reload} /> : <Loading what="the draft" />;
+  return workflow.error !== undefined ? (
+    <Failed error={workflow.error} retry={workflow.reload} />
+  ) : (
+    <Loading what="the draft" />
+  );
 }
 
 function DraftPage({ workflow }: { workflow: Workflow }) {
@@ -77,9 +81,12 @@ function DraftPage({ workflow }: { workflow: Workflow }) {
           </nav>
           <div class="stack grow-pane">
             <div class="row">
-              <label class="row">
+              <label class="row inline">
                 Compare version {version} with
-                <select value={String(base)} onChange={({ currentTarget }) => show(version, Number(currentTarget.value))}>
+                <select
+                  value={String(base)}
+                  onChange={({ currentTarget }) => show(version, Number(currentTarget.value))}
+                >
                   {versions.value
                     .filter((each) => each.version !== version)
                     .map((each) => (
@@ -150,7 +157,8 @@ function RestoreDialog({ draft, version, onClose, onRestored }: RestoreDialogPro
   return (
     <Dialog title={`Restore version ${version}`} onClose={onClose}>
       <p>
-        The files of version {version} become version {draft.version + 1}. The versions in between stay, so that this can be undone in the same way.
+        The files of version {version} become version {draft.version + 1}. The versions in between stay, so that this
+        can be undone in the same way.
       </p>
       {refusal !== undefined && <Failed error={refusal} />}
       <div class="row">
@@ -184,11 +192,19 @@ function Comparison({ draft, version, base }: { draft: string; version: number; 
     },
     [draft, version, base],
   );
-  const items = useMemo(() => (read.value === undefined ? [] : itemsOf(read.value.shown, read.value.differing, onlyChanged)), [read.value, onlyChanged]);
+  const items = useMemo(
+    () => (read.value === undefined ? [] : itemsOf(read.value.shown, read.value.differing, onlyChanged)),
+    [read.value, onlyChanged],
+  );
   useEffect(() => {
     if (items.length > 0 && !items.some(({ key }) => key === selected)) setSelected(items[0]!.key);
   }, [items]);
-  if (read.value === undefined) return read.error !== undefined ? <Failed error={read.error} retry={read.reload} /> : <Loading what="the comparison" />;
+  if (read.value === undefined)
+    return read.error !== undefined ? (
+      <Failed error={read.error} retry={read.reload} />
+    ) : (
+      <Loading what="the comparison" />
+    );
   const item = items.find(({ key }) => key === selected);
   return (
     <>
@@ -225,7 +241,11 @@ function Comparison({ draft, version, base }: { draft: string; version: number; 
   );
 }
 
-async function allPages(draft: string, query: { version: number; base_version: number }, signal: AbortSignal): Promise<FileDiff[]> {
+async function allPages(
+  draft: string,
+  query: { version: number; base_version: number },
+  signal: AbortSignal,
+): Promise<FileDiff[]> {
   const found: FileDiff[] = [];
   let page: DraftDiffPage | undefined;
   do {

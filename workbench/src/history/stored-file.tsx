@@ -26,7 +26,11 @@ export function StoredFile({ owner, path, sha256, children }: StoredFileProps) {
         {value !== undefined && <span class="quiet">{value.bytes.toLocaleString("en")} bytes</span>}
       </header>
       {value === undefined ? (
-        read.error !== undefined ? <Failed error={read.error} retry={read.reload} /> : <Loading what="the file" />
+        read.error !== undefined ? (
+          <Failed error={read.error} retry={read.reload} />
+        ) : (
+          <Loading what="the file" />
+        )
       ) : value.text === undefined ? (
         <Empty>This file is not text.</Empty>
       ) : value.bytes > MAX_SHOWN ? (

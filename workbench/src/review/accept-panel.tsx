@@ -46,11 +46,15 @@ export function AcceptPanel({ review, onDone }: AcceptPanelProps) {
         comment,
         ...(conflicts.length === 0
           ? {}
-          : { draft_etag: preview.value!.draft.etag, resolved_files: conflicts.map(({ path }) => resolved.get(path)!) }),
+          : {
+              draft_etag: preview.value!.draft.etag,
+              resolved_files: conflicts.map(({ path }) => resolved.get(path)!),
+            }),
       });
       announce(`Accepted as version ${draft.version}.`);
-      await review.load();
+      // Without the dry run, which would be done again with what is accepted now.
       onDone();
+      await review.load();
     } catch (error) {
       setRefusal(error);
       if (error instanceof ProblemError && ["draft_moved", "etag_mismatch", "conflict"].includes(error.code)) {
@@ -93,7 +97,12 @@ export function AcceptPanel({ review, onDone }: AcceptPanelProps) {
             <textarea rows={2} value={comment} onInput={({ currentTarget }) => setComment(currentTarget.value)} />
           </label>
           <div class="row">
-            <Button kind="primary" disabled={open > 0} busy={sending ? "Accepting …" : undefined} onClick={() => void accept()}>
+            <Button
+              kind="primary"
+              disabled={open > 0}
+              busy={sending ? "Accepting …" : undefined}
+              onClick={() => void accept()}
+            >
               Accept into the draft
             </Button>
             {open > 0 && <span class="quiet">{open === 1 ? "1 conflict" : `${open} conflicts`} to resolve first.</span>}
@@ -105,14 +114,20 @@ export function AcceptPanel({ review, onDone }: AcceptPanelProps) {
 }
 
 /** What the dry run says. */
-function Preview({ accepted: { changes, change_count, conflict_count, conflicts, draft } }: { accepted: AcceptedProposal }) {
+function Preview({
+  accepted: { changes, change_count, conflict_count, conflicts, draft },
+}: {
+  accepted: AcceptedProposal;
+}) {
   if (conflict_count > 0)
     return (
       <div class="notice warn">
         <strong>{conflict_count === 1 ? "1 file is in conflict" : `${conflict_count} files are in conflict`}</strong>
         <p>
-          The draft is at version {draft.version}, and has other changes of the same lines. Choose for each what is to be used.
-          {conflicts.length < conflict_count && ` Only the first ${conflicts.length} are shown: reject some of the files first.`}
+          The draft is at version {draft.version}, and has other changes of the same lines. Choose for each what is to
+          be used.
+          {conflicts.length < conflict_count &&
+            ` Only the first ${conflicts.length} are shown: reject some of the files first.`}
         </p>
       </div>
     );
@@ -120,7 +135,8 @@ function Preview({ accepted: { changes, change_count, conflict_count, conflicts,
   return (
     <>
       <p>
-        Accepting makes version {draft.version + 1} of the draft, with {change_count === 1 ? "1 changed file" : `${change_count} changed files`}.
+        Accepting makes version {draft.version + 1} of the draft, with{" "}
+        {change_count === 1 ? "1 changed file" : `${change_count} changed files`}.
       </p>
       <ul class="list changes" tabIndex={0} aria-label="What changes in the draft">
         {changes.map(({ path, kind, merged }) => (

@@ -103,7 +103,9 @@ export function ConflictResolver({ review, conflict, onResolve }: ConflictResolv
 /** The three texts. That of the proposal is made here when not all of its hunks come in: it is not stored. */
 async function readTexts(review: Review, conflict: MergeConflict): Promise<Record<SideName, string | undefined>> {
   const draft = { draft: review.proposal.value!.draft_id };
-  const file = review.files.value.find(({ path, diff }) => path === conflict.path || diff.old_path === conflict.path)?.diff;
+  const file = review.files.value.find(
+    ({ path, diff }) => path === conflict.path || diff.old_path === conflict.path,
+  )?.diff;
   const whole = conflict.proposal_sha256 === null || file === undefined || file.sha256 === conflict.proposal_sha256;
   const [base, ours, theirs] = await Promise.all([
     content(draft, conflict.base_sha256),
@@ -113,7 +115,9 @@ async function readTexts(review: Review, conflict: MergeConflict): Promise<Recor
   const small = base.bytes + ours.bytes + theirs.bytes <= MAX_SHOWN;
   const shown = (sha256: string | null, text: string | undefined) => (sha256 === null || !small ? undefined : text);
   const proposal =
-    whole || base.text === undefined || theirs.text === undefined ? theirs.text : decidedText(base.text, theirs.text, file);
+    whole || base.text === undefined || theirs.text === undefined
+      ? theirs.text
+      : decidedText(base.text, theirs.text, file);
   return {
     base: shown(conflict.base_sha256, base.text),
     draft: shown(conflict.draft_sha256, ours.text),

@@ -37,7 +37,7 @@ export function FilePane({ review, file, layout, whole, target }: FilePaneProps)
   return (
     <article class="file-pane" aria-labelledby="file-name">
       <header class="row">
-        <h2 id="file-name" class="file-name">
+        <h2 id="file-name" class="file-name" tabIndex={-1}>
           <bdi>{printable(file.path)}</bdi>
         </h2>
         {diff.rejection === null && (
@@ -115,7 +115,8 @@ function Difference({ review, file, layout, whole, target, texts: [base, text] }
   if (diff.sha256 === null && diff.base_sha256 === null) return <Empty>The content of this file was not stored.</Empty>;
   if (base.text === undefined || text.text === undefined)
     return <NotShown review={review} file={file} why="This file is not text." />;
-  if (base.bytes + text.bytes > MAX_SHOWN) return <NotShown review={review} file={file} why="This file is too large to be shown." />;
+  if (base.bytes + text.bytes > MAX_SHOWN)
+    return <NotShown review={review} file={file} why="This file is too large to be shown." />;
   if (diff.rejection !== null) return <CodeView path={file.path} text={text.text} />;
   if (base.text === text.text) return <Empty>The content is the same.</Empty>;
   return (
@@ -139,7 +140,9 @@ function NotShown({ review, file, why }: { review: Review; file: ReviewedFile; w
       </Empty>
       {diff.sha256 !== null && (
         <div class="row">
-          <Button onClick={() => void hub.proposals.content(review.id, diff.sha256!).then((data) => saveFile(path, data))}>
+          <Button
+            onClick={() => void hub.proposals.content(review.id, diff.sha256!).then((data) => saveFile(path, data))}
+          >
             Download the file
           </Button>
         </div>

@@ -14,7 +14,11 @@ export function useRounds(proposal: Proposal | undefined): Proposal[] {
     async (signal) => {
       if (proposal === undefined) return [];
       const rounds = [proposal];
-      for (let id = proposal.revises_proposal_id; id !== null && rounds.length < MAX_ROUNDS; id = rounds[0]!.revises_proposal_id)
+      for (
+        let id = proposal.revises_proposal_id;
+        id !== null && rounds.length < MAX_ROUNDS;
+        id = rounds[0]!.revises_proposal_id
+      )
         rounds.unshift(await hub.proposals.get(id, { view: "basic" }, { signal }));
       const before = rounds.length;
       for (let id = proposal.revised_by_proposal_id; id !== null && rounds.length < before + MAX_ROUNDS;) {

@@ -14,7 +14,8 @@ const PORTABILITY: Record<string, string> = {
   reserved_character: "It has a character that Windows cannot store.",
   colon: "It has a colon, which names a drive or a stream on Windows.",
   not_normalized: "On some systems its name changes: it is not in NFC.",
-  deceptive_character: "Its name is shown as another one: it has characters that are invisible or change the direction.",
+  deceptive_character:
+    "Its name is shown as another one: it has characters that are invisible or change the direction.",
   empty_segment: "Its path changes: it has two slashes in a row.",
   home_folder: "On some systems it is taken for a home folder: it starts with a tilde.",
   long_segment: "It has a name of more than 255 bytes, which some systems cannot store.",
@@ -48,7 +49,9 @@ export function Marks({ diff, onNewPath }: MarksProps) {
       {diff.rejection !== null && (
         <div class="notice bad">
           <strong>Unsafe: {diff.rejection.replaceAll("_", " ")}</strong>
-          <p>{REJECTIONS[diff.rejection] ?? "It cannot be written safely."} It stays out unless you give it another path.</p>
+          <p>
+            {REJECTIONS[diff.rejection] ?? "It cannot be written safely."} It stays out unless you give it another path.
+          </p>
         </div>
       )}
       {sentences.length > 0 && (

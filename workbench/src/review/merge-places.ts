@@ -38,7 +38,11 @@ export function splitLines(text: string): string[] {
  * together, and where they meet all the same there is one more place.
  */
 export function mergedParts(texts: Record<(typeof SIDES)[number], string>, places: MergeConflict["places"]): Part[] {
-  const lines: Lines = { base: splitLines(texts.base), draft: splitLines(texts.draft), proposal: splitLines(texts.proposal) };
+  const lines: Lines = {
+    base: splitLines(texts.base),
+    draft: splitLines(texts.draft),
+    proposal: splitLines(texts.proposal),
+  };
   const at = { base: 0, draft: 0, proposal: 0 };
   const parts: Part[] = [];
   const cut = (ends: Record<(typeof SIDES)[number], number>): Lines => {

@@ -43,7 +43,12 @@ export function RejectDialog({ review, onClose }: ReplyDialogProps) {
         <p>Nothing of it comes into the draft. This cannot be undone.</p>
         <label class="field">
           Comment
-          <textarea rows={4} value={comment} autoFocus onInput={({ currentTarget }) => setComment(currentTarget.value)} />
+          <textarea
+            rows={4}
+            value={comment}
+            autoFocus
+            onInput={({ currentTarget }) => setComment(currentTarget.value)}
+          />
         </label>
         {refusal !== undefined && <Failed error={refusal} />}
         <div class="row">
@@ -67,10 +72,19 @@ export function ReviseDialog({ review, onClose }: ReplyDialogProps) {
   return (
     <Dialog title="Ask for another round" onClose={onClose}>
       <form class="stack" onSubmit={submit}>
-        <p>The agent starts again from the same version of the draft, with what it made and what you write here. This proposal stays open.</p>
+        <p>
+          The agent starts again from the same version of the draft, with what it made and what you write here. This
+          proposal stays open.
+        </p>
         <label class="field">
           What should be better
-          <textarea rows={4} required value={prompt} autoFocus onInput={({ currentTarget }) => setPrompt(currentTarget.value)} />
+          <textarea
+            rows={4}
+            required
+            value={prompt}
+            autoFocus
+            onInput={({ currentTarget }) => setPrompt(currentTarget.value)}
+          />
         </label>
         <label class="row">
           <input type="checkbox" checked={keep} onChange={({ currentTarget }) => setKeep(currentTarget.checked)} />

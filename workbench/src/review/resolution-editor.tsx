@@ -1,8 +1,15 @@
 // The resolved text of a file in conflict: edited by hand, or filled place by place from one of the sides.
 
-import { Compartment, EditorState, StateEffect, StateField, type Range } from "@codemirror/state";
-import { history, historyKeymap, defaultKeymap } from "@codemirror/commands";
-import { Decoration, EditorView, highlightSpecialChars, keymap, WidgetType, type DecorationSet } from "@codemirror/view";
+import { Compartment, EditorState, StateEffect, StateField, type Range, type Transaction } from "@codemirror/state";
+import { defaultKeymap, history, historyKeymap, invertedEffects } from "@codemirror/commands";
+import {
+  Decoration,
+  EditorView,
+  highlightSpecialChars,
+  keymap,
+  WidgetType,
+  type DecorationSet,
+} from "@codemirror/view";
 import { useEffect, useRef } from "preact/hooks";
 import { languageOf, LOOK, shadowOf } from "../components/editor.js";
 import { DIFF_LOOK } from "../components/diff-view/look.js";
@@ -41,7 +48,17 @@ const CHOICES: [name: string, text: (place: Place) => string][] = [
   ["Neither", () => ""],
 ];
 
-const choose = StateEffect.define<{ index: number; choice: string }>();
+interface Choice {
+  index: number;
+  choice: string | undefined;
+}
+
+const choose = StateEffect.define<Choice>();
+
+function chosenIn({ effects }: Transaction): Choice | undefined {
+  for (const effect of effects) if (effect.is(choose)) return effect.value;
+  return undefined;
+}
 
 function withLineFeed(text: string): string {
   return text === "" || text.endsWith("\n") ? text : `${text}\n`;
@@ -70,6 +87,12 @@ export default function ResolutionEditor({ path, parts, onChange, onPlace }: Res
         keymap.of([...defaultKeymap, ...historyKeymap]),
         language.of([]),
         field,
+        // To undo a choice makes the place what it was before, not resolved.
+        invertedEffects.of((transaction) => {
+          const index = chosenIn(transaction)?.index;
+          if (index === undefined) return [];
+          return [choose.of({ index, choice: transaction.startState.field(field).placed[index]!.choice })];
+        }),
         EditorView.contentAttributes.of({ "aria-label": `${printable(path)}, resolved text` }),
         EditorView.updateListener.of(({ state }) => calls.current.onChange(resolutionOf(state))),
       ],
@@ -107,7 +130,11 @@ function placesField(places: Placed[], look: (place: number) => void): StateFiel
     const found: Range<Decoration>[] = [];
     placed.forEach((each, index) => {
       const line = state.doc.lineAt(each.from);
-      found.push(Decoration.widget({ widget: new PlaceBar(each, index, placed.length, look), block: true, side: -1 }).range(line.from));
+      found.push(
+        Decoration.widget({ widget: new PlaceBar(each, index, placed.length, look), block: true, side: -1 }).range(
+          line.from,
+        ),
+      );
       if (each.from === each.to) return;
       for (let at = line; ; at = state.doc.line(at.number + 1)) {
         if (at.from >= each.to) break;
@@ -120,24 +147,24 @@ function placesField(places: Placed[], look: (place: number) => void): StateFiel
   return StateField.define<Places>({
     create: (state) => show(places, state),
     update(before, transaction) {
-      const chosen = transaction.effects.find((effect) => effect.is(choose))?.value as { index: number; choice: string } | undefined;
+      const chosen = chosenIn(transaction);
       if (!transaction.docChanged && chosen === undefined) return before;
+      const { changes } = transaction;
       const placed = before.placed.map((each, index): Placed => {
-        const [from, to] = [transaction.changes.mapPos(each.from, -1), transaction.changes.mapPos(each.to, 1)];
-        if (chosen !== undefined)
-          // What is put into one place ends where it begins; another place there is not a part of it.
-          return index === chosen.index ? { ...each, from, to, choice: chosen.choice } : { ...each, from: moved(transaction, each.from, index > chosen.index), to: moved(transaction, each.to, index > chosen.index) };
-        const touched = transaction.changes.touchesRange(each.from, each.to) !== false && each.from < each.to;
-        return { ...each, from, to, choice: touched ? "Edited" : each.choice };
+        const grown = { from: changes.mapPos(each.from, -1), to: changes.mapPos(each.to, 1) };
+        if (index === chosen?.index) return { ...each, ...grown, choice: chosen.choice };
+        if (chosen !== undefined) {
+          // What is put into a place is no part of another place that is at the same position.
+          const side = index > chosen.index ? 1 : -1;
+          return { ...each, from: changes.mapPos(each.from, side), to: changes.mapPos(each.to, side) };
+        }
+        const edited = each.from < each.to && changes.touchesRange(each.from, each.to) !== false;
+        return { ...each, ...grown, choice: edited ? "Edited" : each.choice };
       });
       return show(placed, transaction.state);
     },
     provide: (field) => EditorView.decorations.from(field, ({ shown }) => shown),
   });
-}
-
-function moved(transaction: { changes: { mapPos: (at: number, side: number) => number } }, at: number, after: boolean): number {
-  return transaction.changes.mapPos(at, after ? 1 : -1);
 }
 
 const CHOSEN = Decoration.line({ class: "cm-changedLine" });
@@ -153,7 +180,12 @@ class PlaceBar extends WidgetType {
   }
 
   override eq(other: PlaceBar): boolean {
-    return other.placed.choice === this.placed.choice && other.index === this.index && other.placed.from === this.placed.from && other.placed.to === this.placed.to;
+    return (
+      other.placed.choice === this.placed.choice &&
+      other.index === this.index &&
+      other.placed.from === this.placed.from &&
+      other.placed.to === this.placed.to
+    );
   }
 
   override toDOM(view: EditorView): HTMLElement {
@@ -189,13 +221,17 @@ class PlaceBar extends WidgetType {
     const { choice } = this.placed;
     bar.setAttribute("aria-label", `${name}, ${choice ?? "not resolved"}`);
     bar.classList.toggle("rejected", choice === undefined);
-    bar.querySelector(".hunk-state")!.textContent = `${name}: ${choice === undefined ? "not resolved" : choice.toLowerCase()}`;
+    bar.querySelector(".hunk-state")!.textContent =
+      `${name}: ${choice === undefined ? "not resolved" : choice.toLowerCase()}`;
     for (const button of bar.querySelectorAll("button"))
       button.setAttribute("aria-pressed", String(button.dataset["choice"] === choice));
   }
 
   #choose(view: EditorView, name: string, text: (place: Place) => string): void {
     const { from, to, place } = this.placed;
-    view.dispatch({ changes: { from, to, insert: text(place) }, effects: choose.of({ index: this.index, choice: name }) });
+    view.dispatch({
+      changes: { from, to, insert: text(place) },
+      effects: choose.of({ index: this.index, choice: name }),
+    });
   }
 }

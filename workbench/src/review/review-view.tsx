@@ -12,6 +12,7 @@ import { printable } from "../components/printable.js";
 import { Empty, Failed, Loading } from "../components/states.js";
 import type { ViewProps } from "../main.js";
 import { address, replaceQuery } from "../router.js";
+import { ShareButton } from "../share/share-button.js";
 import { AcceptPanel } from "./accept-panel.js";
 import { FilePane, OutcomeBadge } from "./file-pane.js";
 import { Lineage, useRounds } from "./lineage.js";
@@ -23,14 +24,18 @@ export default function ReviewView({ params }: ViewProps) {
   const id = params["proposal"]!;
   const query = address.value.query;
   const compared = query.get("with") ?? query.get("base") ?? "started_from";
-  const review = useMemo(() => new Review(id, comparedWith(compared), address.peek().query.get("file")), [id, compared]);
+  const review = useMemo(
+    () => new Review(id, comparedWith(compared), address.peek().query.get("file")),
+    [id, compared],
+  );
   useEffect(() => {
     review.start();
     return () => review.stop();
   }, [review]);
   const selected = review.selectedKey.value;
   useEffect(() => {
-    if (selected !== undefined) replaceQuery({ ...(compared === "started_from" ? {} : queryOf(compared)), file: selected });
+    if (selected !== undefined)
+      replaceQuery({ ...(compared === "started_from" ? {} : queryOf(compared)), file: selected });
   }, [selected, compared]);
 
   const proposal = review.proposal.value;
@@ -81,6 +86,7 @@ function ReviewPage({ review, proposal, compared }: ReviewPageProps) {
           <a href={`#/runs/${proposal.thread_id}`}>Run</a>
           <a href={`#/runs/${proposal.thread_id}/history`}>History of the run</a>
           <a href={`#/drafts/${proposal.workflow_id}`}>Draft</a>
+          <ShareButton proposalId={proposal.id} />
         </div>
         <details class="prompt">
           <summary>{printable(proposal.user_prompt.slice(0, 200))}</summary>
@@ -117,12 +123,16 @@ function Resolved({ proposal }: { proposal: Proposal }) {
     return (
       <div class={`notice ${proposal.resolution === "accepted" ? "good" : "bad"}`}>
         <strong>
-          {proposal.resolution === "accepted" ? "Accepted" : "Rejected"} on {new Date(proposal.resolved_at!).toLocaleString()}
+          {proposal.resolution === "accepted" ? "Accepted" : "Rejected"} on{" "}
+          {new Date(proposal.resolved_at!).toLocaleString()}
         </strong>
         {proposal.result_version !== null && (
           <p>
-            It is <a href={`#/drafts/${proposal.workflow_id}?version=${proposal.result_version}`}>version {proposal.result_version}</a> of
-            the draft. To undo it, restore the version before.
+            It is{" "}
+            <a href={`#/drafts/${proposal.workflow_id}?version=${proposal.result_version}`}>
+              version {proposal.result_version}
+            </a>{" "}
+            of the draft. To undo it, restore the version before.
           </p>
         )}
         {proposal.resolution_comment && <p>“{proposal.resolution_comment}”</p>}
@@ -133,12 +143,13 @@ function Resolved({ proposal }: { proposal: Proposal }) {
     <div class={`notice ${proposal.failure === null ? "" : "bad"}`}>
       {proposal.failure !== null ? (
         <p>
-          The run did not complete ({proposal.failure.reason.replaceAll("_", " ")}): its files can be seen, but not accepted.{" "}
-          {proposal.failure.message}
+          The run did not complete ({proposal.failure.reason.replaceAll("_", " ")}): its files can be seen, but not
+          accepted. {proposal.failure.message}
         </p>
       ) : (
         <p>
-          The run is not over: <a href={`#/runs/${proposal.thread_id}`}>watch it</a>. Its files can be reviewed afterwards.
+          The run is not over: <a href={`#/runs/${proposal.thread_id}`}>watch it</a>. Its files can be reviewed
+          afterwards.
         </p>
       )}
     </div>
@@ -155,18 +166,27 @@ function Files({ review, proposal, rounds, compared }: FilesProps) {
   const [whole, setWhole] = useState(false);
   const [target, setTarget] = useState<{ hunk: Hunk }>();
   const hunkIndex = useRef(-1);
+  const byKey = useRef(false);
   const files = review.files.value;
   const file = review.selected.value;
-  const order = useMemo(() => treeRows(files, new Set()).flatMap((row) => (row.kind === "file" ? [row.item] : [])), [files]);
+  const order = useMemo(
+    () => treeRows(files, new Set()).flatMap((row) => (row.kind === "file" ? [row.item] : [])),
+    [files],
+  );
   const layout = wide ? chosen : "unified";
   useEffect(() => {
     hunkIndex.current = -1;
     setTarget(undefined);
+    // The bar that had the focus is gone with its file: keys would go nowhere.
+    if (byKey.current) document.getElementById("file-name")?.focus();
+    byKey.current = false;
   }, [file?.key]);
 
   const goToFile = (step: number) => {
     const next = order[order.findIndex(({ key }) => key === file?.key) + step];
-    if (next !== undefined) review.select(next);
+    if (next === undefined) return;
+    byKey.current = true;
+    review.select(next);
   };
   const goToHunk = (step: number) => {
     const hunks = file?.diff.hunks ?? [];
@@ -205,17 +225,28 @@ function Files({ review, proposal, rounds, compared }: FilesProps) {
   };
 
   if (files.length === 0)
-    return review.complete.value ? <Empty>No file differs.</Empty> : proposal.status === "completed" ? <Loading what="the files" /> : null;
+    return review.complete.value ? (
+      <Empty>No file differs.</Empty>
+    ) : proposal.status === "completed" ? (
+      <Loading what="the files" />
+    ) : null;
   return (
     <div class="review-body" onKeyDown={onKeyDown}>
       <div class="row">
-        <label class="row">
+        <label class="row inline">
           Compare with
-          <select value={compared} onChange={({ currentTarget }) => replaceQuery(currentTarget.value === "started_from" ? {} : queryOf(currentTarget.value))}>
+          <select
+            value={compared}
+            onChange={({ currentTarget }) =>
+              replaceQuery(currentTarget.value === "started_from" ? {} : queryOf(currentTarget.value))
+            }
+          >
             <option value="started_from">version {proposal.base_version}, which the run started from</option>
             <option value="draft">the draft as it is now</option>
             {rounds.map((round, index) =>
-              round.id === proposal.id || round.status !== "completed" ? null : <option value={round.id}>round {index + 1}</option>,
+              round.id === proposal.id || round.status !== "completed" ? null : (
+                <option value={round.id}>round {index + 1}</option>
+              ),
             )}
           </select>
         </label>
@@ -247,7 +278,11 @@ function Files({ review, proposal, rounds, compared }: FilesProps) {
           mark={fileMark}
         />
         {file === undefined ? (
-          review.complete.value ? <Empty>There is no such file.</Empty> : <Loading what="the file" />
+          review.complete.value ? (
+            <Empty>There is no such file.</Empty>
+          ) : (
+            <Loading what="the file" />
+          )
         ) : (
           <FilePane {...{ review, file, layout, whole, target }} />
         )}
@@ -280,8 +315,12 @@ function Statistics({ statistics }: { statistics: DiffStatistics | null }) {
   ] as const;
   return (
     <span class="quiet">
-      {counts.filter(([count]) => count > 0).map(([count, word]) => `${count} ${word}`).join(", ") || "no files"},{" "}
-      <span class="added">+{statistics.added_lines}</span> <span class="removed">−{statistics.removed_lines}</span> lines
+      {counts
+        .filter(([count]) => count > 0)
+        .map(([count, word]) => `${count} ${word}`)
+        .join(", ") || "no files"}
+      , <span class="added">+{statistics.added_lines}</span> <span class="removed">−{statistics.removed_lines}</span>{" "}
+      lines
     </span>
   );
 }

@@ -47,10 +47,10 @@ export class Review {
     const proposal = this.proposal.value;
     return proposal?.status === "completed" && proposal.resolution === null;
   });
-  readonly decidable = computed(() => this.open.value && "base" in this.comparedWith && this.comparedWith.base === "started_from");
-  readonly needingPath = computed(() =>
-    this.files.value.filter(({ diff }) => outcomeOf(diff) === "needs a path"),
+  readonly decidable = computed(
+    () => this.open.value && "base" in this.comparedWith && this.comparedWith.base === "started_from",
   );
+  readonly needingPath = computed(() => this.files.value.filter(({ diff }) => outcomeOf(diff) === "needs a path"));
 
   readonly #abort = new AbortController();
   #decisions = Promise.resolve();
@@ -92,7 +92,8 @@ export class Review {
 
   async #compare(): Promise<void> {
     const signal = this.#abort.signal;
-    const query = "proposal" in this.comparedWith ? { other_proposal_id: this.comparedWith.proposal } : this.comparedWith;
+    const query =
+      "proposal" in this.comparedWith ? { other_proposal_id: this.comparedWith.proposal } : this.comparedWith;
     const found: ReviewedFile[] = [];
     let cursor: string | null = null;
     do {

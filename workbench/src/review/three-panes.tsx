@@ -95,7 +95,8 @@ function marks(doc: Text, side: SideName, places: ConflictPlace[]): Range<Decora
   return places.flatMap((place) => {
     const { first_line: first, line_count: count } = place[side];
     const found: Range<Decoration>[] = [];
-    for (let line = first; line < first + count && line <= doc.lines; line++) found.push(CONFLICT.range(doc.line(line).from));
+    for (let line = first; line < first + count && line <= doc.lines; line++)
+      found.push(CONFLICT.range(doc.line(line).from));
     return found;
   });
 }

@@ -42,6 +42,7 @@ export function hunkChanges(base: Text, text: Text, hunks: readonly Hunk[]): Cha
 export function fits(base: Text, text: Text, hunks: readonly Hunk[]): boolean {
   return hunks.every(
     (hunk) =>
-      hunk.base_first_line + hunk.base_line_count <= base.lines + 1 && hunk.first_line + hunk.line_count <= text.lines + 1,
+      hunk.base_first_line + hunk.base_line_count <= base.lines + 1 &&
+      hunk.first_line + hunk.line_count <= text.lines + 1,
   );
 }

@@ -102,8 +102,18 @@ export function FileTree<T extends TreeItem>({ label, items, selected, onSelect,
   };
 
   return (
-    <div ref={box} class="tree" onScroll={({ currentTarget: { scrollTop, clientHeight } }) => setSeen({ top: scrollTop, height: clientHeight })}>
-      <div role="tree" aria-label={label} class="tree-rows" style={{ height: rows.length * ROW_HEIGHT }} onKeyDown={onKeyDown}>
+    <div
+      ref={box}
+      class="tree"
+      onScroll={({ currentTarget: { scrollTop, clientHeight } }) => setSeen({ top: scrollTop, height: clientHeight })}
+    >
+      <div
+        role="tree"
+        aria-label={label}
+        class="tree-rows"
+        style={{ height: rows.length * ROW_HEIGHT }}
+        onKeyDown={onKeyDown}
+      >
         {/* The row that has the focus stays on the page when it is scrolled away. */}
         {rows.map((row, at) =>
           (at < first || at >= last) && at !== index ? null : (
@@ -119,6 +129,7 @@ export function FileTree<T extends TreeItem>({ label, items, selected, onSelect,
               aria-expanded={row.kind === "folder" ? row.open : undefined}
               aria-selected={row.kind === "file" ? row.key === selected : undefined}
               title={printable(row.kind === "file" ? row.item.path : row.name)}
+              onFocus={() => setFocused(row.key)}
               onClick={() => act(row)}
             >
               <bdi class="tree-name">{printable(row.name)}</bdi>
