@@ -5,6 +5,7 @@ The bare component is CodeMirror's merge view with line numbers, on a page of it
 
 from __future__ import annotations
 
+import asyncio
 import json
 import tempfile
 from collections.abc import AsyncIterator
@@ -20,12 +21,14 @@ from tests.workbench.driver import Workbench, workbench
 from tests.workbench.reviewed import MANY, a_proposal, many_files, write_recordings
 from tools.workbench import SOURCE, install
 
+_PATIENCE_S = 300
 _BARE = "http://bare.test"
 _PACKAGES = {
     "@codemirror/merge": "@codemirror/merge/dist/index.js",
     "@codemirror/state": "@codemirror/state/dist/index.js",
     "@codemirror/view": "@codemirror/view/dist/index.js",
     "@codemirror/language": "@codemirror/language/dist/index.js",
+    "@codemirror/streamparser": "@codemirror/streamparser/dist/index.js",
     "@lezer/common": "@lezer/common/dist/index.js",
     "@lezer/highlight": "@lezer/highlight/dist/index.js",
     "@marijn/find-cluster-break": "@marijn/find-cluster-break/src/index.js",
@@ -33,8 +36,8 @@ _PACKAGES = {
     "crelt": "crelt/index.js",
     "w3c-keyname": "w3c-keyname/index.js",
 }
-#: Notes when a changed line was painted: the frame after the one that first has it.
-_NOTE_PAINT = """
+#: When a changed line was painted: the frame after the one that first has it.
+_PAINTED = """
     globalThis.painted = () => new Promise(resolve => {
         const look = () => {
             const host = document.querySelector(".diff");
@@ -44,8 +47,8 @@ _NOTE_PAINT = """
         };
         look();
     });
-    globalThis.firstPaint = painted();
 """
+_NOTE_PAINT = f"{_PAINTED} globalThis.firstPaint = painted();"
 _SHOW = """
     import { EditorView, lineNumbers } from "@codemirror/view";
     import { unifiedMergeView } from "@codemirror/merge";
@@ -65,7 +68,8 @@ async def measure_first_diff(_: Environment, *, quick: bool) -> list[Table]:
     rounds = 1 if quick else 7
     path, text = min(many_files("SEVEN").items())
     texts = {"base": many_files()[path], "text": text}
-    async with _hub() as bench, bench.hub.client() as client:
+    # A page that paints nothing would be waited for without end.
+    async with asyncio.timeout(_PATIENCE_S), _hub() as bench, bench.hub.client() as client:
         proposal = await a_proposal(client, "many", many_files())
         if proposal["file_count"] != MANY:
             raise NoFigure("the proposal lacks files")
@@ -110,7 +114,7 @@ async def _open(page: Page, address: str) -> float:
     """From the start, where nothing of the proposal is read, to the painted diff."""
     await page.evaluate("() => { location.hash = '/' }")
     await page.get_by_role("heading", level=1).first.wait_for()
-    await page.evaluate(_NOTE_PAINT.replace("globalThis.firstPaint = painted();", ""))
+    await page.evaluate(f"() => {{ {_PAINTED} }}")
     taken: float = await page.evaluate(
         """async address => {
             const began = performance.now();
