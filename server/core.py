@@ -25,6 +25,7 @@ from server.db.file_index import PostgresFileIndexStore
 from server.db.journal import PostgresJournal
 from server.db.pool import open_pool
 from server.db.proposals import PostgresProposalStore
+from server.db.quarantine import PostgresQuarantineStore
 from server.db.quotas import PostgresQuotaStore
 from server.db.replies import PostgresReplyStore
 from server.db.retention import PostgresRetentionStore
@@ -50,6 +51,7 @@ from server.domain.input_replies import InputReplies
 from server.domain.journal.retention import SWEEP_S as RETENTION_SWEEP_S
 from server.domain.journal.retention import Retention
 from server.domain.outgoing import OutgoingBudget
+from server.domain.quarantine.backlog import COUNT_S, Backlog
 from server.domain.refinements import Refinements
 from server.domain.retry import every
 from server.domain.review.comparisons import Comparisons
@@ -98,6 +100,7 @@ class _Stores:
     tickets: PostgresTicketStore
     quotas: PostgresQuotaStore
     retention: PostgresRetentionStore
+    quarantine: PostgresQuarantineStore
     webhooks: PostgresWebhookStore
     deliveries: PostgresDeliveryStore
 
@@ -119,6 +122,7 @@ class _Stores:
             PostgresTicketStore(pool),
             PostgresQuotaStore(pool, replica=replica),
             PostgresRetentionStore(pool),
+            PostgresQuarantineStore(pool),
             PostgresWebhookStore(pool),
             PostgresDeliveryStore(pool),
         )
@@ -184,6 +188,7 @@ async def open_core(
             journal=journal,
             runs=stores.runs,
             drafts=stores.drafts,
+            quarantine=stores.quarantine,
             codec=ProtobufCodec(),
             clock=clock,
             on_progress=show_progress,
@@ -255,6 +260,7 @@ def _core(
     quotas = Quotas(stores.quotas, quota_limits(settings))
     keep = timedelta(days=settings.journal_retention_days)
     retention = Retention(stores.retention, keep, on_removed=metrics.removed)
+    backlog = Backlog(stores.quarantine)
     background = supervise_all(
         {
             "catching up": broadcaster.catch_up_forever,
@@ -266,6 +272,7 @@ def _core(
             "quotas": lambda: every(SYNC_S, quotas.sync, clock, immediately=True),
             "lost commits": journal.restore_forever,
             "retention": lambda: every(RETENTION_SWEEP_S, retention.sweep, clock),
+            "backlog of the quarantine": lambda: every(COUNT_S, backlog.count, clock, immediately=True),
             "webhooks": deliveries.deliver_forever,
             "sweeps of deliveries": lambda: every(DELIVERIES_SWEEP_S, deliveries.sweep, clock),
             "renewal of leases": runner.keep_leases_forever,
@@ -339,5 +346,6 @@ def _core(
         outgoing=OutgoingBudget(),
         metrics=metrics,
         retention=retention,
+        backlog=backlog,
         deliveries=deliveries,
     )

@@ -94,8 +94,11 @@ def run(*, once: bool, demo: bool | None, verbose: bool) -> NoReturn:
 
 
 @contextlib.asynccontextmanager
-async def open_demo(settings: Settings, console: Console) -> AsyncIterator[Demo]:
-    """Start the parts one after another, with a line for each, and create a demo user and workflow."""
+async def open_demo(settings: Settings, console: Console, replay: str | None = None) -> AsyncIterator[Demo]:
+    """Start the parts one after another, with a line for each, and create a demo user and workflow.
+
+    replay: the address of a runtime that replays recorded runs, instead of the settings' runtime.
+    """
 
     def _say(text: str) -> None:
         console.print(f"{text} …", style="dim", markup=False)
@@ -103,8 +106,8 @@ async def open_demo(settings: Settings, console: Console) -> AsyncIterator[Demo]
     check_ports(settings)
     async with contextlib.AsyncExitStack() as stack:
         dsn = await stack.enter_async_context(_database(settings, _say))
-        replayed = settings.runtime_url is None
-        settings, runtime_url = await _runtime(settings, stack, _say)
+        replayed = replay is not None or settings.runtime_url is None
+        settings, runtime_url = await _runtime(settings, replay, stack, _say)
         settings = settings.model_copy(update={"drain_s": 0.0, "workbench": _workbench(settings)})
         verifier = SharedSecret(_secret(settings), settings.jwt_issuer, settings.jwt_audience)
         _say("Starting the hub")
@@ -160,18 +163,19 @@ async def _database(settings: Settings, say: Callable[[str], None]) -> AsyncIter
 
 
 async def _runtime(
-    settings: Settings, stack: contextlib.AsyncExitStack, say: Callable[[str], None]
+    settings: Settings, replay: str | None, stack: contextlib.AsyncExitStack, say: Callable[[str], None]
 ) -> tuple[Settings, str]:
     """The runtime's address, with the settings that fit it: recorded runs unless a runtime is set."""
-    if settings.runtime_url is not None:
+    if replay is None and settings.runtime_url is not None:
         say(f"Using the runtime at {settings.runtime_url}")
         return settings, settings.runtime_url
-    say("Starting a runtime that replays recorded runs")
-    address = await stack.enter_async_context(replay_runtime())
+    if replay is None:
+        say("Starting a runtime that replays recorded runs")
+        replay = await stack.enter_async_context(replay_runtime())
     # Every subscriber gets the whole recording, no frames are published to a channel, and a recording may go
     # on with a reply.
     replayed = {"runtime_profile": "full", "runtime_events_url": None, "runtime_can_resume": True}
-    return settings.model_copy(update=replayed), address
+    return settings.model_copy(update=replayed), replay
 
 
 async def demo_workflow(client: HubClient) -> str:
@@ -185,10 +189,32 @@ async def demo_workflow(client: HubClient) -> str:
     return str(created["id"])
 
 
+async def show_replay(replay: str, name: str, *, once: bool) -> int:
+    """Show the run of a runtime that replays recorded ones through a hub of its own, then, unless `once`,
+    serve until the task is cancelled. Returns the exit code: with `once` 0 only if the run completed.
+
+    replay: the runtime's address. name: of its recording.
+    """
+    settings, console = read_settings(env="dev"), open_console()
+    try:
+        async with open_demo(settings, console, replay) as demo:
+            show_addresses(demo, console)
+            succeeded = await _refinement_succeeds(demo, f"Replay of {name}", console)
+            if once:
+                return 0 if succeeded else exit_codes.FAILED
+            await asyncio.wait({demo.hub.failed})
+            return exit_codes.FAILED
+    except (StartError, HubError) as error:
+        raise CommandError(str(error)) from None
+
+
 async def demo_succeeds(demo: Demo, console: Console) -> bool:
     """Show one refinement live. Returns whether it completed with files; says why when the hub refused it."""
     console.print(f"\n[bold]A refinement:[/] {DEMO_PROMPT}")
-    prompt = DEMO_PROMPT + (DEMO_RECORDING if demo.replayed else "")
+    return await _refinement_succeeds(demo, DEMO_PROMPT + (DEMO_RECORDING if demo.replayed else ""), console)
+
+
+async def _refinement_succeeds(demo: Demo, prompt: str, console: Console) -> bool:
     try:
         async with open_client(demo.hub.http_address, demo.token) as client:
             proposal = await refine(client, demo.workflow_id, {"user_prompt": prompt}, console=console)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from server.auth.tokens import SharedSecret
 from server.compose import open_hub
@@ -89,7 +90,8 @@ class RestartableHub:
             ) as hub:
                 self._keep_addresses(hub)
                 asked = asyncio.create_task(self._asked.wait(), name="restart")
-                await asyncio.wait([hub.failed, asked], return_when=asyncio.FIRST_COMPLETED)
+                ends: set[asyncio.Future[Any]] = {hub.failed, asked}
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
                 asked.cancel()
                 if hub.failed.done():
                     hub.failed.result()
@@ -119,7 +121,8 @@ async def open_restartable_hub(
 ) -> AsyncIterator[RestartableHub]:
     """The hub, listening. When the block ends it stops in order.
 
-    say: shows a person what happens. recordings: those that the runtime replays. Raises StartError, before any work has begun.
+    say: shows a person what happens. recordings: those that the runtime replays. Raises StartError, before
+    any work has begun.
     """
     hub = RestartableHub(
         settings, dsn=dsn, runtime_url=runtime_url, verifier=verifier, say=say, recordings=recordings

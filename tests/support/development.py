@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from server.cli.restartable_hub import RestartableHub, open_restartable_hub
@@ -22,10 +23,12 @@ _DEFAULTS: dict[str, Any] = {
 
 
 @asynccontextmanager
-async def development_hub(dsn: str, **settings: Any) -> AsyncIterator[RestartableHub]:
+async def development_hub(
+    dsn: str, *, recordings: Path | None = None, **settings: Any
+) -> AsyncIterator[RestartableHub]:
     """The hub, on a migrated database; `settings` by field name."""
     async with (
-        replay_runtime() as runtime,
+        replay_runtime(directory=recordings) as runtime,
         open_restartable_hub(
             load(**_DEFAULTS | settings),
             dsn=dsn,

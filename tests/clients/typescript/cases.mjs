@@ -95,6 +95,25 @@ const cases = {
     }
   },
 
+  async "a question of the agent is answered while its run is followed"() {
+    const { thread_id } = await aRun("[[replay:approval]]");
+    const seqs = [];
+    const decided = [];
+    for await (const { seq, kind } of hub.refinements.follow(thread_id)) {
+      if (kind.case === "inputAnswered") decided.push(...kind.value.decisions);
+      if (kind.case !== "inputRequested") continue;
+      const decision = seqs.length ? { decision: "reject", message: "No." } : { decision: "approve" };
+      for (let time = 0; time < 2; time++) {
+        await hub.refinements.reply(thread_id, { seq, decisions: [decision] }, { requestId: `reply-${seq}` });
+      }
+      seqs.push(seq);
+    }
+    assert.deepEqual(decided, ["approve", "reject"]);
+    await assert.rejects(hub.refinements.reply(thread_id, { seq: seqs[0], decisions: [{ decision: "approve" }] }), {
+      code: "input_closed",
+    });
+  },
+
   async "a missing event is asked for again, and a repeated one is dropped"() {
     const sockets = scripted([
       [1, 3],
