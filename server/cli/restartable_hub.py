@@ -121,8 +121,8 @@ async def open_restartable_hub(
 ) -> AsyncIterator[RestartableHub]:
     """The hub, listening. When the block ends it stops in order.
 
-    say: shows a person what happens. recordings: those that the runtime replays. Raises StartError, before
-    any work has begun.
+    say: shows a person what happens. recordings: those that the runtime replays. Raises StartError,
+    before any work has begun.
     """
     hub = RestartableHub(
         settings, dsn=dsn, runtime_url=runtime_url, verifier=verifier, say=say, recordings=recordings

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 from litestar.datastructures import Headers
@@ -35,18 +34,19 @@ _TYPES = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _File:
-    """A file of the page."""
+    """A file of the page. compressed: the content for clients that take gzip."""
 
     content: bytes
-    media_type: str
+    compressed: bytes
     headers: dict[str, str]
 
-    @cached_property
-    def compressed(self) -> bytes:
-        """The content for clients that take gzip."""
-        return gzip.compress(self.content, mtime=0)
+
+def _read(path: Path, headers: dict[str, str]) -> _File:
+    content = path.read_bytes()
+    described = {"content-type": _TYPES[path.suffix], "vary": "Accept-Encoding", **headers}
+    return _File(content, gzip.compress(content, mtime=0), described)
 
 
 def with_workbench(app: ASGIApp, folder: Path = FOLDER) -> ASGIApp:
@@ -55,11 +55,11 @@ def with_workbench(app: ASGIApp, folder: Path = FOLDER) -> ASGIApp:
     Raises FileNotFoundError without a page in the folder.
     """
     files = {
-        FILES_PATH + path.name: _File(path.read_bytes(), _TYPES[path.suffix], _KEPT)
+        FILES_PATH + path.name: _read(path, _KEPT)
         for path in folder.iterdir()
         if path.suffix in (".js", ".css")
     }
-    files["/"] = _File((folder / "index.html").read_bytes(), _TYPES[".html"], _PAGE)
+    files["/"] = _read(folder / "index.html", _PAGE)
 
     async def handle(scope: Scope, receive: Receive, send: Send) -> None:
         is_get = scope["type"] == ScopeType.HTTP and scope["method"] == "GET"
@@ -74,7 +74,7 @@ def with_workbench(app: ASGIApp, folder: Path = FOLDER) -> ASGIApp:
 
 async def _send_file(file: _File, scope: Scope, send: Send) -> None:
     accepted = Headers.from_scope(scope).get("accept-encoding", "")
-    body, headers = file.content, {"content-type": file.media_type, "vary": "Accept-Encoding", **file.headers}
+    body, headers = file.content, dict(file.headers)
     if "gzip" in accepted:
         body = file.compressed
         headers["content-encoding"] = "gzip"

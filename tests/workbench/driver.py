@@ -40,21 +40,23 @@ class Workbench:
         token: str | None = None,
         width: int = 1280,
         height: int = 800,
+        at: str | None = None,
         **context: Any,
     ) -> AsyncIterator[Page]:
         """A person's window, at an address such as `/runs/…`.
 
-        token: by default one of ann@example.com; without one if it is empty. context: options of Playwright's
-        `new_context`, such as `color_scheme`.
+        at: an address of the hub, such as a proxy's. token: by default one of ann@example.com; without one if
+        it is empty. context: options of Playwright's `new_context`, such as `color_scheme`.
         """
         opened = await self.browser.new_context(viewport={"width": width, "height": height}, **context)
         opened.set_default_timeout(PATIENCE_MS)
         try:
             page = await self.tab(opened)
             given = self.hub.token() if token is None else token
-            await page.goto(f"{self.hub.http}/#token={given}" if given else f"{self.hub.http}/#{path}")
+            hub = at or self.hub.http
+            await page.goto(f"{hub}/#token={given}" if given else f"{hub}/#{path}")
             if given and path != "/":
-                await page.goto(f"{self.hub.http}/#{path}")
+                await page.goto(f"{hub}/#{path}")
             yield page
         finally:
             await opened.close()

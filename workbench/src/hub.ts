@@ -43,7 +43,7 @@ export function forgetToken(): void {
 /** The token that there is; without one, or when the hub rejected it, the one that a person enters. */
 export function askToken(rejected?: string): string | Promise<string> {
   if (token.value !== "" && token.value !== rejected) return token.value;
-  if (rejected !== undefined) tokenWanted.value = "The hub rejected the token: it has ended, or is wrong.";
+  if (rejected !== undefined) tokenWanted.value = "The token has ended or ends within a minute, or the hub does not accept it.";
   return new Promise((resolve) => answers.push(resolve));
 }
 

@@ -61,8 +61,20 @@ function Loaded({ pattern, params }: { pattern: string; params: Params }) {
       current = false;
     };
   }, [pattern]);
+  useFocus();
   if (loaded.error !== undefined) return <Failed error={loaded.error} />;
   return loaded.View === undefined ? <Loading what="the view" /> : <loaded.View params={params} />;
+}
+
+/** Whether the page was opened just now: then the focus stays where the browser begins. */
+let opening = true;
+
+/** Put the focus on a view that replaces another, so that keyboard and screen reader go on there. */
+function useFocus(): void {
+  useEffect(() => {
+    if (!opening) document.getElementById("main")?.focus();
+    opening = false;
+  }, []);
 }
 
 takeToken();

@@ -9,7 +9,7 @@ interface ButtonProps extends Omit<ButtonHTMLAttributes, "class" | "type"> {
 
 export function Button({ kind = "plain", type = "button", busy, children, disabled, ...rest }: ButtonProps) {
   return (
-    <button {...rest} type={type} class={`button ${kind}`} disabled={disabled || busy !== undefined}>
+    <button {...rest} type={type} class={kind === "plain" ? "button" : `button ${kind}`} disabled={disabled || busy !== undefined}>
       {busy ?? children}
     </button>
   );

@@ -12,6 +12,7 @@ import { printable } from "../components/printable.js";
 import { Empty, Failed, Loading } from "../components/states.js";
 import type { ViewProps } from "../main.js";
 import { address, replaceQuery } from "../router.js";
+import { ShareButton } from "../share/share-button.js";
 import { AcceptPanel } from "./accept-panel.js";
 import { FilePane, OutcomeBadge } from "./file-pane.js";
 import { Lineage, useRounds } from "./lineage.js";
@@ -85,6 +86,7 @@ function ReviewPage({ review, proposal, compared }: ReviewPageProps) {
           <a href={`#/runs/${proposal.thread_id}`}>Run</a>
           <a href={`#/runs/${proposal.thread_id}/history`}>History of the run</a>
           <a href={`#/drafts/${proposal.workflow_id}`}>Draft</a>
+          <ShareButton proposalId={proposal.id} />
         </div>
         <details class="prompt">
           <summary>{printable(proposal.user_prompt.slice(0, 200))}</summary>

@@ -46,7 +46,7 @@ export function PeoplePanel({ proposalId }: { proposalId: string }) {
   };
   return (
     <>
-      <h2>People</h2>
+      <h3>People</h3>
       {me.value !== undefined && (
         <p class="quiet">
           Others share with you by your user id, <code>{me.value.user_id}</code>.

@@ -1,6 +1,5 @@
 // Who else sees a proposal: links for anybody, and people by name.
 
-import type { Proposal } from "@bizmatters/ide-orchestrator";
 import { useState } from "preact/hooks";
 import { announce } from "../components/announce.js";
 import { Button } from "../components/button.js";
@@ -26,16 +25,16 @@ const LIFETIMES = [
 ] as const;
 
 interface SharePanelProps {
-  proposal: Pick<Proposal, "id">;
+  proposalId: string;
   /** The last event that the person sees: a link may begin there. */
   cursor?: number | undefined;
 }
 
-export function SharePanel({ proposal, cursor = 0 }: SharePanelProps) {
-  const path = `/api/proposals/${encodeURIComponent(proposal.id)}/shares`;
+export function SharePanel({ proposalId, cursor = 0 }: SharePanelProps) {
+  const path = `/api/proposals/${encodeURIComponent(proposalId)}/shares`;
   const links = useResource(
     async (signal) => (await hub.call<{ items: ShareLink[] }>("GET", path, { signal })).items,
-    [proposal.id],
+    [proposalId],
   );
   const [made, setMade] = useState<ShareLink>();
   const [error, setError] = useState<string>();
@@ -72,7 +71,7 @@ export function SharePanel({ proposal, cursor = 0 }: SharePanelProps) {
 
   return (
     <section class="stack share-panel" aria-label="Share">
-      <h2>Links for anybody</h2>
+      <h3>Links for anybody</h3>
       <p class="quiet">
         Who has a link reads this proposal, its files and its events, and can do nothing else, until the link expires or is
         revoked.
@@ -97,7 +96,7 @@ export function SharePanel({ proposal, cursor = 0 }: SharePanelProps) {
           Create a link
         </Button>
       </form>
-      {made?.secret && <NewLink address={shareAddress(proposal.id, made.secret)} />}
+      {made?.secret && <NewLink address={shareAddress(proposalId, made.secret)} />}
       {error !== undefined && (
         <p class="notice bad" role="alert">
           {error}
@@ -124,7 +123,7 @@ export function SharePanel({ proposal, cursor = 0 }: SharePanelProps) {
           </li>
         ))}
       </ul>
-      <PeoplePanel proposalId={proposal.id} />
+      <PeoplePanel proposalId={proposalId} />
     </section>
   );
 }

@@ -63,6 +63,7 @@ export class FollowedRun {
   }
 
   #apply(event: Event): void {
+    if (this.state.seq === 0) performance.mark("ideo first event");
     this.state.apply(event);
     // A page in the background draws no frames, and shows everything once it is looked at.
     this.#frame ||= requestAnimationFrame(() => this.#show());

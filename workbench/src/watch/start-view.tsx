@@ -1,6 +1,6 @@
 // The first view: workflows, the form that starts a refinement, and those that were started.
 
-import { useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import { Button } from "../components/button.js";
 import { printable } from "../components/printable.js";
 import { all, useResource } from "../components/resource.js";
@@ -18,6 +18,10 @@ export default function StartView() {
   const [creating, setCreating] = useState(false);
   const wanted = address.value.query.get("workflow");
   const chosen = workflows.value?.find(({ id }) => id === wanted) ?? workflows.value?.[0];
+  useEffect(() => {
+    // One that was created elsewhere, since the list was read.
+    if (workflows.value !== undefined && wanted !== null && chosen?.id !== wanted) workflows.reload();
+  }, [wanted]);
   const choose = (id: string) => replaceQuery({ workflow: id });
   if (workflows.error !== undefined) return <Failed error={workflows.error} retry={workflows.reload} />;
   if (workflows.value === undefined) return <Loading what="your workflows" />;

@@ -13,6 +13,7 @@ import { Failed, Loading } from "../components/states.js";
 import { useTitle } from "../components/title.js";
 import { hub } from "../hub.js";
 import type { ViewProps } from "../main.js";
+import { ShareButton } from "../share/share-button.js";
 import { ConnectionStatus, useNow } from "./connection-status.js";
 import { Conversation } from "./conversation.js";
 import { FilesPanel } from "./files-panel.js";
@@ -69,6 +70,7 @@ function Watch({ refinement, reload }: { refinement: Refinement; reload: () => v
           <ConnectionStatus connection={connection} seq={state.seq} reconnects={run.reconnects.value} />
           <span class="grow" />
           <Links refinement={refinement} ended={state.terminal !== undefined} />
+          <ShareButton proposalId={refinement.proposal_id} cursor={state.seq} />
           {state.terminal === undefined && <CancelButton threadId={threadId} />}
         </div>
         <p class="progress quiet" hidden={state.terminal !== undefined || run.progress.value === ""}>

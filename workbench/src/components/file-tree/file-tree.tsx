@@ -129,6 +129,7 @@ export function FileTree<T extends TreeItem>({ label, items, selected, onSelect,
               aria-expanded={row.kind === "folder" ? row.open : undefined}
               aria-selected={row.kind === "file" ? row.key === selected : undefined}
               title={printable(row.kind === "file" ? row.item.path : row.name)}
+              onFocus={() => setFocused(row.key)}
               onClick={() => act(row)}
             >
               <bdi class="tree-name">{printable(row.name)}</bdi>

@@ -1,0 +1,1 @@
+import{g as s,h as o}from"./chunk-WAUWRNOZ.js";function r(e){let[a,c]=s(()=>matchMedia(e).matches);return o(()=>{let t=matchMedia(e),n=()=>c(t.matches);return t.addEventListener("change",n),()=>t.removeEventListener("change",n)},[e]),a}export{r as a};

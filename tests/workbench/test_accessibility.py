@@ -1,0 +1,134 @@
+"""What axe-core finds on every view, in both themes and widths; names and contents that mean harm."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Page, expect
+
+from tests.support.hub import finished, start
+from tests.support.postgres import Postgres
+from tests.support.programs import installed
+from tests.support.recordings import SHIPPED, write_recording
+from tests.workbench.driver import Workbench, workbench
+from tools import workbench as build
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+AXE = Path(build.SOURCE, "node_modules", "axe-core", "axe.min.js")
+SCRIPT = "<script>globalThis.harmed = 1</script><img src=x onerror='globalThis.harmed = 1'>"
+HOSTILE = {
+    "/<img src=x onerror=globalThis.harmed=1>.md": f"# {SCRIPT}\n[link](javascript:globalThis.harmed=1)\n",
+    '/"><script>globalThis.harmed=1<x>.html': SCRIPT,
+    "/report\u202etxt.exe": "\u202eabc\u2066\u0007\u001b[31m\n",
+    f"/{'long/' * 40}{'name' * 50}.json": '{"__proto__": {"harmed": 1}, "constructor": 1}',
+    "/constructor": "x" * 100_000,
+    "/__proto__": "a file",
+}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def bench(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Workbench]:
+    """A hub whose runtime also has a run that means harm."""
+    recordings = tmp_path_factory.mktemp("recordings")
+    for path in SHIPPED.glob("*.jsonl"):
+        (recordings / path.name).symlink_to(path)
+    files = {path: {"content": text.split("\n")} for path, text in HOSTILE.items()}
+    write_recording(recordings, "hostile", files, files)
+    async with postgres.fresh(migrated=True) as dsn, workbench(dsn, recordings=recordings) as opened:
+        yield opened
+
+
+async def views(bench: Workbench, proposal: dict[str, Any], secret: str) -> dict[str, str]:
+    """The address of each view."""
+    thread = proposal["thread_id"]
+    return {
+        "start": "/",
+        "watch": f"/runs/{thread}",
+        "history": f"/runs/{thread}/history",
+        "review": f"/proposals/{proposal['id']}",
+        "draft": f"/drafts/{proposal['workflow_id']}",
+        "inspector": f"/inspector/{thread}",
+        "HTTP": "/api?part=http&name=startRefinement",
+        "WebSocket": "/api?part=websocket",
+        "RPCs": "/api?part=rpc&name=RefinementService.WatchRefinement",
+        "share": f"/share/{proposal['id']}?secret={secret}",
+    }
+
+
+async def ran(bench: Workbench, prompt: str) -> tuple[dict[str, Any], str]:
+    """A proposal of a run that has ended, and the secret of a link to it."""
+    async with bench.hub.client() as client:
+        proposal = await finished(client, await start(client, prompt))
+        link = await client.call("POST", f"/api/proposals/{proposal['id']}/shares", {})
+    return proposal, str(link["secret"])
+
+
+async def settled(page: Page) -> None:
+    """Wait until the view shows what it has."""
+    await expect(page.get_by_role("heading", level=1)).to_be_visible()
+    await expect(page.get_by_text("Loading")).to_have_count(0)
+
+
+async def findings(page: Page, *rules: str) -> list[str]:
+    """What axe finds that is serious or critical."""
+    only = {"runOnly": {"type": "rule", "values": list(rules)}} if rules else {}
+    found = await page.evaluate("async only => (await axe.run(document, only)).violations", only)
+    return [
+        f"{each['id']} ({each['impact']}): {node['target']} {node['html'][:160]}"
+        for each in found
+        if each["impact"] in ("serious", "critical")
+        for node in each["nodes"]
+    ]
+
+
+async def test_axe_finds_nothing_serious_on_any_view(bench: Workbench) -> None:
+    installed("npm")
+    build.install()
+    proposal, secret = await ran(bench, "Add web search [[replay:short_run]]")
+    wrong: list[str] = []
+    for width in (1440, 320):
+        async with bench.window(width=width, color_scheme="light") as page:
+            for name, path in (await views(bench, proposal, secret)).items():
+                await page.goto(f"{bench.hub.http}/#{path}")
+                await settled(page)
+                await page.evaluate(AXE.read_text())
+                wrong += [f"{name} at {width}: {each}" for each in await findings(page)]
+                if width == 1440:
+                    # Colours are the same at every width.
+                    await page.emulate_media(color_scheme="dark")
+                    dark = await findings(page, "color-contrast")
+                    wrong += [f"{name}, dark: {each}" for each in dark]
+                    await page.emulate_media(color_scheme="light")
+                wide = await page.evaluate("document.documentElement.scrollWidth")
+                if wide > width:
+                    wrong.append(f"{name} at {width}: the page is {wide} pixels wide")
+    assert wrong == []
+
+
+async def test_axe_finds_what_it_is_for(bench: Workbench, page: Page) -> None:
+    installed("npm")
+    build.install()
+    await page.evaluate("document.querySelector('main').append(document.createElement('button'))")
+    await page.evaluate(AXE.read_text())
+    assert any(each.startswith("button-name") for each in await findings(page))
+
+
+async def test_names_prompts_and_contents_that_mean_harm_are_text_on_every_view(bench: Workbench) -> None:
+    proposal, secret = await ran(bench, f"{SCRIPT} \u202e [[replay:hostile]]")
+    async with bench.window() as page:
+        dialogs: list[str] = []
+        page.on("dialog", lambda dialog: dialogs.append(dialog.message))
+        for path in (await views(bench, proposal, secret)).values():
+            await page.goto(f"{bench.hub.http}/#{path}")
+            await settled(page)
+            assert await page.evaluate("[globalThis.harmed, {}.harmed]") == [None, None]
+            assert await page.locator("main img, main script, main iframe").count() == 0
+        assert dialogs == []
+        await page.goto(f"{bench.hub.http}/#/proposals/{proposal['id']}")
+        await expect(page.get_by_text("report\\u{202e}txt.exe").first).to_be_visible()
+        await expect(page.get_by_text("<img src=x onerror=globalThis.harmed=1>.md").first).to_be_visible()

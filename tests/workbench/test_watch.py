@@ -1,0 +1,199 @@
+"""Starting a refinement and watching it: text, tools, todos files, cuts, questions, a token that ends."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Locator, Page, expect
+
+from tests.support.hub import a_workflow, finished, start
+from tests.support.postgres import Postgres
+from tests.support.proxy import proxy
+from tests.workbench.driver import Workbench, workbench
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+#: A run that has sent something and then waits, for as long as a test needs.
+HELD = "[[replay:short_run silent=20]]"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def bench(postgres: Postgres) -> AsyncIterator[Workbench]:
+    """A hub whose runtime continues a run with a reply."""
+    async with postgres.fresh(migrated=True) as dsn, workbench(dsn, runtime_can_resume=True) as opened:
+        yield opened
+
+
+async def started(bench: Workbench, prompt: str) -> dict[str, str]:
+    async with bench.hub.client() as client:
+        return await start(client, prompt)
+
+
+async def cancel(bench: Workbench, thread: str) -> int:
+    """Cancel a run; the number of its events."""
+    async with bench.hub.client() as client:
+        await client.call("POST", f"/api/refinements/{thread}/cancel")
+        return [event.seq async for event in client.follow(thread)][-1]
+
+
+def status(page: Page) -> Locator:
+    return page.locator(".watch-head h1 + .badge")
+
+
+def cursor(page: Page, seq: int) -> Locator:
+    return page.locator(f'[data-seq="{seq}"]')
+
+
+def connection(page: Page, state: str) -> Locator:
+    return page.locator(f'[data-connection="{state}"]')
+
+
+async def test_a_refinement_is_started_about_lines_of_the_draft_and_watched_to_its_end_by_keyboard_alone(
+    bench: Workbench,
+) -> None:
+    text = "# Constitution\n\nBe brief.\nBe exact.\n"
+    async with bench.hub.client() as client:
+        workflow = await a_workflow(client, name="Weather report", files={"/THE_SPEC/constitution.md": text})
+    async with bench.window(f"/?workflow={workflow}") as page:
+        await page.get_by_role("button", name="Choose a file or lines").press("Enter")
+        await page.get_by_role("treeitem", name="THE_SPEC").press("ArrowDown")
+        await page.get_by_role("treeitem", name="constitution.md").press("Enter")
+        await page.get_by_label("From line").fill("3")
+        await page.get_by_label("to", exact=True).fill("4")
+        await page.get_by_label("What should change?").fill("Add web search [[replay:short_run]]")
+        await page.keyboard.press("Control+Enter")
+        await expect(status(page)).to_have_text("completed")
+        await expect(cursor(page, 52)).to_be_visible()
+        await expect(page.get_by_text("About /THE_SPEC/constitution.md, lines 3-4")).to_be_visible()
+        said = page.get_by_role("region", name="Messages")
+        await expect(said.get_by_text("The specification is complete.")).to_be_visible()
+        await said.locator("summary").filter(has_text="edit_file").press("Enter")
+        await expect(said.get_by_text("Successfully replaced")).to_be_visible()
+        await expect(page.get_by_role("region", name="Todos").get_by_text("completed")).to_have_count(2)
+        files = page.get_by_role("tree", name="Files of the run")
+        await files.get_by_role("treeitem", name="constitution.md").press("Enter")
+        await expect(page.get_by_label("/THE_SPEC/constitution.md", exact=True)).to_contain_text(
+            "Constitution"
+        )
+        assert await page.title() == "completed: Add web search [[replay:short_run]] · Workbench"
+    async with bench.hub.client() as client:
+        [proposal] = (await client.call("GET", f"/api/proposals?workflow_id={workflow}"))["items"]
+    assert (proposal["context_file_path"], proposal["context_selection"]) == (
+        "/THE_SPEC/constitution.md",
+        "lines 3-4",
+    )
+
+
+async def test_a_cut_connection_is_seen_and_the_page_resumes_at_its_cursor(bench: Workbench) -> None:
+    run = await started(bench, HELD)
+    port = int(bench.hub.http.rpartition(":")[2])
+    async with (
+        proxy(port) as way,
+        bench.window(f"/runs/{run['thread_id']}", at=f"http://127.0.0.1:{way.place}") as page,
+    ):
+        await expect(connection(page, "live")).to_be_visible()
+        await expect(page.get_by_text(re.compile(r"event 2\d"))).to_be_visible()
+        way.open.clear()
+        way.break_all("reset")
+        await expect(connection(page, "lost")).to_contain_text("connection lost, next attempt")
+        # The run ends meanwhile.
+        last = await cancel(bench, run["thread_id"])
+        way.open.set()
+        await expect(status(page)).to_have_text("cancelled")
+        await expect(cursor(page, last)).to_contain_text(str(last))
+        await expect(page.get_by_text("connected again")).to_be_visible()
+        bench.complaints.clear()
+
+
+async def test_a_run_is_cancelled_after_a_question(bench: Workbench) -> None:
+    run = await started(bench, HELD)
+    async with bench.window(f"/runs/{run['thread_id']}") as page:
+        await page.get_by_role("button", name="Cancel the run").click()
+        dialog = page.get_by_role("dialog", name="Cancel the run?")
+        await dialog.get_by_role("button", name="Let it run").click()
+        await expect(dialog).to_be_hidden()
+        await expect(status(page)).to_have_text("processing")
+        await page.get_by_role("button", name="Cancel the run").click()
+        await dialog.get_by_role("button", name="Cancel the run").click()
+        await expect(status(page)).to_have_text("cancelled")
+        await expect(page.get_by_role("button", name="Cancel the run")).to_have_count(0)
+
+
+async def test_the_agents_questions_are_answered_and_the_run_goes_on_to_its_end(bench: Workbench) -> None:
+    run = await started(bench, "Clean up [[replay:approval]]")
+    async with bench.window(f"/runs/{run['thread_id']}") as page:
+        question = page.get_by_role("form", name="The agent's question")
+        await expect(status(page)).to_have_text("awaiting input")
+        await question.get_by_label("edit").check()
+        edited = question.get_by_label("Arguments to use instead")
+        assert '"file_path": "/THE_SPEC/constitution.md"' in await edited.input_value()
+        await edited.fill("no JSON")
+        await question.get_by_role("button", name="Send the reply").click()
+        await expect(question.get_by_role("alert")).to_be_visible()
+        bench.complaints.clear()
+        await edited.fill('{"file_path": "/THE_SPEC/constitution.md", "content": "Ask first."}')
+        await question.get_by_role("button", name="Send the reply").click()
+        # It asks again, about something else.
+        await expect(question.get_by_label("reject")).not_to_be_checked()
+        await question.get_by_label("reject").check()
+        await question.get_by_label("Message to the agent").fill("Keep the file.")
+        await question.get_by_role("button", name="Send the reply").click()
+        await expect(status(page)).to_have_text("completed")
+        await expect(question).to_have_count(0)
+    async with bench.hub.client() as client:
+        answered = [
+            list(event.input_answered.decisions)
+            async for event in client.follow(run["thread_id"])
+            if event.HasField("input_answered")
+        ]
+    assert answered == [["edit"], ["reject"]]
+
+
+async def test_a_token_that_ends_is_asked_for_and_the_stream_goes_on_at_its_cursor(bench: Workbench) -> None:
+    run = await started(bench, HELD)
+    # The hub accepts a token for 30 s after its end.
+    ending = bench.hub.token(minutes=-20 / 60)
+    async with bench.window(f"/runs/{run['thread_id']}", token=ending) as page:
+        dialog = page.get_by_role("dialog", name="Enter a new token")
+        await expect(dialog).to_contain_text("The token has ended or ends within a minute")
+        await expect(page.locator('[data-connection="lost"]')).to_be_attached()
+        await dialog.get_by_role("textbox").fill(bench.hub.token())
+        await dialog.get_by_role("button", name="Use this token").click()
+        await expect(connection(page, "live")).to_be_visible()
+        last = await cancel(bench, run["thread_id"])
+        await expect(status(page)).to_have_text("cancelled")
+        await expect(cursor(page, last)).to_be_visible()
+    bench.complaints.clear()
+
+
+async def test_a_failed_run_says_why(bench: Workbench) -> None:
+    run = await started(bench, "[[replay:error_mid_stream]]")
+    async with bench.window(f"/runs/{run['thread_id']}") as page:
+        await expect(status(page)).to_have_text("failed")
+        await expect(page.locator(".watch-head .notice.bad")).to_contain_text("upstream_error")
+
+
+async def test_a_run_that_waits_for_another_says_for_which(bench: Workbench) -> None:
+    async with bench.hub.client() as client:
+        workflow = await a_workflow(client)
+        first = await start(client, f"The first one {HELD}", workflow)
+        path = f"/api/workflows/{workflow}/refinements"
+        request = {"user_prompt": "The second one [[replay:short_run]]", "when_busy": "enqueue"}
+        second = await client.call("POST", path, request)
+    async with bench.window(f"/runs/{second['thread_id']}") as page:
+        await expect(status(page)).to_have_text("queued")
+        await expect(page.get_by_role("link", name="The first one")).to_be_visible()
+        await cancel(bench, first["thread_id"])
+        await expect(status(page)).to_have_text("completed")
+
+
+async def test_a_run_that_is_not_the_users_is_not_found(bench: Workbench) -> None:
+    async with bench.hub.client() as client:
+        run = await start(client, "[[replay:short_run]]")
+        await finished(client, run)
+    async with bench.window(f"/runs/{run['thread_id']}", token=bench.hub.token("eve@example.com")) as page:
+        await expect(page.get_by_role("alert")).to_contain_text("not_found")
+    bench.complaints.clear()
