@@ -31,6 +31,7 @@ const { metafile } = await build({
     "@bizmatters/ide-orchestrator": `./${client}/index.ts`,
     "@bizmatters/ide-orchestrator/proto": `./${client}/proto.ts`,
     "@bufbuild/protobuf/codegenv2": `./${protobuf}/codegenv2/index.js`,
+    "@bufbuild/protobuf/reflect": `./${protobuf}/reflect/index.js`,
     "@bufbuild/protobuf/wkt": `./${protobuf}/wkt/index.js`,
     "@bufbuild/protobuf": `./${protobuf}/index.js`,
   },

@@ -14,11 +14,14 @@ function Files() {
   const { agent } = useAgent();
   const files = Object.entries(agent.state?.files ?? {});
   return (
-    <ul aria-label="Files">
-      {files.map(([path, file]) => (
-        <li key={path}>{path} ({file.size_bytes} bytes)</li>
-      ))}
-    </ul>
+    <aside>
+      <h2>Files</h2>
+      <ul aria-label="Files">
+        {files.map(([path, file]) => (
+          <li key={path}>{path} ({file.size_bytes} bytes)</li>
+        ))}
+      </ul>
+    </aside>
   );
 }
 
@@ -30,19 +33,24 @@ function Chat() {
     render: ({ interrupts, resolve, cancel }) =>
       interrupts.map(({ id, message, metadata }) => (
         <fieldset key={id}>
-          <legend>{message}</legend>
+          <legend>The agent asks</legend>
+          <pre>{message}</pre>
           {metadata?.can_resume && <button onClick={() => resolve({ approved: true }, id)}>Approve</button>}
           {metadata?.can_resume && <button onClick={() => resolve({ approved: false }, id)}>Reject</button>}
           <button onClick={() => cancel(id)}>Cancel</button>
         </fieldset>
       )),
   });
-  return <CopilotChat />;
+  return (
+    <section>
+      <CopilotChat />
+    </section>
+  );
 }
 
 createRoot(document.body.appendChild(document.createElement("main"))).render(
   <CopilotKit selfManagedAgents={{ default: agent }} enableInspector={false}>
-    <Files />
     <Chat />
+    <Files />
   </CopilotKit>,
 );

@@ -35,15 +35,21 @@ def run_with_hub(
     url, token: those of the environment when None. Raises CommandError without a token or an address that can
     be used, and when the hub refuses or cannot be reached.
     """
-    address, secret = _found(url, token)
+    address, secret = address_and_token(url, token)
 
     async def _work() -> int:
         async with open_client(address, secret) as client:
             return await work(client)
 
+    run_until_stopped(_work)
+
+
+def run_until_stopped(work: Callable[[], Coroutine[Any, Any, int]]) -> NoReturn:
+    """Run what calls a hub, and exit with the code that it returns. Raises CommandError for its HubError."""
+
     async def _until_stopped(stop: asyncio.Event) -> int:
         try:
-            return await until_stopped(_work(), stop)
+            return await until_stopped(work(), stop)
         except HubError as error:
             raise CommandError(str(error), exit_code=_exit_code(error)) from None
 
@@ -73,7 +79,7 @@ def ask_hub(work: Callable[[HubClient], Coroutine[Any, Any, T]], *, within_s: fl
     """
 
     async def _work() -> T:
-        async with asyncio.timeout(within_s), open_client(*_found(None, None)) as client:
+        async with asyncio.timeout(within_s), open_client(*address_and_token(None, None)) as client:
             return await work(client)
 
     with asyncio.Runner(loop_factory=HubLoop) as runner:
@@ -86,7 +92,7 @@ def ask_hub(work: Callable[[HubClient], Coroutine[Any, Any, T]], *, within_s: fl
                 runner.close()
 
 
-def _found(url: str | None, token: str | None) -> tuple[str, str]:
+def address_and_token(url: str | None, token: str | None) -> tuple[str, str]:
     """The hub's address and the token: those of the environment for None. Raises CommandError."""
     settings = read_client_settings()
     address = _address(url, "--url") if url else _address(settings.url, "IDEO_URL")

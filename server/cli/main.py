@@ -7,6 +7,8 @@ The groups of commands about one noun are in modules of their own. The exit code
 from __future__ import annotations
 
 import os
+from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import click
@@ -202,6 +204,77 @@ def reply(
         token=bearer,
         as_json=as_json,
     )
+
+
+def _rules_beginning_with(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    from server.cli import conformance as command
+
+    return command.names_beginning_with(incomplete)
+
+
+@main.command(
+    epilog=examples(
+        "ideo conformance --target https://ide.example.com",
+        "ideo conformance --only resume --only '*.sse'",
+        "ideo conformance --grpc ide.example.com:50051 --junit conformance.xml",
+        "ideo conformance --list",
+    )
+)
+@click.option("--target", help="The hub's address.  [default: IDEO_URL or http://127.0.0.1:8080]")
+@click.option("--token", "bearer", help="The token of a user; IDEO_TOKEN is safer.")
+@click.option(
+    "--grpc",
+    "grpc_address",
+    metavar="HOST:PORT",
+    help="The address of gRPC; with TLS https://HOST:PORT.  [default: port 50051 of the same host, if a hub "
+    "answers there]",
+)
+@click.option(
+    "--other-token",
+    help="The token of another user, who must find nothing. Without it such rules are skipped.",
+)
+@click.option(
+    "--ca-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Certificates of the authority that signed the hub's.",
+)
+@click.option("--prompt", help="What the refinement asks the agent.  [default: to add web search]")
+@click.option(
+    "--run-seconds",
+    type=click.IntRange(1, 86_400),
+    default=600,
+    show_default=True,
+    help="The longest time that a refinement may take.",
+)
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="RULE",
+    shell_complete=_rules_beginning_with,
+    help="Only this rule, group of rules or pattern; several times for more.",
+)
+@click.option("--list", "lists", is_flag=True, help="Print the rules, and check nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON, one per line.")
+@click.option(
+    "--junit",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="Also write the results into this file, in the form of JUnit.",
+)
+def conformance(
+    target: str | None, bearer: str | None, grpc_address: str | None, lists: bool, **options: Any
+) -> None:
+    """Check that a hub keeps the promises of its interfaces. Exit 0 if no rule fails.
+
+    Starts a refinement, follows it over every transport, reads its files on each, tries what must be refused,
+    accepts it, and rejects a second one. The workflow that it makes is archived at the end.
+    """
+    from server.cli import conformance as command
+
+    if lists:
+        command.list_rules(options["only"], as_json=options["as_json"])
+    else:
+        command.run(url=target, token=bearer, grpc_address=grpc_address, **options)
 
 
 for deciding in (decide, accept, reject, revise):

@@ -11,20 +11,24 @@ from collections.abc import Sequence
 from server.domain.journal.log import JournalLog
 from server.domain.quarantine.entries import Kept, PutBack, QuarantineEntry, Release
 
-#: The frames of `kept_columns`, whose arguments are $16 to $23.
-ADD_KEPT = """
-INSERT INTO quarantined_frames (thread_id, seq, shape_id, reason, event_type, structure, size_bytes)
-SELECT k.thread_id, k.seq, k.shape_id, k.reason, k.event_type, k.structure, k.size_bytes
-FROM unnest($16::uuid[], $17::bigint[], $18::int[], $19::text[], $20::text[], $21::text[], $22::text[],
-$23::int[])
-  AS k(thread_id, fence, seq, shape_id, reason, event_type, structure, size_bytes)
+#: The frames of `kept_columns`, whose arguments are $16 to $24.
+ADD_KEPT = f"""
+INSERT INTO quarantined_frames
+  (thread_id, seq, shape_id, reason, event_type, structure, size_bytes, outcome, outcome_seq)
+SELECT k.thread_id, k.seq, k.shape_id, k.reason, k.event_type, k.structure, k.size_bytes,
+  CASE WHEN k.at IS NOT NULL THEN '{Release.JOURNALLED}' END, k.at
+FROM unnest(
+  $16::uuid[], $17::bigint[], $18::int[], $19::text[], $20::text[], $21::text[], $22::text[], $23::int[],
+  $24::int[]
+) AS k(thread_id, fence, seq, shape_id, reason, event_type, structure, size_bytes, at)
 JOIN moved USING (thread_id, fence)
 ON CONFLICT DO NOTHING
-"""
-#: The frames of `put_back_columns`, whose arguments are $24 to $27.
+"""  # noqa: S608 - only constants
+#: The frames of `put_back_columns`, whose arguments are $25 to $28.
 MARK_PUT_BACK = f"""
-UPDATE quarantined_frames f SET outcome = '{Release.JOURNALLED}', outcome_seq = b.at, release_requested_at =
-NULL FROM unnest($24::uuid[], $25::bigint[], $26::int[], $27::int[]) AS b(thread_id, fence, seq, at)
+UPDATE quarantined_frames f
+SET outcome = '{Release.JOURNALLED}', outcome_seq = b.at, release_requested_at = NULL
+FROM unnest($25::uuid[], $26::bigint[], $27::int[], $28::int[]) AS b(thread_id, fence, seq, at)
 JOIN moved USING (thread_id, fence)
 WHERE f.thread_id = b.thread_id AND f.seq = b.seq
 """  # noqa: S608 - only constants
@@ -33,6 +37,8 @@ WHERE f.thread_id = b.thread_id AND f.seq = b.seq
 def kept_columns(entries: Sequence[tuple[JournalLog, QuarantineEntry]]) -> tuple[list[object], ...]:
     """The columns of `ADD_KEPT`."""
     kept = [(log, entry) for log, entry in entries if isinstance(entry, Kept)]
+    # Where both are written again together, the update does not see the row that is added.
+    put_back = {(log.thread_id, entry.seq): entry.at for log, entry in entries if isinstance(entry, PutBack)}
     return (
         [log.thread_id for log, _ in kept],
         [log.fence for log, _ in kept],
@@ -42,6 +48,7 @@ def kept_columns(entries: Sequence[tuple[JournalLog, QuarantineEntry]]) -> tuple
         [entry.shape.event_type for _, entry in kept],
         [entry.shape.structure for _, entry in kept],
         [entry.size_bytes for _, entry in kept],
+        [put_back.get((log.thread_id, entry.seq)) for log, entry in kept],
     )
 
 

@@ -15,6 +15,8 @@ from ide_orchestrator.v1.access_pb2 import *
 from ide_orchestrator.v1.draft_pb2 import *
 from ide_orchestrator.v1.event_pb2 import *
 from ide_orchestrator.v1.info_pb2 import *
+from ide_orchestrator.v1.limits_pb2 import Limits as Limits
+from ide_orchestrator.v1.limits_pb2 import limits as limits
 from ide_orchestrator.v1.problem_pb2 import *
 from ide_orchestrator.v1.proposal_pb2 import *
 from ide_orchestrator.v1.refinement_pb2 import *

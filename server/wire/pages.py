@@ -6,9 +6,11 @@ from typing import Annotated, Protocol
 
 from pydantic import Field
 
+from server.wire import messages as m
+from server.wire.limits import limits_of
 from server.wire.validation import DIGITS, QueryModel
 
-MAX_PAGE, DEFAULT_PAGE = 200, 50
+MAX_PAGE, DEFAULT_PAGE = limits_of(m.ListProposalsRequest, "page_size").max, 50
 
 #: What page tokens look like: base64url of 25 bytes, or 21 for versions, the first of which names the list.
 _CURSOR = "^{}[A-Za-z0-9_-]{{31}}[AQgw]$"

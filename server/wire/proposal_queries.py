@@ -11,12 +11,13 @@ from server.domain.errors import InvalidArgument
 from server.domain.model import ProposalStatus, Resolution
 from server.domain.proposals.store import SEARCHED_CHARS, ProposalFilter
 from server.wire import messages as m
+from server.wire.limits import limits_of
 from server.wire.pages import CURSOR_TEXT, PAGE_NAMES, PROPOSALS_CURSOR, PageQuery, page_values
 from server.wire.proposals import RESOLUTION_NUMBERS, STATUS_BY_NUMBER
 from server.wire.validation import STORABLE, UUID_TEXT, QueryModel, renamed_fields
 
 #: Longest text that proposals are searched for.
-MAX_SEARCH = 200
+MAX_SEARCH = limits_of(m.ListProposalsRequest, "text").max_characters
 
 _RESOLUTION_WORDS = {int(number): each.value for each, number in RESOLUTION_NUMBERS.items() if each}
 

@@ -18,6 +18,7 @@ from server.domain.journal.journal import JournalHead
 from server.domain.model import ProposalStatus
 from server.wire import messages as m
 from server.wire.addresses import events_url, websocket_url
+from server.wire.limits import limits_of
 from server.wire.proposals import STATUS_NUMBERS, Failure, failure_message
 from server.wire.text import model_of, set_time
 from server.wire.validation import (
@@ -31,8 +32,8 @@ from server.wire.validation import (
     uuid_or_not_found,
 )
 
-MAX_PROMPT = 65_536
-MAX_SELECTION = 64
+MAX_PROMPT = limits_of(m.StartRefinementRequest, "user_prompt").max_characters
+MAX_SELECTION = limits_of(m.StartRefinementRequest, "context_selection").max_characters
 MAX_ID = 36
 
 _SELECTION = re.compile(r"line (?P<only>[0-9]+)|lines (?P<first>[0-9]+)-(?P<last>[0-9]+)")

@@ -9,12 +9,14 @@ from pydantic import Field, PlainValidator
 from server.domain.errors import InvalidArgument
 from server.domain.runs.replies import ActionDecision
 from server.wire import messages as m
+from server.wire.limits import limits_of
 from server.wire.refinements import MAX_PROMPT
 from server.wire.validation import MAX_SEQ, RequestModel, field_error
 
 #: More tool calls than an agent asks about at once.
-MAX_ACTIONS = 100
-MAX_DECISION, MAX_ARGUMENTS = 64, 262_144
+MAX_ACTIONS = limits_of(m.ReplyToInputRequest, "decisions").max_items
+MAX_DECISION = limits_of(m.ActionDecision, "decision").max_characters
+MAX_ARGUMENTS = limits_of(m.ActionDecision, "edited_arguments").max_characters
 
 
 class ReplyDecision(RequestModel):

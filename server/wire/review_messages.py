@@ -20,6 +20,7 @@ from server.wire.conflicts import conflict_message
 from server.wire.diff_queries import ComparisonQuery, DiffQuery
 from server.wire.diffs import DiffPage, FileDiff, Hunk, diff_page, draft_diff_page
 from server.wire.drafts import draft_message
+from server.wire.limits import limits_of
 from server.wire.pages import PAGE_NAMES, page_values
 from server.wire.proposals import proposal_message
 from server.wire.refinements import WHEN_BUSY_BY_NUMBER
@@ -55,7 +56,7 @@ _UNKNOWN = "unknown"
 #: The contract's names of members of a query.
 _PAGE_NAMES = PAGE_NAMES | {"context": "context_lines"}
 #: Paths that a comparison may be asked for.
-MAX_PATHS = 500
+MAX_PATHS = limits_of(m.DiffProposalRequest, "paths").max_items
 
 
 # --- Requests --------------------------------------------------------------------------------

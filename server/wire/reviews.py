@@ -17,8 +17,10 @@ from server.domain.review.decisions import Decision
 from server.domain.review.file_merge import MergeStrategy
 from server.domain.review.revisions import ReviseProposal
 from server.encoding.json_text import replace_surrogates
+from server.wire import messages as m
 from server.wire.conflicts import MAX_RESPONSE_BYTES, MergeConflict, fit_conflicts
 from server.wire.drafts import Draft
+from server.wire.limits import limits_of
 from server.wire.proposals import Proposal
 from server.wire.refinements import MAX_PROMPT, WhenBusyField
 from server.wire.validation import (
@@ -33,7 +35,10 @@ from server.wire.validation import (
 )
 from server.wire.workflows import MAX_FILES, MAX_FILES_BYTES, path_error
 
-MAX_DECISIONS, MAX_HUNK_IDS, MAX_COMMENT, MAX_ETAG = 1_000, 1_000, 4_096, 64
+MAX_DECISIONS = limits_of(m.SetDecisionsRequest, "decisions").max_items
+MAX_HUNK_IDS = limits_of(m.FileDecision, "hunk_ids").max_items
+MAX_COMMENT = limits_of(m.AcceptProposalRequest, "comment").max_characters
+MAX_ETAG = limits_of(m.AcceptProposalRequest, "draft_etag").max_characters
 #: Bytes of the changes that an answer lists, and of one besides its path.
 _MAX_CHANGES_BYTES, _CHANGE_BYTES = 2 << 20, 128
 

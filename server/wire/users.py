@@ -13,11 +13,12 @@ from server.domain.access import users as domain
 from server.domain.model import Principal
 from server.encoding.json_text import replace_surrogates
 from server.wire import messages as m
+from server.wire.limits import limits_of
 from server.wire.text import model_of
 from server.wire.validation import STORABLE, QueryModel
 
 #: Longest address: 64 characters, an @, and a domain of 255 (RFC 5321).
-MAX_EMAIL = 320
+MAX_EMAIL = limits_of(m.FindUsersRequest, "email").max_characters
 
 
 class UsersQuery(QueryModel):

@@ -17,10 +17,12 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from server.domain.errors import InvalidArgument, NotFound
 from server.encoding.json_text import replace_surrogates
+from server.wire import messages as m
+from server.wire.limits import limits_of
 
-MAX_PATH = 1_024
+MAX_PATH = limits_of(m.SpecFile, "path").max_characters
 MAX_SEQ = 0xFFFFFFFF
-MAX_KEY = 255
+MAX_KEY = limits_of(m.StartRefinementRequest, "request_id").max_characters
 #: Patterns of the OpenAPI document: text without U+0000, and text with something besides white space.
 STORABLE_PATTERN = {"pattern": "^[^\\u0000]*$"}
 NOT_BLANK_PATTERN = {"pattern": "^[^\\u0000]*[^\\s\\u0000][^\\u0000]*$"}

@@ -18,6 +18,7 @@ from server.encoding.json_text import replace_surrogates
 from server.wire import messages as m
 from server.wire.definition import DEFAULT_DEFINITION, MAX_BYTES, definition_error, definition_of
 from server.wire.large_proposals import MAX_RESPONSE_BYTES, drop_last
+from server.wire.limits import limits_of
 from server.wire.pages import CURSOR_TEXT, WORKFLOWS_CURSOR, PageQuery
 from server.wire.text import model_of, set_time
 from server.wire.validation import (
@@ -31,8 +32,8 @@ from server.wire.validation import (
     field_error,
 )
 
-MAX_NAME = 200
-MAX_FILES = 500
+MAX_NAME = limits_of(m.CreateWorkflowRequest, "name").max_characters
+MAX_FILES = limits_of(m.CreateWorkflowRequest, "files").max_items
 MAX_FILES_BYTES = 2 * 1024 * 1024
 #: No definition that may be stored has more bytes as a message: a number takes 11 where JSON has 3.
 MAX_DEFINITION_MESSAGE_BYTES = 5 * MAX_BYTES

@@ -22,9 +22,9 @@ from server.cli.main import main
 from server.domain.runs.runtime import Invocation, StreamClosed
 from server.replay.recording import SHIPPED
 from server.runtime.client import DeepagentsRuntime
-from tests.support.commands import Ideo, commands
+from tests.support.commands import Commands, Ideo
 from tests.support.hub import RunningHub, finished, running_hub, start
-from tests.support.processes import ROOT, clean_environment, running
+from tests.support.processes import ROOT, clean_environment, forked
 from tests.support.recordings import content_of, frames
 from tests.support.runtime import frames_of
 from tests.support.terminals import in_terminal
@@ -39,10 +39,9 @@ async def hub(database: str) -> AsyncIterator[RunningHub]:
         yield opened
 
 
-@pytest_asyncio.fixture
-async def ideo(hub: RunningHub, tmp_path: Path) -> AsyncIterator[Ideo]:
-    async with commands(tmp_path, hub.ideo_settings) as ours:
-        yield ours.ideo
+@pytest.fixture
+def ideo(hub: RunningHub) -> Ideo:
+    return Commands(hub.ideo_settings).ideo
 
 
 async def events_of(client: HubClient, thread_id: str) -> list[dict[str, Any]]:
@@ -215,7 +214,7 @@ async def test_a_key_in_a_terminal_sends_the_next_frame(tmp_path: Path) -> None:
 async def test_a_recording_is_shown_through_a_hub_of_its_own(database: str) -> None:
     settings = {"DATABASE_URL": database, "IDEO_HTTP_PORT": "0", "IDEO_GRPC_PORT": "0"}
     arguments = ("replay", str(SHIPPED / "error_mid_stream.jsonl"), "--hub", "--once")
-    async with running(*arguments, environment=settings) as process:
+    async with forked(*arguments, environment=settings) as process:
         output = await process.output()
         assert "failed" in output
         assert await process.ended() == 1

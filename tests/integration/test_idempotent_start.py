@@ -16,6 +16,8 @@ import httpx
 import pytest
 
 from ide_orchestrator.client import HubError, Refused
+from ide_orchestrator.conformance.callers import caller
+from ide_orchestrator.conformance.target import Target
 from server.cli.hub_client import open_client
 from server.core import open_core
 from server.db.proposals import PostgresProposalStore
@@ -29,7 +31,6 @@ from server.runtime.breaker import Breaker
 from server.settings.loading import load
 from server.wire import messages as m
 from server.wire.definition import DEFAULT_DEFINITION
-from tests.contract.faces.callers import caller
 from tests.support.driven import driven
 from tests.support.grpc_face import Caller, refusal_of
 from tests.support.hand_clock import until
@@ -103,7 +104,7 @@ async def test_the_same_request_again_gets_the_same_answer_on_every_face(databas
             await finished(client, first.json())
             again = await http.post(path, json=body)
             other = await http.post(path, json={"user_prompt": "do something else"})
-        async with caller("grpc", hub, hub.token()) as call:
+        async with caller("grpc", Target(hub.http, hub.token(), hub.grpc)) as call:
             over_grpc = await call(
                 "start", {"workflow_id": workflow, "user_prompt": "do it", "request_id": "k1"}
             )

@@ -9,25 +9,27 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 
+from server.clock import SystemClock
+from server.db.journal import PostgresJournal
 from server.db.quarantine import PostgresQuarantineStore
 from server.db.retention import PostgresRetentionStore
-from server.domain.errors import NotFound
+from server.domain.errors import LeaseLost, NotFound
 from server.domain.journal.events import Event, FrameReason, StateUpdate, Terminal, Token, UpstreamFrame
 from server.domain.journal.retention import Piece
 from server.domain.model import Principal, ProposalStatus, Refinement
 from server.domain.quarantine.backlog import Backlog
-from server.domain.quarantine.entries import Release
+from server.domain.quarantine.entries import Kept, PutBack, Release
 from server.domain.quarantine.quarantine import Quarantine
+from server.domain.quarantine.shapes import shape_of
 from server.domain.runs.runtime import Interpretation
 from server.frames.interpreter import Interpreter
 from server.wire.codec import ProtobufCodec
-from tests.support.commands import commands
+from tests.support.commands import Commands, Ideo
 from tests.support.driven import Driven, driven, verdict
 from tests.support.runtime import (
     END,
@@ -40,6 +42,7 @@ from tests.support.runtime import (
     state_frame,
     token_frame,
 )
+from tests.support.stored import a_running_run
 
 CODEC = ProtobufCodec()
 PROMPT = "a prompt that nobody else is to read"
@@ -88,11 +91,16 @@ def quarantine_of(on: Driven) -> Quarantine:
 @asynccontextmanager
 async def hub(runtime: Runtime, database: str, pool: Any, *, earlier: bool = False) -> AsyncIterator[Driven]:
     """A replica of the earlier or of the present release."""
-    settings = {"runtime_profile": "full", "run_idle_s": 30.0, "lease_ttl_s": 2.0}
+    settings: dict[str, Any] = {"runtime_profile": "full", "run_idle_s": 30.0, "lease_ttl_s": 2.0}
     async with serve_runtime(runtime) as url, driven(url, database, pool, **settings) as on:
         if earlier:
             on.core.runner.context = replace(on.core.runner.context, interpreter=EarlierInterpreter)
         yield on
+
+
+def operator(database: str) -> Ideo:
+    """The commands of an operator, beside the database."""
+    return Commands({"DATABASE_URL": database}).ideo
 
 
 async def events_of(on: Driven, thread_id: UUID, count: int = 1) -> Sequence[Event]:
@@ -131,9 +139,9 @@ def paths(event: Event) -> list[str]:
 
 
 async def test_frames_are_grouped_by_shape_and_their_content_is_shown_only_when_asked_for(
-    database: str, pool: Any, tmp_path: Path
+    database: str, pool: Any
 ) -> None:
-    odd = [
+    odd: list[dict[str, Any]] = [
         {"event_type": "thought", "data": {"text": PROMPT, "level": 1}},
         {"event_type": "thought", "data": {"text": "other", "level": 2}},
         {"event_type": "thought", "data": {"text": None, "level": 2}},
@@ -154,41 +162,42 @@ async def test_frames_are_grouped_by_shape_and_their_content_is_shown_only_when_
         await backlog.count()
         assert (backlog.frames, backlog.shapes) == (4, 3)
     shape = next(group.shape_id for group in groups if group.count == 2)
-    async with commands(tmp_path, {"DATABASE_URL": database}) as ours:
-        code, output, messages = await ours.ideo("quarantine", "ls")
-        assert (code, messages) == (0, "")
-        assert f"{shape}  unknown type thought  2 of 2 frames wait" in output
-        assert f"such as {started.thread_id} 2" in output
-        code, output, _ = await ours.ideo("quarantine", "show", shape)
-        assert (code, PROMPT in output) == (0, False)
-        code, output, _ = await ours.ideo("quarantine", "show", shape, "--content")
-        assert (code, json.loads(output)) == (0, odd[0])
-        code, _, messages = await ours.ideo("quarantine", "release", "0" * 16)
-        assert code == 1
-        assert "the quarantine has no frame of this shape" in messages
-        # Still not understood.
-        code, output, messages = await ours.ideo("quarantine", "release", shape)
-        assert code == 1
-        assert output.count("not understood") == 2
-        assert "2 frames are left" in messages
-        completion = {
-            "_IDEO_COMPLETE": "zsh_complete",
-            "COMP_WORDS": "ideo quarantine show ",
-            "COMP_CWORD": "3",
-        }
-        code, output, _ = await ours.ideo(**completion)
-        assert shape in output
+    ideo = operator(database)
+    code, output, messages = await ideo("quarantine", "ls")
+    assert (code, messages) == (0, "")
+    assert f"{shape}  unknown type thought  2 of 2 frames wait" in output
+    assert f"such as {started.thread_id} 2" in output
+    code, output, _ = await ideo("quarantine", "show", shape)
+    assert (code, PROMPT in output) == (0, False)
+    code, output, _ = await ideo("quarantine", "show", shape, "--content")
+    assert (code, json.loads(output)) == (0, odd[0])
+    code, _, messages = await ideo("quarantine", "release", "0" * 16)
+    assert code == 1
+    assert "the quarantine has no frame of this shape" in messages
+    # Still not understood.
+    code, output, messages = await ideo("quarantine", "release", shape)
+    assert code == 1
+    assert output.count("not understood") == 2
+    assert "2 frames are left" in messages
+    completion = {
+        "_IDEO_COMPLETE": "zsh_complete",
+        "COMP_WORDS": "ideo quarantine show ",
+        "COMP_CWORD": "3",
+    }
+    code, output, _ = await ideo(**completion)
+    assert shape in output
 
 
 async def test_a_kept_state_of_an_open_run_is_journalled_once_and_the_run_ends_with_its_files(
-    database: str, pool: Any, tmp_path: Path
+    database: str, pool: Any
 ) -> None:
     runtime = OpenRuntime(files_frame(a="1"), new(files_frame(a="1", b="2")), SILENCE)
     started, user = await left_open(runtime, database, pool)
-    async with hub(runtime, database, pool) as on, commands(tmp_path, {"DATABASE_URL": database}) as ours:
+    async with hub(runtime, database, pool) as on:
+        ideo = operator(database)
         [group] = await quarantine_of(on).groups(handled=False, limit=10)
         for _ in range(2):
-            code, output, messages = await ours.ideo("quarantine", "release", group.shape_id)
+            code, output, messages = await ideo("quarantine", "release", group.shape_id)
             assert (code, messages) == (0, "")
             assert "0 of 1 frames wait, 1 journalled" in output
         events = await events_of(on, started.thread_id, 4)
@@ -260,7 +269,7 @@ async def test_several_kept_states_are_put_back_in_their_order(database: str, po
 
 
 async def test_of_an_ended_run_it_is_told_what_would_have_come_and_nothing_changes(
-    database: str, pool: Any, tmp_path: Path
+    database: str, pool: Any
 ) -> None:
     runtime = OpenRuntime(
         files_frame(a="1"), new(files_frame(a="1", b="2")), new(token_frame("Hello")), files_frame(a="1"), END
@@ -270,12 +279,12 @@ async def test_of_an_ended_run_it_is_told_what_would_have_come_and_nothing_chang
         proposal, events = await on.outcome(started)
         assert proposal.status is ProposalStatus.COMPLETED
         shapes = [group.shape_id for group in await quarantine_of(on).groups(handled=False, limit=10)]
-        async with commands(tmp_path, {"DATABASE_URL": database}) as ours:
-            shown = ""
-            for shape in shapes:
-                code, output, messages = await ours.ideo("quarantine", "release", shape)
-                assert (code, messages) == (0, "")
-                shown += output
+        ideo = operator(database)
+        shown = ""
+        for shape in shapes:
+            code, output, messages = await ideo("quarantine", "release", shape)
+            assert (code, messages) == (0, "")
+            shown += output
         assert f"{started.thread_id}      3  a state with 1 files\n" in shown
         assert f"{started.thread_id}      4  a token of 5 characters\n" in shown
         assert "0 of 1 frames wait, 1 reported" in shown
@@ -314,9 +323,7 @@ async def test_a_release_that_is_asked_for_while_nobody_drives_the_run_is_the_ne
     assert [type(event.kind) for event in events[1:]] == [UpstreamFrame, StateUpdate]
 
 
-async def test_a_scan_notes_what_an_earlier_release_kept_and_nothing_twice(
-    database: str, pool: Any, tmp_path: Path
-) -> None:
+async def test_a_scan_notes_what_an_earlier_release_kept_and_nothing_twice(database: str, pool: Any) -> None:
     runtime = OpenRuntime({"event_type": "thought", "data": {}}, files_frame(a="1"), END)
     async with hub(runtime, database, pool) as on:
         started = await on.start(PROMPT)
@@ -325,9 +332,9 @@ async def test_a_scan_notes_what_an_earlier_release_kept_and_nothing_twice(
             "SELECT thread_id, seq, shape_id, structure, size_bytes FROM quarantined_frames"
         )
         await pool.execute("DELETE FROM quarantined_frames")
-        async with commands(tmp_path, {"DATABASE_URL": database}) as ours:
-            assert await ours.ideo("quarantine", "scan") == (0, "1 frames noted\n", "")
-            assert await ours.ideo("quarantine", "scan") == (0, "0 frames noted\n", "")
+        ideo = operator(database)
+        assert await ideo("quarantine", "scan") == (0, "1 frames noted\n", "")
+        assert await ideo("quarantine", "scan") == (0, "0 frames noted\n", "")
         again = await pool.fetch(
             "SELECT thread_id, seq, shape_id, structure, size_bytes FROM quarantined_frames"
         )
@@ -335,3 +342,43 @@ async def test_a_scan_notes_what_an_earlier_release_kept_and_nothing_twice(
         [group] = await quarantine_of(on).groups(handled=False, limit=10)
         events = await events_of(on, started.thread_id)
         assert group.first_at == events[1].time
+
+
+async def test_a_note_is_stored_with_its_event_and_not_under_a_lost_lease(pool: Any) -> None:
+    shape = shape_of(UpstreamFrame("x", FrameReason.UNKNOWN_TYPE, b"{}"))
+    assert shape is not None
+    journal = PostgresJournal(pool, SystemClock(), lease_ttl_s=15)
+    async with journal.writing():
+        leases = [await a_running_run(pool) for _ in range(2)]
+        logs = [journal.open(lease) for lease in leases]
+        for log in logs:
+            log.put(b"kept", b"", epoch=1, quarantine=Kept(2, shape, 2))
+            await log.flush()
+        await pool.execute("UPDATE runs SET fence = fence + 1 WHERE thread_id = $1", leases[1].thread_id)
+        for log in logs:
+            log.put(b"put back", b"", epoch=1, quarantine=PutBack(2, 3))
+        await logs[0].flush()
+        with pytest.raises(LeaseLost):
+            await logs[1].flush()
+        # A database that lost the last commit, and one that lost both.
+        for last_seq in (2, 1):
+            await pool.execute(
+                "DELETE FROM events WHERE thread_id = $1 AND last_seq > $2", leases[0].thread_id, last_seq
+            )
+            await pool.execute(
+                "UPDATE runs SET last_seq = $2 WHERE thread_id = $1", leases[0].thread_id, last_seq
+            )
+            undone = "outcome = NULL, outcome_seq = NULL" if last_seq == 2 else None
+            await pool.execute(
+                f"UPDATE quarantined_frames SET {undone} WHERE thread_id = $1"
+                if undone
+                else "DELETE FROM quarantined_frames WHERE thread_id = $1",
+                leases[0].thread_id,
+            )
+            await journal.restore_lost_commits()
+            frames = await PostgresQuarantineStore(pool).frames(shape.id, waiting=False, limit=10)
+            found = {frame.thread_id: (frame.outcome, frame.outcome_seq) for frame in frames}
+            assert found == {
+                leases[0].thread_id: (Release.JOURNALLED, 3),
+                leases[1].thread_id: (None, None),
+            }

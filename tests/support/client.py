@@ -17,9 +17,9 @@ import httpx
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidStatus
 
+from ide_orchestrator.conformance.connect_channel import connect_channel
 from ide_orchestrator.v1 import refinement_pb2
 from ide_orchestrator.v1.refinement_pb2_grpc import RefinementServiceStub
-from tests.support.connect_channel import connect_channel
 from tests.support.stream_items import (
     Completed,
     Event,

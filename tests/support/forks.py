@@ -27,7 +27,8 @@ from server.cli.failures import prepare_terminal
 prepare_terminal()
 import httpx, rich.console, uvloop, websockets.asyncio.client
 import server.cli.accept, server.cli.dev, server.cli.diff, server.cli.doctor.command, server.cli.download
-import server.cli.draft, server.cli.migrate, server.cli.replay_runtime, server.cli.review, server.cli.serve
+import server.cli.draft, server.cli.migrate, server.cli.quarantine, server.cli.record, server.cli.replay
+import server.cli.replay_runtime, server.cli.review, server.cli.serve
 import server.cli.terminal, server.cli.user, server.cli.watch
 
 def become(command, output, errors):

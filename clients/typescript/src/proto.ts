@@ -4,6 +4,7 @@ export * from "./gen/ide_orchestrator/v1/access_pb.js";
 export * from "./gen/ide_orchestrator/v1/draft_pb.js";
 export * from "./gen/ide_orchestrator/v1/event_pb.js";
 export * from "./gen/ide_orchestrator/v1/info_pb.js";
+export * from "./gen/ide_orchestrator/v1/limits_pb.js";
 export * from "./gen/ide_orchestrator/v1/problem_pb.js";
 export * from "./gen/ide_orchestrator/v1/proposal_pb.js";
 export * from "./gen/ide_orchestrator/v1/refinement_pb.js";

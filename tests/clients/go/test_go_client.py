@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import shutil
 import time
@@ -14,6 +15,7 @@ from server.replay.recording import SHIPPED
 from tests.support.cut_runs import read_cut_run
 from tests.support.hand_clock import until
 from tests.support.hub import running_hub, start
+from tests.support.limit_cases import write_cases
 from tests.support.pages import code_blocks
 from tests.support.programs import ROOT, installed, output_of
 from tests.support.recordings import write_recording
@@ -30,10 +32,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     go = installed("go")
     folder = tmp_path_factory.mktemp("project")
     [example] = code_blocks("clients/go/README.md", "go")
-    for name in ("follow", "cases", "example"):
+    for name in ("follow", "cases", "limits", "example"):
         (folder / name).mkdir()
     (folder / "example" / "main.go").write_text(example)
-    for name in ("follow", "cases"):
+    for name in ("follow", "cases", "limits"):
         shutil.copy(PROGRAMS / f"{name}.go", folder / name / "main.go")
 
     async def get_and_build() -> None:
@@ -76,6 +78,12 @@ async def test_each_transport_gives_every_event_once_though_it_is_cut_100_times_
     for reader in readers:
         assert reader.seqs == list(range(1, len(readers[0].seqs) + 1))
     assert len({reader.rest for reader in readers}) == 1
+
+
+async def test_the_limits_of_requests_are_those_of_the_python_client(project: Path, tmp_path: Path) -> None:
+    expected = write_cases(tmp_path / "requests")
+    output = await output_of(str(project / "limits"), str(tmp_path / "requests"))
+    assert [json.loads(line) for line in output.splitlines()] == expected
 
 
 @pytest.mark.parametrize("case", CASES)

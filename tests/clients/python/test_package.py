@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 PROJECT = ROOT / "clients" / "python"
 STUBS = ROOT / "gen" / "python" / "ide_orchestrator" / "v1"
-MODULES = ("ide_orchestrator.client", "ide_orchestrator.client.grpc")
+MODULES = ("ide_orchestrator.client", "ide_orchestrator.client.grpc", "ide_orchestrator.conformance")
 #: Imports what is named, in an environment without the hub.
 IMPORTS = """
 import importlib, importlib.util, sys

@@ -17,6 +17,7 @@ from tests.support.browser import result_of_page
 from tests.support.cut_runs import read_cut_run
 from tests.support.hand_clock import until
 from tests.support.hub import running_hub, start
+from tests.support.limit_cases import write_cases
 from tests.support.node import install_packages
 from tests.support.pages import code_blocks
 from tests.support.programs import ROOT, installed, output_of
@@ -101,6 +102,13 @@ async def test_each_transport_gives_every_event_once_though_it_is_cut_100_times_
         assert reader.seqs == list(range(1, len(readers[0].seqs) + 1))
     # The same events, whatever the form of their messages.
     assert len({reader.rest for reader in readers}) == 1
+
+
+async def test_the_limits_of_requests_are_those_of_the_python_client(project: Path, tmp_path: Path) -> None:
+    shutil.copy(PROGRAMS / "limits.mjs", project)
+    expected = write_cases(tmp_path / "requests")
+    output = await output_of(installed("node"), "limits.mjs", str(tmp_path / "requests"), folder=project)
+    assert [json.loads(line) for line in output.splitlines()] == expected
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -10,8 +10,8 @@ import grpc.aio
 import httpx
 from google.protobuf.json_format import MessageToDict, ParseDict
 
+from ide_orchestrator.conformance.outcomes import Outcome
 from server.wire import messages as m
-from tests.contract.faces.callers import Outcome
 from tests.support.grpc_face import Caller, refusal_of
 
 #: What HTTP calls otherwise than gRPC, in the words of gRPC.

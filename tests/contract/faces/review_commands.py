@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.contract.faces.callers import Outcome
+from ide_orchestrator.conformance.outcomes import Outcome
 from tests.contract.faces.review_callers import Subject, differences, moved, restored, reviewed
 from tests.support.commands import Ideo
 

@@ -19,6 +19,7 @@ import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed
 
+from ide_orchestrator.conformance.connect_channel import connect_channel
 from ide_orchestrator.v1 import (
     access_pb2_grpc,
     draft_pb2_grpc,
@@ -35,7 +36,6 @@ from server.http.routes import ROUTES
 from server.wire import messages as m
 from tests.contract.faces.test_grpc_access import CONTRACT
 from tests.support.client import CONNECT_WAYS, events
-from tests.support.connect_channel import connect_channel
 from tests.support.grpc_face import refusal_of
 from tests.support.hand_clock import until
 from tests.support.http_face import problem, socket, upgrade

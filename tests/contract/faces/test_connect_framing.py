@@ -13,9 +13,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from server.connect.requests import MAX_MESSAGE_BYTES
-from server.wire import messages as m
-from tests.support.connect_channel import (
+from ide_orchestrator.conformance.connect_channel import (
     CONTENT_TYPES,
     connect_channel,
     decoded_text,
@@ -24,6 +22,8 @@ from tests.support.connect_channel import (
     error_of_connect,
     error_of_trailers,
 )
+from server.connect.requests import MAX_MESSAGE_BYTES
+from server.wire import messages as m
 from tests.support.grpc_face import Refusal, refusal_of
 from tests.support.hub import RunningHub, running_hub
 from tests.support.tokens import bearer

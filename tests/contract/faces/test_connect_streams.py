@@ -14,8 +14,8 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from ide_orchestrator.conformance.connect_channel import CONTENT_TYPES, connect_channel, enveloped
 from server.wire import messages as m
-from tests.support.connect_channel import CONTENT_TYPES, connect_channel, enveloped
 from tests.support.grpc_face import Caller, Refusal, refusal_of
 from tests.support.hand_clock import until
 from tests.support.http_face import http_face, small_socket

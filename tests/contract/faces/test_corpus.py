@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from tests.contract.faces.callers import CALLERS, Outcome, caller
+from ide_orchestrator.conformance.callers import caller
+from ide_orchestrator.conformance.cases import CASES, put_in
+from ide_orchestrator.conformance.outcomes import Outcome
+from ide_orchestrator.conformance.target import Target
+from tests.contract.faces.callers import CALLERS
 from tests.support.client import TYPED_WAYS, WAYS, events
 from tests.support.hub import RunningHub, finished, running_hub, start
 
-CASES = json.loads((Path(__file__).parent / "cases.json").read_text())
 WATCHED = "short_run"
 
 
@@ -28,18 +29,6 @@ async def hub(database: str) -> AsyncIterator[RunningHub]:
     }
     async with running_hub(database, **settings) as running:
         yield running
-
-
-def _put_in(value: Any, known: dict[str, str]) -> Any:
-    """The value with `$name` replaced by the known value of that name."""
-    if isinstance(value, dict):
-        return {key: _put_in(each, known) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_put_in(each, known) for each in value]
-    if isinstance(value, str) and value.startswith("$repeat:"):
-        text, _, times = value.removeprefix("$repeat:").partition("*")
-        return text * int(times)
-    return known.get(value, value) if isinstance(value, str) else value
 
 
 async def _known(hub: RunningHub) -> dict[str, str]:
@@ -87,11 +76,11 @@ async def test_every_case_has_the_outcome_that_the_corpus_says_on_every_face(
         token = known[f"${case.get('as', 'owner')}"]
         outcomes: dict[str, Outcome] = {}
         for name in callers:
-            async with caller(name, hub, token) as call:
+            async with caller(name, Target(hub.http, token, hub.grpc)) as call:
                 if "$etag" in case.get("with", {}).values():
                     known["$etag"] = await _etag(hub, known["$draft"])
-                outcomes[name] = await call(case["call"], _put_in(case.get("with", {}), known))
-        expected = Outcome.of_case(_put_in(case["gives"], known))
+                outcomes[name] = await call(case["call"], put_in(case.get("with", {}), known))
+        expected = Outcome.of_case(put_in(case["gives"], known))
         for name, outcome in outcomes.items():
             # The client's results over HTTP are the JSON of the answers, without their headers.
             ignored = ("replayed",) if name == "client" else ()

@@ -12,11 +12,12 @@ from uuid import UUID
 import httpx
 import pytest_asyncio
 
+from ide_orchestrator.conformance.outcomes import Outcome
 from server.domain.model import Principal, Workflow
 from server.domain.proposals.files import File
 from server.wire import messages as m
 from server.wire.problems import PROBLEMS
-from tests.contract.faces.callers import Outcome, both_faces
+from tests.contract.faces.callers import both_faces
 from tests.contract.faces.review_callers import Subject, over_grpc, over_http
 from tests.contract.faces.review_commands import over_commands
 from tests.support.commands import Commands, Ideo

@@ -99,7 +99,7 @@ function Index({ part, entries, chosen }: { part: Part; entries: Entry[]; chosen
       {groups.map((group) => (
         <section key={group}>
           <h2>{group}</h2>
-          <ul class="plain">
+          <ul class="call-list">
             {found
               .filter((each) => each.group === group)
               .map(({ id, name }) => (

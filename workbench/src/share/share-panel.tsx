@@ -79,9 +79,11 @@ export function SharePanel({ proposalId, cursor = 0 }: SharePanelProps) {
       <form class="row" onSubmit={create}>
         <label class="inline">
           Valid for
-          <select name="lifetime" defaultValue="604800">
+          <select name="lifetime">
             {LIFETIMES.map(([seconds, name]) => (
-              <option value={seconds}>{name}</option>
+              <option value={seconds} selected={seconds === 604_800}>
+                {name}
+              </option>
             ))}
           </select>
         </label>

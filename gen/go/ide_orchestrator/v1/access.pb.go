@@ -959,7 +959,7 @@ var File_ide_orchestrator_v1_access_proto protoreflect.FileDescriptor
 
 const file_ide_orchestrator_v1_access_proto_rawDesc = "" +
 	"\n" +
-	" ide_orchestrator/v1/access.proto\x12\x13ide_orchestrator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe3\x01\n" +
+	" ide_orchestrator/v1/access.proto\x12\x13ide_orchestrator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a ide_orchestrator/v1/limits.proto\"\xe3\x01\n" +
 	"\x05Grant\x12\x1f\n" +
 	"\vproposal_id\x18\x01 \x01(\tR\n" +
 	"proposalId\x12\x17\n" +
@@ -1011,12 +1011,12 @@ const file_ide_orchestrator_v1_access_proto_rawDesc = "" +
 	"proposalId\"Y\n" +
 	"\x16ListShareLinksResponse\x12?\n" +
 	"\vshare_links\x18\x01 \x03(\v2\x1e.ide_orchestrator.v1.ShareLinkR\n" +
-	"shareLinks\"\x84\x01\n" +
+	"shareLinks\"\x91\x01\n" +
 	"\x16CreateShareLinkRequest\x12\x1f\n" +
 	"\vproposal_id\x18\x01 \x01(\tR\n" +
 	"proposalId\x12\x1b\n" +
-	"\tafter_seq\x18\x02 \x01(\rR\bafterSeq\x12,\n" +
-	"\x12expires_in_seconds\x18\x03 \x01(\rR\x10expiresInSeconds\"X\n" +
+	"\tafter_seq\x18\x02 \x01(\rR\bafterSeq\x129\n" +
+	"\x12expires_in_seconds\x18\x03 \x01(\rB\v\xa2\xbb\x18\a <(\x80\xce\xda\x03R\x10expiresInSeconds\"X\n" +
 	"\x17CreateShareLinkResponse\x12=\n" +
 	"\n" +
 	"share_link\x18\x01 \x01(\v2\x1e.ide_orchestrator.v1.ShareLinkR\tshareLink\"R\n" +
@@ -1112,6 +1112,7 @@ func file_ide_orchestrator_v1_access_proto_init() {
 	if File_ide_orchestrator_v1_access_proto != nil {
 		return
 	}
+	file_ide_orchestrator_v1_limits_proto_init()
 	file_ide_orchestrator_v1_access_proto_msgTypes[0].OneofWrappers = []any{}
 	file_ide_orchestrator_v1_access_proto_msgTypes[1].OneofWrappers = []any{}
 	type x struct{}

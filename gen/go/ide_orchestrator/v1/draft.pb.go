@@ -1093,7 +1093,7 @@ var File_ide_orchestrator_v1_draft_proto protoreflect.FileDescriptor
 
 const file_ide_orchestrator_v1_draft_proto_rawDesc = "" +
 	"\n" +
-	"\x1fide_orchestrator/v1/draft.proto\x12\x13ide_orchestrator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"ide_orchestrator/v1/workflow.proto\"\x8e\x03\n" +
+	"\x1fide_orchestrator/v1/draft.proto\x12\x13ide_orchestrator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a ide_orchestrator/v1/limits.proto\x1a\"ide_orchestrator/v1/workflow.proto\"\x8e\x03\n" +
 	"\x05Draft\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1f\n" +
 	"\vworkflow_id\x18\x02 \x01(\tR\n" +
@@ -1130,31 +1130,32 @@ const file_ide_orchestrator_v1_draft_proto_rawDesc = "" +
 	"fileOffset\"n\n" +
 	"\x10GetDraftResponse\x120\n" +
 	"\x05draft\x18\x01 \x01(\v2\x1a.ide_orchestrator.v1.DraftR\x05draft\x12(\n" +
-	"\x10next_file_offset\x18\x02 \x01(\rR\x0enextFileOffset\"\xbc\x01\n" +
+	"\x10next_file_offset\x18\x02 \x01(\rR\x0enextFileOffset\"\xe2\x01\n" +
 	"\x12UpdateDraftRequest\x12\x19\n" +
 	"\bdraft_id\x18\x01 \x01(\tR\adraftId\x12\x12\n" +
-	"\x04etag\x18\x02 \x01(\tR\x04etag\x123\n" +
-	"\x05files\x18\x03 \x03(\v2\x1d.ide_orchestrator.v1.SpecFileR\x05files\x12#\n" +
-	"\rdeleted_paths\x18\x04 \x03(\tR\fdeletedPaths\x12\x1d\n" +
+	"\x04etag\x18\x02 \x01(\tR\x04etag\x12<\n" +
+	"\x05files\x18\x03 \x03(\v2\x1d.ide_orchestrator.v1.SpecFileB\a\xa2\xbb\x18\x03\x18\xf4\x03R\x05files\x12/\n" +
+	"\rdeleted_paths\x18\x04 \x03(\tB\n" +
+	"\xa2\xbb\x18\x06\x10\x80\b\x18\xf4\x03R\fdeletedPaths\x12.\n" +
 	"\n" +
-	"request_id\x18\x05 \x01(\tR\trequestId\"c\n" +
+	"request_id\x18\x05 \x01(\tB\x0f\xa2\xbb\x18\v\x10\xff\x012\x06[!-~]+R\trequestId\"c\n" +
 	"\x13UpdateDraftResponse\x120\n" +
 	"\x05draft\x18\x01 \x01(\v2\x1a.ide_orchestrator.v1.DraftR\x05draft\x12\x1a\n" +
-	"\breplayed\x18\x02 \x01(\bR\breplayed\"q\n" +
+	"\breplayed\x18\x02 \x01(\bR\breplayed\"z\n" +
 	"\x18ListDraftVersionsRequest\x12\x19\n" +
-	"\bdraft_id\x18\x01 \x01(\tR\adraftId\x12\x1b\n" +
-	"\tpage_size\x18\x02 \x01(\rR\bpageSize\x12\x1d\n" +
+	"\bdraft_id\x18\x01 \x01(\tR\adraftId\x12$\n" +
+	"\tpage_size\x18\x02 \x01(\rB\a\xa2\xbb\x18\x03(\xc8\x01R\bpageSize\x12\x1d\n" +
 	"\n" +
 	"page_token\x18\x03 \x01(\tR\tpageToken\"w\n" +
 	"\x19ListDraftVersionsResponse\x122\n" +
 	"\x06drafts\x18\x01 \x03(\v2\x1a.ide_orchestrator.v1.DraftR\x06drafts\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x84\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x95\x01\n" +
 	"\x1aRestoreDraftVersionRequest\x12\x19\n" +
 	"\bdraft_id\x18\x01 \x01(\tR\adraftId\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\rR\aversion\x12\x12\n" +
-	"\x04etag\x18\x03 \x01(\tR\x04etag\x12\x1d\n" +
+	"\x04etag\x18\x03 \x01(\tR\x04etag\x12.\n" +
 	"\n" +
-	"request_id\x18\x04 \x01(\tR\trequestId\"k\n" +
+	"request_id\x18\x04 \x01(\tB\x0f\xa2\xbb\x18\v\x10\xff\x012\x06[!-~]+R\trequestId\"k\n" +
 	"\x1bRestoreDraftVersionResponse\x120\n" +
 	"\x05draft\x18\x01 \x01(\v2\x1a.ide_orchestrator.v1.DraftR\x05draft\x12\x1a\n" +
 	"\breplayed\x18\x02 \x01(\bR\breplayed\"a\n" +
@@ -1251,6 +1252,7 @@ func file_ide_orchestrator_v1_draft_proto_init() {
 	if File_ide_orchestrator_v1_draft_proto != nil {
 		return
 	}
+	file_ide_orchestrator_v1_limits_proto_init()
 	file_ide_orchestrator_v1_workflow_proto_init()
 	file_ide_orchestrator_v1_draft_proto_msgTypes[0].OneofWrappers = []any{}
 	file_ide_orchestrator_v1_draft_proto_msgTypes[1].OneofWrappers = []any{

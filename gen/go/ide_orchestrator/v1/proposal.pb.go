@@ -1170,7 +1170,7 @@ var File_ide_orchestrator_v1_proposal_proto protoreflect.FileDescriptor
 
 const file_ide_orchestrator_v1_proposal_proto_rawDesc = "" +
 	"\n" +
-	"\"ide_orchestrator/v1/proposal.proto\x12\x13ide_orchestrator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$ide_orchestrator/v1/refinement.proto\"\xa1\v\n" +
+	"\"ide_orchestrator/v1/proposal.proto\x12\x13ide_orchestrator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a ide_orchestrator/v1/limits.proto\x1a$ide_orchestrator/v1/refinement.proto\"\xa1\v\n" +
 	"\bProposal\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x19\n" +
 	"\bdraft_id\x18\x02 \x01(\tR\adraftId\x12\x1f\n" +
@@ -1250,15 +1250,15 @@ const file_ide_orchestrator_v1_proposal_proto_rawDesc = "" +
 	"\x04view\x18\x03 \x01(\x0e2!.ide_orchestrator.v1.ProposalViewR\x04view\"z\n" +
 	"\x13GetProposalResponse\x129\n" +
 	"\bproposal\x18\x01 \x01(\v2\x1d.ide_orchestrator.v1.ProposalR\bproposal\x12(\n" +
-	"\x10next_file_offset\x18\x02 \x01(\rR\x0enextFileOffset\"\xa5\x02\n" +
-	"\x14ListProposalsRequest\x12\x1b\n" +
-	"\tpage_size\x18\x01 \x01(\rR\bpageSize\x12\x1d\n" +
+	"\x10next_file_offset\x18\x02 \x01(\rR\x0enextFileOffset\"\xb9\x02\n" +
+	"\x14ListProposalsRequest\x12$\n" +
+	"\tpage_size\x18\x01 \x01(\rB\a\xa2\xbb\x18\x03(\xc8\x01R\bpageSize\x12\x1d\n" +
 	"\n" +
 	"page_token\x18\x02 \x01(\tR\tpageToken\x12\x1f\n" +
 	"\vworkflow_id\x18\x03 \x01(\tR\n" +
 	"workflowId\x12;\n" +
-	"\x06status\x18\x04 \x01(\x0e2#.ide_orchestrator.v1.ProposalStatusR\x06status\x12\x12\n" +
-	"\x04text\x18\x05 \x01(\tR\x04text\x12?\n" +
+	"\x06status\x18\x04 \x01(\x0e2#.ide_orchestrator.v1.ProposalStatusR\x06status\x12\x1d\n" +
+	"\x04text\x18\x05 \x01(\tB\t\xa2\xbb\x18\x05\x10\xc8\x01@\x01R\x04text\x12?\n" +
 	"\n" +
 	"resolution\x18\x06 \x01(\x0e2\x1f.ide_orchestrator.v1.ResolutionR\n" +
 	"resolution\x12\x1e\n" +
@@ -1366,6 +1366,7 @@ func file_ide_orchestrator_v1_proposal_proto_init() {
 	if File_ide_orchestrator_v1_proposal_proto != nil {
 		return
 	}
+	file_ide_orchestrator_v1_limits_proto_init()
 	file_ide_orchestrator_v1_refinement_proto_init()
 	file_ide_orchestrator_v1_proposal_proto_msgTypes[0].OneofWrappers = []any{}
 	file_ide_orchestrator_v1_proposal_proto_msgTypes[2].OneofWrappers = []any{

@@ -2194,7 +2194,7 @@ var File_ide_orchestrator_v1_refinement_proto protoreflect.FileDescriptor
 
 const file_ide_orchestrator_v1_refinement_proto_rawDesc = "" +
 	"\n" +
-	"$ide_orchestrator/v1/refinement.proto\x12\x13ide_orchestrator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fide_orchestrator/v1/event.proto\"\xf7\x03\n" +
+	"$ide_orchestrator/v1/refinement.proto\x12\x13ide_orchestrator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fide_orchestrator/v1/event.proto\x1a ide_orchestrator/v1/limits.proto\"\xf7\x03\n" +
 	"\n" +
 	"Refinement\x12\x1b\n" +
 	"\tthread_id\x18\x01 \x01(\tR\bthreadId\x12\x1f\n" +
@@ -2215,16 +2215,17 @@ const file_ide_orchestrator_v1_refinement_proto_rawDesc = "" +
 	"\x16_waits_for_proposal_id\";\n" +
 	"\aFailure\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessage\"\xc4\x02\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\"\x99\x03\n" +
 	"\x16StartRefinementRequest\x12\x1f\n" +
 	"\vworkflow_id\x18\x01 \x01(\tR\n" +
-	"workflowId\x12\x1f\n" +
-	"\vuser_prompt\x18\x02 \x01(\tR\n" +
-	"userPrompt\x12/\n" +
-	"\x11context_file_path\x18\x03 \x01(\tH\x00R\x0fcontextFilePath\x88\x01\x01\x120\n" +
-	"\x11context_selection\x18\x04 \x01(\tH\x01R\x10contextSelection\x88\x01\x01\x12\x1d\n" +
+	"workflowId\x12/\n" +
+	"\vuser_prompt\x18\x02 \x01(\tB\x0e\xa2\xbb\x18\n" +
+	"\b\x01\x10\x80\x80\x048\x01@\x01R\n" +
+	"userPrompt\x12:\n" +
+	"\x11context_file_path\x18\x03 \x01(\tB\t\xa2\xbb\x18\x05\x10\x80\b@\x01H\x00R\x0fcontextFilePath\x88\x01\x01\x12Y\n" +
+	"\x11context_selection\x18\x04 \x01(\tB'\xa2\xbb\x18#\x10@2\x1fline [0-9]+|lines [0-9]+-[0-9]+H\x01R\x10contextSelection\x88\x01\x01\x12.\n" +
 	"\n" +
-	"request_id\x18\x05 \x01(\tR\trequestId\x12:\n" +
+	"request_id\x18\x05 \x01(\tB\x0f\xa2\xbb\x18\v\x10\xff\x012\x06[!-~]+R\trequestId\x12:\n" +
 	"\twhen_busy\x18\x06 \x01(\x0e2\x1d.ide_orchestrator.v1.WhenBusyR\bwhenBusyB\x14\n" +
 	"\x12_context_file_pathB\x14\n" +
 	"\x12_context_selection\"v\n" +
@@ -2267,27 +2268,27 @@ const file_ide_orchestrator_v1_refinement_proto_rawDesc = "" +
 	"\x18CancelRefinementResponse\x12?\n" +
 	"\n" +
 	"refinement\x18\x01 \x01(\v2\x1f.ide_orchestrator.v1.RefinementR\n" +
-	"refinement\"\xa6\x01\n" +
+	"refinement\"\xbf\x01\n" +
 	"\x13ReplyToInputRequest\x12\x1b\n" +
 	"\tthread_id\x18\x01 \x01(\tR\bthreadId\x12\x10\n" +
-	"\x03seq\x18\x02 \x01(\rR\x03seq\x12A\n" +
-	"\tdecisions\x18\x03 \x03(\v2#.ide_orchestrator.v1.ActionDecisionR\tdecisions\x12\x1d\n" +
+	"\x03seq\x18\x02 \x01(\rR\x03seq\x12I\n" +
+	"\tdecisions\x18\x03 \x03(\v2#.ide_orchestrator.v1.ActionDecisionB\x06\xa2\xbb\x18\x02\x18dR\tdecisions\x12.\n" +
 	"\n" +
-	"request_id\x18\x04 \x01(\tR\trequestId\"q\n" +
-	"\x0eActionDecision\x12\x1a\n" +
-	"\bdecision\x18\x01 \x01(\tR\bdecision\x12)\n" +
-	"\x10edited_arguments\x18\x02 \x01(\tR\x0feditedArguments\x12\x18\n" +
-	"\amessage\x18\x03 \x01(\tR\amessage\"s\n" +
+	"request_id\x18\x04 \x01(\tB\x0f\xa2\xbb\x18\v\x10\xff\x012\x06[!-~]+R\trequestId\"\x8f\x01\n" +
+	"\x0eActionDecision\x12$\n" +
+	"\bdecision\x18\x01 \x01(\tB\b\xa2\xbb\x18\x04\b\x01\x10@R\bdecision\x123\n" +
+	"\x10edited_arguments\x18\x02 \x01(\tB\b\xa2\xbb\x18\x04\x10\x80\x80\x10R\x0feditedArguments\x12\"\n" +
+	"\amessage\x18\x03 \x01(\tB\b\xa2\xbb\x18\x04\x10\x80\x80\x04R\amessage\"s\n" +
 	"\x14ReplyToInputResponse\x12?\n" +
 	"\n" +
 	"refinement\x18\x01 \x01(\v2\x1f.ide_orchestrator.v1.RefinementR\n" +
 	"refinement\x12\x1a\n" +
-	"\breplayed\x18\x02 \x01(\bR\breplayed\"\xae\x01\n" +
+	"\breplayed\x18\x02 \x01(\bR\breplayed\"\xbf\x01\n" +
 	"\x11ListEventsRequest\x12\x1b\n" +
 	"\tthread_id\x18\x01 \x01(\tR\bthreadId\x12\x1b\n" +
-	"\tafter_seq\x18\x02 \x01(\rR\bafterSeq\x12\x14\n" +
-	"\x05limit\x18\x03 \x01(\rR\x05limit\x12!\n" +
-	"\fwait_seconds\x18\x04 \x01(\rR\vwaitSeconds\x12&\n" +
+	"\tafter_seq\x18\x02 \x01(\rR\bafterSeq\x12\x1d\n" +
+	"\x05limit\x18\x03 \x01(\rB\a\xa2\xbb\x18\x03(\xe8\aR\x05limit\x12)\n" +
+	"\fwait_seconds\x18\x04 \x01(\rB\x06\xa2\xbb\x18\x02(\x19R\vwaitSeconds\x12&\n" +
 	"\x0fmax_event_bytes\x18\x05 \x01(\rR\rmaxEventBytes\"\x9c\x01\n" +
 	"\x12ListEventsResponse\x122\n" +
 	"\x06events\x18\x01 \x03(\v2\x1a.ide_orchestrator.v1.EventR\x06events\x126\n" +
@@ -2301,12 +2302,12 @@ const file_ide_orchestrator_v1_refinement_proto_rawDesc = "" +
 	"\x04data\x18\x01 \x01(\fR\x04data\x12\x16\n" +
 	"\x06offset\x18\x02 \x01(\x04R\x06offset\x12\x1d\n" +
 	"\n" +
-	"size_bytes\x18\x03 \x01(\x04R\tsizeBytes\"\x93\x01\n" +
+	"size_bytes\x18\x03 \x01(\x04R\tsizeBytes\"\xa5\x01\n" +
 	"\x12ListFilesAtRequest\x12\x1b\n" +
 	"\tthread_id\x18\x01 \x01(\tR\bthreadId\x12\x10\n" +
-	"\x03seq\x18\x02 \x01(\rR\x03seq\x12\x12\n" +
-	"\x04path\x18\x03 \x01(\tR\x04path\x12\x1b\n" +
-	"\tpage_size\x18\x04 \x01(\rR\bpageSize\x12\x1d\n" +
+	"\x03seq\x18\x02 \x01(\rR\x03seq\x12\x1b\n" +
+	"\x04path\x18\x03 \x01(\tB\a\xa2\xbb\x18\x03\x10\x80\bR\x04path\x12$\n" +
+	"\tpage_size\x18\x04 \x01(\rB\a\xa2\xbb\x18\x03(\xe8\aR\bpageSize\x12\x1d\n" +
 	"\n" +
 	"page_token\x18\x05 \x01(\tR\tpageToken\"\x82\x01\n" +
 	"\x13ListFilesAtResponse\x121\n" +
@@ -2332,10 +2333,10 @@ const file_ide_orchestrator_v1_refinement_proto_rawDesc = "" +
 	"\x04data\x18\x01 \x01(\fR\x04data\x12\x16\n" +
 	"\x06offset\x18\x02 \x01(\x04R\x06offset\x12\x1d\n" +
 	"\n" +
-	"size_bytes\x18\x03 \x01(\x04R\tsizeBytes\"t\n" +
+	"size_bytes\x18\x03 \x01(\x04R\tsizeBytes\"\x7f\n" +
 	"\x10BlameFileRequest\x12\x1b\n" +
-	"\tthread_id\x18\x01 \x01(\tR\bthreadId\x12\x12\n" +
-	"\x04path\x18\x02 \x01(\tR\x04path\x12\x10\n" +
+	"\tthread_id\x18\x01 \x01(\tR\bthreadId\x12\x1d\n" +
+	"\x04path\x18\x02 \x01(\tB\t\xa2\xbb\x18\x05\b\x01\x10\x80\bR\x04path\x12\x10\n" +
 	"\x03seq\x18\x03 \x01(\rR\x03seq\x12\x1d\n" +
 	"\n" +
 	"first_line\x18\x04 \x01(\rR\tfirstLine\"\xe9\x01\n" +
@@ -2490,6 +2491,7 @@ func file_ide_orchestrator_v1_refinement_proto_init() {
 		return
 	}
 	file_ide_orchestrator_v1_event_proto_init()
+	file_ide_orchestrator_v1_limits_proto_init()
 	file_ide_orchestrator_v1_refinement_proto_msgTypes[0].OneofWrappers = []any{}
 	file_ide_orchestrator_v1_refinement_proto_msgTypes[2].OneofWrappers = []any{}
 	file_ide_orchestrator_v1_refinement_proto_msgTypes[7].OneofWrappers = []any{

@@ -2560,15 +2560,15 @@ var File_ide_orchestrator_v1_review_proto protoreflect.FileDescriptor
 
 const file_ide_orchestrator_v1_review_proto_rawDesc = "" +
 	"\n" +
-	" ide_orchestrator/v1/review.proto\x12\x13ide_orchestrator.v1\x1a\x1fide_orchestrator/v1/draft.proto\x1a\"ide_orchestrator/v1/proposal.proto\x1a$ide_orchestrator/v1/refinement.proto\"\xa3\x02\n" +
+	" ide_orchestrator/v1/review.proto\x12\x13ide_orchestrator.v1\x1a\x1fide_orchestrator/v1/draft.proto\x1a ide_orchestrator/v1/limits.proto\x1a\"ide_orchestrator/v1/proposal.proto\x1a$ide_orchestrator/v1/refinement.proto\"\xbd\x02\n" +
 	"\x13DiffProposalRequest\x12\x1f\n" +
 	"\vproposal_id\x18\x01 \x01(\tR\n" +
 	"proposalId\x121\n" +
 	"\x04base\x18\x02 \x01(\x0e2\x1d.ide_orchestrator.v1.DiffBaseR\x04base\x12*\n" +
-	"\x11other_proposal_id\x18\x03 \x01(\tR\x0fotherProposalId\x12\x14\n" +
-	"\x05paths\x18\x04 \x03(\tR\x05paths\x12(\n" +
-	"\rcontext_lines\x18\x05 \x01(\rH\x00R\fcontextLines\x88\x01\x01\x12\x1b\n" +
-	"\tpage_size\x18\x06 \x01(\rR\bpageSize\x12\x1d\n" +
+	"\x11other_proposal_id\x18\x03 \x01(\tR\x0fotherProposalId\x12\x1d\n" +
+	"\x05paths\x18\x04 \x03(\tB\a\xa2\xbb\x18\x03\x18\xf4\x03R\x05paths\x120\n" +
+	"\rcontext_lines\x18\x05 \x01(\rB\x06\xa2\xbb\x18\x02(\x14H\x00R\fcontextLines\x88\x01\x01\x12$\n" +
+	"\tpage_size\x18\x06 \x01(\rB\a\xa2\xbb\x18\x03(\xc8\x01R\bpageSize\x12\x1d\n" +
 	"\n" +
 	"page_token\x18\a \x01(\tR\tpageTokenB\x10\n" +
 	"\x0e_context_lines\"\xef\x01\n" +
@@ -2630,14 +2630,14 @@ const file_ide_orchestrator_v1_review_proto_rawDesc = "" +
 	"\x11other_proposal_id\x18\x03 \x01(\tR\x0fotherProposalId\"M\n" +
 	"\x11ReadPatchResponse\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\x12$\n" +
-	"\x0eleft_out_files\x18\x02 \x01(\rR\fleftOutFiles\"\xf8\x01\n" +
+	"\x0eleft_out_files\x18\x02 \x01(\rR\fleftOutFiles\"\x92\x02\n" +
 	"\x10DiffDraftRequest\x12\x19\n" +
 	"\bdraft_id\x18\x01 \x01(\tR\adraftId\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\rR\aversion\x12!\n" +
-	"\fbase_version\x18\x03 \x01(\rR\vbaseVersion\x12\x14\n" +
-	"\x05paths\x18\x04 \x03(\tR\x05paths\x12(\n" +
-	"\rcontext_lines\x18\x05 \x01(\rH\x00R\fcontextLines\x88\x01\x01\x12\x1b\n" +
-	"\tpage_size\x18\x06 \x01(\rR\bpageSize\x12\x1d\n" +
+	"\fbase_version\x18\x03 \x01(\rR\vbaseVersion\x12\x1d\n" +
+	"\x05paths\x18\x04 \x03(\tB\a\xa2\xbb\x18\x03\x18\xf4\x03R\x05paths\x120\n" +
+	"\rcontext_lines\x18\x05 \x01(\rB\x06\xa2\xbb\x18\x02(\x14H\x00R\fcontextLines\x88\x01\x01\x12$\n" +
+	"\tpage_size\x18\x06 \x01(\rB\a\xa2\xbb\x18\x03(\xc8\x01R\bpageSize\x12\x1d\n" +
 	"\n" +
 	"page_token\x18\a \x01(\tR\tpageTokenB\x10\n" +
 	"\x0e_context_lines\"\x86\x02\n" +
@@ -2656,33 +2656,33 @@ const file_ide_orchestrator_v1_review_proto_rawDesc = "" +
 	"\fbase_version\x18\x03 \x01(\rR\vbaseVersion\"R\n" +
 	"\x16ReadDraftPatchResponse\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\x12$\n" +
-	"\x0eleft_out_files\x18\x02 \x01(\rR\fleftOutFiles\"\x8b\x01\n" +
+	"\x0eleft_out_files\x18\x02 \x01(\rR\fleftOutFiles\"\x94\x01\n" +
 	"\x13SetDecisionsRequest\x12\x1f\n" +
 	"\vproposal_id\x18\x01 \x01(\tR\n" +
 	"proposalId\x12\x12\n" +
-	"\x04etag\x18\x02 \x01(\tR\x04etag\x12?\n" +
-	"\tdecisions\x18\x03 \x03(\v2!.ide_orchestrator.v1.FileDecisionR\tdecisions\"\x93\x01\n" +
-	"\fFileDecision\x12\x12\n" +
-	"\x04path\x18\x01 \x01(\tR\x04path\x12\x19\n" +
-	"\bhunk_ids\x18\x02 \x03(\tR\ahunkIds\x129\n" +
-	"\bdecision\x18\x03 \x01(\x0e2\x1d.ide_orchestrator.v1.DecisionR\bdecision\x12\x19\n" +
-	"\bnew_path\x18\x04 \x01(\tR\anewPath\"Q\n" +
+	"\x04etag\x18\x02 \x01(\tR\x04etag\x12H\n" +
+	"\tdecisions\x18\x03 \x03(\v2!.ide_orchestrator.v1.FileDecisionB\a\xa2\xbb\x18\x03\x18\xe8\aR\tdecisions\"\xae\x01\n" +
+	"\fFileDecision\x12\x1b\n" +
+	"\x04path\x18\x01 \x01(\tB\a\xa2\xbb\x18\x03\x10\x80\bR\x04path\x12\"\n" +
+	"\bhunk_ids\x18\x02 \x03(\tB\a\xa2\xbb\x18\x03\x18\xe8\aR\ahunkIds\x129\n" +
+	"\bdecision\x18\x03 \x01(\x0e2\x1d.ide_orchestrator.v1.DecisionR\bdecision\x12\"\n" +
+	"\bnew_path\x18\x04 \x01(\tB\a\xa2\xbb\x18\x03\x10\x80\bR\anewPath\"Q\n" +
 	"\x14SetDecisionsResponse\x129\n" +
-	"\bproposal\x18\x01 \x01(\v2\x1d.ide_orchestrator.v1.ProposalR\bproposal\"\xd3\x02\n" +
+	"\bproposal\x18\x01 \x01(\v2\x1d.ide_orchestrator.v1.ProposalR\bproposal\"\x80\x03\n" +
 	"\x15AcceptProposalRequest\x12\x1f\n" +
 	"\vproposal_id\x18\x01 \x01(\tR\n" +
 	"proposalId\x12\x12\n" +
-	"\x04etag\x18\x02 \x01(\tR\x04etag\x12\x1d\n" +
+	"\x04etag\x18\x02 \x01(\tR\x04etag\x12%\n" +
 	"\n" +
-	"draft_etag\x18\x03 \x01(\tR\tdraftEtag\x12>\n" +
-	"\bstrategy\x18\x04 \x01(\x0e2\".ide_orchestrator.v1.MergeStrategyR\bstrategy\x12H\n" +
-	"\x0eresolved_files\x18\x05 \x03(\v2!.ide_orchestrator.v1.ResolvedFileR\rresolvedFiles\x12#\n" +
-	"\rvalidate_only\x18\x06 \x01(\bR\fvalidateOnly\x12\x18\n" +
-	"\acomment\x18\a \x01(\tR\acomment\x12\x1d\n" +
+	"draft_etag\x18\x03 \x01(\tB\x06\xa2\xbb\x18\x02\x10@R\tdraftEtag\x12>\n" +
+	"\bstrategy\x18\x04 \x01(\x0e2\".ide_orchestrator.v1.MergeStrategyR\bstrategy\x12Q\n" +
+	"\x0eresolved_files\x18\x05 \x03(\v2!.ide_orchestrator.v1.ResolvedFileB\a\xa2\xbb\x18\x03\x18\xf4\x03R\rresolvedFiles\x12#\n" +
+	"\rvalidate_only\x18\x06 \x01(\bR\fvalidateOnly\x12#\n" +
+	"\acomment\x18\a \x01(\tB\t\xa2\xbb\x18\x05\x10\x80 @\x01R\acomment\x12.\n" +
 	"\n" +
-	"request_id\x18\b \x01(\tR\trequestId\"\x95\x01\n" +
-	"\fResolvedFile\x12\x12\n" +
-	"\x04path\x18\x01 \x01(\tR\x04path\x12\x14\n" +
+	"request_id\x18\b \x01(\tB\x0f\xa2\xbb\x18\v\x10\xff\x012\x06[!-~]+R\trequestId\"\x9e\x01\n" +
+	"\fResolvedFile\x12\x1b\n" +
+	"\x04path\x18\x01 \x01(\tB\a\xa2\xbb\x18\x03\x10\x80\bR\x04path\x12\x14\n" +
 	"\x04text\x18\x02 \x01(\tH\x00R\x04text\x124\n" +
 	"\x04side\x18\x03 \x01(\x0e2\x1e.ide_orchestrator.v1.MergeSideH\x00R\x04side\x12\x1a\n" +
 	"\adeleted\x18\x04 \x01(\bH\x00R\adeletedB\t\n" +
@@ -2726,26 +2726,27 @@ const file_ide_orchestrator_v1_review_proto_rawDesc = "" +
 	"first_line\x18\x01 \x01(\rR\tfirstLine\x12\x1d\n" +
 	"\n" +
 	"line_count\x18\x02 \x01(\rR\tlineCount\x12\x12\n" +
-	"\x04text\x18\x03 \x01(\tR\x04text\"\x85\x01\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\"\xa1\x01\n" +
 	"\x15RejectProposalRequest\x12\x1f\n" +
 	"\vproposal_id\x18\x01 \x01(\tR\n" +
 	"proposalId\x12\x12\n" +
-	"\x04etag\x18\x02 \x01(\tR\x04etag\x12\x18\n" +
-	"\acomment\x18\x03 \x01(\tR\acomment\x12\x1d\n" +
+	"\x04etag\x18\x02 \x01(\tR\x04etag\x12#\n" +
+	"\acomment\x18\x03 \x01(\tB\t\xa2\xbb\x18\x05\x10\x80 @\x01R\acomment\x12.\n" +
 	"\n" +
-	"request_id\x18\x04 \x01(\tR\trequestId\"o\n" +
+	"request_id\x18\x04 \x01(\tB\x0f\xa2\xbb\x18\v\x10\xff\x012\x06[!-~]+R\trequestId\"o\n" +
 	"\x16RejectProposalResponse\x129\n" +
 	"\bproposal\x18\x01 \x01(\v2\x1d.ide_orchestrator.v1.ProposalR\bproposal\x12\x1a\n" +
-	"\breplayed\x18\x02 \x01(\bR\breplayed\"\xef\x01\n" +
+	"\breplayed\x18\x02 \x01(\bR\breplayed\"\x90\x02\n" +
 	"\x15ReviseProposalRequest\x12\x1f\n" +
 	"\vproposal_id\x18\x01 \x01(\tR\n" +
 	"proposalId\x12\x12\n" +
-	"\x04etag\x18\x02 \x01(\tR\x04etag\x12\x1f\n" +
-	"\vuser_prompt\x18\x03 \x01(\tR\n" +
+	"\x04etag\x18\x02 \x01(\tR\x04etag\x12/\n" +
+	"\vuser_prompt\x18\x03 \x01(\tB\x0e\xa2\xbb\x18\n" +
+	"\b\x01\x10\x80\x80\x048\x01@\x01R\n" +
 	"userPrompt\x12%\n" +
-	"\x0ekeep_decisions\x18\x04 \x01(\bR\rkeepDecisions\x12\x1d\n" +
+	"\x0ekeep_decisions\x18\x04 \x01(\bR\rkeepDecisions\x12.\n" +
 	"\n" +
-	"request_id\x18\x05 \x01(\tR\trequestId\x12:\n" +
+	"request_id\x18\x05 \x01(\tB\x0f\xa2\xbb\x18\v\x10\xff\x012\x06[!-~]+R\trequestId\x12:\n" +
 	"\twhen_busy\x18\x06 \x01(\x0e2\x1d.ide_orchestrator.v1.WhenBusyR\bwhenBusy\"u\n" +
 	"\x16ReviseProposalResponse\x12?\n" +
 	"\n" +
@@ -2904,6 +2905,7 @@ func file_ide_orchestrator_v1_review_proto_init() {
 		return
 	}
 	file_ide_orchestrator_v1_draft_proto_init()
+	file_ide_orchestrator_v1_limits_proto_init()
 	file_ide_orchestrator_v1_proposal_proto_init()
 	file_ide_orchestrator_v1_refinement_proto_init()
 	file_ide_orchestrator_v1_review_proto_msgTypes[0].OneofWrappers = []any{}

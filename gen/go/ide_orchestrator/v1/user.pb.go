@@ -258,16 +258,16 @@ var File_ide_orchestrator_v1_user_proto protoreflect.FileDescriptor
 
 const file_ide_orchestrator_v1_user_proto_rawDesc = "" +
 	"\n" +
-	"\x1eide_orchestrator/v1/user.proto\x12\x13ide_orchestrator.v1\"D\n" +
+	"\x1eide_orchestrator/v1/user.proto\x12\x13ide_orchestrator.v1\x1a ide_orchestrator/v1/limits.proto\"D\n" +
 	"\x04User\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\tR\x06userId\x12\x19\n" +
 	"\x05email\x18\x02 \x01(\tH\x00R\x05email\x88\x01\x01B\b\n" +
 	"\x06_email\"\x0e\n" +
 	"\fGetMeRequest\">\n" +
 	"\rGetMeResponse\x12-\n" +
-	"\x04user\x18\x01 \x01(\v2\x19.ide_orchestrator.v1.UserR\x04user\"(\n" +
-	"\x10FindUsersRequest\x12\x14\n" +
-	"\x05email\x18\x01 \x01(\tR\x05email\"D\n" +
+	"\x04user\x18\x01 \x01(\v2\x19.ide_orchestrator.v1.UserR\x04user\"5\n" +
+	"\x10FindUsersRequest\x12!\n" +
+	"\x05email\x18\x01 \x01(\tB\v\xa2\xbb\x18\a\b\x01\x10\xc0\x02@\x01R\x05email\"D\n" +
 	"\x11FindUsersResponse\x12/\n" +
 	"\x05users\x18\x01 \x03(\v2\x19.ide_orchestrator.v1.UserR\x05users2\xc3\x01\n" +
 	"\vUserService\x12S\n" +
@@ -313,6 +313,7 @@ func file_ide_orchestrator_v1_user_proto_init() {
 	if File_ide_orchestrator_v1_user_proto != nil {
 		return
 	}
+	file_ide_orchestrator_v1_limits_proto_init()
 	file_ide_orchestrator_v1_user_proto_msgTypes[0].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

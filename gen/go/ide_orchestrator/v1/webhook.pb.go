@@ -1228,7 +1228,7 @@ var File_ide_orchestrator_v1_webhook_proto protoreflect.FileDescriptor
 
 const file_ide_orchestrator_v1_webhook_proto_rawDesc = "" +
 	"\n" +
-	"!ide_orchestrator/v1/webhook.proto\x12\x13ide_orchestrator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf7\x03\n" +
+	"!ide_orchestrator/v1/webhook.proto\x12\x13ide_orchestrator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a ide_orchestrator/v1/limits.proto\"\xf7\x03\n" +
 	"\aWebhook\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\"\n" +
 	"\rowner_user_id\x18\x02 \x01(\tR\vownerUserId\x12$\n" +
@@ -1263,16 +1263,16 @@ const file_ide_orchestrator_v1_webhook_proto_rawDesc = "" +
 	"createTime\x12F\n" +
 	"\x11next_attempt_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x0fnextAttemptTime\x12=\n" +
 	"\fdeliver_time\x18\n" +
-	" \x01(\v2\x1a.google.protobuf.TimestampR\vdeliverTime\"\xab\x01\n" +
-	"\x14CreateWebhookRequest\x12\x1d\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\vdeliverTime\"\xc7\x01\n" +
+	"\x14CreateWebhookRequest\x12(\n" +
 	"\n" +
-	"target_url\x18\x01 \x01(\tR\ttargetUrl\x12\x1f\n" +
+	"target_url\x18\x01 \x01(\tB\t\xa2\xbb\x18\x05\b\x01\x10\x80\x10R\ttargetUrl\x12\x1f\n" +
 	"\vevent_types\x18\x02 \x03(\tR\n" +
 	"eventTypes\x12$\n" +
 	"\vworkflow_id\x18\x03 \x01(\tH\x00R\n" +
-	"workflowId\x88\x01\x01\x12\x1d\n" +
+	"workflowId\x88\x01\x01\x12.\n" +
 	"\n" +
-	"request_id\x18\x04 \x01(\tR\trequestIdB\x0e\n" +
+	"request_id\x18\x04 \x01(\tB\x0f\xa2\xbb\x18\v\x10\xff\x012\x06[!-~]+R\trequestIdB\x0e\n" +
 	"\f_workflow_id\"k\n" +
 	"\x15CreateWebhookResponse\x126\n" +
 	"\awebhook\x18\x01 \x01(\v2\x1c.ide_orchestrator.v1.WebhookR\awebhook\x12\x1a\n" +
@@ -1281,19 +1281,19 @@ const file_ide_orchestrator_v1_webhook_proto_rawDesc = "" +
 	"\n" +
 	"webhook_id\x18\x01 \x01(\tR\twebhookId\"L\n" +
 	"\x12GetWebhookResponse\x126\n" +
-	"\awebhook\x18\x01 \x01(\v2\x1c.ide_orchestrator.v1.WebhookR\awebhook\"Q\n" +
-	"\x13ListWebhooksRequest\x12\x1b\n" +
-	"\tpage_size\x18\x01 \x01(\rR\bpageSize\x12\x1d\n" +
+	"\awebhook\x18\x01 \x01(\v2\x1c.ide_orchestrator.v1.WebhookR\awebhook\"Z\n" +
+	"\x13ListWebhooksRequest\x12$\n" +
+	"\tpage_size\x18\x01 \x01(\rB\a\xa2\xbb\x18\x03(\xc8\x01R\bpageSize\x12\x1d\n" +
 	"\n" +
 	"page_token\x18\x02 \x01(\tR\tpageToken\"x\n" +
 	"\x14ListWebhooksResponse\x128\n" +
 	"\bwebhooks\x18\x01 \x03(\v2\x1c.ide_orchestrator.v1.WebhookR\bwebhooks\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xb4\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xbf\x01\n" +
 	"\x14UpdateWebhookRequest\x12\x1d\n" +
 	"\n" +
-	"webhook_id\x18\x01 \x01(\tR\twebhookId\x12\"\n" +
+	"webhook_id\x18\x01 \x01(\tR\twebhookId\x12-\n" +
 	"\n" +
-	"target_url\x18\x02 \x01(\tH\x00R\ttargetUrl\x88\x01\x01\x12\x1f\n" +
+	"target_url\x18\x02 \x01(\tB\t\xa2\xbb\x18\x05\b\x01\x10\x80\x10H\x00R\ttargetUrl\x88\x01\x01\x12\x1f\n" +
 	"\vevent_types\x18\x03 \x03(\tR\n" +
 	"eventTypes\x12\x1d\n" +
 	"\aenabled\x18\x04 \x01(\bH\x01R\aenabled\x88\x01\x01B\r\n" +
@@ -1305,21 +1305,21 @@ const file_ide_orchestrator_v1_webhook_proto_rawDesc = "" +
 	"\x14DeleteWebhookRequest\x12\x1d\n" +
 	"\n" +
 	"webhook_id\x18\x01 \x01(\tR\twebhookId\"\x17\n" +
-	"\x15DeleteWebhookResponse\"\x9c\x01\n" +
+	"\x15DeleteWebhookResponse\"\xb7\x01\n" +
 	"\x1aRotateWebhookSecretRequest\x12\x1d\n" +
 	"\n" +
-	"webhook_id\x18\x01 \x01(\tR\twebhookId\x12,\n" +
-	"\x0foverlap_seconds\x18\x02 \x01(\rH\x00R\x0eoverlapSeconds\x88\x01\x01\x12\x1d\n" +
+	"webhook_id\x18\x01 \x01(\tR\twebhookId\x126\n" +
+	"\x0foverlap_seconds\x18\x02 \x01(\rB\b\xa2\xbb\x18\x04(\x80\xf5$H\x00R\x0eoverlapSeconds\x88\x01\x01\x12.\n" +
 	"\n" +
-	"request_id\x18\x03 \x01(\tR\trequestIdB\x12\n" +
+	"request_id\x18\x03 \x01(\tB\x0f\xa2\xbb\x18\v\x10\xff\x012\x06[!-~]+R\trequestIdB\x12\n" +
 	"\x10_overlap_seconds\"q\n" +
 	"\x1bRotateWebhookSecretResponse\x126\n" +
 	"\awebhook\x18\x01 \x01(\v2\x1c.ide_orchestrator.v1.WebhookR\awebhook\x12\x1a\n" +
-	"\breplayed\x18\x02 \x01(\bR\breplayed\"y\n" +
+	"\breplayed\x18\x02 \x01(\bR\breplayed\"\x82\x01\n" +
 	"\x1cListWebhookDeliveriesRequest\x12\x1d\n" +
 	"\n" +
-	"webhook_id\x18\x01 \x01(\tR\twebhookId\x12\x1b\n" +
-	"\tpage_size\x18\x02 \x01(\rR\bpageSize\x12\x1d\n" +
+	"webhook_id\x18\x01 \x01(\tR\twebhookId\x12$\n" +
+	"\tpage_size\x18\x02 \x01(\rB\a\xa2\xbb\x18\x03(\xc8\x01R\bpageSize\x12\x1d\n" +
 	"\n" +
 	"page_token\x18\x03 \x01(\tR\tpageToken\"\x8d\x01\n" +
 	"\x1dListWebhookDeliveriesResponse\x12D\n" +
@@ -1429,6 +1429,7 @@ func file_ide_orchestrator_v1_webhook_proto_init() {
 	if File_ide_orchestrator_v1_webhook_proto != nil {
 		return
 	}
+	file_ide_orchestrator_v1_limits_proto_init()
 	file_ide_orchestrator_v1_webhook_proto_msgTypes[0].OneofWrappers = []any{}
 	file_ide_orchestrator_v1_webhook_proto_msgTypes[2].OneofWrappers = []any{}
 	file_ide_orchestrator_v1_webhook_proto_msgTypes[8].OneofWrappers = []any{}

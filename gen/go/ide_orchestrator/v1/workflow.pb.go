@@ -636,7 +636,7 @@ var File_ide_orchestrator_v1_workflow_proto protoreflect.FileDescriptor
 
 const file_ide_orchestrator_v1_workflow_proto_rawDesc = "" +
 	"\n" +
-	"\"ide_orchestrator/v1/workflow.proto\x12\x13ide_orchestrator.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe6\x02\n" +
+	"\"ide_orchestrator/v1/workflow.proto\x12\x13ide_orchestrator.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a ide_orchestrator/v1/limits.proto\"\xe6\x02\n" +
 	"\bWorkflow\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\"\n" +
@@ -647,24 +647,24 @@ const file_ide_orchestrator_v1_workflow_proto_rawDesc = "" +
 	"createTime\x123\n" +
 	"\x05files\x18\a \x03(\v2\x1d.ide_orchestrator.v1.SpecFileR\x05files\x12\x16\n" +
 	"\x06locked\x18\b \x01(\bR\x06locked\x12\x1a\n" +
-	"\barchived\x18\t \x01(\bR\barchived\"[\n" +
-	"\bSpecFile\x12\x12\n" +
-	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
+	"\barchived\x18\t \x01(\bR\barchived\"h\n" +
+	"\bSpecFile\x12\x1f\n" +
+	"\x04path\x18\x01 \x01(\tB\v\xa2\xbb\x18\a\b\x01\x10\x80\b@\x01R\x04path\x12\x12\n" +
 	"\x04text\x18\x02 \x01(\tR\x04text\x12'\n" +
-	"\x0fcontent_omitted\x18\x03 \x01(\bR\x0econtentOmitted\"\xa4\x01\n" +
-	"\x15CreateWorkflowRequest\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\x12B\n" +
-	"\x10agent_definition\x18\x02 \x01(\v2\x17.google.protobuf.StructR\x0fagentDefinition\x123\n" +
-	"\x05files\x18\x03 \x03(\v2\x1d.ide_orchestrator.v1.SpecFileR\x05files\"S\n" +
+	"\x0fcontent_omitted\x18\x03 \x01(\bR\x0econtentOmitted\"\xbc\x01\n" +
+	"\x15CreateWorkflowRequest\x12!\n" +
+	"\x04name\x18\x01 \x01(\tB\r\xa2\xbb\x18\t\b\x01\x10\xc8\x018\x01@\x01R\x04name\x12B\n" +
+	"\x10agent_definition\x18\x02 \x01(\v2\x17.google.protobuf.StructR\x0fagentDefinition\x12<\n" +
+	"\x05files\x18\x03 \x03(\v2\x1d.ide_orchestrator.v1.SpecFileB\a\xa2\xbb\x18\x03\x18\xf4\x03R\x05files\"S\n" +
 	"\x16CreateWorkflowResponse\x129\n" +
 	"\bworkflow\x18\x01 \x01(\v2\x1d.ide_orchestrator.v1.WorkflowR\bworkflow\"5\n" +
 	"\x12GetWorkflowRequest\x12\x1f\n" +
 	"\vworkflow_id\x18\x01 \x01(\tR\n" +
 	"workflowId\"P\n" +
 	"\x13GetWorkflowResponse\x129\n" +
-	"\bworkflow\x18\x01 \x01(\v2\x1d.ide_orchestrator.v1.WorkflowR\bworkflow\"R\n" +
-	"\x14ListWorkflowsRequest\x12\x1b\n" +
-	"\tpage_size\x18\x01 \x01(\rR\bpageSize\x12\x1d\n" +
+	"\bworkflow\x18\x01 \x01(\v2\x1d.ide_orchestrator.v1.WorkflowR\bworkflow\"[\n" +
+	"\x14ListWorkflowsRequest\x12$\n" +
+	"\tpage_size\x18\x01 \x01(\rB\a\xa2\xbb\x18\x03(\xc8\x01R\bpageSize\x12\x1d\n" +
 	"\n" +
 	"page_token\x18\x02 \x01(\tR\tpageToken\"|\n" +
 	"\x15ListWorkflowsResponse\x12;\n" +
@@ -742,6 +742,7 @@ func file_ide_orchestrator_v1_workflow_proto_init() {
 	if File_ide_orchestrator_v1_workflow_proto != nil {
 		return
 	}
+	file_ide_orchestrator_v1_limits_proto_init()
 	file_ide_orchestrator_v1_workflow_proto_msgTypes[8].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

@@ -23,9 +23,10 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from ide_orchestrator.v1 import limits_pb2 as ide__orchestrator_dot_v1_dot_limits__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n ide_orchestrator/v1/access.proto\x12\x13ide_orchestrator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb1\x01\n\x05Grant\x12\x13\n\x0bproposal_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x34\n\x0b\x61\x63\x63\x65ss_type\x18\x03 \x01(\x0e\x32\x1f.ide_orchestrator.v1.AccessType\x12\x12\n\x05\x65mail\x18\x04 \x01(\tH\x00\x88\x01\x01\x12.\n\ngrant_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x08\n\x06_email\"\xf0\x01\n\tShareLink\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0bproposal_id\x18\x02 \x01(\t\x12\x11\n\tthread_id\x18\x03 \x01(\t\x12\x11\n\tafter_seq\x18\x04 \x01(\r\x12\x1a\n\x12\x63reated_by_user_id\x18\x05 \x01(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x06secret\x18\x08 \x01(\tH\x00\x88\x01\x01\x42\t\n\x07_secret\"(\n\x11ListGrantsRequest\x12\x13\n\x0bproposal_id\x18\x01 \x01(\t\"@\n\x12ListGrantsResponse\x12*\n\x06grants\x18\x01 \x03(\x0b\x32\x1a.ide_orchestrator.v1.Grant\"p\n\x12GrantAccessRequest\x12\x13\n\x0bproposal_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x34\n\x0b\x61\x63\x63\x65ss_type\x18\x03 \x01(\x0e\x32\x1f.ide_orchestrator.v1.AccessType\"@\n\x13GrantAccessResponse\x12)\n\x05grant\x18\x01 \x01(\x0b\x32\x1a.ide_orchestrator.v1.Grant\")\n\x12\x41\x63\x63\x65ptGrantRequest\x12\x13\n\x0bproposal_id\x18\x01 \x01(\t\"@\n\x13\x41\x63\x63\x65ptGrantResponse\x12)\n\x05grant\x18\x01 \x01(\x0b\x32\x1a.ide_orchestrator.v1.Grant\";\n\x13RevokeAccessRequest\x12\x13\n\x0bproposal_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\"\x16\n\x14RevokeAccessResponse\",\n\x15ListShareLinksRequest\x12\x13\n\x0bproposal_id\x18\x01 \x01(\t\"M\n\x16ListShareLinksResponse\x12\x33\n\x0bshare_links\x18\x01 \x03(\x0b\x32\x1e.ide_orchestrator.v1.ShareLink\"\\\n\x16\x43reateShareLinkRequest\x12\x13\n\x0bproposal_id\x18\x01 \x01(\t\x12\x11\n\tafter_seq\x18\x02 \x01(\r\x12\x1a\n\x12\x65xpires_in_seconds\x18\x03 \x01(\r\"M\n\x17\x43reateShareLinkResponse\x12\x32\n\nshare_link\x18\x01 \x01(\x0b\x32\x1e.ide_orchestrator.v1.ShareLink\">\n\x16RevokeShareLinkRequest\x12\x13\n\x0bproposal_id\x18\x01 \x01(\t\x12\x0f\n\x07link_id\x18\x02 \x01(\t\"\x19\n\x17RevokeShareLinkResponse*p\n\nAccessType\x12\x1b\n\x17\x41\x43\x43\x45SS_TYPE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x41\x43\x43\x45SS_TYPE_OWNER\x10\x01\x12\x16\n\x12\x41\x43\x43\x45SS_TYPE_EDITOR\x10\x02\x12\x16\n\x12\x41\x43\x43\x45SS_TYPE_VIEWER\x10\x03\x32\xe8\x05\n\rAccessService\x12\x62\n\nListGrants\x12&.ide_orchestrator.v1.ListGrantsRequest\x1a\'.ide_orchestrator.v1.ListGrantsResponse\"\x03\x90\x02\x01\x12`\n\x0bGrantAccess\x12\'.ide_orchestrator.v1.GrantAccessRequest\x1a(.ide_orchestrator.v1.GrantAccessResponse\x12`\n\x0b\x41\x63\x63\x65ptGrant\x12\'.ide_orchestrator.v1.AcceptGrantRequest\x1a(.ide_orchestrator.v1.AcceptGrantResponse\x12\x63\n\x0cRevokeAccess\x12(.ide_orchestrator.v1.RevokeAccessRequest\x1a).ide_orchestrator.v1.RevokeAccessResponse\x12n\n\x0eListShareLinks\x12*.ide_orchestrator.v1.ListShareLinksRequest\x1a+.ide_orchestrator.v1.ListShareLinksResponse\"\x03\x90\x02\x01\x12l\n\x0f\x43reateShareLink\x12+.ide_orchestrator.v1.CreateShareLinkRequest\x1a,.ide_orchestrator.v1.CreateShareLinkResponse\x12l\n\x0fRevokeShareLink\x12+.ide_orchestrator.v1.RevokeShareLinkRequest\x1a,.ide_orchestrator.v1.RevokeShareLinkResponseBUZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n ide_orchestrator/v1/access.proto\x12\x13ide_orchestrator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a ide_orchestrator/v1/limits.proto\"\xb1\x01\n\x05Grant\x12\x13\n\x0bproposal_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x34\n\x0b\x61\x63\x63\x65ss_type\x18\x03 \x01(\x0e\x32\x1f.ide_orchestrator.v1.AccessType\x12\x12\n\x05\x65mail\x18\x04 \x01(\tH\x00\x88\x01\x01\x12.\n\ngrant_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x08\n\x06_email\"\xf0\x01\n\tShareLink\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0bproposal_id\x18\x02 \x01(\t\x12\x11\n\tthread_id\x18\x03 \x01(\t\x12\x11\n\tafter_seq\x18\x04 \x01(\r\x12\x1a\n\x12\x63reated_by_user_id\x18\x05 \x01(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x06secret\x18\x08 \x01(\tH\x00\x88\x01\x01\x42\t\n\x07_secret\"(\n\x11ListGrantsRequest\x12\x13\n\x0bproposal_id\x18\x01 \x01(\t\"@\n\x12ListGrantsResponse\x12*\n\x06grants\x18\x01 \x03(\x0b\x32\x1a.ide_orchestrator.v1.Grant\"p\n\x12GrantAccessRequest\x12\x13\n\x0bproposal_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x34\n\x0b\x61\x63\x63\x65ss_type\x18\x03 \x01(\x0e\x32\x1f.ide_orchestrator.v1.AccessType\"@\n\x13GrantAccessResponse\x12)\n\x05grant\x18\x01 \x01(\x0b\x32\x1a.ide_orchestrator.v1.Grant\")\n\x12\x41\x63\x63\x65ptGrantRequest\x12\x13\n\x0bproposal_id\x18\x01 \x01(\t\"@\n\x13\x41\x63\x63\x65ptGrantResponse\x12)\n\x05grant\x18\x01 \x01(\x0b\x32\x1a.ide_orchestrator.v1.Grant\";\n\x13RevokeAccessRequest\x12\x13\n\x0bproposal_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\"\x16\n\x14RevokeAccessResponse\",\n\x15ListShareLinksRequest\x12\x13\n\x0bproposal_id\x18\x01 \x01(\t\"M\n\x16ListShareLinksResponse\x12\x33\n\x0bshare_links\x18\x01 \x03(\x0b\x32\x1e.ide_orchestrator.v1.ShareLink\"i\n\x16\x43reateShareLinkRequest\x12\x13\n\x0bproposal_id\x18\x01 \x01(\t\x12\x11\n\tafter_seq\x18\x02 \x01(\r\x12\'\n\x12\x65xpires_in_seconds\x18\x03 \x01(\rB\x0b\xa2\xbb\x18\x07 <(\x80\xce\xda\x03\"M\n\x17\x43reateShareLinkResponse\x12\x32\n\nshare_link\x18\x01 \x01(\x0b\x32\x1e.ide_orchestrator.v1.ShareLink\">\n\x16RevokeShareLinkRequest\x12\x13\n\x0bproposal_id\x18\x01 \x01(\t\x12\x0f\n\x07link_id\x18\x02 \x01(\t\"\x19\n\x17RevokeShareLinkResponse*p\n\nAccessType\x12\x1b\n\x17\x41\x43\x43\x45SS_TYPE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x41\x43\x43\x45SS_TYPE_OWNER\x10\x01\x12\x16\n\x12\x41\x43\x43\x45SS_TYPE_EDITOR\x10\x02\x12\x16\n\x12\x41\x43\x43\x45SS_TYPE_VIEWER\x10\x03\x32\xe8\x05\n\rAccessService\x12\x62\n\nListGrants\x12&.ide_orchestrator.v1.ListGrantsRequest\x1a\'.ide_orchestrator.v1.ListGrantsResponse\"\x03\x90\x02\x01\x12`\n\x0bGrantAccess\x12\'.ide_orchestrator.v1.GrantAccessRequest\x1a(.ide_orchestrator.v1.GrantAccessResponse\x12`\n\x0b\x41\x63\x63\x65ptGrant\x12\'.ide_orchestrator.v1.AcceptGrantRequest\x1a(.ide_orchestrator.v1.AcceptGrantResponse\x12\x63\n\x0cRevokeAccess\x12(.ide_orchestrator.v1.RevokeAccessRequest\x1a).ide_orchestrator.v1.RevokeAccessResponse\x12n\n\x0eListShareLinks\x12*.ide_orchestrator.v1.ListShareLinksRequest\x1a+.ide_orchestrator.v1.ListShareLinksResponse\"\x03\x90\x02\x01\x12l\n\x0f\x43reateShareLink\x12+.ide_orchestrator.v1.CreateShareLinkRequest\x1a,.ide_orchestrator.v1.CreateShareLinkResponse\x12l\n\x0fRevokeShareLink\x12+.ide_orchestrator.v1.RevokeShareLinkRequest\x1a,.ide_orchestrator.v1.RevokeShareLinkResponseBUZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,44 +34,46 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ide_orchestrator.v1.access_
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'ZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1'
+  _globals['_CREATESHARELINKREQUEST'].fields_by_name['expires_in_seconds']._loaded_options = None
+  _globals['_CREATESHARELINKREQUEST'].fields_by_name['expires_in_seconds']._serialized_options = b'\242\273\030\007 <(\200\316\332\003'
   _globals['_ACCESSSERVICE'].methods_by_name['ListGrants']._loaded_options = None
   _globals['_ACCESSSERVICE'].methods_by_name['ListGrants']._serialized_options = b'\220\002\001'
   _globals['_ACCESSSERVICE'].methods_by_name['ListShareLinks']._loaded_options = None
   _globals['_ACCESSSERVICE'].methods_by_name['ListShareLinks']._serialized_options = b'\220\002\001'
-  _globals['_ACCESSTYPE']._serialized_start=1384
-  _globals['_ACCESSTYPE']._serialized_end=1496
-  _globals['_GRANT']._serialized_start=91
-  _globals['_GRANT']._serialized_end=268
-  _globals['_SHARELINK']._serialized_start=271
-  _globals['_SHARELINK']._serialized_end=511
-  _globals['_LISTGRANTSREQUEST']._serialized_start=513
-  _globals['_LISTGRANTSREQUEST']._serialized_end=553
-  _globals['_LISTGRANTSRESPONSE']._serialized_start=555
-  _globals['_LISTGRANTSRESPONSE']._serialized_end=619
-  _globals['_GRANTACCESSREQUEST']._serialized_start=621
-  _globals['_GRANTACCESSREQUEST']._serialized_end=733
-  _globals['_GRANTACCESSRESPONSE']._serialized_start=735
-  _globals['_GRANTACCESSRESPONSE']._serialized_end=799
-  _globals['_ACCEPTGRANTREQUEST']._serialized_start=801
-  _globals['_ACCEPTGRANTREQUEST']._serialized_end=842
-  _globals['_ACCEPTGRANTRESPONSE']._serialized_start=844
-  _globals['_ACCEPTGRANTRESPONSE']._serialized_end=908
-  _globals['_REVOKEACCESSREQUEST']._serialized_start=910
-  _globals['_REVOKEACCESSREQUEST']._serialized_end=969
-  _globals['_REVOKEACCESSRESPONSE']._serialized_start=971
-  _globals['_REVOKEACCESSRESPONSE']._serialized_end=993
-  _globals['_LISTSHARELINKSREQUEST']._serialized_start=995
-  _globals['_LISTSHARELINKSREQUEST']._serialized_end=1039
-  _globals['_LISTSHARELINKSRESPONSE']._serialized_start=1041
-  _globals['_LISTSHARELINKSRESPONSE']._serialized_end=1118
-  _globals['_CREATESHARELINKREQUEST']._serialized_start=1120
-  _globals['_CREATESHARELINKREQUEST']._serialized_end=1212
-  _globals['_CREATESHARELINKRESPONSE']._serialized_start=1214
-  _globals['_CREATESHARELINKRESPONSE']._serialized_end=1291
-  _globals['_REVOKESHARELINKREQUEST']._serialized_start=1293
-  _globals['_REVOKESHARELINKREQUEST']._serialized_end=1355
-  _globals['_REVOKESHARELINKRESPONSE']._serialized_start=1357
-  _globals['_REVOKESHARELINKRESPONSE']._serialized_end=1382
-  _globals['_ACCESSSERVICE']._serialized_start=1499
-  _globals['_ACCESSSERVICE']._serialized_end=2243
+  _globals['_ACCESSTYPE']._serialized_start=1431
+  _globals['_ACCESSTYPE']._serialized_end=1543
+  _globals['_GRANT']._serialized_start=125
+  _globals['_GRANT']._serialized_end=302
+  _globals['_SHARELINK']._serialized_start=305
+  _globals['_SHARELINK']._serialized_end=545
+  _globals['_LISTGRANTSREQUEST']._serialized_start=547
+  _globals['_LISTGRANTSREQUEST']._serialized_end=587
+  _globals['_LISTGRANTSRESPONSE']._serialized_start=589
+  _globals['_LISTGRANTSRESPONSE']._serialized_end=653
+  _globals['_GRANTACCESSREQUEST']._serialized_start=655
+  _globals['_GRANTACCESSREQUEST']._serialized_end=767
+  _globals['_GRANTACCESSRESPONSE']._serialized_start=769
+  _globals['_GRANTACCESSRESPONSE']._serialized_end=833
+  _globals['_ACCEPTGRANTREQUEST']._serialized_start=835
+  _globals['_ACCEPTGRANTREQUEST']._serialized_end=876
+  _globals['_ACCEPTGRANTRESPONSE']._serialized_start=878
+  _globals['_ACCEPTGRANTRESPONSE']._serialized_end=942
+  _globals['_REVOKEACCESSREQUEST']._serialized_start=944
+  _globals['_REVOKEACCESSREQUEST']._serialized_end=1003
+  _globals['_REVOKEACCESSRESPONSE']._serialized_start=1005
+  _globals['_REVOKEACCESSRESPONSE']._serialized_end=1027
+  _globals['_LISTSHARELINKSREQUEST']._serialized_start=1029
+  _globals['_LISTSHARELINKSREQUEST']._serialized_end=1073
+  _globals['_LISTSHARELINKSRESPONSE']._serialized_start=1075
+  _globals['_LISTSHARELINKSRESPONSE']._serialized_end=1152
+  _globals['_CREATESHARELINKREQUEST']._serialized_start=1154
+  _globals['_CREATESHARELINKREQUEST']._serialized_end=1259
+  _globals['_CREATESHARELINKRESPONSE']._serialized_start=1261
+  _globals['_CREATESHARELINKRESPONSE']._serialized_end=1338
+  _globals['_REVOKESHARELINKREQUEST']._serialized_start=1340
+  _globals['_REVOKESHARELINKREQUEST']._serialized_end=1402
+  _globals['_REVOKESHARELINKRESPONSE']._serialized_start=1404
+  _globals['_REVOKESHARELINKRESPONSE']._serialized_end=1429
+  _globals['_ACCESSSERVICE']._serialized_start=1546
+  _globals['_ACCESSSERVICE']._serialized_end=2290
 # @@protoc_insertion_point(module_scope)

@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from ide_orchestrator.v1 import limits_pb2 as ide__orchestrator_dot_v1_dot_limits__pb2
 from ide_orchestrator.v1 import workflow_pb2 as ide__orchestrator_dot_v1_dot_workflow__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fide_orchestrator/v1/draft.proto\x12\x13ide_orchestrator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"ide_orchestrator/v1/workflow.proto\"\x9f\x02\n\x05\x44raft\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0bworkflow_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\r\x12\x16\n\x0elatest_version\x18\x04 \x01(\r\x12\x0c\n\x04\x65tag\x18\x05 \x01(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12\x63reated_by_user_id\x18\x07 \x01(\t\x12\x18\n\x0bproposal_id\x18\x08 \x01(\tH\x00\x88\x01\x01\x12\x18\n\x10restored_version\x18\t \x01(\r\x12-\n\x05\x66iles\x18\n \x03(\x0b\x32\x1e.ide_orchestrator.v1.DraftFileB\x0e\n\x0c_proposal_id\"\xc7\x01\n\tDraftFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12\x10\n\x06\x62inary\x18\x03 \x01(\x0cH\x00\x12\x0e\n\x06sha256\x18\x04 \x01(\t\x12\x12\n\nsize_bytes\x18\x05 \x01(\x04\x12/\n\x0bmodify_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0f\x63ontent_omitted\x18\x07 \x01(\x08\x12\x11\n\tsanitized\x18\x08 \x01(\x08\x42\t\n\x07\x63ontent\"w\n\x0fGetDraftRequest\x12\x10\n\x08\x64raft_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12,\n\x04view\x18\x03 \x01(\x0e\x32\x1e.ide_orchestrator.v1.DraftView\x12\x13\n\x0b\x66ile_offset\x18\x04 \x01(\r\"W\n\x10GetDraftResponse\x12)\n\x05\x64raft\x18\x01 \x01(\x0b\x32\x1a.ide_orchestrator.v1.Draft\x12\x18\n\x10next_file_offset\x18\x02 \x01(\r\"\x8d\x01\n\x12UpdateDraftRequest\x12\x10\n\x08\x64raft_id\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12,\n\x05\x66iles\x18\x03 \x03(\x0b\x32\x1d.ide_orchestrator.v1.SpecFile\x12\x15\n\rdeleted_paths\x18\x04 \x03(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\t\"R\n\x13UpdateDraftResponse\x12)\n\x05\x64raft\x18\x01 \x01(\x0b\x32\x1a.ide_orchestrator.v1.Draft\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"S\n\x18ListDraftVersionsRequest\x12\x10\n\x08\x64raft_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"`\n\x19ListDraftVersionsResponse\x12*\n\x06\x64rafts\x18\x01 \x03(\x0b\x32\x1a.ide_orchestrator.v1.Draft\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"a\n\x1aRestoreDraftVersionRequest\x12\x10\n\x08\x64raft_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"Z\n\x1bRestoreDraftVersionResponse\x12)\n\x05\x64raft\x18\x01 \x01(\x0b\x32\x1a.ide_orchestrator.v1.Draft\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"H\n\x14ReadDraftFileRequest\x12\x10\n\x08\x64raft_id\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x04\"I\n\x15ReadDraftFileResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\"<\n\x17ReadDraftArchiveRequest\x12\x10\n\x08\x64raft_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\"(\n\x18ReadDraftArchiveResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c*R\n\tDraftView\x12\x1a\n\x16\x44RAFT_VIEW_UNSPECIFIED\x10\x00\x12\x14\n\x10\x44RAFT_VIEW_BASIC\x10\x01\x12\x13\n\x0f\x44RAFT_VIEW_FULL\x10\x02\x32\x9e\x05\n\x0c\x44raftService\x12\\\n\x08GetDraft\x12$.ide_orchestrator.v1.GetDraftRequest\x1a%.ide_orchestrator.v1.GetDraftResponse\"\x03\x90\x02\x01\x12`\n\x0bUpdateDraft\x12\'.ide_orchestrator.v1.UpdateDraftRequest\x1a(.ide_orchestrator.v1.UpdateDraftResponse\x12w\n\x11ListDraftVersions\x12-.ide_orchestrator.v1.ListDraftVersionsRequest\x1a..ide_orchestrator.v1.ListDraftVersionsResponse\"\x03\x90\x02\x01\x12x\n\x13RestoreDraftVersion\x12/.ide_orchestrator.v1.RestoreDraftVersionRequest\x1a\x30.ide_orchestrator.v1.RestoreDraftVersionResponse\x12h\n\rReadDraftFile\x12).ide_orchestrator.v1.ReadDraftFileRequest\x1a*.ide_orchestrator.v1.ReadDraftFileResponse0\x01\x12q\n\x10ReadDraftArchive\x12,.ide_orchestrator.v1.ReadDraftArchiveRequest\x1a-.ide_orchestrator.v1.ReadDraftArchiveResponse0\x01\x42UZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fide_orchestrator/v1/draft.proto\x12\x13ide_orchestrator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a ide_orchestrator/v1/limits.proto\x1a\"ide_orchestrator/v1/workflow.proto\"\x9f\x02\n\x05\x44raft\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0bworkflow_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\r\x12\x16\n\x0elatest_version\x18\x04 \x01(\r\x12\x0c\n\x04\x65tag\x18\x05 \x01(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12\x63reated_by_user_id\x18\x07 \x01(\t\x12\x18\n\x0bproposal_id\x18\x08 \x01(\tH\x00\x88\x01\x01\x12\x18\n\x10restored_version\x18\t \x01(\r\x12-\n\x05\x66iles\x18\n \x03(\x0b\x32\x1e.ide_orchestrator.v1.DraftFileB\x0e\n\x0c_proposal_id\"\xc7\x01\n\tDraftFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12\x10\n\x06\x62inary\x18\x03 \x01(\x0cH\x00\x12\x0e\n\x06sha256\x18\x04 \x01(\t\x12\x12\n\nsize_bytes\x18\x05 \x01(\x04\x12/\n\x0bmodify_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0f\x63ontent_omitted\x18\x07 \x01(\x08\x12\x11\n\tsanitized\x18\x08 \x01(\x08\x42\t\n\x07\x63ontent\"w\n\x0fGetDraftRequest\x12\x10\n\x08\x64raft_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12,\n\x04view\x18\x03 \x01(\x0e\x32\x1e.ide_orchestrator.v1.DraftView\x12\x13\n\x0b\x66ile_offset\x18\x04 \x01(\r\"W\n\x10GetDraftResponse\x12)\n\x05\x64raft\x18\x01 \x01(\x0b\x32\x1a.ide_orchestrator.v1.Draft\x12\x18\n\x10next_file_offset\x18\x02 \x01(\r\"\xb3\x01\n\x12UpdateDraftRequest\x12\x10\n\x08\x64raft_id\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x35\n\x05\x66iles\x18\x03 \x03(\x0b\x32\x1d.ide_orchestrator.v1.SpecFileB\x07\xa2\xbb\x18\x03\x18\xf4\x03\x12!\n\rdeleted_paths\x18\x04 \x03(\tB\n\xa2\xbb\x18\x06\x10\x80\x08\x18\xf4\x03\x12#\n\nrequest_id\x18\x05 \x01(\tB\x0f\xa2\xbb\x18\x0b\x10\xff\x01\x32\x06[!-~]+\"R\n\x13UpdateDraftResponse\x12)\n\x05\x64raft\x18\x01 \x01(\x0b\x32\x1a.ide_orchestrator.v1.Draft\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"\\\n\x18ListDraftVersionsRequest\x12\x10\n\x08\x64raft_id\x18\x01 \x01(\t\x12\x1a\n\tpage_size\x18\x02 \x01(\rB\x07\xa2\xbb\x18\x03(\xc8\x01\x12\x12\n\npage_token\x18\x03 \x01(\t\"`\n\x19ListDraftVersionsResponse\x12*\n\x06\x64rafts\x18\x01 \x03(\x0b\x32\x1a.ide_orchestrator.v1.Draft\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"r\n\x1aRestoreDraftVersionRequest\x12\x10\n\x08\x64raft_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12#\n\nrequest_id\x18\x04 \x01(\tB\x0f\xa2\xbb\x18\x0b\x10\xff\x01\x32\x06[!-~]+\"Z\n\x1bRestoreDraftVersionResponse\x12)\n\x05\x64raft\x18\x01 \x01(\x0b\x32\x1a.ide_orchestrator.v1.Draft\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"H\n\x14ReadDraftFileRequest\x12\x10\n\x08\x64raft_id\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x04\"I\n\x15ReadDraftFileResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\"<\n\x17ReadDraftArchiveRequest\x12\x10\n\x08\x64raft_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\"(\n\x18ReadDraftArchiveResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c*R\n\tDraftView\x12\x1a\n\x16\x44RAFT_VIEW_UNSPECIFIED\x10\x00\x12\x14\n\x10\x44RAFT_VIEW_BASIC\x10\x01\x12\x13\n\x0f\x44RAFT_VIEW_FULL\x10\x02\x32\x9e\x05\n\x0c\x44raftService\x12\\\n\x08GetDraft\x12$.ide_orchestrator.v1.GetDraftRequest\x1a%.ide_orchestrator.v1.GetDraftResponse\"\x03\x90\x02\x01\x12`\n\x0bUpdateDraft\x12\'.ide_orchestrator.v1.UpdateDraftRequest\x1a(.ide_orchestrator.v1.UpdateDraftResponse\x12w\n\x11ListDraftVersions\x12-.ide_orchestrator.v1.ListDraftVersionsRequest\x1a..ide_orchestrator.v1.ListDraftVersionsResponse\"\x03\x90\x02\x01\x12x\n\x13RestoreDraftVersion\x12/.ide_orchestrator.v1.RestoreDraftVersionRequest\x1a\x30.ide_orchestrator.v1.RestoreDraftVersionResponse\x12h\n\rReadDraftFile\x12).ide_orchestrator.v1.ReadDraftFileRequest\x1a*.ide_orchestrator.v1.ReadDraftFileResponse0\x01\x12q\n\x10ReadDraftArchive\x12,.ide_orchestrator.v1.ReadDraftArchiveRequest\x1a-.ide_orchestrator.v1.ReadDraftArchiveResponse0\x01\x42UZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,40 +35,50 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ide_orchestrator.v1.draft_p
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'ZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1'
+  _globals['_UPDATEDRAFTREQUEST'].fields_by_name['files']._loaded_options = None
+  _globals['_UPDATEDRAFTREQUEST'].fields_by_name['files']._serialized_options = b'\242\273\030\003\030\364\003'
+  _globals['_UPDATEDRAFTREQUEST'].fields_by_name['deleted_paths']._loaded_options = None
+  _globals['_UPDATEDRAFTREQUEST'].fields_by_name['deleted_paths']._serialized_options = b'\242\273\030\006\020\200\010\030\364\003'
+  _globals['_UPDATEDRAFTREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_UPDATEDRAFTREQUEST'].fields_by_name['request_id']._serialized_options = b'\242\273\030\013\020\377\0012\006[!-~]+'
+  _globals['_LISTDRAFTVERSIONSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTDRAFTVERSIONSREQUEST'].fields_by_name['page_size']._serialized_options = b'\242\273\030\003(\310\001'
+  _globals['_RESTOREDRAFTVERSIONREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_RESTOREDRAFTVERSIONREQUEST'].fields_by_name['request_id']._serialized_options = b'\242\273\030\013\020\377\0012\006[!-~]+'
   _globals['_DRAFTSERVICE'].methods_by_name['GetDraft']._loaded_options = None
   _globals['_DRAFTSERVICE'].methods_by_name['GetDraft']._serialized_options = b'\220\002\001'
   _globals['_DRAFTSERVICE'].methods_by_name['ListDraftVersions']._loaded_options = None
   _globals['_DRAFTSERVICE'].methods_by_name['ListDraftVersions']._serialized_options = b'\220\002\001'
-  _globals['_DRAFTVIEW']._serialized_start=1682
-  _globals['_DRAFTVIEW']._serialized_end=1764
-  _globals['_DRAFT']._serialized_start=126
-  _globals['_DRAFT']._serialized_end=413
-  _globals['_DRAFTFILE']._serialized_start=416
-  _globals['_DRAFTFILE']._serialized_end=615
-  _globals['_GETDRAFTREQUEST']._serialized_start=617
-  _globals['_GETDRAFTREQUEST']._serialized_end=736
-  _globals['_GETDRAFTRESPONSE']._serialized_start=738
-  _globals['_GETDRAFTRESPONSE']._serialized_end=825
-  _globals['_UPDATEDRAFTREQUEST']._serialized_start=828
-  _globals['_UPDATEDRAFTREQUEST']._serialized_end=969
-  _globals['_UPDATEDRAFTRESPONSE']._serialized_start=971
-  _globals['_UPDATEDRAFTRESPONSE']._serialized_end=1053
-  _globals['_LISTDRAFTVERSIONSREQUEST']._serialized_start=1055
-  _globals['_LISTDRAFTVERSIONSREQUEST']._serialized_end=1138
-  _globals['_LISTDRAFTVERSIONSRESPONSE']._serialized_start=1140
-  _globals['_LISTDRAFTVERSIONSRESPONSE']._serialized_end=1236
-  _globals['_RESTOREDRAFTVERSIONREQUEST']._serialized_start=1238
-  _globals['_RESTOREDRAFTVERSIONREQUEST']._serialized_end=1335
-  _globals['_RESTOREDRAFTVERSIONRESPONSE']._serialized_start=1337
-  _globals['_RESTOREDRAFTVERSIONRESPONSE']._serialized_end=1427
-  _globals['_READDRAFTFILEREQUEST']._serialized_start=1429
-  _globals['_READDRAFTFILEREQUEST']._serialized_end=1501
-  _globals['_READDRAFTFILERESPONSE']._serialized_start=1503
-  _globals['_READDRAFTFILERESPONSE']._serialized_end=1576
-  _globals['_READDRAFTARCHIVEREQUEST']._serialized_start=1578
-  _globals['_READDRAFTARCHIVEREQUEST']._serialized_end=1638
-  _globals['_READDRAFTARCHIVERESPONSE']._serialized_start=1640
-  _globals['_READDRAFTARCHIVERESPONSE']._serialized_end=1680
-  _globals['_DRAFTSERVICE']._serialized_start=1767
-  _globals['_DRAFTSERVICE']._serialized_end=2437
+  _globals['_DRAFTVIEW']._serialized_start=1780
+  _globals['_DRAFTVIEW']._serialized_end=1862
+  _globals['_DRAFT']._serialized_start=160
+  _globals['_DRAFT']._serialized_end=447
+  _globals['_DRAFTFILE']._serialized_start=450
+  _globals['_DRAFTFILE']._serialized_end=649
+  _globals['_GETDRAFTREQUEST']._serialized_start=651
+  _globals['_GETDRAFTREQUEST']._serialized_end=770
+  _globals['_GETDRAFTRESPONSE']._serialized_start=772
+  _globals['_GETDRAFTRESPONSE']._serialized_end=859
+  _globals['_UPDATEDRAFTREQUEST']._serialized_start=862
+  _globals['_UPDATEDRAFTREQUEST']._serialized_end=1041
+  _globals['_UPDATEDRAFTRESPONSE']._serialized_start=1043
+  _globals['_UPDATEDRAFTRESPONSE']._serialized_end=1125
+  _globals['_LISTDRAFTVERSIONSREQUEST']._serialized_start=1127
+  _globals['_LISTDRAFTVERSIONSREQUEST']._serialized_end=1219
+  _globals['_LISTDRAFTVERSIONSRESPONSE']._serialized_start=1221
+  _globals['_LISTDRAFTVERSIONSRESPONSE']._serialized_end=1317
+  _globals['_RESTOREDRAFTVERSIONREQUEST']._serialized_start=1319
+  _globals['_RESTOREDRAFTVERSIONREQUEST']._serialized_end=1433
+  _globals['_RESTOREDRAFTVERSIONRESPONSE']._serialized_start=1435
+  _globals['_RESTOREDRAFTVERSIONRESPONSE']._serialized_end=1525
+  _globals['_READDRAFTFILEREQUEST']._serialized_start=1527
+  _globals['_READDRAFTFILEREQUEST']._serialized_end=1599
+  _globals['_READDRAFTFILERESPONSE']._serialized_start=1601
+  _globals['_READDRAFTFILERESPONSE']._serialized_end=1674
+  _globals['_READDRAFTARCHIVEREQUEST']._serialized_start=1676
+  _globals['_READDRAFTARCHIVEREQUEST']._serialized_end=1736
+  _globals['_READDRAFTARCHIVERESPONSE']._serialized_start=1738
+  _globals['_READDRAFTARCHIVERESPONSE']._serialized_end=1778
+  _globals['_DRAFTSERVICE']._serialized_start=1865
+  _globals['_DRAFTSERVICE']._serialized_end=2535
 # @@protoc_insertion_point(module_scope)

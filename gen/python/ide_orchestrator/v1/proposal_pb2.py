@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from ide_orchestrator.v1 import limits_pb2 as ide__orchestrator_dot_v1_dot_limits__pb2
 from ide_orchestrator.v1 import refinement_pb2 as ide__orchestrator_dot_v1_dot_refinement__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"ide_orchestrator/v1/proposal.proto\x12\x13ide_orchestrator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$ide_orchestrator/v1/refinement.proto\"\xac\x08\n\x08Proposal\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08\x64raft_id\x18\x02 \x01(\t\x12\x13\n\x0bworkflow_id\x18\x03 \x01(\t\x12\x11\n\tthread_id\x18\x04 \x01(\t\x12\x33\n\x06status\x18\x05 \x01(\x0e\x32#.ide_orchestrator.v1.ProposalStatus\x12\x13\n\x0buser_prompt\x18\x06 \x01(\t\x12\x1e\n\x11\x63ontext_file_path\x18\x07 \x01(\tH\x00\x88\x01\x01\x12\x1e\n\x11\x63ontext_selection\x18\x08 \x01(\tH\x01\x88\x01\x01\x12;\n\x0fgenerated_files\x18\t \x03(\x0b\x32\".ide_orchestrator.v1.GeneratedFile\x12\x12\n\nfile_count\x18\n \x01(\r\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rcomplete_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12\x63reated_by_user_id\x18\r \x01(\t\x12 \n\x13resolved_by_user_id\x18\x0e \x01(\tH\x02\x88\x01\x01\x12\x30\n\x0cresolve_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\x07\x66\x61ilure\x18\x10 \x01(\x0b\x32\x1c.ide_orchestrator.v1.Failure\x12\x39\n\x0erejected_files\x18\x11 \x03(\x0b\x32!.ide_orchestrator.v1.RejectedFile\x12\x14\n\x0c\x62\x61se_version\x18\x12 \x01(\r\x12\x15\n\rincludes_base\x18\x19 \x01(\x08\x12\x33\n\nresolution\x18\x13 \x01(\x0e\x32\x1f.ide_orchestrator.v1.Resolution\x12\x1a\n\x12resolution_comment\x18\x14 \x01(\t\x12\x16\n\x0eresult_version\x18\x15 \x01(\r\x12\x0c\n\x04\x65tag\x18\x16 \x01(\t\x12 \n\x13revises_proposal_id\x18\x17 \x01(\tH\x03\x88\x01\x01\x12#\n\x16revised_by_proposal_id\x18\x18 \x01(\tH\x04\x88\x01\x01\x12\x12\n\nsuperseded\x18\x1a \x01(\x08\x12\r\n\x05stale\x18\x1b \x01(\x08\x12\"\n\x15waits_for_proposal_id\x18\x1c \x01(\tH\x05\x88\x01\x01\x42\x14\n\x12_context_file_pathB\x14\n\x12_context_selectionB\x16\n\x14_resolved_by_user_idB\x16\n\x14_revises_proposal_idB\x19\n\x17_revised_by_proposal_idB\x18\n\x16_waits_for_proposal_id\"P\n\x0cRejectedFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x12\n\nsize_bytes\x18\x04 \x01(\x04\"\xc4\x02\n\rGeneratedFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12\x10\n\x06\x62inary\x18\x03 \x01(\x0cH\x00\x12\x0e\n\x06sha256\x18\x04 \x01(\t\x12\x12\n\nsize_bytes\x18\x05 \x01(\x04\x12\x12\n\ncreated_at\x18\x06 \x01(\t\x12\x13\n\x0bmodified_at\x18\x07 \x01(\t\x12\x11\n\tsanitized\x18\x08 \x01(\x08\x12\x17\n\x0f\x63ontent_omitted\x18\n \x01(\x08\x12\x13\n\x0bportability\x18\x0b \x03(\t\x12<\n\x05\x65xtra\x18\x0c \x03(\x0b\x32-.ide_orchestrator.v1.GeneratedFile.ExtraEntry\x1a,\n\nExtraEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\t\n\x07\x63ontent\"o\n\x12GetProposalRequest\x12\x13\n\x0bproposal_id\x18\x01 \x01(\t\x12\x13\n\x0b\x66ile_offset\x18\x02 \x01(\r\x12/\n\x04view\x18\x03 \x01(\x0e\x32!.ide_orchestrator.v1.ProposalView\"`\n\x13GetProposalResponse\x12/\n\x08proposal\x18\x01 \x01(\x0b\x32\x1d.ide_orchestrator.v1.Proposal\x12\x18\n\x10next_file_offset\x18\x02 \x01(\r\"\xde\x01\n\x14ListProposalsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x13\n\x0bworkflow_id\x18\x03 \x01(\t\x12\x33\n\x06status\x18\x04 \x01(\x0e\x32#.ide_orchestrator.v1.ProposalStatus\x12\x0c\n\x04text\x18\x05 \x01(\t\x12\x33\n\nresolution\x18\x06 \x01(\x0e\x32\x1f.ide_orchestrator.v1.Resolution\x12\x12\n\nunresolved\x18\x07 \x01(\x08\"b\n\x15ListProposalsResponse\x12\x30\n\tproposals\x18\x01 \x03(\x0b\x32\x1d.ide_orchestrator.v1.Proposal\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"F\n\x0fReadFileRequest\x12\x13\n\x0bproposal_id\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x04\"D\n\x10ReadFileResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\")\n\x12ReadArchiveRequest\x12\x13\n\x0bproposal_id\x18\x01 \x01(\t\"#\n\x13ReadArchiveResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c*Z\n\nResolution\x12\x1a\n\x16RESOLUTION_UNSPECIFIED\x10\x00\x12\x17\n\x13RESOLUTION_ACCEPTED\x10\x01\x12\x17\n\x13RESOLUTION_REJECTED\x10\x02*^\n\x0cProposalView\x12\x1d\n\x19PROPOSAL_VIEW_UNSPECIFIED\x10\x00\x12\x17\n\x13PROPOSAL_VIEW_BASIC\x10\x01\x12\x16\n\x12PROPOSAL_VIEW_FULL\x10\x02\x32\xa4\x03\n\x0fProposalService\x12\x65\n\x0bGetProposal\x12\'.ide_orchestrator.v1.GetProposalRequest\x1a(.ide_orchestrator.v1.GetProposalResponse\"\x03\x90\x02\x01\x12k\n\rListProposals\x12).ide_orchestrator.v1.ListProposalsRequest\x1a*.ide_orchestrator.v1.ListProposalsResponse\"\x03\x90\x02\x01\x12Y\n\x08ReadFile\x12$.ide_orchestrator.v1.ReadFileRequest\x1a%.ide_orchestrator.v1.ReadFileResponse0\x01\x12\x62\n\x0bReadArchive\x12\'.ide_orchestrator.v1.ReadArchiveRequest\x1a(.ide_orchestrator.v1.ReadArchiveResponse0\x01\x42UZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"ide_orchestrator/v1/proposal.proto\x12\x13ide_orchestrator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a ide_orchestrator/v1/limits.proto\x1a$ide_orchestrator/v1/refinement.proto\"\xac\x08\n\x08Proposal\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08\x64raft_id\x18\x02 \x01(\t\x12\x13\n\x0bworkflow_id\x18\x03 \x01(\t\x12\x11\n\tthread_id\x18\x04 \x01(\t\x12\x33\n\x06status\x18\x05 \x01(\x0e\x32#.ide_orchestrator.v1.ProposalStatus\x12\x13\n\x0buser_prompt\x18\x06 \x01(\t\x12\x1e\n\x11\x63ontext_file_path\x18\x07 \x01(\tH\x00\x88\x01\x01\x12\x1e\n\x11\x63ontext_selection\x18\x08 \x01(\tH\x01\x88\x01\x01\x12;\n\x0fgenerated_files\x18\t \x03(\x0b\x32\".ide_orchestrator.v1.GeneratedFile\x12\x12\n\nfile_count\x18\n \x01(\r\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rcomplete_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12\x63reated_by_user_id\x18\r \x01(\t\x12 \n\x13resolved_by_user_id\x18\x0e \x01(\tH\x02\x88\x01\x01\x12\x30\n\x0cresolve_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\x07\x66\x61ilure\x18\x10 \x01(\x0b\x32\x1c.ide_orchestrator.v1.Failure\x12\x39\n\x0erejected_files\x18\x11 \x03(\x0b\x32!.ide_orchestrator.v1.RejectedFile\x12\x14\n\x0c\x62\x61se_version\x18\x12 \x01(\r\x12\x15\n\rincludes_base\x18\x19 \x01(\x08\x12\x33\n\nresolution\x18\x13 \x01(\x0e\x32\x1f.ide_orchestrator.v1.Resolution\x12\x1a\n\x12resolution_comment\x18\x14 \x01(\t\x12\x16\n\x0eresult_version\x18\x15 \x01(\r\x12\x0c\n\x04\x65tag\x18\x16 \x01(\t\x12 \n\x13revises_proposal_id\x18\x17 \x01(\tH\x03\x88\x01\x01\x12#\n\x16revised_by_proposal_id\x18\x18 \x01(\tH\x04\x88\x01\x01\x12\x12\n\nsuperseded\x18\x1a \x01(\x08\x12\r\n\x05stale\x18\x1b \x01(\x08\x12\"\n\x15waits_for_proposal_id\x18\x1c \x01(\tH\x05\x88\x01\x01\x42\x14\n\x12_context_file_pathB\x14\n\x12_context_selectionB\x16\n\x14_resolved_by_user_idB\x16\n\x14_revises_proposal_idB\x19\n\x17_revised_by_proposal_idB\x18\n\x16_waits_for_proposal_id\"P\n\x0cRejectedFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x12\n\nsize_bytes\x18\x04 \x01(\x04\"\xc4\x02\n\rGeneratedFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12\x10\n\x06\x62inary\x18\x03 \x01(\x0cH\x00\x12\x0e\n\x06sha256\x18\x04 \x01(\t\x12\x12\n\nsize_bytes\x18\x05 \x01(\x04\x12\x12\n\ncreated_at\x18\x06 \x01(\t\x12\x13\n\x0bmodified_at\x18\x07 \x01(\t\x12\x11\n\tsanitized\x18\x08 \x01(\x08\x12\x17\n\x0f\x63ontent_omitted\x18\n \x01(\x08\x12\x13\n\x0bportability\x18\x0b \x03(\t\x12<\n\x05\x65xtra\x18\x0c \x03(\x0b\x32-.ide_orchestrator.v1.GeneratedFile.ExtraEntry\x1a,\n\nExtraEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\t\n\x07\x63ontent\"o\n\x12GetProposalRequest\x12\x13\n\x0bproposal_id\x18\x01 \x01(\t\x12\x13\n\x0b\x66ile_offset\x18\x02 \x01(\r\x12/\n\x04view\x18\x03 \x01(\x0e\x32!.ide_orchestrator.v1.ProposalView\"`\n\x13GetProposalResponse\x12/\n\x08proposal\x18\x01 \x01(\x0b\x32\x1d.ide_orchestrator.v1.Proposal\x12\x18\n\x10next_file_offset\x18\x02 \x01(\r\"\xf2\x01\n\x14ListProposalsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\rB\x07\xa2\xbb\x18\x03(\xc8\x01\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x13\n\x0bworkflow_id\x18\x03 \x01(\t\x12\x33\n\x06status\x18\x04 \x01(\x0e\x32#.ide_orchestrator.v1.ProposalStatus\x12\x17\n\x04text\x18\x05 \x01(\tB\t\xa2\xbb\x18\x05\x10\xc8\x01@\x01\x12\x33\n\nresolution\x18\x06 \x01(\x0e\x32\x1f.ide_orchestrator.v1.Resolution\x12\x12\n\nunresolved\x18\x07 \x01(\x08\"b\n\x15ListProposalsResponse\x12\x30\n\tproposals\x18\x01 \x03(\x0b\x32\x1d.ide_orchestrator.v1.Proposal\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"F\n\x0fReadFileRequest\x12\x13\n\x0bproposal_id\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x04\"D\n\x10ReadFileResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\")\n\x12ReadArchiveRequest\x12\x13\n\x0bproposal_id\x18\x01 \x01(\t\"#\n\x13ReadArchiveResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c*Z\n\nResolution\x12\x1a\n\x16RESOLUTION_UNSPECIFIED\x10\x00\x12\x17\n\x13RESOLUTION_ACCEPTED\x10\x01\x12\x17\n\x13RESOLUTION_REJECTED\x10\x02*^\n\x0cProposalView\x12\x1d\n\x19PROPOSAL_VIEW_UNSPECIFIED\x10\x00\x12\x17\n\x13PROPOSAL_VIEW_BASIC\x10\x01\x12\x16\n\x12PROPOSAL_VIEW_FULL\x10\x02\x32\xa4\x03\n\x0fProposalService\x12\x65\n\x0bGetProposal\x12\'.ide_orchestrator.v1.GetProposalRequest\x1a(.ide_orchestrator.v1.GetProposalResponse\"\x03\x90\x02\x01\x12k\n\rListProposals\x12).ide_orchestrator.v1.ListProposalsRequest\x1a*.ide_orchestrator.v1.ListProposalsResponse\"\x03\x90\x02\x01\x12Y\n\x08ReadFile\x12$.ide_orchestrator.v1.ReadFileRequest\x1a%.ide_orchestrator.v1.ReadFileResponse0\x01\x12\x62\n\x0bReadArchive\x12\'.ide_orchestrator.v1.ReadArchiveRequest\x1a(.ide_orchestrator.v1.ReadArchiveResponse0\x01\x42UZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,38 +37,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'ZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1'
   _globals['_GENERATEDFILE_EXTRAENTRY']._loaded_options = None
   _globals['_GENERATEDFILE_EXTRAENTRY']._serialized_options = b'8\001'
+  _globals['_LISTPROPOSALSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTPROPOSALSREQUEST'].fields_by_name['page_size']._serialized_options = b'\242\273\030\003(\310\001'
+  _globals['_LISTPROPOSALSREQUEST'].fields_by_name['text']._loaded_options = None
+  _globals['_LISTPROPOSALSREQUEST'].fields_by_name['text']._serialized_options = b'\242\273\030\005\020\310\001@\001'
   _globals['_PROPOSALSERVICE'].methods_by_name['GetProposal']._loaded_options = None
   _globals['_PROPOSALSERVICE'].methods_by_name['GetProposal']._serialized_options = b'\220\002\001'
   _globals['_PROPOSALSERVICE'].methods_by_name['ListProposals']._loaded_options = None
   _globals['_PROPOSALSERVICE'].methods_by_name['ListProposals']._serialized_options = b'\220\002\001'
-  _globals['_RESOLUTION']._serialized_start=2368
-  _globals['_RESOLUTION']._serialized_end=2458
-  _globals['_PROPOSALVIEW']._serialized_start=2460
-  _globals['_PROPOSALVIEW']._serialized_end=2554
-  _globals['_PROPOSAL']._serialized_start=131
-  _globals['_PROPOSAL']._serialized_end=1199
-  _globals['_REJECTEDFILE']._serialized_start=1201
-  _globals['_REJECTEDFILE']._serialized_end=1281
-  _globals['_GENERATEDFILE']._serialized_start=1284
-  _globals['_GENERATEDFILE']._serialized_end=1608
-  _globals['_GENERATEDFILE_EXTRAENTRY']._serialized_start=1553
-  _globals['_GENERATEDFILE_EXTRAENTRY']._serialized_end=1597
-  _globals['_GETPROPOSALREQUEST']._serialized_start=1610
-  _globals['_GETPROPOSALREQUEST']._serialized_end=1721
-  _globals['_GETPROPOSALRESPONSE']._serialized_start=1723
-  _globals['_GETPROPOSALRESPONSE']._serialized_end=1819
-  _globals['_LISTPROPOSALSREQUEST']._serialized_start=1822
-  _globals['_LISTPROPOSALSREQUEST']._serialized_end=2044
-  _globals['_LISTPROPOSALSRESPONSE']._serialized_start=2046
-  _globals['_LISTPROPOSALSRESPONSE']._serialized_end=2144
-  _globals['_READFILEREQUEST']._serialized_start=2146
-  _globals['_READFILEREQUEST']._serialized_end=2216
-  _globals['_READFILERESPONSE']._serialized_start=2218
-  _globals['_READFILERESPONSE']._serialized_end=2286
-  _globals['_READARCHIVEREQUEST']._serialized_start=2288
-  _globals['_READARCHIVEREQUEST']._serialized_end=2329
-  _globals['_READARCHIVERESPONSE']._serialized_start=2331
-  _globals['_READARCHIVERESPONSE']._serialized_end=2366
-  _globals['_PROPOSALSERVICE']._serialized_start=2557
-  _globals['_PROPOSALSERVICE']._serialized_end=2977
+  _globals['_RESOLUTION']._serialized_start=2422
+  _globals['_RESOLUTION']._serialized_end=2512
+  _globals['_PROPOSALVIEW']._serialized_start=2514
+  _globals['_PROPOSALVIEW']._serialized_end=2608
+  _globals['_PROPOSAL']._serialized_start=165
+  _globals['_PROPOSAL']._serialized_end=1233
+  _globals['_REJECTEDFILE']._serialized_start=1235
+  _globals['_REJECTEDFILE']._serialized_end=1315
+  _globals['_GENERATEDFILE']._serialized_start=1318
+  _globals['_GENERATEDFILE']._serialized_end=1642
+  _globals['_GENERATEDFILE_EXTRAENTRY']._serialized_start=1587
+  _globals['_GENERATEDFILE_EXTRAENTRY']._serialized_end=1631
+  _globals['_GETPROPOSALREQUEST']._serialized_start=1644
+  _globals['_GETPROPOSALREQUEST']._serialized_end=1755
+  _globals['_GETPROPOSALRESPONSE']._serialized_start=1757
+  _globals['_GETPROPOSALRESPONSE']._serialized_end=1853
+  _globals['_LISTPROPOSALSREQUEST']._serialized_start=1856
+  _globals['_LISTPROPOSALSREQUEST']._serialized_end=2098
+  _globals['_LISTPROPOSALSRESPONSE']._serialized_start=2100
+  _globals['_LISTPROPOSALSRESPONSE']._serialized_end=2198
+  _globals['_READFILEREQUEST']._serialized_start=2200
+  _globals['_READFILEREQUEST']._serialized_end=2270
+  _globals['_READFILERESPONSE']._serialized_start=2272
+  _globals['_READFILERESPONSE']._serialized_end=2340
+  _globals['_READARCHIVEREQUEST']._serialized_start=2342
+  _globals['_READARCHIVEREQUEST']._serialized_end=2383
+  _globals['_READARCHIVERESPONSE']._serialized_start=2385
+  _globals['_READARCHIVERESPONSE']._serialized_end=2420
+  _globals['_PROPOSALSERVICE']._serialized_start=2611
+  _globals['_PROPOSALSERVICE']._serialized_end=3031
 # @@protoc_insertion_point(module_scope)

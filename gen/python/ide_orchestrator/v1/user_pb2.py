@@ -22,9 +22,10 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from ide_orchestrator.v1 import limits_pb2 as ide__orchestrator_dot_v1_dot_limits__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eide_orchestrator/v1/user.proto\x12\x13ide_orchestrator.v1\"5\n\x04User\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\x05\x65mail\x18\x02 \x01(\tH\x00\x88\x01\x01\x42\x08\n\x06_email\"\x0e\n\x0cGetMeRequest\"8\n\rGetMeResponse\x12\'\n\x04user\x18\x01 \x01(\x0b\x32\x19.ide_orchestrator.v1.User\"!\n\x10\x46indUsersRequest\x12\r\n\x05\x65mail\x18\x01 \x01(\t\"=\n\x11\x46indUsersResponse\x12(\n\x05users\x18\x01 \x03(\x0b\x32\x19.ide_orchestrator.v1.User2\xc3\x01\n\x0bUserService\x12S\n\x05GetMe\x12!.ide_orchestrator.v1.GetMeRequest\x1a\".ide_orchestrator.v1.GetMeResponse\"\x03\x90\x02\x01\x12_\n\tFindUsers\x12%.ide_orchestrator.v1.FindUsersRequest\x1a&.ide_orchestrator.v1.FindUsersResponse\"\x03\x90\x02\x01\x42UZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eide_orchestrator/v1/user.proto\x12\x13ide_orchestrator.v1\x1a ide_orchestrator/v1/limits.proto\"5\n\x04User\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\x05\x65mail\x18\x02 \x01(\tH\x00\x88\x01\x01\x42\x08\n\x06_email\"\x0e\n\x0cGetMeRequest\"8\n\rGetMeResponse\x12\'\n\x04user\x18\x01 \x01(\x0b\x32\x19.ide_orchestrator.v1.User\".\n\x10\x46indUsersRequest\x12\x1a\n\x05\x65mail\x18\x01 \x01(\tB\x0b\xa2\xbb\x18\x07\x08\x01\x10\xc0\x02@\x01\"=\n\x11\x46indUsersResponse\x12(\n\x05users\x18\x01 \x03(\x0b\x32\x19.ide_orchestrator.v1.User2\xc3\x01\n\x0bUserService\x12S\n\x05GetMe\x12!.ide_orchestrator.v1.GetMeRequest\x1a\".ide_orchestrator.v1.GetMeResponse\"\x03\x90\x02\x01\x12_\n\tFindUsers\x12%.ide_orchestrator.v1.FindUsersRequest\x1a&.ide_orchestrator.v1.FindUsersResponse\"\x03\x90\x02\x01\x42UZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,20 +33,22 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ide_orchestrator.v1.user_pb
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'ZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1'
+  _globals['_FINDUSERSREQUEST'].fields_by_name['email']._loaded_options = None
+  _globals['_FINDUSERSREQUEST'].fields_by_name['email']._serialized_options = b'\242\273\030\007\010\001\020\300\002@\001'
   _globals['_USERSERVICE'].methods_by_name['GetMe']._loaded_options = None
   _globals['_USERSERVICE'].methods_by_name['GetMe']._serialized_options = b'\220\002\001'
   _globals['_USERSERVICE'].methods_by_name['FindUsers']._loaded_options = None
   _globals['_USERSERVICE'].methods_by_name['FindUsers']._serialized_options = b'\220\002\001'
-  _globals['_USER']._serialized_start=55
-  _globals['_USER']._serialized_end=108
-  _globals['_GETMEREQUEST']._serialized_start=110
-  _globals['_GETMEREQUEST']._serialized_end=124
-  _globals['_GETMERESPONSE']._serialized_start=126
-  _globals['_GETMERESPONSE']._serialized_end=182
-  _globals['_FINDUSERSREQUEST']._serialized_start=184
-  _globals['_FINDUSERSREQUEST']._serialized_end=217
-  _globals['_FINDUSERSRESPONSE']._serialized_start=219
-  _globals['_FINDUSERSRESPONSE']._serialized_end=280
-  _globals['_USERSERVICE']._serialized_start=283
-  _globals['_USERSERVICE']._serialized_end=478
+  _globals['_USER']._serialized_start=89
+  _globals['_USER']._serialized_end=142
+  _globals['_GETMEREQUEST']._serialized_start=144
+  _globals['_GETMEREQUEST']._serialized_end=158
+  _globals['_GETMERESPONSE']._serialized_start=160
+  _globals['_GETMERESPONSE']._serialized_end=216
+  _globals['_FINDUSERSREQUEST']._serialized_start=218
+  _globals['_FINDUSERSREQUEST']._serialized_end=264
+  _globals['_FINDUSERSRESPONSE']._serialized_start=266
+  _globals['_FINDUSERSRESPONSE']._serialized_end=327
+  _globals['_USERSERVICE']._serialized_start=330
+  _globals['_USERSERVICE']._serialized_end=525
 # @@protoc_insertion_point(module_scope)

@@ -23,9 +23,10 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from ide_orchestrator.v1 import limits_pb2 as ide__orchestrator_dot_v1_dot_limits__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!ide_orchestrator/v1/webhook.proto\x12\x13ide_orchestrator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xee\x02\n\x07Webhook\x12\n\n\x02id\x18\x01 \x01(\t\x12\x15\n\rowner_user_id\x18\x02 \x01(\t\x12\x18\n\x0bworkflow_id\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x12\n\ntarget_url\x18\x04 \x01(\t\x12\x13\n\x0b\x65vent_types\x18\x05 \x03(\t\x12\x0f\n\x07\x65nabled\x18\x06 \x01(\x08\x12\x17\n\x0f\x64isabled_reason\x18\x07 \x01(\t\x12\x31\n\rfailing_since\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x06secret\x18\t \x01(\tH\x01\x88\x01\x01\x12?\n\x1bprevious_secret_expire_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0e\n\x0c_workflow_idB\t\n\x07_secret\"\xd9\x02\n\x0fWebhookDelivery\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nevent_type\x18\x02 \x01(\t\x12\x13\n\x0bproposal_id\x18\x03 \x01(\t\x12:\n\x06status\x18\x04 \x01(\x0e\x32*.ide_orchestrator.v1.WebhookDeliveryStatus\x12\x15\n\rattempt_count\x18\x05 \x01(\r\x12\x13\n\x0bhttp_status\x18\x06 \x01(\r\x12\x0f\n\x07\x66\x61ilure\x18\x07 \x01(\t\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11next_attempt_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x64\x65liver_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"}\n\x14\x43reateWebhookRequest\x12\x12\n\ntarget_url\x18\x01 \x01(\t\x12\x13\n\x0b\x65vent_types\x18\x02 \x03(\t\x12\x18\n\x0bworkflow_id\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x12\n\nrequest_id\x18\x04 \x01(\tB\x0e\n\x0c_workflow_id\"X\n\x15\x43reateWebhookResponse\x12-\n\x07webhook\x18\x01 \x01(\x0b\x32\x1c.ide_orchestrator.v1.Webhook\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"\'\n\x11GetWebhookRequest\x12\x12\n\nwebhook_id\x18\x01 \x01(\t\"C\n\x12GetWebhookResponse\x12-\n\x07webhook\x18\x01 \x01(\x0b\x32\x1c.ide_orchestrator.v1.Webhook\"<\n\x13ListWebhooksRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"_\n\x14ListWebhooksResponse\x12.\n\x08webhooks\x18\x01 \x03(\x0b\x32\x1c.ide_orchestrator.v1.Webhook\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x89\x01\n\x14UpdateWebhookRequest\x12\x12\n\nwebhook_id\x18\x01 \x01(\t\x12\x17\n\ntarget_url\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x13\n\x0b\x65vent_types\x18\x03 \x03(\t\x12\x14\n\x07\x65nabled\x18\x04 \x01(\x08H\x01\x88\x01\x01\x42\r\n\x0b_target_urlB\n\n\x08_enabled\"F\n\x15UpdateWebhookResponse\x12-\n\x07webhook\x18\x01 \x01(\x0b\x32\x1c.ide_orchestrator.v1.Webhook\"*\n\x14\x44\x65leteWebhookRequest\x12\x12\n\nwebhook_id\x18\x01 \x01(\t\"\x17\n\x15\x44\x65leteWebhookResponse\"v\n\x1aRotateWebhookSecretRequest\x12\x12\n\nwebhook_id\x18\x01 \x01(\t\x12\x1c\n\x0foverlap_seconds\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x12\n\nrequest_id\x18\x03 \x01(\tB\x12\n\x10_overlap_seconds\"^\n\x1bRotateWebhookSecretResponse\x12-\n\x07webhook\x18\x01 \x01(\x0b\x32\x1c.ide_orchestrator.v1.Webhook\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"Y\n\x1cListWebhookDeliveriesRequest\x12\x12\n\nwebhook_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"r\n\x1dListWebhookDeliveriesResponse\x12\x38\n\ndeliveries\x18\x01 \x03(\x0b\x32$.ide_orchestrator.v1.WebhookDelivery\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"B\n\x17RedeliverWebhookRequest\x12\x12\n\nwebhook_id\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65livery_id\x18\x02 \x01(\t\"R\n\x18RedeliverWebhookResponse\x12\x36\n\x08\x64\x65livery\x18\x01 \x01(\x0b\x32$.ide_orchestrator.v1.WebhookDelivery*\xb2\x01\n\x15WebhookDeliveryStatus\x12\'\n#WEBHOOK_DELIVERY_STATUS_UNSPECIFIED\x10\x00\x12#\n\x1fWEBHOOK_DELIVERY_STATUS_WAITING\x10\x01\x12%\n!WEBHOOK_DELIVERY_STATUS_DELIVERED\x10\x02\x12$\n WEBHOOK_DELIVERY_STATUS_GIVEN_UP\x10\x03\x32\x87\x07\n\x0eWebhookService\x12\x66\n\rCreateWebhook\x12).ide_orchestrator.v1.CreateWebhookRequest\x1a*.ide_orchestrator.v1.CreateWebhookResponse\x12\x62\n\nGetWebhook\x12&.ide_orchestrator.v1.GetWebhookRequest\x1a\'.ide_orchestrator.v1.GetWebhookResponse\"\x03\x90\x02\x01\x12h\n\x0cListWebhooks\x12(.ide_orchestrator.v1.ListWebhooksRequest\x1a).ide_orchestrator.v1.ListWebhooksResponse\"\x03\x90\x02\x01\x12\x66\n\rUpdateWebhook\x12).ide_orchestrator.v1.UpdateWebhookRequest\x1a*.ide_orchestrator.v1.UpdateWebhookResponse\x12\x66\n\rDeleteWebhook\x12).ide_orchestrator.v1.DeleteWebhookRequest\x1a*.ide_orchestrator.v1.DeleteWebhookResponse\x12x\n\x13RotateWebhookSecret\x12/.ide_orchestrator.v1.RotateWebhookSecretRequest\x1a\x30.ide_orchestrator.v1.RotateWebhookSecretResponse\x12\x83\x01\n\x15ListWebhookDeliveries\x12\x31.ide_orchestrator.v1.ListWebhookDeliveriesRequest\x1a\x32.ide_orchestrator.v1.ListWebhookDeliveriesResponse\"\x03\x90\x02\x01\x12o\n\x10RedeliverWebhook\x12,.ide_orchestrator.v1.RedeliverWebhookRequest\x1a-.ide_orchestrator.v1.RedeliverWebhookResponseBUZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!ide_orchestrator/v1/webhook.proto\x12\x13ide_orchestrator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a ide_orchestrator/v1/limits.proto\"\xee\x02\n\x07Webhook\x12\n\n\x02id\x18\x01 \x01(\t\x12\x15\n\rowner_user_id\x18\x02 \x01(\t\x12\x18\n\x0bworkflow_id\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x12\n\ntarget_url\x18\x04 \x01(\t\x12\x13\n\x0b\x65vent_types\x18\x05 \x03(\t\x12\x0f\n\x07\x65nabled\x18\x06 \x01(\x08\x12\x17\n\x0f\x64isabled_reason\x18\x07 \x01(\t\x12\x31\n\rfailing_since\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x06secret\x18\t \x01(\tH\x01\x88\x01\x01\x12?\n\x1bprevious_secret_expire_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0e\n\x0c_workflow_idB\t\n\x07_secret\"\xd9\x02\n\x0fWebhookDelivery\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nevent_type\x18\x02 \x01(\t\x12\x13\n\x0bproposal_id\x18\x03 \x01(\t\x12:\n\x06status\x18\x04 \x01(\x0e\x32*.ide_orchestrator.v1.WebhookDeliveryStatus\x12\x15\n\rattempt_count\x18\x05 \x01(\r\x12\x13\n\x0bhttp_status\x18\x06 \x01(\r\x12\x0f\n\x07\x66\x61ilure\x18\x07 \x01(\t\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11next_attempt_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x64\x65liver_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x99\x01\n\x14\x43reateWebhookRequest\x12\x1d\n\ntarget_url\x18\x01 \x01(\tB\t\xa2\xbb\x18\x05\x08\x01\x10\x80\x10\x12\x13\n\x0b\x65vent_types\x18\x02 \x03(\t\x12\x18\n\x0bworkflow_id\x18\x03 \x01(\tH\x00\x88\x01\x01\x12#\n\nrequest_id\x18\x04 \x01(\tB\x0f\xa2\xbb\x18\x0b\x10\xff\x01\x32\x06[!-~]+B\x0e\n\x0c_workflow_id\"X\n\x15\x43reateWebhookResponse\x12-\n\x07webhook\x18\x01 \x01(\x0b\x32\x1c.ide_orchestrator.v1.Webhook\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"\'\n\x11GetWebhookRequest\x12\x12\n\nwebhook_id\x18\x01 \x01(\t\"C\n\x12GetWebhookResponse\x12-\n\x07webhook\x18\x01 \x01(\x0b\x32\x1c.ide_orchestrator.v1.Webhook\"E\n\x13ListWebhooksRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\rB\x07\xa2\xbb\x18\x03(\xc8\x01\x12\x12\n\npage_token\x18\x02 \x01(\t\"_\n\x14ListWebhooksResponse\x12.\n\x08webhooks\x18\x01 \x03(\x0b\x32\x1c.ide_orchestrator.v1.Webhook\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x94\x01\n\x14UpdateWebhookRequest\x12\x12\n\nwebhook_id\x18\x01 \x01(\t\x12\"\n\ntarget_url\x18\x02 \x01(\tB\t\xa2\xbb\x18\x05\x08\x01\x10\x80\x10H\x00\x88\x01\x01\x12\x13\n\x0b\x65vent_types\x18\x03 \x03(\t\x12\x14\n\x07\x65nabled\x18\x04 \x01(\x08H\x01\x88\x01\x01\x42\r\n\x0b_target_urlB\n\n\x08_enabled\"F\n\x15UpdateWebhookResponse\x12-\n\x07webhook\x18\x01 \x01(\x0b\x32\x1c.ide_orchestrator.v1.Webhook\"*\n\x14\x44\x65leteWebhookRequest\x12\x12\n\nwebhook_id\x18\x01 \x01(\t\"\x17\n\x15\x44\x65leteWebhookResponse\"\x91\x01\n\x1aRotateWebhookSecretRequest\x12\x12\n\nwebhook_id\x18\x01 \x01(\t\x12&\n\x0foverlap_seconds\x18\x02 \x01(\rB\x08\xa2\xbb\x18\x04(\x80\xf5$H\x00\x88\x01\x01\x12#\n\nrequest_id\x18\x03 \x01(\tB\x0f\xa2\xbb\x18\x0b\x10\xff\x01\x32\x06[!-~]+B\x12\n\x10_overlap_seconds\"^\n\x1bRotateWebhookSecretResponse\x12-\n\x07webhook\x18\x01 \x01(\x0b\x32\x1c.ide_orchestrator.v1.Webhook\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"b\n\x1cListWebhookDeliveriesRequest\x12\x12\n\nwebhook_id\x18\x01 \x01(\t\x12\x1a\n\tpage_size\x18\x02 \x01(\rB\x07\xa2\xbb\x18\x03(\xc8\x01\x12\x12\n\npage_token\x18\x03 \x01(\t\"r\n\x1dListWebhookDeliveriesResponse\x12\x38\n\ndeliveries\x18\x01 \x03(\x0b\x32$.ide_orchestrator.v1.WebhookDelivery\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"B\n\x17RedeliverWebhookRequest\x12\x12\n\nwebhook_id\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65livery_id\x18\x02 \x01(\t\"R\n\x18RedeliverWebhookResponse\x12\x36\n\x08\x64\x65livery\x18\x01 \x01(\x0b\x32$.ide_orchestrator.v1.WebhookDelivery*\xb2\x01\n\x15WebhookDeliveryStatus\x12\'\n#WEBHOOK_DELIVERY_STATUS_UNSPECIFIED\x10\x00\x12#\n\x1fWEBHOOK_DELIVERY_STATUS_WAITING\x10\x01\x12%\n!WEBHOOK_DELIVERY_STATUS_DELIVERED\x10\x02\x12$\n WEBHOOK_DELIVERY_STATUS_GIVEN_UP\x10\x03\x32\x87\x07\n\x0eWebhookService\x12\x66\n\rCreateWebhook\x12).ide_orchestrator.v1.CreateWebhookRequest\x1a*.ide_orchestrator.v1.CreateWebhookResponse\x12\x62\n\nGetWebhook\x12&.ide_orchestrator.v1.GetWebhookRequest\x1a\'.ide_orchestrator.v1.GetWebhookResponse\"\x03\x90\x02\x01\x12h\n\x0cListWebhooks\x12(.ide_orchestrator.v1.ListWebhooksRequest\x1a).ide_orchestrator.v1.ListWebhooksResponse\"\x03\x90\x02\x01\x12\x66\n\rUpdateWebhook\x12).ide_orchestrator.v1.UpdateWebhookRequest\x1a*.ide_orchestrator.v1.UpdateWebhookResponse\x12\x66\n\rDeleteWebhook\x12).ide_orchestrator.v1.DeleteWebhookRequest\x1a*.ide_orchestrator.v1.DeleteWebhookResponse\x12x\n\x13RotateWebhookSecret\x12/.ide_orchestrator.v1.RotateWebhookSecretRequest\x1a\x30.ide_orchestrator.v1.RotateWebhookSecretResponse\x12\x83\x01\n\x15ListWebhookDeliveries\x12\x31.ide_orchestrator.v1.ListWebhookDeliveriesRequest\x1a\x32.ide_orchestrator.v1.ListWebhookDeliveriesResponse\"\x03\x90\x02\x01\x12o\n\x10RedeliverWebhook\x12,.ide_orchestrator.v1.RedeliverWebhookRequest\x1a-.ide_orchestrator.v1.RedeliverWebhookResponseBUZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,50 +34,64 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ide_orchestrator.v1.webhook
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'ZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1'
+  _globals['_CREATEWEBHOOKREQUEST'].fields_by_name['target_url']._loaded_options = None
+  _globals['_CREATEWEBHOOKREQUEST'].fields_by_name['target_url']._serialized_options = b'\242\273\030\005\010\001\020\200\020'
+  _globals['_CREATEWEBHOOKREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_CREATEWEBHOOKREQUEST'].fields_by_name['request_id']._serialized_options = b'\242\273\030\013\020\377\0012\006[!-~]+'
+  _globals['_LISTWEBHOOKSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTWEBHOOKSREQUEST'].fields_by_name['page_size']._serialized_options = b'\242\273\030\003(\310\001'
+  _globals['_UPDATEWEBHOOKREQUEST'].fields_by_name['target_url']._loaded_options = None
+  _globals['_UPDATEWEBHOOKREQUEST'].fields_by_name['target_url']._serialized_options = b'\242\273\030\005\010\001\020\200\020'
+  _globals['_ROTATEWEBHOOKSECRETREQUEST'].fields_by_name['overlap_seconds']._loaded_options = None
+  _globals['_ROTATEWEBHOOKSECRETREQUEST'].fields_by_name['overlap_seconds']._serialized_options = b'\242\273\030\004(\200\365$'
+  _globals['_ROTATEWEBHOOKSECRETREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_ROTATEWEBHOOKSECRETREQUEST'].fields_by_name['request_id']._serialized_options = b'\242\273\030\013\020\377\0012\006[!-~]+'
+  _globals['_LISTWEBHOOKDELIVERIESREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTWEBHOOKDELIVERIESREQUEST'].fields_by_name['page_size']._serialized_options = b'\242\273\030\003(\310\001'
   _globals['_WEBHOOKSERVICE'].methods_by_name['GetWebhook']._loaded_options = None
   _globals['_WEBHOOKSERVICE'].methods_by_name['GetWebhook']._serialized_options = b'\220\002\001'
   _globals['_WEBHOOKSERVICE'].methods_by_name['ListWebhooks']._loaded_options = None
   _globals['_WEBHOOKSERVICE'].methods_by_name['ListWebhooks']._serialized_options = b'\220\002\001'
   _globals['_WEBHOOKSERVICE'].methods_by_name['ListWebhookDeliveries']._loaded_options = None
   _globals['_WEBHOOKSERVICE'].methods_by_name['ListWebhookDeliveries']._serialized_options = b'\220\002\001'
-  _globals['_WEBHOOKDELIVERYSTATUS']._serialized_start=2151
-  _globals['_WEBHOOKDELIVERYSTATUS']._serialized_end=2329
-  _globals['_WEBHOOK']._serialized_start=92
-  _globals['_WEBHOOK']._serialized_end=458
-  _globals['_WEBHOOKDELIVERY']._serialized_start=461
-  _globals['_WEBHOOKDELIVERY']._serialized_end=806
-  _globals['_CREATEWEBHOOKREQUEST']._serialized_start=808
-  _globals['_CREATEWEBHOOKREQUEST']._serialized_end=933
-  _globals['_CREATEWEBHOOKRESPONSE']._serialized_start=935
-  _globals['_CREATEWEBHOOKRESPONSE']._serialized_end=1023
-  _globals['_GETWEBHOOKREQUEST']._serialized_start=1025
-  _globals['_GETWEBHOOKREQUEST']._serialized_end=1064
-  _globals['_GETWEBHOOKRESPONSE']._serialized_start=1066
-  _globals['_GETWEBHOOKRESPONSE']._serialized_end=1133
-  _globals['_LISTWEBHOOKSREQUEST']._serialized_start=1135
-  _globals['_LISTWEBHOOKSREQUEST']._serialized_end=1195
-  _globals['_LISTWEBHOOKSRESPONSE']._serialized_start=1197
-  _globals['_LISTWEBHOOKSRESPONSE']._serialized_end=1292
-  _globals['_UPDATEWEBHOOKREQUEST']._serialized_start=1295
-  _globals['_UPDATEWEBHOOKREQUEST']._serialized_end=1432
-  _globals['_UPDATEWEBHOOKRESPONSE']._serialized_start=1434
-  _globals['_UPDATEWEBHOOKRESPONSE']._serialized_end=1504
-  _globals['_DELETEWEBHOOKREQUEST']._serialized_start=1506
-  _globals['_DELETEWEBHOOKREQUEST']._serialized_end=1548
-  _globals['_DELETEWEBHOOKRESPONSE']._serialized_start=1550
-  _globals['_DELETEWEBHOOKRESPONSE']._serialized_end=1573
-  _globals['_ROTATEWEBHOOKSECRETREQUEST']._serialized_start=1575
-  _globals['_ROTATEWEBHOOKSECRETREQUEST']._serialized_end=1693
-  _globals['_ROTATEWEBHOOKSECRETRESPONSE']._serialized_start=1695
-  _globals['_ROTATEWEBHOOKSECRETRESPONSE']._serialized_end=1789
-  _globals['_LISTWEBHOOKDELIVERIESREQUEST']._serialized_start=1791
-  _globals['_LISTWEBHOOKDELIVERIESREQUEST']._serialized_end=1880
-  _globals['_LISTWEBHOOKDELIVERIESRESPONSE']._serialized_start=1882
-  _globals['_LISTWEBHOOKDELIVERIESRESPONSE']._serialized_end=1996
-  _globals['_REDELIVERWEBHOOKREQUEST']._serialized_start=1998
-  _globals['_REDELIVERWEBHOOKREQUEST']._serialized_end=2064
-  _globals['_REDELIVERWEBHOOKRESPONSE']._serialized_start=2066
-  _globals['_REDELIVERWEBHOOKRESPONSE']._serialized_end=2148
-  _globals['_WEBHOOKSERVICE']._serialized_start=2332
-  _globals['_WEBHOOKSERVICE']._serialized_end=3235
+  _globals['_WEBHOOKDELIVERYSTATUS']._serialized_start=2271
+  _globals['_WEBHOOKDELIVERYSTATUS']._serialized_end=2449
+  _globals['_WEBHOOK']._serialized_start=126
+  _globals['_WEBHOOK']._serialized_end=492
+  _globals['_WEBHOOKDELIVERY']._serialized_start=495
+  _globals['_WEBHOOKDELIVERY']._serialized_end=840
+  _globals['_CREATEWEBHOOKREQUEST']._serialized_start=843
+  _globals['_CREATEWEBHOOKREQUEST']._serialized_end=996
+  _globals['_CREATEWEBHOOKRESPONSE']._serialized_start=998
+  _globals['_CREATEWEBHOOKRESPONSE']._serialized_end=1086
+  _globals['_GETWEBHOOKREQUEST']._serialized_start=1088
+  _globals['_GETWEBHOOKREQUEST']._serialized_end=1127
+  _globals['_GETWEBHOOKRESPONSE']._serialized_start=1129
+  _globals['_GETWEBHOOKRESPONSE']._serialized_end=1196
+  _globals['_LISTWEBHOOKSREQUEST']._serialized_start=1198
+  _globals['_LISTWEBHOOKSREQUEST']._serialized_end=1267
+  _globals['_LISTWEBHOOKSRESPONSE']._serialized_start=1269
+  _globals['_LISTWEBHOOKSRESPONSE']._serialized_end=1364
+  _globals['_UPDATEWEBHOOKREQUEST']._serialized_start=1367
+  _globals['_UPDATEWEBHOOKREQUEST']._serialized_end=1515
+  _globals['_UPDATEWEBHOOKRESPONSE']._serialized_start=1517
+  _globals['_UPDATEWEBHOOKRESPONSE']._serialized_end=1587
+  _globals['_DELETEWEBHOOKREQUEST']._serialized_start=1589
+  _globals['_DELETEWEBHOOKREQUEST']._serialized_end=1631
+  _globals['_DELETEWEBHOOKRESPONSE']._serialized_start=1633
+  _globals['_DELETEWEBHOOKRESPONSE']._serialized_end=1656
+  _globals['_ROTATEWEBHOOKSECRETREQUEST']._serialized_start=1659
+  _globals['_ROTATEWEBHOOKSECRETREQUEST']._serialized_end=1804
+  _globals['_ROTATEWEBHOOKSECRETRESPONSE']._serialized_start=1806
+  _globals['_ROTATEWEBHOOKSECRETRESPONSE']._serialized_end=1900
+  _globals['_LISTWEBHOOKDELIVERIESREQUEST']._serialized_start=1902
+  _globals['_LISTWEBHOOKDELIVERIESREQUEST']._serialized_end=2000
+  _globals['_LISTWEBHOOKDELIVERIESRESPONSE']._serialized_start=2002
+  _globals['_LISTWEBHOOKDELIVERIESRESPONSE']._serialized_end=2116
+  _globals['_REDELIVERWEBHOOKREQUEST']._serialized_start=2118
+  _globals['_REDELIVERWEBHOOKREQUEST']._serialized_end=2184
+  _globals['_REDELIVERWEBHOOKRESPONSE']._serialized_start=2186
+  _globals['_REDELIVERWEBHOOKRESPONSE']._serialized_end=2268
+  _globals['_WEBHOOKSERVICE']._serialized_start=2452
+  _globals['_WEBHOOKSERVICE']._serialized_end=3355
 # @@protoc_insertion_point(module_scope)

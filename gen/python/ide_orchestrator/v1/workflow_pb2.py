@@ -24,9 +24,10 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from ide_orchestrator.v1 import limits_pb2 as ide__orchestrator_dot_v1_dot_limits__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"ide_orchestrator/v1/workflow.proto\x12\x13ide_orchestrator.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x89\x02\n\x08Workflow\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x15\n\rowner_user_id\x18\x03 \x01(\t\x12\x31\n\x10\x61gent_definition\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x18\n\x10\x63urrent_draft_id\x18\x05 \x01(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x05\x66iles\x18\x07 \x03(\x0b\x32\x1d.ide_orchestrator.v1.SpecFile\x12\x0e\n\x06locked\x18\x08 \x01(\x08\x12\x10\n\x08\x61rchived\x18\t \x01(\x08\"?\n\x08SpecFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x17\n\x0f\x63ontent_omitted\x18\x03 \x01(\x08\"\x86\x01\n\x15\x43reateWorkflowRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x31\n\x10\x61gent_definition\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\x12,\n\x05\x66iles\x18\x03 \x03(\x0b\x32\x1d.ide_orchestrator.v1.SpecFile\"I\n\x16\x43reateWorkflowResponse\x12/\n\x08workflow\x18\x01 \x01(\x0b\x32\x1d.ide_orchestrator.v1.Workflow\")\n\x12GetWorkflowRequest\x12\x13\n\x0bworkflow_id\x18\x01 \x01(\t\"F\n\x13GetWorkflowResponse\x12/\n\x08workflow\x18\x01 \x01(\x0b\x32\x1d.ide_orchestrator.v1.Workflow\"=\n\x14ListWorkflowsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"b\n\x15ListWorkflowsResponse\x12\x30\n\tworkflows\x18\x01 \x03(\x0b\x32\x1d.ide_orchestrator.v1.Workflow\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"p\n\x15UpdateWorkflowRequest\x12\x13\n\x0bworkflow_id\x18\x01 \x01(\t\x12\x13\n\x06locked\x18\x02 \x01(\x08H\x00\x88\x01\x01\x12\x15\n\x08\x61rchived\x18\x03 \x01(\x08H\x01\x88\x01\x01\x42\t\n\x07_lockedB\x0b\n\t_archived\"I\n\x16UpdateWorkflowResponse\x12/\n\x08workflow\x18\x01 \x01(\x0b\x32\x1d.ide_orchestrator.v1.Workflow2\xbb\x03\n\x0fWorkflowService\x12i\n\x0e\x43reateWorkflow\x12*.ide_orchestrator.v1.CreateWorkflowRequest\x1a+.ide_orchestrator.v1.CreateWorkflowResponse\x12\x65\n\x0bGetWorkflow\x12\'.ide_orchestrator.v1.GetWorkflowRequest\x1a(.ide_orchestrator.v1.GetWorkflowResponse\"\x03\x90\x02\x01\x12k\n\rListWorkflows\x12).ide_orchestrator.v1.ListWorkflowsRequest\x1a*.ide_orchestrator.v1.ListWorkflowsResponse\"\x03\x90\x02\x01\x12i\n\x0eUpdateWorkflow\x12*.ide_orchestrator.v1.UpdateWorkflowRequest\x1a+.ide_orchestrator.v1.UpdateWorkflowResponseBUZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"ide_orchestrator/v1/workflow.proto\x12\x13ide_orchestrator.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a ide_orchestrator/v1/limits.proto\"\x89\x02\n\x08Workflow\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x15\n\rowner_user_id\x18\x03 \x01(\t\x12\x31\n\x10\x61gent_definition\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x18\n\x10\x63urrent_draft_id\x18\x05 \x01(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x05\x66iles\x18\x07 \x03(\x0b\x32\x1d.ide_orchestrator.v1.SpecFile\x12\x0e\n\x06locked\x18\x08 \x01(\x08\x12\x10\n\x08\x61rchived\x18\t \x01(\x08\"L\n\x08SpecFile\x12\x19\n\x04path\x18\x01 \x01(\tB\x0b\xa2\xbb\x18\x07\x08\x01\x10\x80\x08@\x01\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x17\n\x0f\x63ontent_omitted\x18\x03 \x01(\x08\"\x9e\x01\n\x15\x43reateWorkflowRequest\x12\x1b\n\x04name\x18\x01 \x01(\tB\r\xa2\xbb\x18\t\x08\x01\x10\xc8\x01\x38\x01@\x01\x12\x31\n\x10\x61gent_definition\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x35\n\x05\x66iles\x18\x03 \x03(\x0b\x32\x1d.ide_orchestrator.v1.SpecFileB\x07\xa2\xbb\x18\x03\x18\xf4\x03\"I\n\x16\x43reateWorkflowResponse\x12/\n\x08workflow\x18\x01 \x01(\x0b\x32\x1d.ide_orchestrator.v1.Workflow\")\n\x12GetWorkflowRequest\x12\x13\n\x0bworkflow_id\x18\x01 \x01(\t\"F\n\x13GetWorkflowResponse\x12/\n\x08workflow\x18\x01 \x01(\x0b\x32\x1d.ide_orchestrator.v1.Workflow\"F\n\x14ListWorkflowsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\rB\x07\xa2\xbb\x18\x03(\xc8\x01\x12\x12\n\npage_token\x18\x02 \x01(\t\"b\n\x15ListWorkflowsResponse\x12\x30\n\tworkflows\x18\x01 \x03(\x0b\x32\x1d.ide_orchestrator.v1.Workflow\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"p\n\x15UpdateWorkflowRequest\x12\x13\n\x0bworkflow_id\x18\x01 \x01(\t\x12\x13\n\x06locked\x18\x02 \x01(\x08H\x00\x88\x01\x01\x12\x15\n\x08\x61rchived\x18\x03 \x01(\x08H\x01\x88\x01\x01\x42\t\n\x07_lockedB\x0b\n\t_archived\"I\n\x16UpdateWorkflowResponse\x12/\n\x08workflow\x18\x01 \x01(\x0b\x32\x1d.ide_orchestrator.v1.Workflow2\xbb\x03\n\x0fWorkflowService\x12i\n\x0e\x43reateWorkflow\x12*.ide_orchestrator.v1.CreateWorkflowRequest\x1a+.ide_orchestrator.v1.CreateWorkflowResponse\x12\x65\n\x0bGetWorkflow\x12\'.ide_orchestrator.v1.GetWorkflowRequest\x1a(.ide_orchestrator.v1.GetWorkflowResponse\"\x03\x90\x02\x01\x12k\n\rListWorkflows\x12).ide_orchestrator.v1.ListWorkflowsRequest\x1a*.ide_orchestrator.v1.ListWorkflowsResponse\"\x03\x90\x02\x01\x12i\n\x0eUpdateWorkflow\x12*.ide_orchestrator.v1.UpdateWorkflowRequest\x1a+.ide_orchestrator.v1.UpdateWorkflowResponseBUZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,30 +35,38 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ide_orchestrator.v1.workflo
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'ZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1'
+  _globals['_SPECFILE'].fields_by_name['path']._loaded_options = None
+  _globals['_SPECFILE'].fields_by_name['path']._serialized_options = b'\242\273\030\007\010\001\020\200\010@\001'
+  _globals['_CREATEWORKFLOWREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_CREATEWORKFLOWREQUEST'].fields_by_name['name']._serialized_options = b'\242\273\030\t\010\001\020\310\0018\001@\001'
+  _globals['_CREATEWORKFLOWREQUEST'].fields_by_name['files']._loaded_options = None
+  _globals['_CREATEWORKFLOWREQUEST'].fields_by_name['files']._serialized_options = b'\242\273\030\003\030\364\003'
+  _globals['_LISTWORKFLOWSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTWORKFLOWSREQUEST'].fields_by_name['page_size']._serialized_options = b'\242\273\030\003(\310\001'
   _globals['_WORKFLOWSERVICE'].methods_by_name['GetWorkflow']._loaded_options = None
   _globals['_WORKFLOWSERVICE'].methods_by_name['GetWorkflow']._serialized_options = b'\220\002\001'
   _globals['_WORKFLOWSERVICE'].methods_by_name['ListWorkflows']._loaded_options = None
   _globals['_WORKFLOWSERVICE'].methods_by_name['ListWorkflows']._serialized_options = b'\220\002\001'
-  _globals['_WORKFLOW']._serialized_start=123
-  _globals['_WORKFLOW']._serialized_end=388
-  _globals['_SPECFILE']._serialized_start=390
-  _globals['_SPECFILE']._serialized_end=453
-  _globals['_CREATEWORKFLOWREQUEST']._serialized_start=456
-  _globals['_CREATEWORKFLOWREQUEST']._serialized_end=590
-  _globals['_CREATEWORKFLOWRESPONSE']._serialized_start=592
-  _globals['_CREATEWORKFLOWRESPONSE']._serialized_end=665
-  _globals['_GETWORKFLOWREQUEST']._serialized_start=667
-  _globals['_GETWORKFLOWREQUEST']._serialized_end=708
-  _globals['_GETWORKFLOWRESPONSE']._serialized_start=710
-  _globals['_GETWORKFLOWRESPONSE']._serialized_end=780
-  _globals['_LISTWORKFLOWSREQUEST']._serialized_start=782
-  _globals['_LISTWORKFLOWSREQUEST']._serialized_end=843
-  _globals['_LISTWORKFLOWSRESPONSE']._serialized_start=845
-  _globals['_LISTWORKFLOWSRESPONSE']._serialized_end=943
-  _globals['_UPDATEWORKFLOWREQUEST']._serialized_start=945
-  _globals['_UPDATEWORKFLOWREQUEST']._serialized_end=1057
-  _globals['_UPDATEWORKFLOWRESPONSE']._serialized_start=1059
-  _globals['_UPDATEWORKFLOWRESPONSE']._serialized_end=1132
-  _globals['_WORKFLOWSERVICE']._serialized_start=1135
-  _globals['_WORKFLOWSERVICE']._serialized_end=1578
+  _globals['_WORKFLOW']._serialized_start=157
+  _globals['_WORKFLOW']._serialized_end=422
+  _globals['_SPECFILE']._serialized_start=424
+  _globals['_SPECFILE']._serialized_end=500
+  _globals['_CREATEWORKFLOWREQUEST']._serialized_start=503
+  _globals['_CREATEWORKFLOWREQUEST']._serialized_end=661
+  _globals['_CREATEWORKFLOWRESPONSE']._serialized_start=663
+  _globals['_CREATEWORKFLOWRESPONSE']._serialized_end=736
+  _globals['_GETWORKFLOWREQUEST']._serialized_start=738
+  _globals['_GETWORKFLOWREQUEST']._serialized_end=779
+  _globals['_GETWORKFLOWRESPONSE']._serialized_start=781
+  _globals['_GETWORKFLOWRESPONSE']._serialized_end=851
+  _globals['_LISTWORKFLOWSREQUEST']._serialized_start=853
+  _globals['_LISTWORKFLOWSREQUEST']._serialized_end=923
+  _globals['_LISTWORKFLOWSRESPONSE']._serialized_start=925
+  _globals['_LISTWORKFLOWSRESPONSE']._serialized_end=1023
+  _globals['_UPDATEWORKFLOWREQUEST']._serialized_start=1025
+  _globals['_UPDATEWORKFLOWREQUEST']._serialized_end=1137
+  _globals['_UPDATEWORKFLOWRESPONSE']._serialized_start=1139
+  _globals['_UPDATEWORKFLOWRESPONSE']._serialized_end=1212
+  _globals['_WORKFLOWSERVICE']._serialized_start=1215
+  _globals['_WORKFLOWSERVICE']._serialized_end=1658
 # @@protoc_insertion_point(module_scope)

@@ -1,0 +1,141 @@
+"""Checking a hub: the rules, one after the other, and what each gave."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Literal
+
+import grpc.aio
+
+from ide_orchestrator.client import HubError, Unavailable
+from ide_orchestrator.conformance.file_rules import file_rules
+from ide_orchestrator.conformance.http_rules import http_rules
+from ide_orchestrator.conformance.refusal_rules import refusal_rules
+from ide_orchestrator.conformance.review_rules import review_rules
+from ide_orchestrator.conformance.rule import Rule
+from ide_orchestrator.conformance.scenario import PROMPT, Scenario
+from ide_orchestrator.conformance.stream_rules import stream_rules
+from ide_orchestrator.conformance.target import Broken, Skipped, Target
+
+#: Every rule, in the order in which they are tried: the reviews last, since they change the draft.
+RULES: tuple[Rule, ...] = (*http_rules(), *stream_rules(), *file_rules(), *refusal_rules(), *review_rules())
+#: What brings about the refinement that most rules look at. It is a rule, too, and cannot be left out.
+RUN = "run"
+_RUN_SAYS = "A refinement starts, runs and ends, and its events can be read"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a rule gave. detail: why it failed or was skipped; empty when it passed."""
+
+    rule: str
+    says: str
+    outcome: Literal["passed", "failed", "skipped"]
+    detail: str
+    seconds: float
+
+
+class UnknownRule(ValueError):
+    """No rule has the name. The text says so."""
+
+
+def select(patterns: Sequence[str] = ()) -> list[Rule]:
+    """The rules whose name or group is named, or fits a pattern such as `*.sse`; without patterns all.
+
+    Raises UnknownRule for a pattern that fits none.
+    """
+    for pattern in patterns:
+        if pattern != RUN and not any(_fits(rule, pattern) for rule in RULES):
+            raise UnknownRule(f"no rule is called {pattern}")
+    return [rule for rule in RULES if not patterns or any(_fits(rule, each) for each in patterns)]
+
+
+def _fits(rule: Rule, pattern: str) -> bool:
+    return rule.group == pattern or fnmatchcase(rule.name, pattern)
+
+
+async def check(
+    target: Target,
+    only: Sequence[str] = (),
+    *,
+    prompt: str = PROMPT,
+    run_s: float = 600,
+    rule_s: float = 120,
+) -> AsyncGenerator[Result, None]:
+    """The results of the rules, as they come.
+
+    only: names of rules or groups, or patterns. prompt: what the refinement asks the agent. run_s,
+    rule_s: seconds that the refinement, and each rule, may take. What the rules make is archived at the end;
+    proposals stay. Raises UnknownRule, and HubError when no hub answers at the target's address, or when it
+    does not take the token.
+    """
+    rules = select(only)
+    scenario = Scenario(target, prompt=prompt, run_s=run_s, stream_s=rule_s)
+    try:
+        await _reach(scenario)
+        needed = [rule for rule in rules if rule.run]
+        began = not (needed or RUN in only)
+        for rule in rules:
+            if rule.run and not began:
+                began = True
+                yield await _tried(_run_rule(needed, target), scenario, rule_s)
+            yield await _tried(rule, scenario, rule_s)
+        if not began:
+            yield await _tried(_run_rule([], target), scenario, rule_s)
+    finally:
+        await scenario.aclose()
+
+
+async def _reach(scenario: Scenario) -> None:
+    """Raise Unavailable when there is no server, NotAuthenticated when it does not take the token."""
+    try:
+        await scenario.hub.call("GET", "/api/info")
+    except Unavailable as error:
+        if not error.status:
+            raise
+    except HubError as error:
+        if error.code == "unauthenticated":
+            raise
+
+
+def _run_rule(rules: Sequence[Rule], target: Target) -> Rule:
+    live = [rule.live for rule in rules if rule.live and (target.grpc or not rule.grpc)]
+
+    async def _begin(scenario: Scenario) -> None:
+        await asyncio.wait_for(scenario.begin(live), None)
+
+    return Rule(RUN, _RUN_SAYS, _begin, run=False)
+
+
+async def _tried(rule: Rule, scenario: Scenario, rule_s: float) -> Result:
+    began = time.monotonic()
+    outcome: Literal["passed", "failed", "skipped"] = "passed"
+    detail = ""
+    try:
+        if rule.grpc and not scenario.target.grpc:
+            raise Skipped("it needs the address of gRPC: --grpc")
+        if rule.run:
+            scenario.run  # noqa: B018 (raises Skipped)
+        # The run has a limit of its own.
+        await asyncio.wait_for(rule.check(scenario), None if rule.name in (RUN, "reject") else rule_s)
+    except Skipped as why:
+        outcome, detail = "skipped", str(why)
+    except Broken as why:
+        outcome, detail = "failed", str(why)
+    except HubError as error:
+        outcome, detail = "failed", f"the hub refuses: {error}" if error.code else str(error)
+    except grpc.aio.AioRpcError as error:
+        outcome, detail = "failed", f"gRPC {error.code().name}: {error.details()}"
+    except asyncio.TimeoutError:
+        outcome, detail = "failed", f"there is no end after {rule_s:g} s"
+    # A hub that is not one may answer anything, and every way to misread it is a failure of the rule.
+    except Exception as error:
+        outcome, detail = (
+            "failed",
+            f"the answer is not of the interface's form ({type(error).__name__}: {error})",
+        )
+    return Result(rule.name, rule.says, outcome, detail, time.monotonic() - began)

@@ -1,0 +1,82 @@
+"""Rules of refusals: each wrong call of the corpus has its code and names its fields, on every face."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from ide_orchestrator.conformance.callers import FACES, Call, caller
+from ide_orchestrator.conformance.cases import CASES, put_in
+from ide_orchestrator.conformance.outcomes import Outcome
+from ide_orchestrator.conformance.rule import Rule
+from ide_orchestrator.conformance.scenario import Scenario
+from ide_orchestrator.conformance.target import Broken, Skipped
+
+FACE_WORDS = {
+    "rest": "HTTP",
+    "grpc": "gRPC",
+    "connect-json": "Connect with JSON",
+    "connect-proto": "Connect with binary messages",
+    "grpc-web": "gRPC-Web",
+}
+_PORTABLE = [case for case in CASES if case.get("portable")]
+#: Differences that a result names.
+_SHOWN = 3
+
+
+async def _refusals(face: str, who: str, scenario: Scenario) -> None:
+    run, wrong = scenario.run, []
+    if who == "stranger" and not scenario.target.other_token:
+        raise Skipped("it needs the token of another user: --other-token")
+    tokens = {"owner": scenario.target.token, "nobody": "", "stranger": scenario.target.other_token}
+    known = {
+        "$workflow": run.workflow_id,
+        "$draft": run.draft_id,
+        "$thread": run.thread_id,
+        "$proposal": run.proposal_id,
+        "$nothing": "00000000-0000-4000-8000-000000000000",
+    }
+    known["$etag"] = (await scenario.hub.draft(run.draft_id, contents=False))["etag"]
+    async with AsyncExitStack() as stack:
+        calls = {
+            name: await stack.enter_async_context(caller(face, replace(scenario.target, token=token)))
+            for name, token in tokens.items()
+        }
+        for case in _PORTABLE:
+            by = case.get("as", "owner")
+            if by in calls and (by == "stranger") == (who == "stranger"):
+                difference = await _difference(calls[by], case, known)
+                if difference:
+                    wrong.append(f"{case['name']}: {difference}")
+    if wrong:
+        more = f"; and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
+        raise Broken("; ".join(wrong[:_SHOWN]) + more)
+
+
+async def _difference(call: Call, case: dict[str, Any], known: dict[str, str]) -> str:
+    try:
+        found = await call(case["call"], put_in(case.get("with", {}), known))
+    except Broken as broken:
+        return str(broken)
+    return Outcome.of_case(put_in(case["gives"], known)).difference(found)
+
+
+def refusal_rules() -> Iterator[Rule]:
+    """The rules of this module."""
+    for face in FACES:
+        yield Rule(
+            f"refusals.{face}",
+            f"Over {FACE_WORDS[face]}, each wrong call is refused with its code and its fields",
+            partial(_refusals, face, "owner"),
+            grpc=face == "grpc",
+        )
+    for face in FACES:
+        yield Rule(
+            f"strangers.{face}",
+            f"Over {FACE_WORDS[face]}, another user finds nothing of the caller's",
+            partial(_refusals, face, "stranger"),
+            grpc=face == "grpc",
+        )

@@ -1,0 +1,113 @@
+"""The hub that is checked: its addresses, the tokens, and connections to it."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+from grpc import aio, ssl_channel_credentials
+
+from ide_orchestrator.client import Unavailable
+from ide_orchestrator.client.retrying import authorization
+from ide_orchestrator.v1.info_pb2 import GetServerInfoRequest
+from ide_orchestrator.v1.info_pb2_grpc import InfoServiceStub
+
+#: Where a hub serves gRPC unless it is configured otherwise.
+GRPC_PORT = 50051
+#: Seconds that the hub has to answer there.
+_PROBE_S = 3.0
+#: Events are whole on every transport, so no message is refused for its size.
+_CHANNEL = (("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1))
+
+
+class Broken(Exception):
+    """What the hub sent is not what the rule says. The text is for people."""
+
+
+class Skipped(Exception):
+    """The rule cannot be checked here. The text says what it needs."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """One hub.
+
+    http: its address, `https://ide.example.com`. token: of a user who may make workflows; empty: none. grpc:
+    `HOST:PORT`, or `https://HOST:PORT` for a port with TLS; empty: no gRPC. other_token: of another user.
+    ca_file: certificates of the authority that signed the hub's; None for those that the machine trusts.
+    """
+
+    http: str
+    token: str
+    grpc: str = ""
+    other_token: str = ""
+    ca_file: Path | None = None
+
+    @property
+    def ssl(self) -> ssl.SSLContext | None:
+        """What checks the hub's certificate; None without TLS."""
+        return ssl.create_default_context(cafile=self.ca_file) if self.http.startswith("https:") else None
+
+    def open_http(self, *, timeout_s: float = 60) -> httpx.AsyncClient:
+        """A client with the token. timeout_s: the longest wait for the next bytes."""
+        return httpx.AsyncClient(
+            base_url=self.http,
+            headers=authorization(self.token),
+            timeout=httpx.Timeout(timeout_s, connect=5),
+            verify=self.ssl or False,
+            trust_env=False,
+        )
+
+    def open_grpc(self) -> aio.Channel:
+        """A channel of its own."""
+        scheme, found, address = self.grpc.rpartition("://")
+        if not found or scheme == "http":
+            return aio.insecure_channel(address, options=_CHANNEL)
+        roots = self.ca_file.read_bytes() if self.ca_file else None
+        return aio.secure_channel(address, ssl_channel_credentials(roots), options=_CHANNEL)
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """The metadata of a call."""
+        return tuple((name.lower(), value) for name, value in authorization(self.token).items())
+
+
+async def find_grpc(target: Target) -> Target:
+    """The target with the address where its hub serves gRPC unless it is configured otherwise. Raises
+    Unavailable when no hub answers there."""
+    url = httpx.URL(target.http)
+    host = f"[{url.host}]" if ":" in url.host else url.host
+    address = f"{'https://' if url.scheme == 'https' else ''}{host}:{GRPC_PORT}"
+    found = replace(target, grpc=address)
+    async with found.open_grpc() as channel:
+        call = InfoServiceStub(channel).GetServerInfo(
+            GetServerInfoRequest(), metadata=found.metadata, timeout=_PROBE_S
+        )
+        try:
+            await call
+        except aio.AioRpcError as error:
+            raise Unavailable(f"no hub answers over gRPC at {address} ({error.code().name})") from error
+    return found
+
+
+def expect(found: Any, expected: Any, what: str) -> None:
+    """Raise Broken unless the values are equal. what: their name in a sentence."""
+    if found != expected:
+        raise Broken(f"{what} is {_short(found)}, not {_short(expected)}")
+
+
+def expect_same(found: list[Any], expected: list[Any], what: str) -> None:
+    """Raise Broken with the first difference of two lists. what: the name of one item."""
+    for place, (one, other) in enumerate(zip(found, expected, strict=False), 1):
+        if one != other:
+            raise Broken(f"{what} {place} is {_short(one)}, not {_short(other)}")
+    if len(found) != len(expected):
+        raise Broken(f"there are {len(found)} of {what}, not {len(expected)}")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 120 else f"{text[:117]}..."
