@@ -64,7 +64,7 @@ function share(seq: number, last: number): number {
   return last <= 1 ? 0 : ((seq - 1) / (last - 1)) * 100;
 }
 
-/** Marks that are far enough apart to be told apart; those of files first. */
+/** Marks that are far enough from each other to be seen; those of files first. */
 function apart(marks: readonly Mark[], last: number): Mark[] {
   const places = new Map<number, Mark>();
   for (const mark of marks) {
