@@ -6,8 +6,7 @@ event loop, what exceeds these.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from server.domain.access.cut_offs import CutOffObserver
 from server.domain.access.turns import Counted, Turns
@@ -22,13 +21,6 @@ UNKNOWN_METHODS: Counted = (("unknown method", Rate(burst=100, per_s=50)),)
 MAX_WAIT_S, MAX_WAITING = 30.0, 12_000
 
 
-class Ending(Protocol):
-    """A call, which tells when it has ended."""
-
-    def add_done_callback(self, callback: Callable[[Any], None], /) -> None:
-        """Call the callback, with the call, once it has ended."""
-
-
 class Admission(Turns):
     """The calls of one server. max_calls: how many may go on at a time."""
 
@@ -36,8 +28,8 @@ class Admission(Turns):
         super().__init__(observer, max_wait_s=max_wait_s, max_waiting=MAX_WAITING)
         self._calls, self._max_calls = 0, max_calls
 
-    def admit(self, context: Ending) -> None:
-        """Count a call that goes on, until it ends. Raises LimitReached."""
+    def admit(self, context: Any) -> None:
+        """Count a call that goes on, until grpc says that it has ended. Raises LimitReached."""
         if self._calls >= self._max_calls:
             raise LimitReached("this replica has reached its limit of calls", retry_after_s=1)
         self._calls += 1

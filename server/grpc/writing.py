@@ -7,6 +7,7 @@ import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 from math import inf
+from typing import Any
 
 import grpc.aio
 import structlog
@@ -119,7 +120,8 @@ class UnreadAnswers:
         loop = asyncio.get_running_loop()
         due = loop.time() + self._seconds
         self._answers[context] = due, size_bytes, reservation
-        context.add_done_callback(self._ended)
+        ended: Any = self._ended
+        context.add_done_callback(ended)
         if self._timer is None:
             self._timer = loop.call_at(due, self._note_overdue, loop)
 
