@@ -64,6 +64,8 @@ class ServerEvents:
             if self._dropped_bytes:
                 found.append(OversizedFrame(self._dropped_bytes + end.start()))
                 self._dropped_bytes = 0
+            elif end.start() - start > self._max_bytes:
+                found.append(OversizedFrame(end.start() - start))
             else:
                 found += _event(bytes(memoryview(self._ahead)[start : end.start()]))
             start = end.end()

@@ -108,16 +108,19 @@ def state_in(answer: bytes) -> ThreadState | None:
     return ThreadState(None if entries is None else state_files(entries), error)
 
 
-def thread_status_in(answer: bytes) -> tuple[str, str]:
-    """The status of the thread in an answer to a search, and its error; empty where there is none."""
+def thread_status_in(answer: bytes) -> str:
+    """The status of the thread in an answer to a search; empty when there is none."""
     threads = raw_json.items(answer) or [b"{}"]
-    thread = raw_json.members(threads[0]) or {}
-    error = raw_json.members(thread.get("error", b"null")) or {}
-    words = [raw_json.string(error.get(name)) for name in ("error", "message")]
-    return raw_json.string(thread.get("status")) or "", ": ".join(filter(None, words))
+    return raw_json.string((raw_json.members(threads[0]) or {}).get("status")) or ""
 
 
-def reason_of(run: ServerRun, *errors: str) -> str:
-    """Why a run failed: the first error that is known, otherwise what its status says."""
-    known = _REASONS.get(run.status) or next(filter(None, errors), "")
-    return raw_json.printable(known or f"the run ended as {run.status}", raw_json.LONGEST_MESSAGE)
+def error_in(answer: bytes) -> str:
+    """The error in an answer about a thread; empty when there is none."""
+    error = raw_json.members((raw_json.members(answer) or {}).get("error", b"null")) or {}
+    return ": ".join(filter(None, (raw_json.string(error.get(name)) for name in ("error", "message"))))
+
+
+def reason_of(run: ServerRun, error: str) -> str:
+    """Why a run failed: what its status says, otherwise the error if it is known."""
+    reason = _REASONS.get(run.status) or error or f"the run ended as {run.status}"
+    return raw_json.printable(reason, raw_json.LONGEST_MESSAGE)

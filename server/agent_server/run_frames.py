@@ -44,17 +44,17 @@ def error_frame(message: str) -> bytes:
 class RunFrames:
     """The frames of one connection to a run's stream.
 
-    ending: called when the server has closed the stream, with whether a frame asked a person; returns the
-    frames behind the last one, at least one. Raises StreamClosed when the run is not over.
+    repeats: of that connection. ending: called when the server has closed the stream, with whether a frame
+    asked a person; returns the frames behind the last one. Raises StreamClosed when the run is not over.
     """
 
     def __init__(
         self,
         events: AsyncIterator[Sequence[ServerEvent | OversizedFrame]],
+        repeats: Repeats,
         ending: Callable[[bool], Awaitable[Sequence[bytes]]],
     ) -> None:
-        self._events, self._ending = events, ending
-        self._repeats = Repeats()
+        self._events, self._repeats, self._ending = events, repeats, ending
         self._asked = self._over = False
 
     def __aiter__(self) -> Frames:
@@ -68,12 +68,13 @@ class RunFrames:
         except StopAsyncIteration:
             self._over = True
             return await self._ending(self._asked)
-        return [frame for event in events if (frame := self._frame(event)) is not None]
+        frames = [await self._frame(event) for event in events]
+        return [frame for frame in frames if frame is not None]
 
-    def _frame(self, event: ServerEvent | OversizedFrame) -> bytes | OversizedFrame | None:
+    async def _frame(self, event: ServerEvent | OversizedFrame) -> bytes | OversizedFrame | None:
         if isinstance(event, OversizedFrame):
             return event
-        if self._repeats.repeated(event):
+        if await self._repeats.repeated(event):
             return None
         self._asked = self._asked or (event.name == b"values" and _QUESTION in event.data)
         return frame_of(event)

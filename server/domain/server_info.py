@@ -20,8 +20,8 @@ class Feature(StrEnum):
     REVIEWS = "reviews"
     #: Only where the runtime stops a run that is cancelled or whose time is over: the published one goes on.
     RUNTIME_CANCEL = "runtime_cancel"
-    #: Only where the runtime repeats a run to a connection that comes late, also once the run has ended: a break
-    #: between the hub and the runtime then costs nothing.
+    #: Only where the runtime repeats a run to a connection that comes late, also once the run has ended: a
+    #: break between the hub and the runtime costs nothing.
     RUNTIME_REPLAY = "runtime_replay"
     USER_SEARCH = "user_search"
     WEBHOOKS = "webhooks"

@@ -94,8 +94,11 @@ def assert_whole(events: list[dict[str, Any]], words: list[str]) -> None:
     """The events have no gap, no duplicate and no discontinuity, and all of these words once."""
     assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
     assert not [event for event in events if "discontinuity" in event]
-    tokens = [event["token"] for event in events if "token" in event]
-    assert "".join(token.get("text", "") for token in tokens if token["role"] == "ai").split() == words
+    said: dict[str, str] = {}
+    for token in (event["token"] for event in events if "token" in event):
+        if token["role"] == "MESSAGE_ROLE_AI":
+            said[token["message_id"]] = said.get(token["message_id"], "") + token.get("text", "")
+    assert " ".join(said.values()).split() == words
 
 
 def words_of(prompt: str) -> list[str]:
