@@ -145,7 +145,12 @@ async def open_hub(
         app = create_http_app(
             core,
             Probes(ready, _metrics_exporter(core, settings).exposition),
-            HttpOptions(origins, query_token=settings.query_token, dev=settings.dev),
+            HttpOptions(
+                origins,
+                query_token=settings.query_token,
+                dev=settings.dev,
+                workbench=settings.workbench,
+            ),
             turns=turns,
             services=ConnectApp(core, turns, dev=settings.dev),
         )

@@ -46,12 +46,14 @@ TOKEN_LIFETIME = timedelta(hours=12)
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """What a developer needs to call the running hub. `replayed`: whether its runs are recorded ones."""
+    """What a developer needs to call the running hub. `replayed`: whether its runs are recorded ones.
+    `workbench`: whether `/` is the workbench."""
 
     hub: Hub
     token: str
     workflow_id: str
     replayed: bool
+    workbench: bool
 
 
 def run(*, once: bool, demo: bool | None, verbose: bool) -> NoReturn:
@@ -99,7 +101,7 @@ async def open_demo(settings: Settings, console: Console) -> AsyncIterator[Demo]
         dsn = await stack.enter_async_context(_database(settings, _say))
         replayed = settings.runtime_url is None
         settings, runtime_url = await _runtime(settings, stack, _say)
-        settings = settings.model_copy(update={"drain_s": 0.0})
+        settings = settings.model_copy(update={"drain_s": 0.0, "workbench": _workbench(settings)})
         verifier = SharedSecret(_secret(settings), settings.jwt_issuer, settings.jwt_audience)
         _say("Starting the hub")
         hub = await stack.enter_async_context(
@@ -108,7 +110,12 @@ async def open_demo(settings: Settings, console: Console) -> AsyncIterator[Demo]
         token = verifier.issue(email=DEMO_USER, lifetime=TOKEN_LIFETIME, now=datetime.now(UTC))
         async with open_client(hub.http_address, token) as client:
             workflow_id = await demo_workflow(client)
-        yield Demo(hub, token, workflow_id, replayed)
+        yield Demo(hub, token, workflow_id, replayed, settings.workbench)
+
+
+def _workbench(settings: Settings) -> bool:
+    """Whether `/` is the workbench: here by default."""
+    return settings.workbench or "workbench" not in settings.model_fields_set
 
 
 def _secret(settings: Settings) -> str:
@@ -183,6 +190,10 @@ async def demo_succeeds(demo: Demo, console: Console) -> bool:
 
 def show_addresses(demo: Demo, console: Console) -> None:
     """Print the addresses and two commands that are ready to paste."""
+    if demo.workbench:
+        console.print(
+            f"\nThe workbench, for your browser:\n\n{demo.hub.http_address}/#token={demo.token}", markup=False
+        )
     console.print(f"\nHTTP  {demo.hub.http_address}\ngRPC  {demo.hub.grpc_address}")
     console.print("A token for twelve hours, and a refinement of your own, for a second terminal:\n")
     prompt = "Add web search" + (DEMO_RECORDING if demo.replayed else "")

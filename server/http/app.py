@@ -26,6 +26,7 @@ from server.http.probes import Probes
 from server.http.request_turns import RequestTurns
 from server.http.routes import ROUTES
 from server.http.sockets import RefinementSocket
+from server.http.workbench import with_workbench
 from server.use_cases import UseCases
 from server.wire.trace_ids import trace_id_of
 
@@ -97,6 +98,8 @@ def create_http_app(
     handler = _with_refused_upgrades(app.asgi_handler)
     if services is not None:
         handler = _with_services(handler, services)
+    if options.workbench:
+        handler = with_workbench(handler)
     handler = with_cors(with_head(handler), options)
     app.asgi_handler = _with_security_headers(handler)
     return app

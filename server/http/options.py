@@ -10,8 +10,9 @@ from server.http.origins import Origins
 @dataclass(frozen=True, slots=True)
 class HttpOptions:
     """origins: whose pages may call. query_token: whether a stream's address may hold the token. dev: log the
-    texts of internal errors."""
+    texts of internal errors. workbench: whether `/` is the workbench."""
 
     origins: Origins
     query_token: bool
     dev: bool = False
+    workbench: bool = False

@@ -6,6 +6,7 @@ A browser gets a page, everyone else JSON.
 from __future__ import annotations
 
 from html import escape
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -71,7 +72,7 @@ def problem_types() -> dict[str, ProblemType]:
     only = {
         code: ProblemType(
             type=problem_url(code),
-            title=code.replace("_", " ").capitalize(),
+            title=HTTPStatus(status).phrase,
             status=status,
             code=code,
             meaning=_ONLY_HTTP_MEANINGS[code],

@@ -153,6 +153,11 @@ class Settings(BaseSettings):
     """comma-separated origins of browsers; `IDEO_ENV=dev` adds every port of this machine: `localhost`,
     `127.0.0.1` and `[::1]`"""
 
+    workbench: bool = Field(False, alias="IDEO_WORKBENCH")
+    """whether the hub serves the [workbench](../howto/use-the-workbench.md), a page for developers, at `/`;
+    `true` with `ideo dev`. The page has no rights of its own: it calls the hub with its user's token
+    (ADR 0050)"""
+
     # --- Who may call, and how much ----------------------------------------------------------------
 
     jwks_url: HttpUrl | None = Field(None, alias="IDEO_JWKS_URL")

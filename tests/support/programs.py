@@ -47,5 +47,5 @@ async def output_of(
     running = started(*command, environment=environment, folder=folder)
     async with running as process, asyncio.timeout(within_s):
         output = (await process.communicate())[0].decode()
-    assert process.returncode == 0, output
+    assert process.returncode == 0, f"exit status {process.returncode}; its output: {output}"
     return output

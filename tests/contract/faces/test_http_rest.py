@@ -400,8 +400,8 @@ async def test_the_type_of_every_problem_leads_to_what_it_means(
             assert page.status_code == 200
             assert page.headers["cache-control"].startswith("public, max-age=")
             assert page.headers["content-type"] == "application/json"
-            assert {name: page.json()[name] for name in ("type", "code", "status")} == {
-                name: told[name] for name in ("type", "code", "status")
+            assert {name: page.json()[name] for name in ("type", "title", "code", "status")} == {
+                name: told[name] for name in ("type", "title", "code", "status")
             }
         listed = (await nobody.get("/problems")).json()["items"]
         assert {each["code"] for each in listed} == {

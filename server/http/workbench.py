@@ -1,0 +1,93 @@
+"""The workbench: the page at the hub's address. It is built from `workbench/` into `server/workbench/`."""
+
+from __future__ import annotations
+
+import gzip
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from litestar.datastructures import Headers
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from server.http.connection import ClientGone, Pace, SlowReader, connection_of
+from server.http.errors import log
+from server.http.methods import is_head
+from server.http.pieces import send_pieces
+
+FOLDER = Path(__file__).resolve().parent.parent / "workbench"
+#: What the addresses of the page's files begin with.
+FILES_PATH = "/workbench/"
+#: Everything comes from the hub, and no other site may show the page in a frame. `connect-src 'self'` covers
+#: WebSockets to the hub (CSP 3).
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+    "font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_PAGE = {"content-security-policy": _POLICY, "cross-origin-opener-policy": "same-origin"}
+#: The name of a file has a hash of its content.
+_KEPT = {"cache-control": "public, max-age=31536000, immutable"}
+_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+}
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file of the page."""
+
+    content: bytes
+    media_type: str
+    headers: dict[str, str]
+
+    @cached_property
+    def compressed(self) -> bytes:
+        """The content for clients that take gzip."""
+        return gzip.compress(self.content, mtime=0)
+
+
+def with_workbench(app: ASGIApp, folder: Path = FOLDER) -> ASGIApp:
+    """Answer `GET /` and the addresses of the page's files; all else goes to the application.
+
+    Raises FileNotFoundError without a page in the folder.
+    """
+    files = {
+        FILES_PATH + path.name: _File(path.read_bytes(), _TYPES[path.suffix], _KEPT)
+        for path in folder.iterdir()
+        if path.suffix in (".js", ".css")
+    }
+    files["/"] = _File((folder / "index.html").read_bytes(), _TYPES[".html"], _PAGE)
+
+    async def handle(scope: Scope, receive: Receive, send: Send) -> None:
+        is_get = scope["type"] == ScopeType.HTTP and scope["method"] == "GET"
+        found = files.get(scope["path"]) if is_get else None
+        if found is None:
+            await app(scope, receive, send)
+        else:
+            await _send_file(found, scope, send)
+
+    return handle
+
+
+async def _send_file(file: _File, scope: Scope, send: Send) -> None:
+    accepted = Headers.from_scope(scope).get("accept-encoding", "")
+    body, headers = file.content, {"content-type": file.media_type, "vary": "Accept-Encoding", **file.headers}
+    if "gzip" in accepted:
+        body = file.compressed
+        headers["content-encoding"] = "gzip"
+    headers["content-length"] = str(len(body))
+    encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
+    connection = connection_of(scope)  # type: ignore[arg-type]
+    try:
+        await send({"type": "http.response.start", "status": 200, "headers": encoded})
+        if not is_head(scope):
+            await send_pieces(body, send, connection, Pace(connection))
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+    except SlowReader:
+        log.info("slow_reader")
+        connection.abort()
+    except (ClientGone, OSError):
+        connection.abort()

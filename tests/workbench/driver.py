@@ -1,0 +1,92 @@
+"""The driver of the workbench's tests: a real hub, and its page in the Chromium of this machine."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
+
+from tests.support.browser import BROWSERS, OPTIONS
+from tests.support.hub import RunningHub, running_hub
+from tests.support.programs import installed
+
+#: Milliseconds within which what a test waits for happens, also on a busy machine.
+PATIENCE_MS = 30_000
+
+
+@dataclass
+class Workbench:
+    """A running hub and a browser.
+
+    complaints: errors on the pages' consoles, violations of the content security policy included, and
+    uncaught exceptions. A test that expects some clears the list.
+    """
+
+    hub: RunningHub
+    browser: Browser
+    complaints: list[str] = field(default_factory=list)
+
+    @asynccontextmanager
+    async def window(
+        self,
+        path: str = "/",
+        *,
+        token: str | None = None,
+        width: int = 1280,
+        height: int = 800,
+        **context: Any,
+    ) -> AsyncIterator[Page]:
+        """A person's window, at an address such as `/runs/…`.
+
+        token: by default one of ann@example.com; without one if it is empty. context: options of Playwright's
+        `new_context`, such as `color_scheme`.
+        """
+        opened = await self.browser.new_context(viewport={"width": width, "height": height}, **context)
+        opened.set_default_timeout(PATIENCE_MS)
+        try:
+            page = await self.tab(opened)
+            given = self.hub.token() if token is None else token
+            await page.goto(f"{self.hub.http}/#token={given}" if given else f"{self.hub.http}/#{path}")
+            if given and path != "/":
+                await page.goto(f"{self.hub.http}/#{path}")
+            yield page
+        finally:
+            await opened.close()
+
+    async def tab(self, context: BrowserContext) -> Page:
+        """A further tab of the same person's."""
+        page = await context.new_page()
+        page.on("console", self._on_console)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        return page
+
+    def _on_console(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.complaints.append(message.text)
+
+
+@asynccontextmanager
+async def workbench(
+    database: str, *, recordings: Path | None = None, **settings: Any
+) -> AsyncIterator[Workbench]:
+    """A hub that serves the workbench, and a browser. settings: of the hub, by field name.
+
+    Skips the test without Chromium; in CI, fails it. Fails the test if the page complained.
+    """
+    executable = installed(*BROWSERS)
+    defaults: dict[str, Any] = {"workbench": True, "max_creates_per_minute": 0, "max_active_runs": 0}
+    async with (
+        running_hub(database, recordings=recordings, **defaults | settings) as hub,
+        async_playwright() as playwright,
+    ):
+        browser = await playwright.chromium.launch(executable_path=executable, args=[*OPTIONS[1:]])
+        try:
+            opened = Workbench(hub, browser)
+            yield opened
+            assert opened.complaints == []
+        finally:
+            await browser.close()

@@ -1,0 +1,10 @@
+import type { ViewProps } from "../main.js";
+
+export default function View({ params }: ViewProps) {
+  return (
+    <section class="view">
+      <h1>Shared</h1>
+      <p>{Object.values(params).join(" ")}</p>
+    </section>
+  );
+}
