@@ -206,7 +206,7 @@ class AgentServer:
         return run is not None and run.resume_id == str(reply.id)
 
     async def _ending(self, thread_id: str, run: ServerRun, *, asked: bool) -> Sequence[bytes]:
-        """The frames behind the last one of a run whose stream was closed. Raises StreamClosed."""
+        """The frames after the last one of a run whose stream was closed. Raises StreamClosed."""
         now = await self._threads.newest_run(thread_id)
         if now is None or now.id != run.id:
             raise StreamClosed("the runtime no longer knows the run")

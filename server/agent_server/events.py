@@ -14,7 +14,7 @@ from server.domain.runs.runtime import AdmitFrame, OversizedFrame
 
 #: Bytes of an event that is not complete that are read without asking for room.
 READ_AHEAD_BYTES = 64 << 10
-#: The empty line behind an event.
+#: The empty line after an event.
 _END = re.compile(rb"\r?\n\r?\n")
 _LONGEST_END = 4
 

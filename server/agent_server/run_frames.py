@@ -13,7 +13,7 @@ from server.agent_server.repeats import Repeats
 from server.domain.runs.runtime import Frames, OversizedFrame
 from server.encoding.json_text import dump
 
-#: The frame behind the last one of a run that is over.
+#: The frame after the last one of a run that is over.
 END = b'{"event_type":"end","data":{}}'
 #: The run stands at a breakpoint. LangGraph sends this as an update, which the server leaves out.
 BREAKPOINT = b'{"event_type":"on_updates","data":{"__interrupt__":[]}}'
@@ -45,7 +45,7 @@ class RunFrames:
     """The frames of one connection to a run's stream.
 
     repeats: of that connection. ending: called when the server has closed the stream, with whether a frame
-    asked a person; returns the frames behind the last one. Raises StreamClosed when the run is not over.
+    asked a person; returns the frames after the last one. Raises StreamClosed when the run is not over.
     """
 
     def __init__(

@@ -21,7 +21,7 @@ from server.runtime.thread_ids import path_segment
 
 #: The id before the first event of a run: everything is replayed.
 _BEFORE_THE_FIRST = "-1"
-#: Seconds in which the server says what it keeps under an id, and of silence behind that.
+#: Seconds in which the server says what it keeps under an id, and of silence after that.
 _RECALL_S, _QUIET_RECALL_S = 10.0, 1.0
 #: Milliseconds by which the time in an answer's head may be late: it is in seconds, and not always new.
 _DATE_LATE_MS = 3000

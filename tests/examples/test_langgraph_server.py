@@ -22,13 +22,13 @@ from tests.support.proxy import proxy
 from tests.support.recordings import expected
 from tests.support.servers import free_port
 
-pytestmark = pytest.mark.example
+pytestmark = [pytest.mark.example, pytest.mark.timeout(400)]
 
 ROOT = Path(__file__).parents[2]
 LANGGRAPH = ROOT / "build/examples/langgraph_server/requirements/bin/langgraph"
 #: Seconds in which the server must be ready: it imports a good deal.
 READY_S = 240.0
-LANGGRAPH_SERVER = {"runtime_kind": "langgraph-server"}
+LANGGRAPH_SERVER: dict[str, Any] = {"runtime_kind": "langgraph-server"}
 #: A run that takes a while: forty files.
 LONG = script(
     *(turn(" ".join(["word"] * 40), write(f"/{number}.md", f"{number}\n")) for number in range(40)),
@@ -252,7 +252,7 @@ async def test_a_run_goes_on_without_a_gap_when_the_hub_is_started_again(server:
 
 
 async def test_the_doctor_knows_whether_the_server_has_the_graph(server: str) -> None:
-    settings = {"env": "dev", "runtime_url": server, **LANGGRAPH_SERVER}
+    settings: dict[str, Any] = {"env": "dev", "runtime_url": server, **LANGGRAPH_SERVER}
     assert (await check_runtime(load(**settings), "")).ok
     missing = await check_runtime(load(**settings, langgraph_assistant="nobody"), "")
     assert "IDEO_LANGGRAPH_ASSISTANT" in missing.fix

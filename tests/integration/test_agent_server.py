@@ -20,7 +20,7 @@ from tests.support.agent_server import RecordedServer, recorded
 from tests.support.driven import Driven, driven, verdict
 from tests.support.runtime import frames_of
 
-KIND = {"runtime_kind": "langgraph-server"}
+KIND: dict[str, Any] = {"runtime_kind": "langgraph-server"}
 THREAD = "00000000-0000-4000-8000-000000000001"
 JOB = Invocation(
     UUID(int=2),

@@ -34,7 +34,7 @@ class RecordedServer:
     streams: the recorded streams of the connections, of which the last one serves for all later ones.
     kept: where the events are that the server keeps; by default in the last stream. cut_at: bytes after
     which a connection is reset, for each of the first connections. piece_bytes: of a chunk. stalls: a stream
-    stays open behind its last event. status, thread_status: instead of the recorded ones. refusals, bodies:
+    stays open after its last event. status, thread_status: instead of the recorded ones. refusals, bodies:
     statuses of refusals, and bodies of answers, by the end of a path. refuse_starts: the status with which
     runs are not started. detail: of refusals.
     """
@@ -71,7 +71,7 @@ class RecordedServer:
     async def _answer(self, head: bytes, body: bytes, writer: asyncio.StreamWriter) -> bytes:
         method, target = head.decode("latin-1").split(" ")[:2]
         path = urlsplit(target).path
-        form = json.loads(body) if body else None
+        form = json.loads(body) if body else {}
         self.requests.append((method, path, form))
         self.heads.append(head)
         for end, status in self.refusals.items():
@@ -137,7 +137,7 @@ class RecordedServer:
         raise ConnectionResetError
 
     def _events_after(self, event_id: bytes) -> bytes:
-        """What the server keeps behind an id, which it compares as a text."""
+        """What the server keeps after an id, which it compares as a text."""
         events = recorded(self.scenario, self.kept or self.streams[-1]).split(b"\r\n\r\n")
         found = [(re.search(rb"^id: (\S+)", event, re.MULTILINE), event) for event in events]
         return b"".join(event + b"\r\n\r\n" for key, event in found if key and key[1] > event_id)
