@@ -27,8 +27,10 @@ from bench.jobs import answer
 from bench.machine import on_other_cores, tree_cpu_seconds
 from bench.stored_proposals import add_proposal, copy_proposal
 from server.cli.hub_client import HubClient, open_client
-from server.db.outbox import ADD_EVENTS
+from server.db.outbox import add_to_outbox
 from server.db.pool import open_pool
+from server.domain.model import ProposalStatus
+from server.domain.webhooks.events import run_finished
 from tests.support.processes import Process, running
 from tests.support.tokens import token
 
@@ -36,12 +38,6 @@ from tests.support.tokens import token
 DELIVER_S = 45.0
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
-#: The ends of runs, in one transaction: the hub finds all of them at once.
-_FINISH_RUNS = ADD_EVENTS.format("""
-SELECT gen_random_uuid() AS id, 'run.finished' AS type, finished AS proposal_id, jsonb_build_object(
-  'seq', 2, 'status', 'completed', 'failure_reason', '', 'file_count', 1) AS data
-FROM unnest($1::uuid[]) AS finished
-""")
 _OPEN = """
 SELECT count(*) FILTER (WHERE delivered_at IS NULL) || ' of ' || count(*) || ' deliveries are open, '
   || coalesce(string_agg(DISTINCT failure, ', ') FILTER (WHERE failure <> ''), 'none failed')
@@ -96,19 +92,28 @@ class Outbox:
 
     async def _deliver(self, process: Process, secrets: Mapping[str, str], count: int) -> Delivered:
         """secrets: of the webhooks, by id."""
-
-        async def work() -> Received:
-            await self.pool.execute(_FINISH_RUNS, self.proposals)
-            return Received(**json.loads(await process.output()))
-
         postgres_pid = self.environment.addresses.postgres_pid
-        before = tree_cpu_seconds(postgres_pid)
-        try:
-            async with asyncio.timeout(DELIVER_S):
-                cost, received = await measured(self.environment.hub.pid, work())
-        except TimeoutError:
-            left = await self.pool.fetchval(_OPEN, list(secrets))
-            raise NoFigure(f"after {DELIVER_S:.0f} s {left}") from None
+        # In one transaction: the hub finds all events at once.
+        async with self.pool.acquire(limit_s=None) as connection:
+            transaction = connection.transaction()
+            await transaction.start()
+            for proposal in self.proposals:
+                event = run_finished(
+                    proposal, seq=2, status=ProposalStatus.COMPLETED, failure=None, file_count=1
+                )
+                await add_to_outbox(connection, event)
+            before = tree_cpu_seconds(postgres_pid)
+
+            async def work() -> Received:
+                await transaction.commit()
+                return Received(**json.loads(await process.output()))
+
+            try:
+                async with asyncio.timeout(DELIVER_S):
+                    cost, received = await measured(self.environment.hub.pid, work())
+            except TimeoutError:
+                left = await self.pool.fetchval(_OPEN, list(secrets))
+                raise NoFigure(f"after {DELIVER_S:.0f} s {left}") from None
         postgres_us = (tree_cpu_seconds(postgres_pid) - before) / count * 1e6
         _check(received, list(secrets.values()))
         return Delivered(

@@ -24,6 +24,7 @@ from server.file_descriptors import Connections
 from server.grpc.app import GrpcFace, GrpcLimits, create_grpc_server
 from server.grpc.transport import server_credentials
 from server.http.app import create_http_app
+from server.http.development_routes import DevelopmentControls
 from server.http.options import HttpOptions
 from server.http.origins import Origins
 from server.http.probes import Probes
@@ -111,11 +112,16 @@ async def check_schema(dsn: str) -> None:
 
 @contextlib.asynccontextmanager
 async def open_hub(
-    settings: Settings, *, dsn: str, runtime_url: str, verifier: TokenVerifier
+    settings: Settings,
+    *,
+    dsn: str,
+    runtime_url: str,
+    verifier: TokenVerifier,
+    development: DevelopmentControls | None = None,
 ) -> AsyncIterator[Hub]:
     """The hub, listening. When the block ends it drains: new work is refused, runs are handed over.
 
-    Raises StartError, before any work has begun.
+    development: what `ideo dev` lets its callers do. Raises StartError, before any work has begun.
     """
     if settings.crash_point is not None:
         arm(settings.crash_point)
@@ -134,7 +140,13 @@ async def open_hub(
         listener = _listener(settings, "IDEO_HTTP_PORT", settings.http_port)
         stack.callback(listener.close)
         core = await stack.enter_async_context(
-            open_core(settings, dsn=dsn, runtime_url=runtime_url, verifier=verifier)
+            open_core(
+                settings,
+                dsn=dsn,
+                runtime_url=runtime_url,
+                verifier=verifier,
+                development_controls=development is not None,
+            )
         )
         port = listener.getsockname()[1]
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
@@ -150,6 +162,7 @@ async def open_hub(
                 query_token=settings.query_token,
                 dev=settings.dev,
                 workbench=settings.workbench,
+                development=development,
             ),
             turns=turns,
             services=ConnectApp(core, turns, dev=settings.dev),

@@ -25,6 +25,7 @@ from server.db.file_index import PostgresFileIndexStore
 from server.db.journal import PostgresJournal
 from server.db.pool import open_pool
 from server.db.proposals import PostgresProposalStore
+from server.db.quarantine import PostgresQuarantineStore
 from server.db.quotas import PostgresQuotaStore
 from server.db.replies import PostgresReplyStore
 from server.db.retention import PostgresRetentionStore
@@ -50,6 +51,7 @@ from server.domain.input_replies import InputReplies
 from server.domain.journal.retention import SWEEP_S as RETENTION_SWEEP_S
 from server.domain.journal.retention import Retention
 from server.domain.outgoing import OutgoingBudget
+from server.domain.quarantine.backlog import COUNT_S, Backlog
 from server.domain.refinements import Refinements
 from server.domain.retry import every
 from server.domain.review.comparisons import Comparisons
@@ -97,6 +99,7 @@ class _Stores:
     tickets: PostgresTicketStore
     quotas: PostgresQuotaStore
     retention: PostgresRetentionStore
+    quarantine: PostgresQuarantineStore
     webhooks: PostgresWebhookStore
     deliveries: PostgresDeliveryStore
 
@@ -118,6 +121,7 @@ class _Stores:
             PostgresTicketStore(pool),
             PostgresQuotaStore(pool, replica=replica),
             PostgresRetentionStore(pool),
+            PostgresQuarantineStore(pool),
             PostgresWebhookStore(pool),
             PostgresDeliveryStore(pool),
         )
@@ -125,9 +129,16 @@ class _Stores:
 
 @contextlib.asynccontextmanager
 async def open_core(
-    settings: Settings, *, dsn: str, runtime_url: str, verifier: TokenVerifier, replica: str | None = None
+    settings: Settings,
+    *,
+    dsn: str,
+    runtime_url: str,
+    verifier: TokenVerifier,
+    replica: str | None = None,
+    development_controls: bool = False,
 ) -> AsyncIterator[Core]:
-    """The hub's parts on a migrated database. `replica` names this process among its peers."""
+    """The hub's parts on a migrated database. `replica` names this process among its peers;
+    development_controls: whether a face offers them."""
     clock, metrics = SystemClock(), Metrics()
     replica = replica or f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
     async with contextlib.AsyncExitStack() as stack:
@@ -177,6 +188,7 @@ async def open_core(
             journal=journal,
             runs=stores.runs,
             drafts=stores.drafts,
+            quarantine=stores.quarantine,
             codec=ProtobufCodec(),
             clock=clock,
             on_progress=show_progress,
@@ -192,6 +204,7 @@ async def open_core(
         stack.push_async_callback(runner.close)
         core = _core(
             settings,
+            server_info=_server_info(settings, runtime, development_controls=development_controls),
             verifier=verifier,
             stores=stores,
             runner=runner,
@@ -212,8 +225,10 @@ async def open_core(
         yield core
 
 
-def _server_info(settings: Settings, runtime: HubRuntime) -> ServerInfo:
+def _server_info(settings: Settings, runtime: HubRuntime, *, development_controls: bool) -> ServerInfo:
     features = set(Feature)
+    if not development_controls:
+        features.discard(Feature.DEVELOPMENT_CONTROLS)
     if not settings.directory_domains:
         features.discard(Feature.USER_SEARCH)
     if not runtime.can_resume:
@@ -229,6 +244,7 @@ def _server_info(settings: Settings, runtime: HubRuntime) -> ServerInfo:
 def _core(
     settings: Settings,
     *,
+    server_info: ServerInfo,
     verifier: TokenVerifier,
     stores: _Stores,
     runner: Runner,
@@ -248,6 +264,7 @@ def _core(
     quotas = Quotas(stores.quotas, quota_limits(settings))
     keep = timedelta(days=settings.journal_retention_days)
     retention = Retention(stores.retention, keep, on_removed=metrics.removed)
+    backlog = Backlog(stores.quarantine)
     background = supervise_all(
         {
             "catching up": broadcaster.catch_up_forever,
@@ -259,6 +276,7 @@ def _core(
             "quotas": lambda: every(SYNC_S, quotas.sync, clock, immediately=True),
             "lost commits": journal.restore_forever,
             "retention": lambda: every(RETENTION_SWEEP_S, retention.sweep, clock),
+            "backlog of the quarantine": lambda: every(COUNT_S, backlog.count, clock, immediately=True),
             "webhooks": deliveries.deliver_forever,
             "sweeps of deliveries": lambda: every(DELIVERIES_SWEEP_S, deliveries.sweep, clock),
             "renewal of leases": runner.keep_leases_forever,
@@ -322,7 +340,7 @@ def _core(
         ),
         authorizations=authorizations,
         quotas=quotas,
-        server_info=_server_info(settings, runtime),
+        server_info=server_info,
         tickets=Tickets(store=stores.tickets, proposals=stores.proposals, quotas=quotas),
         background=asyncio.create_task(background, name="background"),
         wakeups=wakeups,
@@ -332,5 +350,6 @@ def _core(
         outgoing=OutgoingBudget(),
         metrics=metrics,
         retention=retention,
+        backlog=backlog,
         deliveries=deliveries,
     )

@@ -14,6 +14,7 @@ from server.domain.access.quotas import Quotas
 from server.domain.access.stream_authorization import AuthorizationRegistry
 from server.domain.crash_points import crash_point
 from server.domain.journal.retention import Retention
+from server.domain.quarantine.backlog import Backlog
 from server.domain.runs.runner import Runner
 from server.domain.streams.broadcaster import Broadcaster
 from server.domain.streams.wakeups import Wakeups
@@ -44,6 +45,7 @@ class Core(UseCases):
     quotas: Quotas
     metrics: Metrics
     retention: Retention
+    backlog: Backlog
     deliveries: Deliveries
     #: Hints between replicas. While it is not `healthy`, replicas only poll more often.
     wakeups: Wakeups
@@ -117,6 +119,8 @@ def gauges(core: Core, *, window_limit_bytes: int, queue_limit_bytes: int) -> di
         "database_connections_idle": core.pool.get_idle_size,
         "database_connections_limit": core.pool.get_max_size,
         "accepting": lambda: core.refinements.accepting,
+        "quarantined_frames": lambda: core.backlog.frames,
+        "quarantined_shapes": lambda: core.backlog.shapes,
     }
 
 

@@ -7,12 +7,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from google.protobuf.descriptor_pb2 import (
     DescriptorProto,
     FieldDescriptorProto,
     FileDescriptorProto,
     FileDescriptorSet,
+    MethodOptions,
 )
 
 PROTO = Path(__file__).resolve().parent.parent / "proto"
@@ -87,6 +89,58 @@ def grpc_page() -> str:
     lines = [line for file in files for line in described(file, services=True)]
     lines += [line for file in files for line in described(file)]
     return "\n".join([_GRPC, *lines]) + "\n"
+
+
+def rpcs() -> dict[str, Any]:
+    """The services with their methods, and all messages and enums, with comments: what the workbench shows
+    of the contract."""
+    services: list[dict[str, Any]] = []
+    messages: dict[str, Any] = {}
+    enums: dict[str, Any] = {}
+    for name in (*SERVICES, "event"):
+        file = read_descriptor(CONTRACT / f"{name}.proto")
+        comments = Comments(file)
+        for at, service in enumerate(file.service):
+            path = (file.SERVICE_FIELD_NUMBER, at)
+            methods = [
+                {
+                    "name": call.name,
+                    "comment": comments.of(*path, service.METHOD_FIELD_NUMBER, number),
+                    "request": call.input_type.rpartition(".")[2],
+                    "response": call.output_type.rpartition(".")[2],
+                    "stream": call.server_streaming,
+                    "reads": call.options.idempotency_level == MethodOptions.NO_SIDE_EFFECTS,
+                }
+                for number, call in enumerate(service.method)
+            ]
+            services.append({"name": service.name, "comment": comments.of(*path), "methods": methods})
+        for at, message in enumerate(file.message_type):
+            path = (file.MESSAGE_TYPE_FIELD_NUMBER, at)
+            fields = [
+                {
+                    "name": field.name,
+                    "type": type_of(field, message, file.package),
+                    "comment": comments.of(*path, message.FIELD_FIELD_NUMBER, number),
+                    **({"oneof": oneof_of(field, message)} if oneof_of(field, message) else {}),
+                }
+                for number, field in enumerate(message.field)
+            ]
+            messages[message.name] = {"comment": comments.of(*path), "fields": fields}
+        for at, enum in enumerate(file.enum_type):
+            path = (file.ENUM_TYPE_FIELD_NUMBER, at)
+            values = [
+                {"name": value.name, "comment": comments.of(*path, enum.VALUE_FIELD_NUMBER, number)}
+                for number, value in enumerate(enum.value)
+            ]
+            enums[enum.name] = {"comment": comments.of(*path), "values": values}
+    return {"package": "ide_orchestrator.v1", "services": services, "messages": messages, "enums": enums}
+
+
+def oneof_of(field: FieldDescriptorProto, message: DescriptorProto) -> str:
+    """The name of the group of fields of which at most one is set, and this is one; empty for others."""
+    if field.proto3_optional or not field.HasField("oneof_index"):
+        return ""
+    return message.oneof_decl[field.oneof_index].name
 
 
 def described(file: FileDescriptorProto, *, services: bool = False) -> list[str]:

@@ -27,7 +27,7 @@ from server.observability.metrics import COUNTERS, GAUGES, HISTOGRAMS, PREFIX, S
 from server.settings.names import RENAMED
 from server.settings.settings import ClientSettings, Settings
 from server.settings.sources import SECRETS
-from tools.contract_pages import events_page, grpc_page
+from tools.contract_pages import events_page, grpc_page, rpcs
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -226,6 +226,7 @@ def pages() -> dict[Path, str]:
         reference / "settings.md": settings_page(),
         reference / "openapi.json": indented(openapi_document(ROUTES)),
         reference / "asyncapi.json": indented(asyncapi_document()),
+        reference / "rpcs.json": indented(json.dumps(rpcs()).encode()),
         DOCS / "adr" / "index.md": decisions_page(),
     }
 

@@ -16,6 +16,7 @@ CACHE = Path(__file__).resolve().parent / ".cache"
 PINS = {
     "protoc-gen-go": "google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12",
     "protoc-gen-go-grpc": "google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.2",
+    "helm": "helm.sh/helm/v4/cmd/helm@v4.3.1",
     "oasdiff": "github.com/oasdiff/oasdiff@v1.37.0",
 }
 

@@ -2,8 +2,8 @@
 
     python tools/release.py
 
-build/release gets the wheels and the bills of materials, proto/released the contracts that later changes are
-compared with. Nothing is published, committed or tagged.
+build/release gets the wheels, the npm package and the bills of materials, proto/released the contracts that
+later changes are compared with. Nothing is published, committed or tagged.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tools import audit, breaking
+from tools import audit, breaking, npm_package
 from tools.breaking import ROOT, git
 
 OUTPUT = ROOT / "build" / "release"
@@ -26,6 +26,7 @@ VERSIONS = {
     "clients/python/pyproject.toml": r'^version = "(.+)"$',
     "clients/typescript/package.json": r'^  "version": "(.+)",$',
     "clients/go/go.mod": r"/gen/go v(\S+)$",
+    "deploy/helm/ide-orchestrator/Chart.yaml": r"^version: (.+)\nappVersion: \1$",
 }
 #: The tags of a release. Each Go module in a subfolder has its own, which begins with that folder.
 TAGS = ("v{}", "gen/go/v{}", "clients/go/v{}")
@@ -69,10 +70,13 @@ def write_contracts(released: Path) -> None:
 
 
 def write_packages() -> bool:
-    """Write wheels and bills of materials. Returns whether the audit found nothing."""
+    """Write wheels, the npm package and bills of materials. Returns whether the package is usable, and the
+    audit found nothing."""
     shutil.rmtree(OUTPUT, ignore_errors=True)
     command = [sys.executable, str(ROOT / "tools" / "wheels.py"), "--output", str(OUTPUT)]
     subprocess.run(command, cwd=ROOT, check=True)
+    if not npm_package.check(npm_package.pack(OUTPUT)):
+        return False
     code = audit.main()
     for bill in audit.BILLS.glob("*.json"):
         shutil.copyfile(bill, OUTPUT / f"sbom-{bill.name}")

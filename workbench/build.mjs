@@ -9,12 +9,13 @@ import { fileURLToPath } from "node:url";
 const here = dirname(fileURLToPath(import.meta.url));
 const output = resolve(process.argv[2] ?? join(here, "../server/workbench"));
 const client = "../clients/typescript/src";
+const protobuf = "node_modules/@bufbuild/protobuf/dist/esm";
 
 rmSync(output, { recursive: true, force: true });
 mkdirSync(output, { recursive: true });
 const { metafile } = await build({
   absWorkingDir: here,
-  entryPoints: { main: "src/main.tsx", theme: "src/theme.css" },
+  entryPoints: { main: "src/main.tsx", page: "src/page.css" },
   bundle: true,
   splitting: true,
   format: "esm",
@@ -29,7 +30,9 @@ const { metafile } = await build({
   alias: {
     "@bizmatters/ide-orchestrator": `./${client}/index.ts`,
     "@bizmatters/ide-orchestrator/proto": `./${client}/proto.ts`,
-    "@bufbuild/protobuf": "@bufbuild/protobuf",
+    "@bufbuild/protobuf/codegenv2": `./${protobuf}/codegenv2/index.js`,
+    "@bufbuild/protobuf/wkt": `./${protobuf}/wkt/index.js`,
+    "@bufbuild/protobuf": `./${protobuf}/index.js`,
   },
   entryNames: "[name]-[hash]",
   chunkNames: "[name]-[hash]",
@@ -45,5 +48,5 @@ function written(entry) {
 
 const page = readFileSync(join(here, "src/index.html"), "utf8")
   .replace("{main}", written("src/main.tsx"))
-  .replace("{theme}", written("src/theme.css"));
+  .replace("{style}", written("src/page.css"));
 writeFileSync(join(output, "index.html"), page);

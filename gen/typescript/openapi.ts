@@ -645,7 +645,7 @@ export interface paths {
         put?: never;
         /**
          * RunAgent
-         * @description Start a refinement, or attach to one, and follow it as a run of AG-UI 1.0.
+         * @description Start a refinement, attach to one, or answer its agent, and follow it as a run of AG-UI 1.0.
          */
         post: operations["runAgent"];
         delete?: never;
@@ -1507,6 +1507,29 @@ export interface components {
             /** @description The version to restore. */
             version: number;
         };
+        /**
+         * ResumeEntry
+         * @description An answer to an interrupt. Other members are accepted and not used.
+         */
+        ResumeEntry: {
+            /**
+             * Interruptid
+             * @description The interrupt's `id`.
+             */
+            interruptId: string;
+            /**
+             * Status
+             * @description `cancelled`: nobody decides. The tool is not called; a question that cannot be answered so cancels the refinement.
+             * @enum {string}
+             */
+            status: "resolved" | "cancelled";
+            /**
+             * Payload
+             * @description With `resolved`: what the interrupt's `responseSchema` describes.
+             * @default null
+             */
+            payload?: unknown;
+        };
         /** @description What is to be done better in the next round. */
         ReviseProposalRequest: {
             /** @description What is to be done better. */
@@ -1541,12 +1564,10 @@ export interface components {
                 [key: string]: unknown;
             }[];
             /**
-             * @description Answers to interrupts: refused with 422. `replyToInput` takes them.
-             * @default null
+             * @description An answer to each interrupt that the run before ended with. Its refinement goes on, and `messages` is not read.
+             * @default []
              */
-            resume?: {
-                [key: string]: unknown;
-            }[] | null;
+            resume?: components["schemas"]["ResumeEntry"][] | null;
         };
         /** ServerInfo */
         ServerInfo: {
@@ -2377,6 +2398,7 @@ export type RejectedFile = components['schemas']['RejectedFile'];
 export type ReplyToInputRequest = components['schemas']['ReplyToInputRequest'];
 export type Resolution = components['schemas']['Resolution'];
 export type RestoreDraftVersionRequest = components['schemas']['RestoreDraftVersionRequest'];
+export type ResumeEntry = components['schemas']['ResumeEntry'];
 export type ReviseProposalRequest = components['schemas']['ReviseProposalRequest'];
 export type RotateWebhookSecretRequest = components['schemas']['RotateWebhookSecretRequest'];
 export type RunAgentInput = components['schemas']['RunAgentInput'];
@@ -6179,6 +6201,15 @@ export interface operations {
                 headers: {
                     /** @description The scheme to use. */
                     "WWW-Authenticate"?: "Bearer";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
                     [name: string]: unknown;
                 };
                 content: {

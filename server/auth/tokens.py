@@ -90,13 +90,15 @@ class SharedSecret:
             self._verified.add(token, self.secret, claims)
         return claims
 
-    def issue(self, *, email: str, lifetime: timedelta, now: datetime) -> str:
-        """A token for a development user, whose email is also the subject."""
+    def issue(
+        self, *, email: str | None, lifetime: timedelta, now: datetime, subject: str | None = None
+    ) -> str:
+        """A token for a development user, whose email is also the subject unless that is given."""
         claims = {
             "iss": self.issuer or ISSUER,
             "aud": self.audience or AUDIENCE,
-            "sub": email,
-            "email": email,
+            "sub": subject or email,
+            **({"email": email} if email else {}),
             "iat": int(now.timestamp()),
             "exp": int((now + lifetime).timestamp()),
         }

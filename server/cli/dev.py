@@ -27,11 +27,13 @@ from server.cli.exit_codes import CommandError, notice
 from server.cli.hub_client import HubClient, open_client
 from server.cli.printable import printable
 from server.cli.refine import refine
+from server.cli.restartable_hub import RestartableHub, open_restartable_hub
 from server.cli.terminal import markup, open_console, show_files
-from server.compose import StartError, check_ports, open_hub
+from server.compose import StartError, check_ports
 from server.db import migrate
-from server.lifecycle import Hub
 from server.observability.logs import configure_logging
+from server.replay.app import USUAL
+from server.replay.recording import read_recordings
 from server.replay.server import replay_runtime
 from server.settings.settings import Settings
 
@@ -49,7 +51,7 @@ class Demo:
     """What a developer needs to call the running hub. `replayed`: whether its runs are recorded ones.
     `workbench`: whether `/` is the workbench."""
 
-    hub: Hub
+    hub: RestartableHub
     token: str
     workflow_id: str
     replayed: bool
@@ -77,7 +79,9 @@ def run(*, once: bool, demo: bool | None, verbose: bool) -> NoReturn:
             return 0 if succeeded else exit_codes.FAILED
         console.print("\nCtrl-C stops everything.")
         await asyncio.wait({opened.hub.failed})
-        notice("a part of the hub failed: the line above names it; start again")
+        fault = opened.hub.failed.exception()
+        named = str(fault) if isinstance(fault, StartError) else "the line above names it"
+        notice(f"a part of the hub failed: {named}; start again")
         return exit_codes.FAILED
 
     async def _until_stopped(stop: asyncio.Event) -> int:
@@ -90,8 +94,11 @@ def run(*, once: bool, demo: bool | None, verbose: bool) -> NoReturn:
 
 
 @contextlib.asynccontextmanager
-async def open_demo(settings: Settings, console: Console) -> AsyncIterator[Demo]:
-    """Start the parts one after another, with a line for each, and create a demo user and workflow."""
+async def open_demo(settings: Settings, console: Console, replay: str | None = None) -> AsyncIterator[Demo]:
+    """Start the parts one after another, with a line for each, and create a demo user and workflow.
+
+    replay: the address of a runtime that replays recorded runs, instead of the settings' runtime.
+    """
 
     def _say(text: str) -> None:
         console.print(f"{text} …", style="dim", markup=False)
@@ -99,18 +106,31 @@ async def open_demo(settings: Settings, console: Console) -> AsyncIterator[Demo]
     check_ports(settings)
     async with contextlib.AsyncExitStack() as stack:
         dsn = await stack.enter_async_context(_database(settings, _say))
-        replayed = settings.runtime_url is None
-        settings, runtime_url = await _runtime(settings, stack, _say)
+        replayed = replay is not None or settings.runtime_url is None
+        settings, runtime_url = await _runtime(settings, replay, stack, _say)
         settings = settings.model_copy(update={"drain_s": 0.0, "workbench": _workbench(settings)})
         verifier = SharedSecret(_secret(settings), settings.jwt_issuer, settings.jwt_audience)
         _say("Starting the hub")
         hub = await stack.enter_async_context(
-            open_hub(settings, dsn=dsn, runtime_url=runtime_url, verifier=verifier)
+            open_restartable_hub(
+                settings,
+                dsn=dsn,
+                runtime_url=runtime_url,
+                verifier=verifier,
+                say=_say,
+                recordings=_recordings() if replayed else (),
+            )
         )
         token = verifier.issue(email=DEMO_USER, lifetime=TOKEN_LIFETIME, now=datetime.now(UTC))
         async with open_client(hub.http_address, token) as client:
             workflow_id = await demo_workflow(client)
         yield Demo(hub, token, workflow_id, replayed, settings.workbench)
+
+
+def _recordings() -> list[str]:
+    """The names of the recorded runs, the default first, without what only follows a reply."""
+    names = [name for name in read_recordings() if "." not in name]
+    return sorted(names, key=lambda name: (name != USUAL, name))
 
 
 def _workbench(settings: Settings) -> bool:
@@ -143,14 +163,15 @@ async def _database(settings: Settings, say: Callable[[str], None]) -> AsyncIter
 
 
 async def _runtime(
-    settings: Settings, stack: contextlib.AsyncExitStack, say: Callable[[str], None]
+    settings: Settings, replay: str | None, stack: contextlib.AsyncExitStack, say: Callable[[str], None]
 ) -> tuple[Settings, str]:
     """The runtime's address, with the settings that fit it: recorded runs unless a runtime is set."""
-    if settings.runtime_url is not None:
+    if replay is None and settings.runtime_url is not None:
         say(f"Using the runtime at {settings.runtime_url}")
         return settings, settings.runtime_url
-    say("Starting a runtime that replays recorded runs")
-    address = await stack.enter_async_context(replay_runtime())
+    if replay is None:
+        say("Starting a runtime that replays recorded runs")
+        replay = await stack.enter_async_context(replay_runtime())
     # Every subscriber gets the whole recording, no frames are published to a channel, and a recording may go
     # on with a reply.
     replayed = {
@@ -159,7 +180,7 @@ async def _runtime(
         "runtime_events_url": None,
         "runtime_can_resume": True,
     }
-    return settings.model_copy(update=replayed), address
+    return settings.model_copy(update=replayed), replay
 
 
 async def demo_workflow(client: HubClient) -> str:
@@ -173,10 +194,32 @@ async def demo_workflow(client: HubClient) -> str:
     return str(created["id"])
 
 
+async def show_replay(replay: str, name: str, *, once: bool) -> int:
+    """Show the run of a runtime that replays recorded ones through a hub of its own, then, unless `once`,
+    serve until the task is cancelled. Returns the exit code: with `once` 0 only if the run completed.
+
+    replay: the runtime's address. name: of its recording.
+    """
+    settings, console = read_settings(env="dev"), open_console()
+    try:
+        async with open_demo(settings, console, replay) as demo:
+            show_addresses(demo, console)
+            succeeded = await _refinement_succeeds(demo, f"Replay of {name}", console)
+            if once:
+                return 0 if succeeded else exit_codes.FAILED
+            await asyncio.wait({demo.hub.failed})
+            return exit_codes.FAILED
+    except (StartError, HubError) as error:
+        raise CommandError(str(error)) from None
+
+
 async def demo_succeeds(demo: Demo, console: Console) -> bool:
     """Show one refinement live. Returns whether it completed with files; says why when the hub refused it."""
     console.print(f"\n[bold]A refinement:[/] {DEMO_PROMPT}")
-    prompt = DEMO_PROMPT + (DEMO_RECORDING if demo.replayed else "")
+    return await _refinement_succeeds(demo, DEMO_PROMPT + (DEMO_RECORDING if demo.replayed else ""), console)
+
+
+async def _refinement_succeeds(demo: Demo, prompt: str, console: Console) -> bool:
     try:
         async with open_client(demo.hub.http_address, demo.token) as client:
             proposal = await refine(client, demo.workflow_id, {"user_prompt": prompt}, console=console)

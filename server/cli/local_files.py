@@ -7,7 +7,9 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import NamedTemporaryFile, mkstemp
+from types import TracebackType
+from typing import BinaryIO
 
 from server.cli.exit_codes import CommandError
 
@@ -43,3 +45,46 @@ async def save(pieces: AsyncIterator[bytes], target: Path) -> int:
                 os.unlink(file.name)
             raise
     return size_bytes
+
+
+class PrivateFiles:
+    """New files that only their user can read. They exist once `keep` is called, and not at all when the
+    block ends before. force: they replace files that are there."""
+
+    def __init__(self, *, force: bool) -> None:
+        self._force = force
+        self._files: list[tuple[BinaryIO, str, Path]] = []
+
+    def __enter__(self) -> PrivateFiles:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for file, name, _ in self._files:
+            file.close()
+            with suppress(OSError):
+                os.unlink(name)
+
+    def check(self, target: Path) -> None:
+        """Raise CommandError for a file that is there and may not be replaced."""
+        if target.exists() and not self._force:
+            raise CommandError(f"{target} is there already: choose another --output, or --force")
+
+    def open(self, target: Path) -> BinaryIO:
+        """A new file, to be written. Raises CommandError, OSError."""
+        self.check(target)
+        # Its mode is 0600.
+        descriptor, name = mkstemp(dir=target.parent, prefix=".ideo-")
+        file = os.fdopen(descriptor, "wb")
+        self._files.append((file, name, target))
+        return file
+
+    def keep(self) -> None:
+        """Give the files their names, the first one last: where it is, the others are. Raises CommandError,
+        OSError."""
+        for file, name, target in reversed(self._files):
+            file.flush()
+            os.fsync(file.fileno())
+            self.check(target)
+            os.replace(name, target)

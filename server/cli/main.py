@@ -7,7 +7,6 @@ The groups of commands about one noun are in modules of their own. The exit code
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from uuid import UUID
 
 import click
@@ -16,6 +15,8 @@ from server.cli.draft_commands import draft
 from server.cli.failures import Commands
 from server.cli.options import client_options, examples, when_busy_option
 from server.cli.proposal_commands import proposal
+from server.cli.quarantine_commands import quarantine
+from server.cli.recording_commands import record, replay, replay_runtime
 from server.cli.review_commands import accept, decide, reject, revise
 from server.cli.user_commands import user
 from server.settings.names import DEBUG
@@ -75,30 +76,6 @@ def serve(embedded_database: bool) -> None:
     from server.cli import serve as command
 
     command.run(embedded_database=embedded_database)
-
-
-@main.command("replay-runtime")
-@click.option(
-    "--frames",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Directory of the recordings, NAME.jsonl each.  [default: the shipped ones]",
-)
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option(
-    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free port."
-)
-@click.option("--default", help="Recording for other prompts.  [default: short_run, or the first by name]")
-@click.option("--choose-thread-ids", is_flag=True, help="Give threads other ids than their jobs'.")
-def replay_runtime(
-    frames: Path | None, host: str, port: int, default: str | None, *, choose_thread_ids: bool
-) -> None:
-    """Serve recorded runs through the runtime's endpoints.
-
-    A prompt chooses the recording: `[[replay:NAME speed=10]]`.
-    """
-    from server.cli import replay_runtime as command
-
-    command.run(frames, host=host, port=port, default=default, chooses_ids=choose_thread_ids)
 
 
 # --- Operation -----------------------------------------------------------------------------------
@@ -229,5 +206,5 @@ def reply(
 
 for deciding in (decide, accept, reject, revise):
     proposal.add_command(deciding)
-for group in (draft, proposal, user):
-    main.add_command(group)
+for added in (replay_runtime, replay, record, draft, proposal, quarantine, user):
+    main.add_command(added)

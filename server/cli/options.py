@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import click
+from click.shell_completion import CompletionItem
 
 #: Completes nothing: the argument is a file of this machine, which the shell completes.
 A_FILE = click.Path(exists=True, dir_okay=False, allow_dash=True)
@@ -61,3 +62,17 @@ when_busy_option = click.option(
 def examples(*lines: str) -> str:
     """The end of a command's help: lines to paste. The mark keeps them as they are."""
     return "\n".join(("\b", "Examples:", *(f"  {line}" for line in lines)))
+
+
+def complete_thread(context: click.Context, parameter: click.Parameter, text: str) -> list[CompletionItem]:
+    """The threads of the newest proposals that the caller may see."""
+    from server.cli import proposal as command
+
+    return [CompletionItem(thread_id, help=prompt) for thread_id, prompt in command.complete_threads(text)]
+
+
+def complete_fault(context: click.Context, parameter: click.Parameter, text: str) -> list[CompletionItem]:
+    """What may go wrong with a recorded run; the number of the frame follows."""
+    from server.replay.directives import FAULTS
+
+    return [CompletionItem(f"{kind}@") for kind in FAULTS if kind.startswith(text)]

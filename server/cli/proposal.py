@@ -60,6 +60,13 @@ def complete_ids(incomplete: str) -> list[tuple[str, str]]:
     )
 
 
+def complete_threads(incomplete: str) -> list[tuple[str, str]]:
+    """The threads of the same proposals, likewise."""
+    return ids_beginning_with(
+        incomplete, "/api/proposals", lambda proposal: (str(member(proposal, "thread_id")), _prompt(proposal))
+    )
+
+
 def address(proposal_id: str) -> str:
     """Where the hub has a proposal."""
     return f"/api/proposals/{quote(proposal_id, safe='')}"

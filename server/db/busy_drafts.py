@@ -38,11 +38,14 @@ CASE WHEN p.status = 'queued' THEN (
 #: Starts that refuse, enqueue or supersede decide about a draft one at a time. Parallel starts do not wait.
 _LOCK_DRAFT = "SELECT pg_advisory_xact_lock(hashtextextended('draft ' || $1::uuid::text, 0))"
 
+#: With a limit the view is asked for each of them; a join would read all of the caller's proposals.
 _OTHERS = f"""
 SELECT p.id AS proposal_id, r.thread_id, a.caller_id IS NOT NULL AS may_see,
   coalesce(a.access_type <> 'viewer', false) AS may_cancel
 FROM proposals p JOIN runs r ON r.proposal_id = p.id
-LEFT JOIN proposal_callers a ON a.proposal_id = p.id AND a.caller_id = $2
+LEFT JOIN LATERAL (
+  SELECT caller_id, access_type FROM proposal_callers WHERE proposal_id = p.id AND caller_id = $2 LIMIT 1
+) AS a ON true
 WHERE p.draft_id = $1 AND p.status IN {UNFINISHED} ORDER BY p.created_at DESC, p.id
 """  # noqa: S608 - only constants
 

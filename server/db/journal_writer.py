@@ -23,6 +23,7 @@ from server.db.dedicated_connection import DedicatedConnection
 from server.db.errors import database_errors
 from server.db.outbox import ADD_EVENTS, data_of
 from server.db.pool import BoundedPool
+from server.db.quarantine_entries import ADD_KEPT, MARK_PUT_BACK, kept_columns, put_back_columns
 from server.db.runs import ACTIVE_STATUSES
 from server.domain.clock import Clock
 from server.domain.crash_points import crash_point
@@ -64,8 +65,12 @@ SELECT o.id, o.type, o.proposal_id, o.data
 FROM unnest($10::uuid[], $11::bigint[], $12::uuid[], $13::text[], $14::uuid[], $15::jsonb[])
   AS o(thread_id, fence, id, type, proposal_id, data) JOIN moved USING (thread_id, fence)
 """
-#: The same, where some of the events are also reported: the outbox gets those of the runs that moved.
-_APPEND_WITH_OUTBOX = f"{_WRITES}, reported AS ({ADD_EVENTS.format(_OUTBOX_EVENTS)}){_SELECT_MOVED}"
+#: The same, where some of the events are also reported, or frames in quarantine: the outbox and the
+#: quarantine get those of the runs that moved.
+_APPEND_WITH_MORE = (
+    f"{_WRITES}, reported AS ({ADD_EVENTS.format(_OUTBOX_EVENTS)}),"
+    f" kept AS ({ADD_KEPT}), put_back AS ({MARK_PUT_BACK}){_SELECT_MOVED}"
+)
 
 _POSITIONS = f"""
 SELECT thread_id, fence, last_seq FROM runs
@@ -153,9 +158,10 @@ class JournalWriter:
         arguments = (*_columns(batches), self._lease_ttl)
         statement = _APPEND
         reported = [(batch.log, event) for batch in batches for event in batch.commit.outbox]
-        if reported:
-            statement = _APPEND_WITH_OUTBOX
-            arguments += _outbox_columns(reported)
+        entries = [(batch.log, entry) for batch in batches for entry in batch.commit.quarantine]
+        if reported or entries:
+            statement = _APPEND_WITH_MORE
+            arguments += (*_outbox_columns(reported), *kept_columns(entries), *put_back_columns(entries))
         with database_errors():
             rows = await database.fetch(statement, *arguments, timeout=APPEND_S)
         return {(row["thread_id"], row["fence"]) for row in rows}

@@ -11,12 +11,14 @@ from typing import Any
 
 from server.domain.webhooks.events import OutboxEvent
 
-#: The statement, with `{}` for a query of the events: id, type, proposal_id, data.
+#: The statement, with `{}` for a query of the events: id, type, proposal_id, data. With `OFFSET 0` the view
+#: is asked for each event's proposal; a join would read it whole.
 ADD_EVENTS = """
 INSERT INTO webhook_deliveries (webhook_id, event_id, event_type, proposal_id, data)
 SELECT w.id, e.id, e.type, e.proposal_id, e.data
 FROM ({}) AS e JOIN proposals p ON p.id = e.proposal_id JOIN drafts d ON d.id = p.draft_id
-JOIN proposal_callers a ON a.proposal_id = p.id JOIN webhooks w ON w.owner_user_id = a.caller_id
+CROSS JOIN LATERAL (SELECT caller_id FROM proposal_callers WHERE proposal_id = p.id OFFSET 0) AS a
+JOIN webhooks w ON w.owner_user_id = a.caller_id
 WHERE w.disabled_reason IS NULL AND e.type = ANY(w.event_types)
   AND (w.workflow_id IS NULL OR w.workflow_id = d.workflow_id)
 ON CONFLICT DO NOTHING

@@ -85,12 +85,14 @@ SELECT * FROM (
 WHERE size - bytes < $5 OR number <= 2 ORDER BY number
 """  # noqa: S608 - only constants
 
+#: The proposal is found first: by its id the view is asked for its rights alone, not for all of the caller's.
 _REFINEMENT = f"""
 SELECT r.thread_id, r.epoch, r.last_seq, r.floor, p.id AS proposal_id, d.workflow_id, p.status, p.created_at,
   p.completed_at, p.failure_reason, p.failure_message,
   {WAITS_FOR} AS waits_for_proposal_id, r.invocation ->> 'traceparent' AS traceparent
-{VISIBLE} JOIN runs r ON r.proposal_id = p.id WHERE r.thread_id = $2
-"""
+{VISIBLE} JOIN runs r ON r.proposal_id = p.id
+WHERE r.thread_id = $2 AND p.id = (SELECT proposal_id FROM runs WHERE thread_id = $2)
+"""  # noqa: S608 - only constants
 
 
 class PostgresProposalStore(ProposalStore):

@@ -26,6 +26,11 @@ WITH run AS (
 )
 SELECT proposal_id FROM run
 """
+#: The same condition.
+_IS_OPEN = (
+    "SELECT true FROM runs"
+    " WHERE thread_id = $1 AND status = 'running' AND closed_input_seq < $2 AND cancel_requested_at IS NULL"
+)
 
 _HAS_ENDED = (
     "SELECT finished_at IS NOT NULL OR cancel_requested_at IS NOT NULL FROM runs WHERE thread_id = $1"
@@ -59,6 +64,12 @@ class PostgresReplyStore(ReplyStore):
                     raise InputClosed
                 await store_key(connection, principal.user_id, key, Written(proposal_id=proposal_id))
         return True
+
+    @override
+    async def is_open(self, thread_id: UUID, seq: int) -> bool:
+        with database_errors():
+            found = await self._pool.fetchval(_IS_OPEN, thread_id, seq)
+        return found is not None
 
 
 def reply_to_text(reply: Reply) -> str:

@@ -36,6 +36,9 @@ WITH due AS MATERIALIZED (
 ), gone AS (
   DELETE FROM events USING piece
   WHERE events.thread_id = piece.thread_id AND events.first_seq = piece.first_seq
+), released AS (
+  DELETE FROM quarantined_frames USING piece WHERE quarantined_frames.thread_id = piece.thread_id
+    AND quarantined_frames.seq BETWEEN piece.first_seq AND piece.last_seq
 ), removed AS (
   SELECT due.thread_id, coalesce(max(piece.last_seq), 0) AS last_seq
   FROM due LEFT JOIN piece USING (thread_id) GROUP BY due.thread_id

@@ -126,7 +126,11 @@ WHERE r.thread_id = l.thread_id AND r.fence = l.fence AND r.status IN {ACTIVE_ST
 """  # noqa: S608 - only constants
 
 _HELD = """
-SELECT r.thread_id, r.cancel_requested_at IS NOT NULL AS cancelled, r.reply IS NOT NULL AS replied
+SELECT r.thread_id, r.cancel_requested_at IS NOT NULL AS cancelled, r.reply IS NOT NULL AS replied,
+  EXISTS (
+    SELECT FROM quarantined_frames q
+    WHERE q.thread_id = r.thread_id AND q.release_requested_at IS NOT NULL
+  ) AS release_due
 FROM runs r JOIN unnest($1::uuid[], $2::bigint[]) AS l(thread_id, fence)
   ON r.thread_id = l.thread_id AND r.fence = l.fence
 """
@@ -194,7 +198,9 @@ class PostgresRunStore(RunStore):
             async with self._pool.acquire() as connection:
                 await connection.execute(_RENEW, threads, fences, self._ttl, list(advanced))
                 rows = await connection.fetch(_HELD, threads, fences)
-        return {row["thread_id"]: Renewed(row["cancelled"], row["replied"]) for row in rows}
+        return {
+            row["thread_id"]: Renewed(row["cancelled"], row["replied"], row["release_due"]) for row in rows
+        }
 
     @override
     async def release(self, leases: Sequence[Lease]) -> None:

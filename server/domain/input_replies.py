@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
 from server.domain.access.sharing import AccessStore
 from server.domain.crash_points import crash_point
-from server.domain.errors import CursorOutOfRange, NotFound, PermissionDenied, ReplyUnsupported
+from server.domain.errors import CursorOutOfRange, InputClosed, NotFound, PermissionDenied, ReplyUnsupported
 from server.domain.journal.events import InputRequested
 from server.domain.journal.journal import EventCodec
 from server.domain.model import IdempotencyKey, Principal, Refinement
 from server.domain.refinements import Refinements
-from server.domain.runs.replies import ActionDecision, Reply, ReplyStore, value_of
+from server.domain.runs.replies import REJECT, USUAL_DECISIONS, ActionDecision, Reply, ReplyStore, value_of
 from server.domain.runs.runner import Runner
 
 #: The route of a reply on every face: the same key names the same request on all of them.
@@ -59,13 +60,10 @@ class InputReplies:
         question; PermissionDenied; ReplyUnsupported; InputClosed; KeyReused; InvalidArgument and
         Unprocessable as `value_of`.
         """
-        refinement = await self._refinements.get(principal, thread_id)
-        access_type = await self._access.access_type(principal, refinement.proposal_id)
-        if access_type is None or not access_type.can_act:
-            raise PermissionDenied("only an owner or editor may reply to an agent")
+        await self._check_may_reply(principal, thread_id)
         if not self._runner.can_resume:
             raise ReplyUnsupported
-        question = await self._question(principal, thread_id, seq)
+        question = await self.question(principal, thread_id, seq)
         value = value_of(question, decisions)
         reply = Reply(
             id=uuid4(),
@@ -82,7 +80,35 @@ class InputReplies:
         self._runner.reply(thread_id)
         return Replied(await self._refinements.get(principal, thread_id), replayed=not added)
 
-    async def _question(self, principal: Principal, thread_id: UUID, seq: int) -> InputRequested:
+    async def decline(
+        self, principal: Principal, thread_id: UUID, seq: int, *, key: str | None = None
+    ) -> bool:
+        """Let the run go on without a person's decision: each action of the question is rejected. A question
+        that cannot be rejected so cancels the run. Returns False, and changes nothing, when it is closed.
+
+        `key`: as of `reply`. Raises NotFound, PermissionDenied, KeyReused.
+        """
+        await self._check_may_reply(principal, thread_id)
+        question = await self.question(principal, thread_id, seq)
+        allowed = [action.allowed_decisions or USUAL_DECISIONS for action in question.actions]
+        if self._runner.can_resume and allowed and all(REJECT in words for words in allowed):
+            decisions = [ActionDecision(REJECT)] * len(allowed)
+            with suppress(InputClosed):
+                await self.reply(principal, thread_id, seq, decisions, key=key)
+                return True
+        elif await self._replies.is_open(thread_id, seq):
+            await self._refinements.cancel(principal, thread_id)
+            return True
+        return False
+
+    async def _check_may_reply(self, principal: Principal, thread_id: UUID) -> None:
+        """Raises NotFound, PermissionDenied."""
+        refinement = await self._refinements.get(principal, thread_id)
+        access_type = await self._access.access_type(principal, refinement.proposal_id)
+        if access_type is None or not access_type.can_act:
+            raise PermissionDenied("only an owner or editor may reply to an agent")
+
+    async def question(self, principal: Principal, thread_id: UUID, seq: int) -> InputRequested:
         """The question in an event. Raises NotFound when it is not one."""
         try:
             event = await self._refinements.event(principal, thread_id, seq)

@@ -13,6 +13,8 @@ from server.domain.drafts.busy import WhenBusy
 class Feature(StrEnum):
     """What a server may offer. Clients rely on the values."""
 
+    #: Only with `ideo dev`: its callers may restart the server, and get tokens that end soon.
+    DEVELOPMENT_CONTROLS = "development_controls"
     DRAFT_QUEUE = "draft_queue"
     FILE_HISTORY = "file_history"
     #: Only where the runtime can continue a run that has asked a person: the published one cannot.

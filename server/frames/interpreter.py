@@ -7,6 +7,7 @@ the first event comes the delta from which the frame is reconstructed.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -53,6 +54,8 @@ class Interpreter:
         self._todos = TodoList()
         self._extra: dict[str, bytes] = {}
         self._requests = InputRequests()
+        #: Whether the last state frame had a file map.
+        self.shows_files = False
 
     @property
     def files(self) -> FileSet:
@@ -118,6 +121,11 @@ class Interpreter:
         if top is None:
             return self._uninterpreted(frame, "", FrameReason.MALFORMED)
         return self._interpret_object(frame, top, proper=proper is not None)
+
+    def reinterpret(self, frame: bytes) -> Interpretation:
+        """What a frame means that was kept uninterpreted earlier, after all that came since. The interpreter
+        stays as it is."""
+        return deepcopy(self).interpret(frame)
 
     def similar_tokens(self, frames: Sequence[bytes | OversizedFrame], start: int) -> SimilarTokens | None:
         """The next frames, as far as each is the token frame before it with another text."""
@@ -230,8 +238,8 @@ class Interpreter:
         kinds: tuple[EventKind, ...] = (update,)
         if request is not None:
             kinds += (read_request(request),)
-        shows_files = files is not None and not polled
-        return Interpretation(kinds, delta, polled=polled, shows_files=shows_files)
+        self.shows_files = files is not None and not polled
+        return Interpretation(kinds, delta, polled=polled, shows_files=self.shows_files)
 
     def _read_rest(
         self, rest: dict[str, bytes]
@@ -264,6 +272,7 @@ class Interpreter:
         files = raw_json.members(rest["files"]) if "files" in rest else None
         if files is not None:
             del rest["files"]
+        self.shows_files = has_files
         if has_files:
             self._files.restore_map(files or {})
         elif "files" in data and not is_poll_summary(data, files):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -9,17 +10,26 @@ from litestar import Response, post
 from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, HeaderParameter, JSONBody
 
-from server.domain.errors import CursorOutOfRange, NotFound
-from server.domain.model import Principal
+from server.domain.errors import (
+    Conflict,
+    CursorOutOfRange,
+    HubError,
+    InvalidArgument,
+    NotFound,
+    Unprocessable,
+)
+from server.domain.model import Principal, ProposalStatus
 from server.domain.outgoing import Reservation
+from server.domain.server_info import Feature
 from server.domain.streams.subscription import Subscription
 from server.http.dependencies import Cases
 from server.http.eventstream import EventStream
 from server.http.json_io import MAX_WORKFLOW_BYTES, HubRequest
 from server.http.openapi import operation
 from server.use_cases import UseCases
-from server.wire.agui import AgUiRun, Place, place_of
+from server.wire.agui import AgUiRun, Place, place_of, short_run
 from server.wire.agui_input import RunAgentInput
+from server.wire.agui_resume import ResumeEntry, resume_of
 from server.wire.validation import uuid_or_not_found
 
 
@@ -28,7 +38,7 @@ from server.wire.validation import uuid_or_not_found
     **operation(
         "runAgent",
         "refinements",
-        (400, 404, 409, 410, 413, 422, 429, 502),
+        (400, 403, 404, 409, 410, 413, 422, 429, 502),
         status_code=200,
         # Its client sends the whole state with each run.
         request_max_body_size=MAX_WORKFLOW_BYTES,
@@ -56,19 +66,73 @@ async def run_agent(
         ),
     ] = None,
 ) -> Response[Any]:
-    """Start a refinement, or attach to one, and follow it as a run of AG-UI 1.0."""
-    data.check_resume()
-    place = place_of(last_event_id)
-    thread_id = await _attached(use_cases, request.user, workflow_id, data.threadId)
-    if thread_id is None:
-        started = await use_cases.refinements.start(request.user, data.command(workflow_id), key=data.key)
-        thread_id = started.refinement.thread_id
+    """Start a refinement, attach to one, or answer its agent, and follow it as a run of AG-UI 1.0."""
+    place, user = place_of(last_event_id), request.user
+    try:
+        if data.resume:
+            thread_id, after = await _resumed(use_cases, user, workflow_id, data.resume)
+            place = max(place, after)
+        else:
+            thread_id = await _started_or_attached(use_cases, user, workflow_id, data)
+    except _Over as over:
+        return Response(short_run(data.threadId, data.runId, over.error), media_type="text/event-stream")
     return EventStream(
-        lambda reservation: _follow(use_cases, request.user, thread_id, place, reservation),
-        Reservation(use_cases.outgoing, request.user.memory_id),
-        form=AgUiRun(data.threadId, data.runId, place),
+        lambda reservation: _follow(use_cases, user, thread_id, place, reservation),
+        Reservation(use_cases.outgoing, user.memory_id),
+        form=AgUiRun(
+            data.threadId,
+            data.runId,
+            place,
+            refinement_id=thread_id,
+            can_resume=Feature.INPUT_REPLIES in use_cases.server_info.features,
+        ),
         readers=use_cases.readers,
     )
+
+
+class _Over(Exception):
+    """A run that answers interrupts ends at once. error: why the answers are refused; None if there is
+    nothing to go on with."""
+
+    def __init__(self, error: HubError | None = None) -> None:
+        super().__init__()
+        self.error = error
+
+
+async def _resumed(
+    use_cases: UseCases, principal: Principal, workflow_id: UUID, entries: Sequence[ResumeEntry]
+) -> tuple[UUID, Place]:
+    """The refinement that goes on with these answers, and where. Raises _Over."""
+    replies = use_cases.input_replies
+    try:
+        resume = resume_of(entries)
+        refinement = await use_cases.refinements.get(principal, resume.thread_id)
+        if refinement.workflow_id != workflow_id:
+            raise NotFound("no such interrupt")
+        decisions = resume.decisions(await replies.question(principal, resume.thread_id, resume.seq))
+        key = resume.key(decisions)
+        if resume.cancelled:
+            declined = await replies.decline(principal, resume.thread_id, resume.seq, key=key)
+            refinement = await use_cases.refinements.get(principal, resume.thread_id)
+            if not declined and refinement.status is ProposalStatus.FAILED:
+                # After an error the client would keep the interrupts, which nobody can answer any more.
+                raise _Over
+        else:
+            await replies.reply(principal, resume.thread_id, resume.seq, decisions, key=key)
+    except (Conflict, InvalidArgument, NotFound, Unprocessable) as error:
+        # What the protocol has for answers that do not fit: clients keep the interrupts open.
+        raise _Over(error) from None
+    return resume.thread_id, Place(resume.seq)
+
+
+async def _started_or_attached(
+    use_cases: UseCases, principal: Principal, workflow_id: UUID, data: RunAgentInput
+) -> UUID:
+    thread_id = await _attached(use_cases, principal, workflow_id, data.threadId)
+    if thread_id is None:
+        started = await use_cases.refinements.start(principal, data.command(workflow_id), key=data.key)
+        thread_id = started.refinement.thread_id
+    return thread_id
 
 
 async def _attached(

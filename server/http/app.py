@@ -17,6 +17,7 @@ from server.domain.errors import NotFound
 from server.http.asyncapi import asyncapi_document
 from server.http.authentication import Authenticate
 from server.http.cors import with_cors
+from server.http.development_routes import development_routes
 from server.http.errors import problem_response, refuse_upgrade, upgrade_required
 from server.http.json_io import REFUSED_BYTES, HubRequest, JsonResponse
 from server.http.methods import allowed_methods, with_head
@@ -80,15 +81,18 @@ def create_http_app(
         """Follow a refinement. The handler itself authenticates and refuses, before the upgrade."""
         await refinement_socket.serve(thread_id, socket.scope, socket.receive, socket.send)
 
+    routes = [*ROUTES, openapi, asyncapi, socket_only]
+    if options.development is not None:
+        routes += development_routes(options.development)
     app = Litestar(
-        [*ROUTES, openapi, asyncapi, socket_only, follow],
+        [*routes, follow],
         guards=[Authenticate(use_cases, turns, query_token=options.query_token)],
         dependencies={
             "use_cases": Provide(lambda: use_cases, sync_to_thread=False),
             "probes": Provide(lambda: probes, sync_to_thread=False),
         },
         exception_handlers={Exception: partial(problem_response, dev=options.dev)},
-        before_send=[partial(_complete_allow, allowed_methods([*ROUTES, openapi, asyncapi, socket_only]))],
+        before_send=[partial(_complete_allow, allowed_methods(routes))],
         request_class=HubRequest,
         state=State({REFUSED_BYTES: use_cases.refused_bytes}),
         response_class=JsonResponse,

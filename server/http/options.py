@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from server.http.development_routes import DevelopmentControls
 from server.http.origins import Origins
 
 
 @dataclass(frozen=True, slots=True)
 class HttpOptions:
     """origins: whose pages may call. query_token: whether a stream's address may hold the token. dev: log the
-    texts of internal errors. workbench: whether `/` is the workbench."""
+    texts of internal errors. workbench: whether `/` is the workbench. development: what callers of `ideo dev`
+    may do to the hub."""
 
     origins: Origins
     query_token: bool
     dev: bool = False
     workbench: bool = False
+    development: DevelopmentControls | None = None

@@ -40,6 +40,8 @@ GAUGES = {
     "journal_queue_limit_bytes": "Limit of a run; beyond it the runtime's stream waits (IDEO_MAX_QUEUE_MIB)",
     "breaker_open": "Circuit breaker of calls to the runtime: 0 closed, 0.5 half open, 1 open",
     "wakeups_healthy": "1 while wake-ups from other replicas arrive, 0 while the hub only polls",
+    "quarantined_frames": "Frames of the runtime that no replica understood, and that were not released",
+    "quarantined_shapes": "Shapes of these frames",
     "database_connections": "Connections to PostgreSQL",
     "database_connections_idle": "Idle connections to PostgreSQL",
     "database_connections_limit": "Maximum of connections in the pool (IDEO_DATABASE_MAX_CONNECTIONS)",

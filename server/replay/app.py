@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,9 @@ from litestar import Litestar, Request, Response, WebSocket, get, post, websocke
 from litestar.exceptions import WebSocketDisconnect
 from litestar.params import FromPath
 
-from server.replay.directives import BadDirective, find_directive
+from server.replay.directives import BadDirective, Directive, find_directive
 from server.replay.recording import Recording, RecordingError, read_recordings
-from server.replay.runs import Dropped, Run
+from server.replay.runs import Dropped, Run, Steps
 
 PREFIX = "/deepagents-runtime"
 
@@ -30,7 +29,7 @@ PREFIX = "/deepagents-runtime"
 _MAX_RUNS = 10_000
 _INTERNAL_ERROR = 1011
 #: The recording of jobs without a directive, where there is one of the name.
-_USUAL = "short_run"
+USUAL = "short_run"
 
 
 class BadJob(ValueError):
@@ -50,15 +49,18 @@ class ReplayRuntime:
 
     def __init__(
         self,
-        directory: Path | None,
+        recordings: Mapping[str, Recording],
         default: str | None,
         *,
         unknown_thread_s: float,
         progress_s: float,
         chooses_ids: bool,
+        directive: Directive,
+        steps: Steps | None,
     ) -> None:
-        self._recordings = read_recordings(directory)
+        self._recordings = recordings
         self._default = _default(self._recordings, default)
+        self._directive, self._steps = directive, steps
         self._unknown_thread_s = unknown_thread_s
         self._progress_s = progress_s
         self._chooses_ids = chooses_ids
@@ -68,14 +70,14 @@ class ReplayRuntime:
         """Start the run of a job. Returns its thread's id. Raises BadJob."""
         fields = _job_fields(job)
         try:
-            directive = find_directive(fields["agent_definition"], fields["input_payload"])
+            directive = find_directive(fields["agent_definition"], fields["input_payload"], self._directive)
         except BadDirective as error:
             raise BadJob(str(error)) from None
         recording = self._recording(directive.name or self._default)
         # With a space and a letter beyond ASCII: an address needs it encoded.
         thread_id: str = f"thread é {uuid4().hex[:12]}" if self._chooses_ids else fields["job_id"].strip()
         self._runs.pop(thread_id, None)
-        self._runs[thread_id] = Run(recording, directive, asyncio.get_running_loop().time)
+        self._runs[thread_id] = Run(recording, directive, asyncio.get_running_loop().time, steps=self._steps)
         while len(self._runs) > _MAX_RUNS:
             self._runs.pop(next(iter(self._runs)))
         return thread_id
@@ -98,7 +100,11 @@ class ReplayRuntime:
             if continuation is None or not run.over:
                 raise NotWaiting("the run does not wait for a reply")
             self._runs[thread_id] = Run(
-                continuation, replace(run.directive, drop=None, silent=None), run.now, resume_id=resume_id
+                continuation,
+                run.directive.without_faults(),
+                run.now,
+                resume_id=resume_id,
+                steps=self._steps,
             )
         return thread_id
 
@@ -156,7 +162,7 @@ def _why(error: Exception) -> str:
 def _default(recordings: Mapping[str, Recording], named: str | None) -> str:
     """The name of the recording of jobs without a directive. Raises RecordingError."""
     if named is None:
-        return _USUAL if _USUAL in recordings else next(iter(recordings))
+        return USUAL if USUAL in recordings else next(iter(recordings))
     if named not in recordings:
         raise RecordingError(f"there is no recording {named[:100]!r}; known are: {', '.join(recordings)}")
     return named
@@ -182,20 +188,27 @@ def create_replay_app(
     unknown_thread_s: float = 10.0,
     progress_s: float = 1.0,
     chooses_ids: bool = False,
+    recordings: Mapping[str, Recording] | None = None,
+    directive: Directive = Directive(),  # noqa: B008 (frozen)
+    steps: Steps | None = None,
 ) -> Litestar:
-    """The ASGI app that serves the recordings of a directory (every `*.jsonl`), or the shipped ones.
+    """The ASGI app that serves the recordings of a directory (see `read_recordings`), or the shipped ones.
 
     default: the recording of jobs without a directive; None: `short_run`, or the first by name without it.
     unknown_thread_s: seconds for which a stream of an unknown thread shows progress before it fails.
     progress_s: seconds between two messages of progress. chooses_ids: whether a thread gets an id of the
-    runtime's own instead of its job's. Raises RecordingError without a recording, or without the default.
+    runtime's own instead of its job's. recordings: those that are served instead of a directory's. directive:
+    how jobs without one are played. steps: what lets runs go on, frame by frame. Raises RecordingError
+    without a recording, or without the default.
     """
     runtime = ReplayRuntime(
-        directory,
+        read_recordings(directory) if recordings is None else recordings,
         default,
         unknown_thread_s=unknown_thread_s,
         progress_s=progress_s,
         chooses_ids=chooses_ids,
+        directive=directive,
+        steps=steps,
     )
 
     @post(f"{PREFIX}/invoke")

@@ -4,6 +4,9 @@ A directive may be anywhere in the prompt: `[[replay:NAME option=value …]]`. T
 
 - `speed=N`: N times the nominal 20 frames per second; without it, as fast as possible;
 - `drop=K`: after frame K the connection breaks, for the first subscriber that reaches it;
+- `stall=K`: after frame K nothing comes for `stall_s` seconds (5), for the first subscriber that reaches it;
+- `duplicate=K`: frame K comes twice;
+- `cut=K`: of frame K only the first half comes;
 - `silent=K`: after frame K nothing follows, and the run stays `running`.
 
 The prompt is `agent_definition.user_request`, or the contents of `input_payload.messages` if the former has
@@ -20,10 +23,19 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 FRAMES_PER_SECOND = 20
+#: Seconds of a stall, unless the directive says otherwise.
+STALL_S = 5.0
+#: The options that name a frame at which something goes wrong.
+FAULTS = ("drop", "stall", "duplicate", "cut", "silent")
 
 N = TypeVar("N", int, float)
 
 _DIRECTIVE = re.compile(r"\[\[replay:([^\[\]]*)\]\]")
+_NUMBERS: Mapping[str, type[int] | type[float]] = {
+    "speed": float,
+    "stall_s": float,
+    **dict.fromkeys(FAULTS, int),
+}
 
 
 class BadDirective(ValueError):
@@ -38,17 +50,29 @@ class Directive:
     speed: float | None = None
     drop: int | None = None
     silent: int | None = None
+    duplicate: int | None = None
+    cut: int | None = None
+    stall: int | None = None
+    stall_s: float = STALL_S
+
+    def without_faults(self) -> Directive:
+        """The same, with nothing that goes wrong."""
+        return Directive(self.name, self.speed)
 
 
-def find_directive(agent_definition: Mapping[str, Any], input_payload: Mapping[str, Any]) -> Directive:
-    """The directive of a job, `Directive()` when it has none. Raises BadDirective."""
+def find_directive(
+    agent_definition: Mapping[str, Any],
+    input_payload: Mapping[str, Any],
+    default: Directive = Directive(),
+) -> Directive:
+    """The directive of a job, `default` when it has none. Raises BadDirective."""
     for texts in (_texts(agent_definition.get("user_request")), _message_texts(input_payload)):
         found = [words for text in texts for words in _DIRECTIVE.findall(text)]
         if found:
             return parse_directive(found[-1])
     words = agent_definition.get("replay")
     if words is None:
-        return Directive()
+        return default
     if not isinstance(words, str):
         raise BadDirective("agent_definition.replay must be the name of a recording")
     return parse_directive(words)
@@ -75,25 +99,22 @@ def parse_directive(words: str) -> Directive:
     name, *options = words.split() or [""]
     if not name or "=" in name:
         raise BadDirective("a replay directive must begin with the name of a recording")
-    speed: float | None = None
-    frames: dict[str, int] = {}
+    found: dict[str, Any] = {}
     for option in options:
         key, separator, value = option.partition("=")
-        if key not in ("speed", "drop", "silent") or not separator:
-            raise BadDirective(f"unknown replay option {option[:40]!r}: known are speed=, drop= and silent=")
-        if key == "speed":
-            speed = _positive(key, value, float)
-        else:
-            frames[key] = _positive(key, value, int)
-    return Directive(name, speed, frames.get("drop"), frames.get("silent"))
+        if key not in _NUMBERS or not separator:
+            known = ", ".join(f"{each}=" for each in _NUMBERS)
+            raise BadDirective(f"unknown replay option {option[:40]!r}: known are {known}")
+        found[key] = positive(f"the replay option {key}", value, _NUMBERS[key])
+    return Directive(name, **found)
 
 
-def _positive(key: str, text: str, kind: Callable[[str], N]) -> N:
-    """A finite number above 0. Raises BadDirective."""
+def positive(what: str, text: str, kind: Callable[[str], N]) -> N:
+    """A finite number above 0. Raises BadDirective, with `what` as the number's name."""
     try:
         number = kind(text)
         if math.isfinite(number) and number > 0:
             return number
     except ValueError:
         pass
-    raise BadDirective(f"the replay option {key} must be a number above 0")
+    raise BadDirective(f"{what} must be a number above 0")

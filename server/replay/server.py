@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import uvicorn
 
 from server.replay.app import create_replay_app
+from server.replay.directives import Directive
+from server.replay.recording import Recording
+from server.replay.runs import Steps
 
 
 @contextlib.asynccontextmanager
@@ -21,13 +24,23 @@ async def replay_runtime(
     directory: Path | None = None,
     default: str | None = None,
     chooses_ids: bool = False,
+    recordings: Mapping[str, Recording] | None = None,
+    directive: Directive = Directive(),  # noqa: B008 (frozen)
+    steps: Steps | None = None,
 ) -> AsyncIterator[str]:
     """Serve recordings until the block ends; yields `http://HOST:PORT`. Port 0 takes a free one.
 
-    directory, default, chooses_ids: see create_replay_app. Raises RecordingError, and OSError when the
-    address is not available.
+    directory, default, chooses_ids, recordings, directive, steps: see create_replay_app. Raises
+    RecordingError, and OSError when the address is not available.
     """
-    app = create_replay_app(directory, default=default, chooses_ids=chooses_ids)
+    app = create_replay_app(
+        directory,
+        default=default,
+        chooses_ids=chooses_ids,
+        recordings=recordings,
+        directive=directive,
+        steps=steps,
+    )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.create_server((host, port), family=family, backlog=1024) as listener:
         listener.setblocking(False)

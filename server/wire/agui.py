@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import assert_never
+from typing import Any, assert_never
+from uuid import UUID
 
-from server.domain.errors import InvalidArgument
+from server.domain.errors import HubError, InvalidArgument
 from server.domain.journal.journal import JournalHead
 from server.domain.journal.segments import Segment
+from server.wire.agui_interrupts import Interrupt, interrupt_id
 from server.wire.agui_parts import (
     Ended,
     EventParts,
@@ -28,18 +30,22 @@ from server.wire.agui_parts import (
     Text,
     parts_of,
 )
+from server.wire.problems import problem_of
 from server.wire.text import dumps
 from server.wire.validation import MAX_SEQ
 
 #: Messages, tool calls and files of a run that a reader follows, each; further ones are left out. Keeps what
 #: a reader needs below two megabytes.
 MAX_FOLLOWED = 5_000
+#: Tool calls without a result, the last ones, among which a question finds what it asks about; and their
+#: longest id, in characters.
+MAX_UNANSWERED, _MAX_CALL_ID = 100, 256
 
 _ID = re.compile(r"(?P<seq>[0-9]{1,10})(\.(?P<count>[0-9]{1,10}))?", re.ASCII)
 _SNAPSHOT = b'"snapshot":{"todos":[],"files":{}}'
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Place:
     """Where a reader is: after event `seq`, and after the first `count` of what the next one becomes."""
 
@@ -57,14 +63,28 @@ def place_of(last_event_id: str | None) -> Place:
     return Place(int(found["seq"]), int(found["count"] or 0))
 
 
+def short_run(thread_id: str, run_id: str, error: HubError | None) -> bytes:
+    """A whole run in which nothing happens: refused with the error, or cancelled. thread_id, run_id: the
+    client's own."""
+    ids = {"threadId": thread_id, "runId": run_id}
+    last: dict[str, Any] = {"type": "RUN_FINISHED", **ids, "outcome": {"type": "cancelled"}}
+    if error is not None:
+        last = {"type": "RUN_ERROR", "message": error.message, "code": problem_of(error).code}
+    return b"".join(b"data: %b\n\n" % dumps(each) for each in ({"type": "RUN_STARTED", **ids}, last))
+
+
 class AgUiRun:
     """The form of a run's server-sent events for one reader, who has those before a place.
 
     It must get every segment of the journal from the first.
     """
 
-    def __init__(self, thread_id: str, run_id: str, place: Place) -> None:
-        """thread_id, run_id: the client's own."""
+    def __init__(
+        self, thread_id: str, run_id: str, place: Place, *, refinement_id: UUID, can_resume: bool
+    ) -> None:
+        """thread_id, run_id: the client's own. refinement_id: the thread of the journal. can_resume: whether
+        the runtime can continue a run that has asked a person."""
+        self._refinement_id, self._can_resume = refinement_id, can_resume
         self._ids = b'"threadId":%b,"runId":%b' % (dumps(thread_id), dumps(run_id))
         self._place = place
         self._running = False
@@ -75,6 +95,8 @@ class AgUiRun:
         self._calls: set[bytes] = set()
         self._results: set[bytes] = set()
         self._files: set[bytes] = set()
+        #: The tool calls without a result by the key of their id: what names the call, and its id as JSON.
+        self._unanswered: dict[bytes, tuple[bytes, bytes]] = {}
         #: Whether the AG-UI run is over, although the journal may go on.
         self.over = False
 
@@ -134,6 +156,7 @@ class AgUiRun:
                 yield from self._message(part)
             case Result(call_id, message_id, content):
                 known, first = _key(call_id) in self._calls, _add(self._results, call_id)
+                self._unanswered.pop(_key(call_id), None)
                 if known and first:
                     members = b'"messageId":%b,"toolCallId":%b,"content":%b,"role":"tool"'
                     yield b"TOOL_CALL_RESULT", members % (message_id, dumps(call_id), content)
@@ -149,7 +172,8 @@ class AgUiRun:
             case Question(interrupts):
                 yield from self._closed()
                 self._running, self.over = False, True
-                outcome = b'"outcome":{"type":"interrupt","interrupts":%b}' % interrupts
+                shown = b",".join(self._interrupts(seq, interrupts))
+                outcome = b'"outcome":{"type":"interrupt","interrupts":[%b]}' % shown
                 yield b"RUN_FINISHED", b"%b,%b" % (self._ids, outcome)
             case Ended(kind, members):
                 yield from self._closed()
@@ -202,6 +226,31 @@ class AgUiRun:
             yield b"TOOL_CALL_START", start
             yield b"TOOL_CALL_ARGS", b'"toolCallId":%b,"delta":%b' % (call_id, call.arguments)
             yield b"TOOL_CALL_END", b'"toolCallId":%b' % call_id
+            if len(call.call_id) <= _MAX_CALL_ID:
+                self._unanswered[_key(call.call_id)] = call.key, call_id
+            if len(self._unanswered) > MAX_UNANSWERED:
+                del self._unanswered[next(iter(self._unanswered))]
+
+    def _interrupts(self, seq: int, interrupts: Sequence[Interrupt]) -> Iterator[bytes]:
+        calls: dict[bytes, list[bytes]] = {}
+        for key, call_id in self._unanswered.values():
+            calls.setdefault(key, []).append(call_id)
+        for each in interrupts:
+            reason = b'"ideo:question"'
+            if each.number:
+                # Two equal calls are asked about in their order.
+                waiting = calls.get(each.call)
+                call = b',"toolCallId":%b' % waiting.pop(0) if waiting else b""
+                reason = b'"tool_call"' + call if call else b'"input_required"'
+            can_resume = bool(each.schema) and self._can_resume
+            yield b'{"id":%b,"reason":%b,%b%b,"metadata":{%b,"can_resume":%b}}' % (
+                dumps(interrupt_id(self._refinement_id, seq, each.number)),
+                reason,
+                each.members,
+                b',"responseSchema":%b' % each.schema if can_resume else b"",
+                each.metadata,
+                dumps(can_resume),
+            )
 
     def _patch(self, part: State) -> Iterator[bytes]:
         if part.todos:

@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import ConfigDict, Field
 
 from server.domain import model
-from server.domain.errors import Unprocessable
+from server.wire.agui_resume import ResumeEntries
 from server.wire.refinements import StartRefinementRequest
 from server.wire.validation import NOT_BLANK, STORABLE, RequestModel, renamed_fields
 
@@ -35,10 +35,7 @@ class RunAgentInput(RequestModel):
         list[dict[str, Any]],
         Field(max_length=MAX_MESSAGES, description="The conversation. The last user message is the prompt."),
     ]
-    resume: Annotated[
-        list[dict[str, Any]] | None,
-        Field(description="Answers to interrupts: refused with 422. `replyToInput` takes them."),
-    ] = None
+    resume: ResumeEntries = Field(default=[])
 
     def command(self, workflow_id: UUID) -> model.StartRefinement:
         """The start of a refinement. Raises InvalidArgument."""
@@ -50,12 +47,6 @@ class RunAgentInput(RequestModel):
         """The idempotency key of the start."""
         ids = f"{self.threadId}\0{self.runId}"
         return f"agui-{hashlib.sha256(ids.encode()).hexdigest()}"
-
-    def check_resume(self) -> None:
-        """Raises Unprocessable for answers to interrupts."""
-        if self.resume:
-            wrong = "is not read here: reply to the refinement's question, and go on with Last-Event-ID"
-            raise Unprocessable({"resume": wrong})
 
     def _prompt(self) -> str:
         """The text of the last user message; empty without one."""

@@ -14,7 +14,8 @@ import msgspec
 
 from server.domain.journal.segments import Segment
 from server.wire import messages as m
-from server.wire.rendering import full_json, message_dict, message_json
+from server.wire.agui_interrupts import Interrupt, call_key, interrupts_of
+from server.wire.rendering import full_json, message_json
 from server.wire.text import dumps, get_time
 
 #: Longest content of a file in the shared state, in bytes. Larger ones are read by their hash.
@@ -38,11 +39,13 @@ class Text(msgspec.Struct, array_like=True, tag="text"):
 
 
 class Call(msgspec.Struct, array_like=True):
-    """A complete tool call: its id, and as JSON strings its name and the JSON text of its arguments."""
+    """A complete tool call: its id, and as JSON strings its name and the JSON text of its arguments. key: as
+    `call_key`."""
 
     call_id: str
     name: bytes
     arguments: bytes
+    key: bytes
 
 
 class Message(msgspec.Struct, array_like=True, tag="message"):
@@ -84,9 +87,9 @@ class Other(msgspec.Struct, array_like=True, tag="other"):
 
 
 class Question(msgspec.Struct, array_like=True, tag="question"):
-    """The agent waits for a person. interrupts: a JSON array."""
+    """The agent waits for a person."""
 
-    interrupts: bytes
+    interrupts: list[Interrupt]
 
 
 class Ended(msgspec.Struct, array_like=True, tag="ended"):
@@ -136,7 +139,7 @@ def _parts(event: m.Event) -> Iterator[Part]:
         case "state_update":
             yield from _state_update(event.state_update)
         case "input_requested":
-            yield Question(dumps([_interrupt(event.seq, event.input_requested)]))
+            yield Question(list(interrupts_of(event.seq, event.input_requested)))
         case "terminal":
             yield _ended(event.terminal)
         case "upstream_frame" if event.upstream_frame.WhichOneof("body") == "text":
@@ -189,13 +192,13 @@ def _message_id(change: m.MessageChange) -> str:
 
 
 def _call(message_id: str, number: int, call: m.ToolCall) -> Call:
-    arguments = call.arguments
+    arguments, key = call.arguments, call_key(call.name, call.arguments)
     try:
         json.loads(arguments)
     except (ValueError, RecursionError):
         # A printed form of the arguments is a string then.
         arguments = dumps(arguments).decode()
-    return Call(call.id or f"{message_id}-call-{number}", dumps(call.name), dumps(arguments))
+    return Call(call.id or f"{message_id}-call-{number}", dumps(call.name), dumps(arguments), key)
 
 
 def _change(change: m.FileChange) -> Change:
@@ -206,15 +209,6 @@ def _change(change: m.FileChange) -> Change:
     if change.WhichOneof("content") == "text" and change.size_bytes <= MAX_INLINE_BYTES:
         file["content"] = change.text
     return Change(change.path, dumps({"op": "add", "path": path, "value": file}), False)
-
-
-def _interrupt(seq: int, asked: m.InputRequested) -> dict[str, Any]:
-    return {
-        "id": asked.input_id or f"input-{seq}",
-        "reason": "input_requested",
-        "message": asked.request,
-        "metadata": {"seq": seq, "actions": [message_dict(action) for action in asked.actions]},
-    }
 
 
 def _ended(terminal: m.Terminal) -> Ended:

@@ -7,9 +7,10 @@ import zipfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 
-from tests.support.commands import Ideo, commands
+from tests.support.commands import Commands, Ideo
 from tests.support.hub import RunningHub, running_hub
 from tests.support.terminals import in_shell, in_terminal
 
@@ -22,10 +23,9 @@ async def hub(database: str) -> AsyncIterator[RunningHub]:
         yield running
 
 
-@pytest_asyncio.fixture
-async def ideo(hub: RunningHub, tmp_path: Path) -> AsyncIterator[Ideo]:
-    async with commands(tmp_path, hub.ideo_settings) as ours:
-        yield ours.ideo
+@pytest.fixture
+def ideo(hub: RunningHub) -> Ideo:
+    return Commands(hub.ideo_settings).ideo
 
 
 async def test_drafts_are_listed_shown_and_restored(hub: RunningHub, ideo: Ideo) -> None:

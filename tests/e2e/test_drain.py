@@ -10,7 +10,7 @@ import httpx
 
 from server.cli.hub_client import HubClient, open_client
 from tests.support.hub import start
-from tests.support.processes import hub_environment, replay_process, running
+from tests.support.processes import forked, hub_environment, replay_process
 from tests.support.recordings import expected, facts_of
 from tests.support.tokens import token
 
@@ -35,8 +35,8 @@ async def test_a_stopping_replica_hands_runs_over_and_sends_its_readers_away(dat
             database, runtime, IDEO_RUNTIME_PROFILE="full", IDEO_LEASE_TTL_S="600", IDEO_DRAIN_S="3"
         )
         async with (
-            running("serve", environment=environment) as leaving,
-            running("serve", environment=environment) as staying,
+            forked("serve", environment=environment) as leaving,
+            forked("serve", environment=environment) as staying,
         ):
             await leaving.serving("HTTP", "gRPC")
             await staying.serving("HTTP", "gRPC")
@@ -93,7 +93,7 @@ async def test_a_reader_that_comes_back_by_itself_sees_one_stream_through_a_roll
         environment = hub_environment(
             database, runtime, IDEO_RUNTIME_PROFILE="full", IDEO_LEASE_TTL_S="600", IDEO_DRAIN_S="1"
         )
-        async with running("serve", environment=environment) as old:
+        async with forked("serve", environment=environment) as old:
             await old.serving("HTTP", "gRPC")
             address = old.addresses["HTTP"]
             async with open_client(address, token()) as client:
@@ -108,7 +108,7 @@ async def test_a_reader_that_comes_back_by_itself_sees_one_stream_through_a_roll
                 await read_until(client, started["thread_id"], "batch")
                 assert await old.stop() == 0
                 again = {**environment, "IDEO_HTTP_PORT": address.rpartition(":")[2]}
-                async with running("serve", environment=again) as new:
+                async with forked("serve", environment=again) as new:
                     await new.serving("HTTP", "gRPC")
                     async with asyncio.timeout(30):
                         await reading

@@ -15,7 +15,7 @@ import pytest_asyncio
 from server.cli.hub_client import open_client
 from tests.support.hub import finished, start
 from tests.support.postgres import Postgres
-from tests.support.processes import Process, hub_environment, replay_process, running
+from tests.support.processes import Process, forked, hub_environment, replay_process, running
 from tests.support.servers import answer, http_server
 from tests.support.terminals import CTRL_C, in_shell, in_terminal
 from tests.support.tokens import token
@@ -34,7 +34,7 @@ async def hub(postgres: Postgres) -> AsyncIterator[Process]:
     async with (
         postgres.fresh(migrated=True) as database,
         replay_process() as runtime,
-        running("serve", environment=hub_environment(database, runtime)) as process,
+        forked("serve", environment=hub_environment(database, runtime)) as process,
     ):
         await process.serving("HTTP", "gRPC")
         yield process
@@ -116,7 +116,7 @@ async def test_a_terminal_without_utf_8_shows_escapes(settings: dict[str, str]) 
 async def test_a_hub_that_goes_away_is_told_at_once_and_the_stream_continues(database: str) -> None:
     async with replay_process() as runtime:
         environment = hub_environment(database, runtime, IDEO_RUNTIME_PROFILE="full")
-        async with running("serve", environment=environment) as first:
+        async with forked("serve", environment=environment) as first:
             await first.serving("HTTP", "gRPC")
             thread = await started(first, "[[replay:short_run speed=0.3]]", until_finished=False)
             port = first.addresses["HTTP"].rpartition(":")[2]
@@ -125,7 +125,7 @@ async def test_a_hub_that_goes_away_is_told_at_once_and_the_stream_continues(dat
                 await first.kill()
                 await watch.shows("trying again in")
                 again = {**environment, "IDEO_HTTP_PORT": port}
-                async with running("serve", environment=again) as second:
+                async with forked("serve", environment=again) as second:
                     await second.serving("HTTP", "gRPC")
                     await watch.shows("completed, 2 files")
                     assert await watch.ended() == 0

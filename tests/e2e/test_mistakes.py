@@ -13,7 +13,8 @@ import httpx
 import pytest
 
 from tests.support.certificates import Authority, write
-from tests.support.processes import hub_environment, replay_process, running
+from tests.support.commands import ideo
+from tests.support.processes import forked, hub_environment, replay_process, running
 from tests.support.servers import answer, free_port, http_server
 from tests.support.terminals import CTRL_C, in_shell, in_terminal
 from tests.support.tokens import token
@@ -44,9 +45,7 @@ async def test_a_taken_port_is_named_with_its_setting_before_any_work_begins(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        code, output, errors = await in_shell(
-            "ideo dev", environment=dev(tmp_path / "data", **{setting: port})
-        )
+        code, output, errors = await ideo("dev", environment=dev(tmp_path / "data", **{setting: port}))
         assert code == 1
         assert_sentence(errors, f"127.0.0.1:{port}", setting, "IDEO_HOST", "stop the program")
         assert "PostgreSQL" not in output
@@ -54,10 +53,10 @@ async def test_a_taken_port_is_named_with_its_setting_before_any_work_begins(
         environment = hub_environment(
             "postgresql://ann@127.0.0.1:9/x", "http://127.0.0.1:9", **{setting: port}
         )
-        code, output, errors = await in_shell("ideo serve", environment=environment)
+        code, output, errors = await ideo("serve", environment=environment)
         assert (code, output) == (1, "")
         assert_sentence(errors, f"127.0.0.1:{port}", setting)
-        code, _, errors = await in_shell(f"ideo replay-runtime --port {port}", environment={})
+        code, _, errors = await ideo(f"replay-runtime --port {port}", environment={})
         assert code == 1
         assert_sentence(errors, f"127.0.0.1:{port}", "--port")
 
@@ -74,7 +73,7 @@ async def test_a_taken_port_is_named_with_its_setting_before_any_work_begins(
 async def test_an_address_that_cannot_be_listened_on_is_named(
     tmp_path: Path, settings: dict[str, str], words: tuple[str, ...]
 ) -> None:
-    code, _, errors = await in_shell("ideo dev", environment=dev(tmp_path, **settings))
+    code, _, errors = await ideo("dev", environment=dev(tmp_path, **settings))
     assert code == 1
     assert_sentence(errors, *words)
     # That advice is for a port that is taken.
@@ -83,7 +82,7 @@ async def test_an_address_that_cannot_be_listened_on_is_named(
 
 async def test_a_database_whose_host_has_no_address_is_named() -> None:
     environment = {"DATABASE_URL": "postgresql://ann@no.such.host.invalid/x"}
-    code, output, errors = await in_shell("ideo migrate status", environment=environment)
+    code, output, errors = await ideo("migrate status", environment=environment)
     assert (code, output) == (5, "")
     assert_sentence(errors, "its host name has no address", "correct the host in DATABASE_URL")
 
@@ -96,7 +95,7 @@ async def test_a_certificate_that_grpc_cannot_use_is_named(database: str, tmp_pa
         names = ("IDEO_GRPC_CERTIFICATE", "IDEO_GRPC_KEY")
         tls = dict(zip(names, map(str, files), strict=True))
         environment = hub_environment(database, "http://127.0.0.1:9", **tls)
-        code, _, errors = await in_shell("ideo serve", environment=environment)
+        code, _, errors = await ideo("serve", environment=environment)
         assert code == 1
         assert_sentence(errors, *names)
 
@@ -104,7 +103,7 @@ async def test_a_certificate_that_grpc_cannot_use_is_named(database: str, tmp_pa
 async def test_a_second_start_in_the_same_folder_names_the_folder(tmp_path: Path) -> None:
     async with running("dev", "--no-demo", environment=dev(tmp_path)) as first:
         await first.serving("HTTP", "gRPC")
-        code, _, errors = await in_shell("ideo dev", environment=dev(tmp_path))
+        code, _, errors = await ideo("dev", environment=dev(tmp_path))
         assert code == 1
         assert_sentence(errors, str(tmp_path), "IDEO_DATA_DIR")
         assert await first.stop() == 0
@@ -133,7 +132,7 @@ async def test_a_data_folder_that_cannot_be_used_is_named(tmp_path: Path, make: 
     folder = tmp_path / "data"
     assert callable(make)
     make(folder)
-    code, _, errors = await in_shell("ideo dev", environment=dev(folder))
+    code, _, errors = await ideo("dev", environment=dev(folder))
     assert code == 1
     assert not NOISE.search(errors), errors
     assert errors.startswith("ideo: ")
@@ -142,7 +141,7 @@ async def test_a_data_folder_that_cannot_be_used_is_named(tmp_path: Path, make: 
 
 @pytest.mark.parametrize("folder", ["/proc/ideo", "/dev/null/ideo", "~nobody.such/ideo", "x" * 300])
 async def test_a_folder_that_cannot_be_made_is_named(folder: str) -> None:
-    code, _, errors = await in_shell("ideo dev", environment=dev(Path(folder)))
+    code, _, errors = await ideo("dev", environment=dev(Path(folder)))
     assert code == 1
     assert_sentence(errors, "IDEO_DATA_DIR")
 
@@ -166,7 +165,7 @@ async def test_a_disk_without_room_is_named(tmp_path: Path) -> None:
     if code:
         pytest.skip(f"a small disk cannot be made here: {errors.strip()}")
     try:
-        code, _, errors = await in_shell("ideo dev", environment=dev(tmp_path / "data"))
+        code, _, errors = await ideo("dev", environment=dev(tmp_path / "data"))
     finally:
         await in_shell(f"umount {tmp_path}", environment={})
     assert code == 1
@@ -194,9 +193,7 @@ async def test_another_web_server_is_not_taken_for_a_hub(page: tuple[int, bytes]
             f"watch {THREAD} --json",
             f"refine x --workflow {THREAD}",
         ):
-            code, output, errors = await in_shell(
-                f"ideo {command}", environment={"IDEO_URL": url, "IDEO_TOKEN": "t"}
-            )
+            code, output, errors = await ideo(command, environment={"IDEO_URL": url, "IDEO_TOKEN": "t"})
             assert (code, output) == (1, ""), errors
             assert_sentence(errors, url.rpartition("/")[2])
 
@@ -210,7 +207,7 @@ async def test_no_text_of_a_hub_steers_the_terminal() -> None:
     async with http_server(answerer) as url:
         for command in (f"watch {THREAD}", "refine x", f"watch {THREAD} --json"):
             environment = {"IDEO_URL": url, "IDEO_TOKEN": "t"}
-            code, output, errors = await in_shell(f"ideo {command}", environment=environment)
+            code, output, errors = await ideo(command, environment=environment)
             assert (code, output) == (4, "")
             assert errors.startswith("ideo: 403: no \\x1b]0;title")
             assert all(line.isascii() and line.isprintable() for line in errors.splitlines())
@@ -246,7 +243,7 @@ async def test_nothing_in_a_hubs_drafts_steers_the_terminal_or_the_shells_comple
             (f"draft show {THREAD}", {}, 2),
             ("", completion, 3),
         ):
-            code, output, errors = await in_shell(f"ideo {command}", environment={**environment, **more})
+            code, output, errors = await ideo(command, environment={**environment, **more})
             assert (code, errors) == (0, ""), command
             shown = output.splitlines()
             assert len(shown) == lines, command
@@ -257,14 +254,12 @@ async def test_nothing_in_a_hubs_drafts_steers_the_terminal_or_the_shells_comple
 async def test_the_grpc_port_is_not_taken_for_the_hubs_http_port(database: str) -> None:
     async with (
         replay_process() as runtime,
-        running("serve", environment=hub_environment(database, runtime)) as hub,
+        forked("serve", environment=hub_environment(database, runtime)) as hub,
     ):
         await hub.serving("HTTP", "gRPC")
         url = f"http://{hub.addresses['gRPC']}"
         for command in (f"watch {THREAD}", "refine x"):
-            code, _, errors = await in_shell(
-                f"ideo {command}", environment={"IDEO_URL": url, "IDEO_TOKEN": token()}
-            )
+            code, _, errors = await ideo(command, environment={"IDEO_URL": url, "IDEO_TOKEN": token()})
             assert code in (1, 5)
             assert_sentence(errors, url)
 
@@ -273,7 +268,7 @@ async def test_the_grpc_port_is_not_taken_for_the_hubs_http_port(database: str) 
 async def test_a_hub_that_is_away_is_told_at_once_and_with_each_try(host: str) -> None:
     url = f"http://{host}:{free_port()}"
     environment = {"IDEO_URL": url, "IDEO_TOKEN": "t"}
-    code, _, errors = await in_shell("ideo refine x", environment=environment)
+    code, _, errors = await ideo("refine x", environment=environment)
     assert code == 5
     assert_sentence(errors, url)
     async with in_terminal("ideo", "watch", THREAD, environment=environment) as watch:
@@ -309,12 +304,10 @@ async def test_a_misspelt_setting_is_named_with_the_one_that_it_resembles(databa
     ]
     for command in ("migrate status", "serve", "dev --once"):
         environment = {**hub_environment(database, "http://127.0.0.1:9", IDEO_HTTP_PORT="x"), **misspelt}
-        code, _, errors = await in_shell(f"ideo {command}", environment=environment)
+        code, _, errors = await ideo(command, environment=environment)
         assert code == 2
         assert errors.splitlines()[:6] == expected
-    code, output, _ = await in_shell(
-        "ideo doctor", environment={**hub_environment(database, "http://h"), **misspelt}
-    )
+    code, output, _ = await ideo("doctor", environment={**hub_environment(database, "http://h"), **misspelt})
     assert code == 1
     assert "IDEO_ALLOWED_ORIGN is not a setting" in output
     assert "fix: set IDEO_ALLOWED_ORIGINS instead" in output
@@ -325,18 +318,18 @@ async def test_settings_come_from_files_and_the_environment_counts_first(
 ) -> None:
     (tmp_path / "db").write_text(f"{database}\n")
     (tmp_path / "other").write_text("IDEO_HTTP_PORT=many\nexport DATABASE_URL='mysql://x'  # ours\n")
-    status = "ideo migrate status"
+    status = "migrate status"
     named = {"DATABASE_URL_FILE": str(tmp_path / "db")}
-    assert (await in_shell(status, environment=named))[0] == 0
-    code, _, errors = await in_shell(status, environment={"IDEO_ENV_FILE": str(tmp_path / "other")})
+    assert (await ideo(status, environment=named))[0] == 0
+    code, _, errors = await ideo(status, environment={"IDEO_ENV_FILE": str(tmp_path / "other")})
     assert code == 2
     assert_sentence(errors, "IDEO_HTTP_PORT: ", "DATABASE_URL: must")
     both = {"IDEO_ENV_FILE": str(tmp_path / "other"), "IDEO_HTTP_PORT": "0"}
-    assert (await in_shell(status, environment={**both, **named}))[0] == 0
-    assert (await in_shell(status, environment={**both, "DATABASE_URL": database}))[0] == 0
+    assert (await ideo(status, environment={**both, **named}))[0] == 0
+    assert (await ideo(status, environment={**both, "DATABASE_URL": database}))[0] == 0
     (tmp_path / ".env").write_text(f"DATABASE_URL={database}\n")
-    assert (await in_shell(status, environment={}, cwd=tmp_path))[0] == 2
-    assert (await in_shell(status, environment={"IDEO_ENV": "dev"}, cwd=tmp_path))[0] == 0
+    assert (await ideo(status, environment={}, cwd=tmp_path))[0] == 2
+    assert (await ideo(status, environment={"IDEO_ENV": "dev"}, cwd=tmp_path))[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -357,9 +350,9 @@ async def test_a_file_of_settings_that_cannot_be_read_is_named(
     path = tmp_path / "file"
     if content is not None:
         path.write_bytes(content)
-    for command in ("ideo migrate status", "ideo doctor"):
+    for command in ("migrate status", "doctor"):
         environment = {"DATABASE_URL_FILE": "/nowhere"} | {name: str(path)}
-        code, output, errors = await in_shell(command, environment=environment)
+        code, output, errors = await ideo(command, environment=environment)
         assert code == 2
         assert f"{name}: " in output + errors
         assert "kingfisher" not in output + errors
@@ -368,8 +361,8 @@ async def test_a_file_of_settings_that_cannot_be_read_is_named(
 
 async def test_doctor_changes_nothing(tmp_path: Path) -> None:
     environment = {"IDEO_ENV": "dev", "IDEO_DATA_DIR": str(tmp_path / "data"), "IDEO_JWT_SECRET": "x" * 32}
-    code, output, errors = await in_shell(
-        "ideo doctor", environment={**environment, "IDEO_HTTP_PORT": "0", "IDEO_GRPC_PORT": "0"}
+    code, output, errors = await ideo(
+        "doctor", environment={**environment, "IDEO_HTTP_PORT": "0", "IDEO_GRPC_PORT": "0"}
     )
     assert (code, errors) == (0, ""), output
     assert "the embedded PostgreSQL is not running" in output
@@ -390,7 +383,7 @@ async def test_a_right_address_that_does_not_answer_is_shown_without_its_passwor
     }
     environment = {**hub_environment(database, "http://127.0.0.1:9"), **right}
     for command in ("doctor", "doctor --json", "migrate up", "serve", "refine x --url http://127.0.0.1:9"):
-        code, output, errors = await in_shell(f"ideo {command}", environment=environment)
+        code, output, errors = await ideo(command, environment=environment)
         assert code in (1, 5), (command, output, errors)
         assert not re.search("kingfisher|bullfinch", output + errors), (command, output, errors)
     # A hub that runs, and of whose servers none but the database answers.

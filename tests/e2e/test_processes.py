@@ -13,7 +13,7 @@ from server.auth.secret_file import read_secret
 from server.auth.tokens import SharedSecret
 from server.cli.hub_client import HubClient, open_client
 from tests.support.hub import finished, start
-from tests.support.processes import hub_environment, replay_process, running
+from tests.support.processes import forked, hub_environment, replay_process, running
 from tests.support.recordings import expected, facts_of
 from tests.support.tokens import SECRET, token
 
@@ -44,7 +44,7 @@ async def test_a_run_survives_kill_9_of_the_hub_with_its_files(database: str, pr
                 started = await start(client, "[[replay:short_run speed=2]]")
                 before = await first_events(client, started["thread_id"], 20)
             await hub.kill()
-        async with running("serve", environment=environment) as hub:
+        async with forked("serve", environment=environment) as hub:
             await hub.serving("HTTP", "gRPC")
             async with open_client(hub.addresses["HTTP"], token()) as client:
                 after = await events_of(client, started["thread_id"], before[-1]["seq"])
@@ -72,7 +72,7 @@ async def test_a_run_goes_on_when_the_hub_is_stopped_and_started(database: str) 
                 started = await start(client, "[[replay:short_run speed=2]]")
                 await first_events(client, started["thread_id"], 10)
             assert await hub.stop() == 0
-        async with running("serve", environment=environment) as hub:
+        async with forked("serve", environment=environment) as hub:
             await hub.serving("HTTP", "gRPC")
             async with open_client(hub.addresses["HTTP"], token()) as client:
                 # The lease lasts ten minutes: only a hand-over lets the run go on at once.
@@ -87,7 +87,7 @@ async def test_two_replicas_serve_each_others_runs(database: str) -> None:
         environment = hub_environment(database, runtime, IDEO_RUNTIME_PROFILE="full")
         async with (
             running("serve", environment=environment) as one,
-            running("serve", environment=environment) as other,
+            forked("serve", environment=environment) as other,
         ):
             await one.serving("HTTP", "gRPC")
             await other.serving("HTTP", "gRPC")

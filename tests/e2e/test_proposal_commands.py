@@ -7,11 +7,12 @@ import zipfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 
 from server.cli.proposal_commands import STATUSES
 from server.domain.model import ProposalStatus
-from tests.support.commands import Ideo, commands
+from tests.support.commands import Commands, Ideo
 from tests.support.hub import RunningHub, a_workflow, finished, running_hub, start
 from tests.support.recordings import write_recording
 from tests.support.terminals import in_shell, in_terminal
@@ -34,10 +35,9 @@ async def hub(database: str, tmp_path: Path) -> AsyncIterator[RunningHub]:
         yield running
 
 
-@pytest_asyncio.fixture
-async def ideo(hub: RunningHub, tmp_path: Path) -> AsyncIterator[Ideo]:
-    async with commands(tmp_path / "recordings", hub.ideo_settings) as ours:
-        yield ours.ideo
+@pytest.fixture
+def ideo(hub: RunningHub) -> Ideo:
+    return Commands(hub.ideo_settings).ideo
 
 
 async def a_proposal(hub: RunningHub, prompt: str = "go on", workflow: str | None = None) -> str:

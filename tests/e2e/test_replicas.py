@@ -13,7 +13,7 @@ from typing import Any
 from server.cli.hub_client import HubClient, open_client
 from tests.support.hub import finished, start
 from tests.support.pooler import pooler
-from tests.support.processes import hub_environment, replay_process, running
+from tests.support.processes import forked, hub_environment, replay_process
 from tests.support.recordings import expected, facts_of
 from tests.support.redis_server import redis_server
 from tests.support.tokens import token
@@ -30,7 +30,7 @@ async def two_hubs(dsn: str, **settings: str) -> AsyncIterator[tuple[HubClient, 
     async with AsyncExitStack() as stack:
         runtime = await stack.enter_async_context(replay_process())
         environment = hub_environment(dsn, runtime, IDEO_RUNTIME_PROFILE="full", **settings)
-        hubs = [await stack.enter_async_context(running("serve", environment=environment)) for _ in range(2)]
+        hubs = [await stack.enter_async_context(forked("serve", environment=environment)) for _ in range(2)]
         for hub in hubs:
             await hub.serving("HTTP", "gRPC")
         here, there = [

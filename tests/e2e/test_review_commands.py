@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest_asyncio
 
-from tests.support.commands import Ideo, commands
+from tests.support.commands import Commands, Ideo
 from tests.support.hub import RunningHub, finished, running_hub, start
 from tests.support.recordings import write_recording
 from tests.support.terminals import in_shell, in_terminal
@@ -64,8 +64,8 @@ async def reviewer(database: str, tmp_path: Path) -> AsyncIterator[Reviewer]:
         async with hub.client() as client:
             body = {"name": "w", "files": {"/plan.md": "".join(LINES)}}
             made = await client.call("POST", "/api/workflows", body)
-        async with commands(tmp_path, hub.ideo_settings) as ours:
-            yield Reviewer(hub, made["id"], made["current_draft_id"], ours.ideo)
+        ideo = Commands(hub.ideo_settings).ideo
+        yield Reviewer(hub, made["id"], made["current_draft_id"], ideo)
 
 
 async def test_a_diff_is_shown_in_colours_where_there_are_any_and_obeyed_nowhere(reviewer: Reviewer) -> None:

@@ -12,7 +12,7 @@ from server.cli.hub_client import open_client
 from server.domain.crash_points import EXIT_CODE
 from tests.support import tokens
 from tests.support.hub import a_workflow, finished
-from tests.support.processes import hub_environment, replay_process, running
+from tests.support.processes import forked, hub_environment, replay_process
 from tests.support.recordings import expected, facts_of
 
 
@@ -25,7 +25,7 @@ async def test_a_start_whose_hub_died_is_carried_out_once(
     body = {"user_prompt": "[[replay:short_run]]"}
     async with replay_process(chooses_ids=chooses_ids) as runtime:
         environment = hub_environment(database, runtime, IDEO_RUNTIME_PROFILE="full")
-        async with running("serve", environment={**environment, "IDEO_CRASH_POINT": point}) as hub:
+        async with forked("serve", environment={**environment, "IDEO_CRASH_POINT": point}) as hub:
             await hub.serving("HTTP", "gRPC")
             async with open_client(hub.addresses["HTTP"], token) as client:
                 path = f"/api/workflows/{await a_workflow(client)}/refinements"
@@ -34,7 +34,7 @@ async def test_a_start_whose_hub_died_is_carried_out_once(
             assert await hub.ended() == EXIT_CODE
         assert isinstance(lost.value, Unavailable)
         stored = await pool.fetchrow("SELECT thread_id, proposal_id FROM runs")
-        async with running("serve", environment=environment) as hub:
+        async with forked("serve", environment=environment) as hub:
             await hub.serving("HTTP", "gRPC")
             async with open_client(hub.addresses["HTTP"], token) as client:
                 started = await _until_answered(client, path, body)

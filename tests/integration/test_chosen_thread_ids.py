@@ -22,7 +22,7 @@ from tests.integration.published_runtime import PublishedRuntime
 from tests.support.driven import Driven, driven, verdict
 from tests.support.hand_clock import until
 from tests.support.hub import a_workflow, finished, running_hub, start
-from tests.support.processes import hub_environment, replay_process, running
+from tests.support.processes import forked, hub_environment, replay_process
 from tests.support.recordings import expected, facts_of
 from tests.support.redis_server import redis_server
 from tests.support.runtime import (
@@ -177,7 +177,7 @@ async def test_after_kill_9_and_a_restart_the_run_continues_by_the_stored_id(
 ) -> None:
     async with replay_process(chooses_ids=True) as runtime:
         environment = hub_environment(database, runtime, IDEO_RUNTIME_PROFILE="full")
-        async with running("serve", environment=environment) as hub:
+        async with forked("serve", environment=environment) as hub:
             await hub.serving("HTTP", "gRPC")
             async with open_client(hub.addresses["HTTP"], token()) as client:
                 started = await start(client, "[[replay:short_run speed=1]]")
@@ -185,7 +185,7 @@ async def test_after_kill_9_and_a_restart_the_run_continues_by_the_stored_id(
                     if message.get("batch", {}).get("events", [{"seq": 0}])[-1]["seq"] >= 3:
                         break
             await hub.kill()
-        async with running("serve", environment=environment) as hub:
+        async with forked("serve", environment=environment) as hub:
             await hub.serving("HTTP", "gRPC")
             async with open_client(hub.addresses["HTTP"], token()) as client:
                 proposal = await finished(client, started)
@@ -199,8 +199,8 @@ async def test_another_replica_takes_the_run_over_by_the_stored_id(database: str
     async with replay_process(chooses_ids=True) as runtime:
         environment = hub_environment(database, runtime, IDEO_RUNTIME_PROFILE="full")
         async with (
-            running("serve", environment=environment) as one,
-            running("serve", environment=environment) as two,
+            forked("serve", environment=environment) as one,
+            forked("serve", environment=environment) as two,
         ):
             await one.serving("HTTP", "gRPC")
             await two.serving("HTTP", "gRPC")

@@ -24,7 +24,7 @@ from server.settings.loading import load
 from tests.support.certificates import Authority, write
 from tests.support.hub import running_hub
 from tests.support.pooler import pooler
-from tests.support.processes import hub_environment, running
+from tests.support.processes import forked, hub_environment
 from tests.support.servers import answer, http_server
 from tests.support.tokens import SECRET
 
@@ -273,7 +273,7 @@ async def test_settings_with_old_names_are_findings_with_the_new_names(
 async def test_the_command_ends_with_one_when_something_is_wrong_and_else_with_zero(
     database: str, runtime: str
 ) -> None:
-    async with running("doctor", environment=hub_environment(database, runtime)) as process:
+    async with forked("doctor", environment=hub_environment(database, runtime)) as process:
         assert await process.ended() == 0
-    async with running("doctor", environment=hub_environment(database, NOBODY)) as process:
+    async with forked("doctor", environment=hub_environment(database, NOBODY)) as process:
         assert await process.ended() == 1

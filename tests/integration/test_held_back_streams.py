@@ -18,7 +18,7 @@ from server.domain.journal.events import Discontinuity, DiscontinuityReason, Tok
 from tests.support.driven import driven, verdict
 from tests.support.hand_clock import until
 from tests.support.hub import finished, start
-from tests.support.processes import hub_environment, running
+from tests.support.processes import forked, hub_environment
 from tests.support.redis_server import redis_server
 from tests.support.runtime import (
     CLOSE,
@@ -171,7 +171,7 @@ async def test_a_process_that_was_paused_reads_what_waits_before_it_judges_the_s
         environment = hub_environment(
             database, url, IDEO_RUN_IDLE_S="1", IDEO_LEASE_TTL_S="15", IDEO_EMPTY_RESULT_GRACE_S="0.1"
         )
-        async with running("serve", environment=environment) as hub:
+        async with forked("serve", environment=environment) as hub:
             await hub.serving("HTTP", "gRPC")
             async with open_client(hub.addresses["HTTP"], token()) as client:
                 started = await start(client, "x")

@@ -18,7 +18,7 @@ from server.db.errors import database_errors, reason_of
 from server.db.pool import open_pool
 from server.domain.errors import DatabaseUnavailable
 from tests.support.postgres import socket_of
-from tests.support.processes import hub_environment, spawn
+from tests.support.processes import hub_environment, spawn_fork
 from tests.support.proxy import proxy
 from tests.support.servers import free_port
 
@@ -134,7 +134,7 @@ async def test_options_that_the_server_refuses_end_a_command_with_two(
 
 async def outcome(*arguments: str, environment: dict[str, str], log: Path) -> tuple[int, str]:
     """The exit code of a command, and all that it printed."""
-    process = await spawn("server", *arguments, environment=environment, log=log)
+    process = await spawn_fork(*arguments, environment=environment, log=log)
     output = await process.output() + log.read_text()
     return await process.ended(), output
 

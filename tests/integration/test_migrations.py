@@ -30,6 +30,7 @@ SQL_TABLES = {
     "proposal_hashes",
     "wakeup_key",
     "webhooks",
+    "quarantined_frames",
     "webhook_deliveries",
 }
 #: Columns that nothing reads or writes: no class has them, and the schema keeps them.

@@ -10,7 +10,7 @@ import pytest
 from ide_orchestrator.client import HubError
 from server.cli.hub_client import open_client
 from tests.support.hub import start
-from tests.support.processes import hub_environment, running
+from tests.support.processes import forked, hub_environment
 from tests.support.runtime import Answer, Runtime, serve_runtime
 from tests.support.tokens import token
 
@@ -28,7 +28,7 @@ async def test_a_refused_start_says_why_in_the_answer_and_in_the_proposal(
     log = tmp_path / "log"
     async with serve_runtime(Refusing()) as url:
         environment = hub_environment(database, url)
-        async with running("serve", environment=environment, log=log) as hub:
+        async with forked("serve", environment=environment, log=log) as hub:
             await hub.serving("HTTP", "gRPC")
             async with open_client(hub.addresses["HTTP"], token()) as client:
                 with pytest.raises(HubError) as refused:

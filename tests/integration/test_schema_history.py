@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
 import pytest
+import pytest_asyncio
 
 from server.db import migrate
 from tests.support.hub import a_workflow, finished, running_hub, start
+from tests.support.postgres import Postgres
 
 #: Migrations that were released, oldest first; the last one is the newest schema.
 RELEASED = [
@@ -32,6 +35,7 @@ RELEASED = [
     "2026-11-27T05:00:00:000000",
     "2026-11-27T12:00:00:000000",
     "2026-11-27T12:30:00:000000",
+    "2026-11-27T18:30:00:000000",
 ]
 #: Views that were tables.
 VIEWS = {"draft_files", "proposal_contents"}
@@ -89,25 +93,32 @@ async def answers(dsn: str) -> dict[str, Any]:
     return stored
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def used(postgres: Postgres) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+    """The DSN of a database of the newest schema with rows of real use, and what a hub answers about them."""
+    async with postgres.fresh(migrated=True) as dsn:
+        yield dsn, await use(dsn)
+
+
 async def test_all_released_migrations_exist_under_their_ids(empty_database: str) -> None:
     assert [state.id for state in await migrate.status(empty_database)] == RELEASED
 
 
 @pytest.mark.parametrize("released", range(1, len(RELEASED)))
 async def test_an_earlier_schema_with_rows_migrates_to_the_newest_without_loss(
-    empty_database: str, released: int
+    postgres: Postgres, used: tuple[str, dict[str, Any]], released: int
 ) -> None:
-    await migrate.up(empty_database)
-    before_down = await use(empty_database)
+    newest, before_down = used
     assert len(before_down) == 4
-    # Back to what that release had, with the rows that it would have made.
-    await migrate.down(empty_database, len(RELEASED) - released)
-    before = await rows_of(empty_database)
-    assert before["events"]
-    assert len(before["proposals"]) == 3
-    assert await migrate.up(empty_database) == RELEASED[released:]
-    after = await rows_of(empty_database)
-    for table, rows in before.items():
-        known = [{name: row[name] for name in rows[0]} for row in after[table]] if rows else []
-        assert known == rows, table
-    assert await answers(empty_database) == before_down
+    async with postgres.fresh(migrated=True, copy_of=newest) as dsn:
+        # Back to what that release had, with the rows that it would have made.
+        await migrate.down(dsn, len(RELEASED) - released)
+        before = await rows_of(dsn)
+        assert before["events"]
+        assert len(before["proposals"]) == 3
+        assert await migrate.up(dsn) == RELEASED[released:]
+        after = await rows_of(dsn)
+        for table, rows in before.items():
+            known = [{name: row[name] for name in rows[0]} for row in after[table]] if rows else []
+            assert known == rows, table
+        assert await answers(dsn) == before_down

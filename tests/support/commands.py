@@ -3,40 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+import shlex
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 
-from tests.support.processes import ROOT, clean_environment
+from tests.support.forks import ROOT, fork
+from tests.support.processes import clean_environment
 
-#: Runs each command that it reads in a child of its own, and tells the exit code.
-_FORKING = """
-import json, os, sys
-import httpx, rich.console, uvloop, websockets.asyncio.client
-import server.cli.accept, server.cli.diff, server.cli.download, server.cli.draft, server.cli.review
-import server.cli.terminal, server.cli.user, server.cli.watch
-from server.cli.main import main
-
-for line in sys.stdin:
-    command = json.loads(line)
-    child = os.fork()
-    if child == 0:
-        for number, name, flags in (
-            (0, os.devnull, os.O_RDONLY),
-            (1, command["output"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
-            (2, command["messages"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
-        ):
-            os.dup2(os.open(name, flags, 0o600), number)
-        os.environ.clear()
-        os.environ.update(command["environment"])
-        os.chdir(command["cwd"])
-        sys.argv = ["ideo", *command["arguments"]]
-        main()
-    status = os.waitpid(child, 0)[1]
-    print(os.waitstatus_to_exitcode(status), flush=True)
-"""
 #: A command: its arguments and settings give its exit code, its output and its messages.
 Ideo = Callable[..., Awaitable[tuple[int, str, str]]]
 #: Seconds that a command has to end.
@@ -46,42 +20,33 @@ _END_S = 60.0
 class Commands:
     """Runs commands with an environment."""
 
-    def __init__(
-        self, process: asyncio.subprocess.Process, folder: Path, environment: Mapping[str, str]
-    ) -> None:
-        self._process, self._folder, self._environment = process, folder, environment
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
 
     async def ideo(self, *arguments: str, cwd: Path = ROOT, **environment: str) -> tuple[int, str, str]:
         """A command's exit code, its output and its messages."""
-        output, messages = self._folder / "output", self._folder / "messages"
-        command = {
-            "arguments": arguments,
-            "environment": clean_environment({**self._environment, **environment}),
-            "cwd": str(cwd),
-            "output": str(output),
-            "messages": str(messages),
-        }
-        stdin, stdout = self._process.stdin, self._process.stdout
-        assert stdin is not None
-        assert stdout is not None
-        stdin.write(json.dumps(command).encode() + b"\n")
-        async with asyncio.timeout(_END_S):
-            code = int(await stdout.readline())
-        return code, output.read_bytes().decode(), messages.read_bytes().decode()
+        return await _run(arguments, {**self._environment, **environment}, cwd)
 
 
-@asynccontextmanager
-async def commands(folder: Path, environment: Mapping[str, str]) -> AsyncIterator[Commands]:
-    """Commands with these settings. folder: for their output."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", _FORKING),
-        cwd=ROOT,
-        env=clean_environment({}),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    try:
-        yield Commands(process, folder, environment)
-    finally:
-        process.kill()
-        await process.wait()
+async def ideo(line: str, *, environment: Mapping[str, str], cwd: Path = ROOT) -> tuple[int, str, str]:
+    """As `in_shell("ideo LINE", …)`, for lines that need nothing of a shell but its words."""
+    return await _run(shlex.split(line), environment, cwd)
+
+
+async def _run(arguments: Sequence[str], environment: Mapping[str, str], cwd: Path) -> tuple[int, str, str]:
+    with TemporaryFile() as output, TemporaryFile() as messages:
+        process = await fork(
+            *arguments,
+            environment=clean_environment(environment),
+            errors=messages.fileno(),
+            output=output.fileno(),
+            cwd=cwd,
+        )
+        try:
+            async with asyncio.timeout(_END_S):
+                code = await process.wait()
+        finally:
+            process.kill()
+        for written in (output, messages):
+            written.seek(0)
+        return code, output.read().decode(), messages.read().decode()

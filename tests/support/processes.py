@@ -6,13 +6,14 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
+from tests.support.forks import ROOT as ROOT
+from tests.support.forks import Fork, fork
 from tests.support.tokens import SECRET
 
-ROOT = Path(__file__).resolve().parents[2]
 #: Seconds that a process has to serve, and to end.
 START_S, STOP_S = 60.0, 20.0
 #: Settings for a hub whose one user does everything.
@@ -26,7 +27,7 @@ class StartFailed(Exception):
 class Process:
     """A process. `addresses`: those that it printed, by name."""
 
-    def __init__(self, process: asyncio.subprocess.Process, log: Path | None) -> None:
+    def __init__(self, process: asyncio.subprocess.Process | Fork, log: Path | None) -> None:
         self._process, self._log = process, log
         self.addresses: dict[str, str] = {}
 
@@ -94,8 +95,7 @@ def clean_environment(more: Mapping[str, str]) -> dict[str, str]:
 
 async def spawn(*arguments: str, environment: Mapping[str, str], log: Path | None = None) -> Process:
     """`python -m ARGUMENTS` with only these settings. `log`: takes its standard error."""
-    errors = log.open("ab") if log else None
-    try:
+    with _errors(log) as errors:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-m", *arguments),
@@ -104,10 +104,24 @@ async def spawn(*arguments: str, environment: Mapping[str, str], log: Path | Non
             cwd=ROOT,
             env=clean_environment(environment),
         )
-    finally:
-        if errors:
-            errors.close()
     return Process(process, log)
+
+
+async def spawn_fork(*arguments: str, environment: Mapping[str, str], log: Path | None = None) -> Process:
+    """As `spawn("server", …)`, without the time that an interpreter takes to start and import. For tests that
+    are not about the start, and do not measure memory, of which a fork shares some."""
+    with _errors(log) as errors:
+        return Process(await fork(*arguments, environment=clean_environment(environment), errors=errors), log)
+
+
+@contextmanager
+def _errors(log: Path | None) -> Iterator[int]:
+    """Where a process writes its errors; without a log, where this one does."""
+    if log is None:
+        yield 2
+    else:
+        with log.open("ab") as errors:
+            yield errors.fileno()
 
 
 @asynccontextmanager
@@ -123,12 +137,24 @@ async def running(
 
 
 @asynccontextmanager
+async def forked(
+    *arguments: str, environment: Mapping[str, str], log: Path | None = None
+) -> AsyncIterator[Process]:
+    """`ideo ARGUMENTS` as `spawn_fork` starts it; killed afterwards."""
+    process = await spawn_fork(*arguments, environment=environment, log=log)
+    try:
+        yield process
+    finally:
+        await process.kill()
+
+
+@asynccontextmanager
 async def replay_process(recordings: Path | None = None, *, chooses_ids: bool = False) -> AsyncIterator[str]:
     """The replay runtime on the shipped recordings, or on those of a folder; its address."""
     options: tuple[str, ...] = () if recordings is None else ("--frames", str(recordings))
     if chooses_ids:
         options += ("--choose-thread-ids",)
-    async with running("replay-runtime", "--port", "0", *options, environment={}) as process:
+    async with forked("replay-runtime", "--port", "0", *options, environment={}) as process:
         await process.serving("runtime")
         yield process.addresses["runtime"]
 

@@ -143,7 +143,10 @@ def test_a_default_that_is_no_recording_is_named_with_those_that_there_are(tmp_p
         assert "short_run" in done.stderr.partition("known are: ")[2]
         assert done.stderr[:-1].isprintable()
     done = serve("--frames", str(tmp_path))
-    assert (done.exit_code, done.stderr) == (2, f"ideo: there is no recording (*.jsonl) in {tmp_path}\n")
+    assert (done.exit_code, done.stderr) == (
+        2,
+        f"ideo: there is no recording (*.jsonl, *.ndjson) in {tmp_path}\n",
+    )
     (tmp_path / "mine.jsonl").write_bytes(b"\xff\n")
     done = serve("--frames", str(tmp_path))
     assert (done.exit_code, "mine.jsonl cannot be read (not UTF-8)" in done.stderr) == (2, True)

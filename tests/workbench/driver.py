@@ -16,6 +16,8 @@ from tests.support.programs import installed
 
 #: Milliseconds within which what a test waits for happens, also on a busy machine.
 PATIENCE_MS = 30_000
+#: Settings of the hub, by field name.
+DEFAULTS: dict[str, Any] = {"workbench": True, "max_creates_per_minute": 0, "max_active_runs": 0}
 
 
 @dataclass
@@ -77,12 +79,19 @@ async def workbench(
 
     Skips the test without Chromium; in CI, fails it. Fails the test if the page complained.
     """
-    executable = installed(*BROWSERS)
-    defaults: dict[str, Any] = {"workbench": True, "max_creates_per_minute": 0, "max_active_runs": 0}
+    installed(*BROWSERS)
     async with (
-        running_hub(database, recordings=recordings, **defaults | settings) as hub,
-        async_playwright() as playwright,
+        running_hub(database, recordings=recordings, **DEFAULTS | settings) as hub,
+        browser_at(hub) as opened,
     ):
+        yield opened
+
+
+@asynccontextmanager
+async def browser_at(hub: RunningHub) -> AsyncIterator[Workbench]:
+    """A browser for a hub that serves the workbench. Skips and fails as `workbench`."""
+    executable = installed(*BROWSERS)
+    async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=executable, args=[*OPTIONS[1:]])
         try:
             opened = Workbench(hub, browser)

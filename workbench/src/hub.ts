@@ -22,7 +22,8 @@ export function takeToken(): void {
     setToken(decodeURIComponent(given));
     dispatchEvent(new HashChangeEvent("hashchange"));
   }
-  if (token.value === "") tokenWanted.value = "The workbench needs a token to call the hub.";
+  // A share link is enough for what it shows.
+  if (token.value === "" && !location.hash.startsWith("#/share/")) tokenWanted.value = "The workbench needs a token to call the hub.";
 }
 addEventListener("hashchange", () => location.hash.startsWith("#token=") && takeToken());
 
@@ -40,7 +41,7 @@ export function forgetToken(): void {
 }
 
 /** The token that there is; without one, or when the hub rejected it, the one that a person enters. */
-function askToken(rejected?: string): string | Promise<string> {
+export function askToken(rejected?: string): string | Promise<string> {
   if (token.value !== "" && token.value !== rejected) return token.value;
   if (rejected !== undefined) tokenWanted.value = "The hub rejected the token: it has ended, or is wrong.";
   return new Promise((resolve) => answers.push(resolve));

@@ -13,6 +13,8 @@ export interface FollowOptions {
   format?: "binary" | "json";
   /** Gives a ticket for each connection, on pages that have no token. By default the hub is asked for one. */
   ticket?: () => Promise<Ticket>;
+  /** Called when a connection is open, with the seq of the newest event that there is. */
+  onConnected?: (lastSeq: number) => void;
   /** The runtime's reports of progress, for people. */
   onProgress?: (progress: string) => void;
   /** Called before each further connection, with why the last one ended. */

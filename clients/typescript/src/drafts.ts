@@ -1,5 +1,5 @@
 import { newRequestId, type HttpClient } from "./http.js";
-import type { Draft, FileDiff, OnceOptions, Options, Query, UpdateDraftRequest, Versioned } from "./resources.js";
+import type { Draft, DraftDiffPage, FileDiff, OnceOptions, Options, Query, UpdateDraftRequest, Versioned } from "./resources.js";
 
 /** Drafts: the versions of a workflow's files. */
 export class Drafts {
@@ -50,6 +50,15 @@ export class Drafts {
     { signal }: Options = {},
   ): AsyncGenerator<FileDiff, void, undefined> {
     return this.http.items(`/api/drafts/${encodeURIComponent(id)}/diff`, query, signal);
+  }
+
+  /** One page of the same, with the two versions; the first one also has the statistics of all pages. */
+  diffPage(
+    id: string,
+    query: Query<"diffDraft"> & { cursor?: string | null } = {},
+    { signal }: Options = {},
+  ): Promise<DraftDiffPage> {
+    return this.http.json("GET", `/api/drafts/${encodeURIComponent(id)}/diff`, { query, signal });
   }
 
   /** The content of a file of any version. */

@@ -31,6 +31,7 @@ export async function* follow(
     try {
       for await (const message of messages(http, threadId, cursor.after, options)) {
         heard = true;
+        if (message.kind.case === "hello") options.onConnected?.(message.kind.value.lastSeq);
         if (message.kind.case === "heartbeat" && message.kind.value.progress)
           options.onProgress?.(message.kind.value.progress);
         if (message.kind.case !== "batch") continue;

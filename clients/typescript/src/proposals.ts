@@ -2,6 +2,7 @@ import { newRequestId, type HttpClient } from "./http.js";
 import type {
   AcceptedProposal,
   AcceptProposalRequest,
+  DiffPage,
   FileDecision,
   FileDiff,
   OnceOptions,
@@ -40,6 +41,15 @@ export class Proposals {
     { signal }: Options = {},
   ): AsyncGenerator<FileDiff, void, undefined> {
     return this.http.items(`/api/proposals/${encodeURIComponent(id)}/diff`, query, signal);
+  }
+
+  /** One page of the same, with the proposal's etag; the first one also has the statistics of all pages. */
+  diffPage(
+    id: string,
+    query: Query<"diffProposal"> & { cursor?: string | null } = {},
+    { signal }: Options = {},
+  ): Promise<DiffPage> {
+    return this.http.json("GET", `/api/proposals/${encodeURIComponent(id)}/diff`, { query, signal });
   }
 
   /** The same as one patch in git's format. */

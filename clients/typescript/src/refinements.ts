@@ -4,8 +4,11 @@ import { follow } from "./follow.js";
 import { EventSchema, type Event } from "./gen/ide_orchestrator/v1/event_pb.js";
 import { newRequestId, type HttpClient } from "./http.js";
 import type {
+  FileAt,
+  FileBlame,
   OnceOptions,
   Options,
+  Query,
   Refinement,
   ReplyToInputRequest,
   StartedRefinement,
@@ -79,5 +82,37 @@ export class Refinements {
         yield event;
       }
     }
+  }
+
+  /** The files as they were after the event `seq`, by default after the newest one, in path order. */
+  files(
+    threadId: string,
+    query: Query<"listFilesAt"> = {},
+    { signal }: Options = {},
+  ): AsyncGenerator<FileAt, void, undefined> {
+    return this.http.items(`/api/refinements/${encodeURIComponent(threadId)}/files`, query, signal);
+  }
+
+  /** A content that a file had after any event. */
+  content(threadId: string, sha256: string, { signal }: Options = {}): Promise<Uint8Array> {
+    const path = `/api/refinements/${encodeURIComponent(threadId)}/files/${encodeURIComponent(sha256)}`;
+    return this.http.bytes(path, { signal });
+  }
+
+  /** The events that wrote the lines of a file, as it was after the event `seq`. Reads all ranges. */
+  async blame(threadId: string, query: Query<"blameFile">, { signal }: Options = {}): Promise<FileBlame> {
+    const path = `/api/refinements/${encodeURIComponent(threadId)}/blame`;
+    const blame: FileBlame = await this.http.json("GET", path, { query, signal });
+    while (blame.next_line !== null) {
+      // The newest event may have changed: the further pages are of the one that the first page names.
+      const page: FileBlame = await this.http.json("GET", path, {
+        query: { ...query, seq: blame.seq, first_line: blame.next_line },
+        signal,
+      });
+      blame.ranges.push(...page.ranges);
+      blame.next_line = page.next_line;
+      blame.truncated ||= page.truncated;
+    }
+    return blame;
   }
 }

@@ -69,14 +69,14 @@ class Deadline {
 }
 
 /** The fields of one server-sent event. */
-interface Block {
+export interface Block {
   id?: string;
   event?: string;
   data?: string;
 }
 
 /** Cuts text into server-sent events. Each piece is looked at once, however long a line gets. */
-class Blocks {
+export class Blocks {
   #line: string[] = [];
   #block: Block = {};
 

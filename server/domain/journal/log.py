@@ -16,6 +16,7 @@ from server.domain.byte_budget import ByteBudget
 from server.domain.clock import Clock
 from server.domain.errors import LeaseLost
 from server.domain.journal.recent import Commit, RecentCommits
+from server.domain.quarantine.entries import QuarantineEntry
 from server.domain.runs.lease import Lease
 from server.domain.webhooks.events import OutboxEvent
 from server.encoding.event_batch import delimited_delta, delimited_event
@@ -128,6 +129,8 @@ class JournalLog:
         self._file_changes: deque[tuple[int, bytes]] = deque()
         #: What goes into the outbox, with the seq of the event that it goes with.
         self._outbox: deque[tuple[int, OutboxEvent]] = deque()
+        #: What is noted in the quarantine, likewise.
+        self._quarantine: deque[tuple[int, QuarantineEntry]] = deque()
         self._changed = asyncio.Event()
         #: When the oldest queued event was put, or was left over by the batch before.
         self._put_at = 0.0
@@ -142,9 +145,10 @@ class JournalLog:
         epoch: int,
         file_changes: bytes = b"",
         outbox: OutboxEvent | None = None,
+        quarantine: QuarantineEntry | None = None,
     ) -> None:
         """Queue event `last_seq + 1` for the next commit, with its entries of the index of changed files, and
-        with what goes into the outbox.
+        with what goes into the outbox and the quarantine.
 
         Raises LeaseLost.
         """
@@ -154,6 +158,8 @@ class JournalLog:
             self._queued(len(file_changes))
         if outbox is not None:
             self._outbox.append((self.last_seq + 1, outbox))
+        if quarantine is not None:
+            self._quarantine.append((self.last_seq + 1, quarantine))
         self._put(delimited_event(event), delimited_delta(delta), 1, epoch)
 
     def put_all(self, events: Sequence[bytes], deltas: Sequence[bytes], *, epoch: int) -> None:
@@ -232,6 +238,7 @@ class JournalLog:
             b"".join(file_changes),
             epoch,
             tuple(_taken(self._outbox, last)),
+            tuple(_taken(self._quarantine, last)),
         )
         return Batch(self, commit, put_at)
 
@@ -275,6 +282,7 @@ class JournalLog:
         self._queue.clear()
         self._file_changes.clear()
         self._outbox.clear()
+        self._quarantine.clear()
         if not self._finished:
             self.forget()
         self._unqueued(self.queued_bytes)

@@ -11,6 +11,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from server.domain.clock import Clock
+from server.domain.quarantine.entries import QuarantineEntry
 from server.domain.webhooks.events import OutboxEvent
 
 #: Seconds for which events are kept, and bytes that all runs of a process keep at most.
@@ -24,7 +25,8 @@ class Commit:
     """Consecutive events of a run that are committed together: `base + 1` to `last`.
 
     file_changes: entries of the index of changed files (`file_index`); empty when no event changes a file.
-    epoch: that of the last event. outbox: what is stored in the outbox with them.
+    epoch: that of the last event. outbox: what is stored in the outbox with them. quarantine: what is noted
+    in the quarantine with them.
     """
 
     base: int
@@ -34,6 +36,7 @@ class Commit:
     file_changes: bytes
     epoch: int
     outbox: tuple[OutboxEvent, ...] = ()
+    quarantine: tuple[QuarantineEntry, ...] = ()
 
     @property
     def size_bytes(self) -> int:
@@ -79,6 +82,7 @@ class RecentCommits:
             b"".join(commit.file_changes for commit in commits),
             commits[-1].epoch,
             tuple(event for commit in commits for event in commit.outbox),
+            tuple(entry for commit in commits for entry in commit.quarantine),
         )
 
     def clear(self) -> None:

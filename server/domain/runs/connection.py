@@ -173,7 +173,8 @@ class Connection:
 
     async def _journal_large(self, frame: bytes) -> Interpretation:
         """Journal a large frame. Not to be cancelled: the interpreter would be ahead of the journal."""
-        async with self._context.large_frames if len(frame) > LARGE_BYTES else nullcontext():
+        alone = self._context.large_frames if len(frame) > LARGE_BYTES else nullcontext()
+        async with alone, self._recorder.exclusive:
             meaning = await self._recorder.interpret_large(frame)
             if self._on_meaning(meaning, frame):
                 await self._recorder.record_large(meaning)

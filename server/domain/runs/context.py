@@ -12,6 +12,7 @@ from server.domain.byte_budget import ByteBudget
 from server.domain.clock import Clock
 from server.domain.drafts.store import DraftFilesStore
 from server.domain.journal.journal import EventCodec, Journal
+from server.domain.quarantine.store import RunQuarantine
 from server.domain.retry import retry_while_unavailable
 from server.domain.runs.lease import RunStore
 from server.domain.runs.limits import RunLimits
@@ -41,6 +42,7 @@ class RunContext:
     journal: Journal
     runs: RunStore
     drafts: DraftFilesStore
+    quarantine: RunQuarantine
     codec: EventCodec
     clock: Clock
     on_progress: Callable[[UUID, str], None]

@@ -28,6 +28,7 @@ from server.domain.runs.actions import Verdict
 from server.domain.runs.base_files import works_on_base
 from server.domain.runs.context import RunContext
 from server.domain.runs.lease import Lease
+from server.domain.runs.releases import Releases
 from server.domain.runs.run_recorder import RunRecorder
 from server.domain.runs.status import RunStatus
 from server.domain.runs.upstream import UpstreamSession
@@ -38,7 +39,8 @@ class RunDriver:
     """One run under one lease.
 
     invoked: done when the runtime has the job; raises a HubError when it has not. cancelled: set it to
-    cancel the run. replied: set it when a person has replied to the agent.
+    cancel the run. replied: set it when a person has replied to the agent. release_due: set it when frames of
+    the run are to be released from quarantine.
     """
 
     def __init__(self, context: RunContext, lease: Lease) -> None:
@@ -46,7 +48,7 @@ class RunDriver:
         self.invoked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         # Nobody may be waiting: then only the terminal event reports a failure.
         self.invoked.add_done_callback(lambda done: done.cancelled() or done.exception())
-        self.cancelled, self.replied = asyncio.Event(), asyncio.Event()
+        self.cancelled, self.replied, self.release_due = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._context = context
         self._granted_at = context.clock.monotonic()
         #: When the journal was restored.
@@ -101,6 +103,7 @@ class RunDriver:
         work = asyncio.ensure_future(self._work())
         cancel = asyncio.ensure_future(self.cancelled.wait())
         restored = asyncio.ensure_future(self._restored.wait())
+        releases = asyncio.ensure_future(self._release_frames())
         try:
             # However late it is: the journal decides which files are stored, and how an overdue run ends.
             await asyncio.wait({work, restored}, return_when=asyncio.FIRST_COMPLETED)
@@ -110,9 +113,9 @@ class RunDriver:
                 return work.result()
             return CANCELLED if cancel.done() else overdue(limits, self._recorder.facts)
         finally:
-            for task in (work, cancel, restored):
+            for task in (work, cancel, restored, releases):
                 task.cancel()
-            await asyncio.gather(work, cancel, restored, return_exceptions=True)
+            await asyncio.gather(work, cancel, restored, releases, return_exceptions=True)
 
     async def _work(self) -> Verdict:
         """Restore the run's journal, then follow the runtime. Raises LeaseLost."""
@@ -137,6 +140,17 @@ class RunDriver:
         except Exception as fault:
             self._context.observer.faulted(self.lease, fault)
             return INTERNAL_FAULT
+
+    async def _release_frames(self) -> None:
+        """Release frames of the run from quarantine, whenever an operator asks for it. A fault costs the
+        release alone."""
+        await self._restored.wait()
+        try:
+            await Releases(self._context, self.lease, self._recorder, self.release_due).release_forever()
+        except LeaseLost:
+            raise
+        except Exception as fault:
+            self._context.observer.faulted(self.lease, fault)
 
     async def _restore(self) -> None:
         """Read the run's journal; at its start there is nothing to read."""

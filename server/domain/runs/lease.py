@@ -57,10 +57,12 @@ class Lease:
 @dataclass(frozen=True, slots=True)
 class Renewed:
     """What the owner of a run learns when it renews the lease. cancelled: the run is to be cancelled.
-    replied: a person has replied, and the runtime does not have the reply yet."""
+    replied: a person has replied, and the runtime does not have the reply yet. release_due: an operator wants
+    frames of the run released from quarantine."""
 
     cancelled: bool = False
     replied: bool = False
+    release_due: bool = False
 
 
 class RunStore(Protocol):

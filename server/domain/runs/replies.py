@@ -16,8 +16,10 @@ from server.domain.errors import InvalidArgument, Unprocessable
 from server.domain.journal.events import InputAction, InputRequested
 from server.domain.model import IdempotencyKey, Principal
 
+#: The decision by which the tool is not called.
+REJECT = "reject"
 #: The decisions that are allowed if an action does not list its own.
-USUAL_DECISIONS = ("approve", "edit", "reject")
+USUAL_DECISIONS = ("approve", "edit", REJECT)
 #: Decisions by which the tool is called: nobody would read a message.
 CALLING_DECISIONS = ("approve", "edit")
 #: Levels of edited arguments: more than any tool has, and few enough to be written as JSON again.
@@ -65,6 +67,10 @@ class ReplyStore(Protocol):
         Raises InputClosed when the question has a reply, another one took its place, or the run has ended;
         KeyReused for another request with the key; DatabaseUnavailable.
         """
+        ...
+
+    async def is_open(self, thread_id: UUID, seq: int) -> bool:
+        """Whether a reply to the question would be stored now. Raises DatabaseUnavailable."""
         ...
 
 

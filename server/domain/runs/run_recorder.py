@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
+from typing import TypeAlias
 
 from server.domain.crash_points import crash_point
 from server.domain.journal.events import (
@@ -30,6 +31,8 @@ from server.domain.model import Failure
 from server.domain.off_loop import RUNS, SMALL_BYTES, to_the_end
 from server.domain.proposals.files import File
 from server.domain.proposals.partition import partition_files
+from server.domain.quarantine.entries import Kept, PutBack, QuarantineEntry, Release
+from server.domain.quarantine.shapes import Shape, shape_of
 from server.domain.runs.actions import JournalFacts, Verdict
 from server.domain.runs.context import LARGE_BYTES, RunContext
 from server.domain.runs.interpreter_memory import InterpreterMemory
@@ -37,8 +40,11 @@ from server.domain.runs.lease import Lease
 from server.domain.runs.released_files import all_files
 from server.domain.runs.replies import Reply
 from server.domain.runs.runtime import Interpretation, OversizedFrame, UpstreamError
+from server.domain.runs.superseding import Superseding
 from server.domain.webhooks.events import OutboxEvent, input_requested
 from server.encoding.frame_delta import digest_of
+
+_Encoded: TypeAlias = tuple[bytes, bytes, Shape | None]
 
 #: Bytes of one read of the journal.
 RESTORE_BYTES = 1 << 20
@@ -69,6 +75,9 @@ class RunRecorder:
         left_s = context.limits.max_duration_s - lease.age_s
         #: When the run's time is over, by this replica's clock.
         self._expires_at = context.clock.now() + timedelta(seconds=left_s)
+        #: Held while a large frame, or files without a frame, are interpreted and their events queued.
+        self.exclusive = asyncio.Lock()
+        self.superseding = Superseding()
         #: The facts before the frame that is interpreted in a thread.
         self._facts_before: JournalFacts | None = None
 
@@ -126,6 +135,7 @@ class RunRecorder:
             self._note_input(seq, kind)
             self._note(kind, delta, self._reported_by(kind))
             self._interpreter.restore(kind, delta)
+            self.superseding.note(seq, kind, delta, shows_files=self._interpreter.shows_files)
             if len(event) > SMALL_BYTES:
                 # Runs that are taken over together would keep more than the budget.
                 self._interpreter.release_files(seq, kind)
@@ -158,6 +168,7 @@ class RunRecorder:
             first_seq, self.epoch, now, tokens.token, tokens.place, tokens.texts
         )
         self._log.put_all(events, tokens.deltas, epoch=self.epoch)
+        self.superseding.note_tokens(self._log.last_seq)
         self.digests += tokens.digests
         return len(events), not self._digests_before.issuperset(tokens.digests)
 
@@ -187,6 +198,19 @@ class RunRecorder:
         """Wait while much is queued. Raises LeaseLost."""
         await self._log.wait_for_capacity()
 
+    async def put_back(self, seq: int, frame: bytes) -> Release | None:
+        """Journal what the kept frame of the event `seq` means now; what became of it, None if it is still
+        not understood. Its event comes without the frame, which the journal has already. Raises LeaseLost."""
+        async with self.exclusive:
+            outcome, kind = self.superseding.left_of(seq, self._interpreter.reinterpret(frame))
+            if kind is None:
+                return outcome
+            at = self._log.last_seq + 1
+            self.superseding.note_put_back([at])
+            self._queue(kind, self._encoded(self._event(kind)), b"", None, PutBack(seq, at))
+            self._interpreter.restore(kind, b"")
+        return outcome
+
     def put_further_end(self, frame: bytes) -> None:
         """Journal an `end` frame that came behind the one that the terminal event stands for."""
         self._put(UpstreamFrame("end", FrameReason.AFTER_END, frame))
@@ -204,7 +228,7 @@ class RunRecorder:
 
     async def _adopt(self, files: Mapping[str, File], *, complete: bool, after_gap: bool) -> None:
         large = sum(len(file.content) for file in files.values()) > LARGE_BYTES
-        async with self._context.large_frames if large else nullcontext():
+        async with self._context.large_frames if large else nullcontext(), self.exclusive:
             kinds = await RUNS.run(self._interpreter.adopt, files, complete=complete)
             if kinds and after_gap:
                 self.put_discontinuity(DiscontinuityReason.RECONNECTED)
@@ -273,13 +297,27 @@ class RunRecorder:
         await self._memory.shrink_to_budget(self._log.last_seq, kind)
 
     def _queue(
-        self, kind: EventKind, encoded: tuple[bytes, bytes], delta: bytes, error: UpstreamError | None
+        self,
+        kind: EventKind,
+        encoded: _Encoded,
+        delta: bytes,
+        error: UpstreamError | None,
+        quarantine: QuarantineEntry | None = None,
     ) -> None:
-        self._note_input(self._log.last_seq + 1, kind)
+        seq = self._log.last_seq + 1
+        self._note_input(seq, kind)
+        self.superseding.note(seq, kind, delta, shows_files=self._interpreter.shows_files)
         self._note(kind, delta, error)
-        event, file_changes = encoded
+        event, file_changes, shape = encoded
+        if shape is not None and isinstance(kind, UpstreamFrame):
+            quarantine = Kept(seq, shape, len(kind.body))
         self._log.put(
-            event, delta, epoch=self.epoch, file_changes=file_changes, outbox=self._outbox_event(kind)
+            event,
+            delta,
+            epoch=self.epoch,
+            file_changes=file_changes,
+            outbox=self._outbox_event(kind),
+            quarantine=quarantine,
         )
 
     def _outbox_event(self, kind: EventKind) -> OutboxEvent | None:
@@ -324,6 +362,7 @@ class RunRecorder:
             kind = replace(kind, expires_at=self._expires_at)
         return Event(self._log.last_seq + 1, self.epoch, self._context.clock.now(), kind)
 
-    def _encoded(self, event: Event) -> tuple[bytes, bytes]:
-        """The serialised event, and its entries of the index of changed files."""
-        return self._context.codec.encode(event), index_entries(event)
+    def _encoded(self, event: Event) -> _Encoded:
+        """The serialised event, its entries of the index of changed files, and the shape of its frame if that
+        goes into quarantine."""
+        return self._context.codec.encode(event), index_entries(event), shape_of(event.kind)

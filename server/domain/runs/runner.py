@@ -137,6 +137,8 @@ class Runner:
                 driver.cancelled.set()
             if held[thread_id].replied:
                 driver.replied.set()
+            if held[thread_id].release_due:
+                driver.release_due.set()
 
     def _drop(self, driver: RunDriver) -> None:
         """Stop driving a run whose lease is lost; nothing that is queued is sent any more."""

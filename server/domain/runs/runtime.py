@@ -223,12 +223,22 @@ class FrameInterpreter(Protocol):
         ...
 
     @property
+    def shows_files(self) -> bool:
+        """Whether the last state frame had a file map."""
+        ...
+
+    @property
     def awaiting_input(self) -> bool:
         """Whether a frame asked a person for input."""
         ...
 
     def interpret(self, frame: bytes) -> Interpretation:
         """The meaning of the next frame. The caller makes the terminal event of an `end`."""
+        ...
+
+    def reinterpret(self, frame: bytes) -> Interpretation:
+        """What a frame means that was kept uninterpreted earlier, after all that came since. Nothing changes
+        by it."""
         ...
 
     def similar_tokens(self, frames: Sequence[bytes | OversizedFrame], start: int) -> SimilarTokens | None:

@@ -101,6 +101,28 @@ var cases = map[string]func(){
 			check(len(events) == 42 && events[0].Seq == 11, "%d events", len(events))
 		}
 	},
+	"a question of the agent is answered while its run is followed": func() {
+		run := start("[[replay:approval]]")
+		reply := func(seq uint32, decision string) error {
+			_, err := hub.Refinements.ReplyToInput(ctx, &pb.ReplyToInputRequest{
+				ThreadId: run.ThreadId, Seq: seq, Decisions: []*pb.ActionDecision{{Decision: decision}},
+			})
+			return err
+		}
+		var seqs []uint32
+		var decided []string
+		for event, err := range hub.Follow(ctx, run.ThreadId, ideo.FollowOptions{}) {
+			decided = append(decided, must(event, err).GetInputAnswered().GetDecisions()...)
+			if event.GetInputRequested() != nil {
+				err := reply(event.Seq, []string{"approve", "reject"}[len(seqs)])
+				check(err == nil, "%v", err)
+				seqs = append(seqs, event.Seq)
+			}
+		}
+		check(slices.Equal(decided, []string{"approve", "reject"}), "%v", decided)
+		problem := ideo.ProblemOf(reply(seqs[0], "approve"))
+		check(problem != nil && problem.Reason == "input_closed", "%+v", problem)
+	},
 	"a stream ends with its context, and with the loop": func() {
 		run := start("[[replay:short_run silent=9]]")
 		for _, options := range transport {

@@ -81,8 +81,10 @@ async def test_each_transport_gives_every_event_once_though_it_is_cut_100_times_
 @pytest.mark.parametrize("case", CASES)
 async def test_the_client_in_go(database: str, project: Path, tmp_path: Path, case: str) -> None:
     write_recording(tmp_path, "large", {"/large.md": {"content": "x" * 6_000_000, "encoding": "utf-8"}})
-    shutil.copy(SHIPPED / "short_run.jsonl", tmp_path)
-    async with running_hub(database, recordings=tmp_path, max_active_runs=0) as hub:
+    for recording in ("short_run", "approval", "approval.2", "approval.3"):
+        shutil.copy(SHIPPED / f"{recording}.jsonl", tmp_path)
+    settings = {"max_active_runs": 0, "runtime_can_resume": True}
+    async with running_hub(database, recordings=tmp_path, **settings) as hub:
         async with hub.client() as client:
             large = await start(client, "[[replay:large]]")
         environment = {"IDEO_GRPC": hub.grpc, "THREAD": large["thread_id"], **hub.ideo_settings}

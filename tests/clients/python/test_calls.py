@@ -14,7 +14,7 @@ import pytest
 
 from ide_orchestrator.client import Changed, Hub, HubError, Refused
 from ide_orchestrator.client.grpc import GrpcHub
-from ide_orchestrator.client.resources import Proposal
+from ide_orchestrator.client.resources import ActionDecision, Proposal
 from ide_orchestrator.v1.proposal_pb2 import (
     GetProposalRequest,
     ListProposalsRequest,
@@ -27,7 +27,7 @@ from ide_orchestrator.v1.review_pb2 import (
     SetDecisionsRequest,
 )
 from ide_orchestrator.v1.workflow_pb2 import CreateWorkflowRequest, GetWorkflowRequest, ListWorkflowsRequest
-from tests.clients.python.hubs import open_hub
+from tests.clients.python.hubs import WAYS, open_hub, open_way
 from tests.support.hub import RunningHub, running_hub
 from tests.support.recordings import expected, facts_of
 from tests.support.servers import answer, http_server
@@ -131,6 +131,34 @@ async def test_files_archives_and_patches_are_downloaded(hub: Hub) -> None:
     assert patch.startswith(b"diff --git ")
     with pytest.raises(Refused):
         await anext(hub.archive(ABSENT))
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_question_of_the_agent_is_answered_while_its_run_is_followed(database: str, way: str) -> None:
+    seqs, decided = [], []
+    async with (
+        running_hub(database, runtime_can_resume=True) as running,
+        open_hub(running, running.token()) as calls,
+        open_way(way, running, running.token()) as (hub, how),
+    ):
+        workflow = await calls.create_workflow("demo")
+        started = await calls.start(workflow["id"], "[[replay:approval]]")
+        thread_id = started["thread_id"]
+        async for event in hub.follow(thread_id, **how):
+            if event.HasField("input_requested"):
+                [action] = event.input_requested.actions
+                edit: ActionDecision = {"decision": "edit", "edited_arguments": action.arguments}
+                reject: ActionDecision = {"decision": "reject", "message": "No."}
+                decision = reject if seqs else edit
+                for _ in range(2):
+                    await hub.reply(thread_id, event.seq, [decision], request_id=f"reply-{event.seq}")
+                seqs.append(event.seq)
+            if event.HasField("input_answered"):
+                decided += event.input_answered.decisions
+        assert decided == ["edit", "reject"]
+        with pytest.raises(Refused) as late:
+            await hub.reply(thread_id, seqs[0], [{"decision": "approve"}])
+        assert late.value.code == "input_closed"
 
 
 async def test_lists_go_on_over_all_pages(hub: Hub) -> None:

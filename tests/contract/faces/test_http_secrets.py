@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosed
 from server.auth.tokens import SharedSecret
 from server.http.server import MAX_CLIENT_MESSAGE_BYTES
 from tests.support.http_face import socket, upgrade
-from tests.support.processes import hub_environment, replay_process, running
+from tests.support.processes import forked, hub_environment, replay_process
 from tests.support.tokens import SECRET
 
 #: Stands in everything that a caller may write.
@@ -44,7 +44,7 @@ async def test_no_token_prompt_file_or_query_is_in_logs_metrics_or_errors(
     )
     async with (
         replay_process() as runtime,
-        running("serve", environment=hub_environment(database, runtime)) as hub,
+        forked("serve", environment=hub_environment(database, runtime)) as hub,
     ):
         await hub.serving("HTTP", "gRPC")
         address = hub.addresses["HTTP"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import grpc.aio
@@ -17,7 +16,7 @@ from google.protobuf.json_format import ParseDict
 from server.wire import messages as m
 from server.wire.problems import PROBLEMS
 from tests.contract.faces.callers import both_faces
-from tests.support.commands import Ideo, commands
+from tests.support.commands import Commands, Ideo
 from tests.support.grpc_face import Caller, refusal_of
 from tests.support.hub import RunningHub, finished, running_hub, start
 
@@ -79,13 +78,12 @@ class Faces:
 
 
 @pytest_asyncio.fixture
-async def faces(database: str, tmp_path: Path) -> AsyncIterator[Faces]:
+async def faces(database: str) -> AsyncIterator[Faces]:
     async with (
         running_hub(database, runtime_can_resume=True, max_creates_per_minute=0) as hub,
         both_faces(hub) as (http, caller),
-        commands(tmp_path, hub.ideo_settings) as ours,
     ):
-        yield Faces(hub, http, caller, ours.ideo)
+        yield Faces(hub, http, caller, Commands(hub.ideo_settings).ideo)
 
 
 async def waiting(hub: RunningHub, thread_id: str, seq: int) -> None:
@@ -156,18 +154,17 @@ async def test_a_reply_with_a_key_is_given_once(faces: Faces, face: str) -> None
 
 
 @pytest.mark.parametrize("face", ["http", "grpc", "commands"])
-async def test_without_the_feature_every_face_refuses_a_reply(
-    database: str, tmp_path: Path, face: str
-) -> None:
+async def test_without_the_feature_every_face_refuses_a_reply(database: str, face: str) -> None:
     async with (
         running_hub(database) as hub,
         both_faces(hub) as (http, caller),
-        commands(tmp_path, hub.ideo_settings) as ours,
         hub.client() as client,
     ):
         assert "input_replies" not in (await client.call("GET", "/api/info"))["features"]
         started = await start(client, "[[replay:approval]]")
         await waiting(hub, started["thread_id"], FIRST)
-        found = await Faces(hub, http, caller, ours.ideo).reply(face, started["thread_id"], FIRST, [APPROVE])
+        found = await Faces(hub, http, caller, Commands(hub.ideo_settings).ideo).reply(
+            face, started["thread_id"], FIRST, [APPROVE]
+        )
         expected = "reply_unsupported"
         assert found == (STATUSES[expected] if face == "commands" else expected)

@@ -19,7 +19,7 @@ from server.wire.problems import PROBLEMS
 from tests.contract.faces.callers import Outcome, both_faces
 from tests.contract.faces.review_callers import Subject, over_grpc, over_http
 from tests.contract.faces.review_commands import over_commands
-from tests.support.commands import Ideo, commands
+from tests.support.commands import Commands, Ideo
 from tests.support.git import applied, contents, needs_git
 from tests.support.grpc_face import Caller
 from tests.support.http_face import problem
@@ -126,9 +126,8 @@ async def reviewer(database: str, tmp_path: Path) -> AsyncIterator[Reviewer]:
     async with (
         running_hub(database, max_creates_per_minute=0) as hub,
         both_faces(hub) as (http, caller),
-        commands(tmp_path, hub.ideo_settings) as ours,
     ):
-        yield Reviewer(hub, http, caller, ours.ideo, tmp_path)
+        yield Reviewer(hub, http, caller, Commands(hub.ideo_settings).ideo, tmp_path)
 
 
 async def test_every_step_of_every_case_has_the_same_outcome_on_every_face(reviewer: Reviewer) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.processes import Process, spawn
+from tests.support.processes import Process, spawn_fork
 from tests.support.servers import free_port
 
 
@@ -48,7 +48,7 @@ class Replica:
         """Start a process and wait until it serves. The DSN has `WRITER` where the writer's name belongs."""
         writer = f"{self.name}.{len(self.writers) + 1}"
         own = {"DATABASE_URL": settings["DATABASE_URL"].replace("WRITER", writer), **self._ports}
-        self._process = await spawn("server", "serve", environment={**settings, **own}, log=self._log)
+        self._process = await spawn_fork("serve", environment={**settings, **own}, log=self._log)
         self.writers[self._process.pid] = writer
         await self._process.serving("HTTP", "gRPC")
 

@@ -11,19 +11,25 @@ from uuid import UUID
 import pytest
 from ag_ui.core import Event as AgUiEvent
 from ag_ui_validate.pytest_plugin import validate_agui
+from jsonschema import Draft202012Validator
 from pydantic import TypeAdapter
 
 from server.domain.errors import InvalidArgument
 from server.domain.journal.events import (
+    AgentMessage,
     Discontinuity,
     DiscontinuityReason,
     Event,
     EventKind,
+    InputAction,
     InputRequested,
+    MessageChange,
     Outcome,
+    Role,
     RunStarted,
     StateUpdate,
     Terminal,
+    ToolCall,
 )
 from server.domain.journal.journal import JournalHead
 from server.domain.journal.segments import Segment
@@ -40,6 +46,7 @@ STARTED = RunStarted(*(UUID(int=number) for number in (1, 2, 3)))
 COMPLETED = Terminal(Outcome.COMPLETED, file_count=2)
 CODEC = ProtobufCodec()
 BEGINNING = Place()
+THREAD = UUID(int=9)
 SCHEMA: TypeAdapter[Any] = TypeAdapter(AgUiEvent)
 
 
@@ -64,10 +71,12 @@ def journal(kinds: Sequence[EventKind], *, per_segment: int = 7) -> list[Segment
     ]
 
 
-async def sent(segments: Sequence[Segment], place: Place = BEGINNING) -> list[tuple[str, dict[str, Any]]]:
+async def sent(
+    segments: Sequence[Segment], place: Place = BEGINNING, *, can_resume: bool = True
+) -> list[tuple[str, dict[str, Any]]]:
     """The ids and events that a reader at a place gets."""
     head = JournalHead(segments[-1].last_seq, 1, 1, terminal=True)
-    run = AgUiRun("thread", "run", place)
+    run = AgUiRun("thread", "run", place, refinement_id=THREAD, can_resume=can_resume)
     found = []
     for segment in segments:
         text = (await run.segment(segment, head)).decode()
@@ -168,15 +177,70 @@ async def test_a_question_ends_the_run_with_an_interrupt_and_what_follows_is_ano
     assert types(events)[-1] == "RUN_FINISHED"
     (interrupt,) = events[-1]["outcome"]["interrupts"]
     assert interrupt == {
-        "id": "q1",
-        "reason": "input_requested",
+        "id": f"{THREAD}:2:0",
+        "reason": "ideo:question",
         "message": "Delete it?",
-        "metadata": {"seq": 2, "actions": []},
+        "metadata": {"seq": 2, "can_resume": False},
     }
     last_id, _ = first[-1]
     assert last_id == "2"
     after = check(await sent(segments, place_of(last_id)))
     assert types(after) == ["RUN_STARTED", "STATE_DELTA", "RUN_FINISHED"]
+
+
+def called(*calls: tuple[str, str, str]) -> StateUpdate:
+    """A state with a message that has these tool calls: id, name and arguments."""
+    message = AgentMessage(id="m", role=Role.AI, tool_calls=tuple(ToolCall(*call) for call in calls))
+    return StateUpdate(messages=(MessageChange(1, message),), message_count=2)
+
+
+async def interrupts(*kinds: EventKind, can_resume: bool = True) -> list[dict[str, Any]]:
+    """The interrupts with which a run of these events ends."""
+    events = check(await sent(journal([STARTED, *kinds]), can_resume=can_resume))
+    found: list[dict[str, Any]] = events[-1]["outcome"]["interrupts"]
+    return found
+
+
+async def test_each_action_of_a_question_is_an_interrupt_of_its_tool_call_with_a_schema_and_an_expiry() -> (
+    None
+):
+    calls = called(("a", "write", '{"x": 1, "y": 2}'), ("b", "write", '{"x": 2}'), ("c", "write", '{"x": 2}'))
+    answered = AgentMessage(role=Role.TOOL, text="done", tool_call_id="b")
+    asked = InputRequested(
+        "…",
+        actions=(
+            InputAction("write", '{"x":2}', "Write?"),
+            InputAction("write", '{"y":2,"x":1}', allowed_decisions=("approve", "respond")),
+            InputAction("delete", "{}", allowed_decisions=("reject",)),
+        ),
+        expires_at=NOON,
+    )
+    first, second, third = await interrupts(calls, StateUpdate(messages=(MessageChange(2, answered),)), asked)
+    assert [each["id"] for each in (first, second, third)] == [f"{THREAD}:4:{number}" for number in (1, 2, 3)]
+    assert [each["reason"] for each in (first, second, third)] == ["tool_call", "tool_call", "input_required"]
+    # The call that has its result is not the one that is asked about.
+    assert (first["toolCallId"], second["toolCallId"]) == ("c", "a")
+    assert "toolCallId" not in third
+    assert first["message"] == "Write?"
+    assert {each["expiresAt"] for each in (first, second, third)} == {"2026-03-01T12:00:00Z"}
+    assert first["metadata"]["seq"] == 4
+    assert first["metadata"]["action"]["arguments"] == '{"x":2}'
+    for interrupt, right, wrong in (
+        (first, {"approved": True, "editedArgs": {}}, {"decision": "approve"}),
+        (first, {"approved": False, "message": "No."}, {}),
+        (second, {"decision": "respond", "message": "Why?"}, {"decision": "edit"}),
+        (third, {"approved": False}, {"approved": True, "editedArgs": {}}),
+    ):
+        validate = Draft202012Validator(interrupt["responseSchema"]).is_valid
+        assert (validate(right), validate(wrong)) == (True, False)
+
+
+async def test_without_a_runtime_that_continues_runs_an_interrupt_says_that_it_has_no_answer() -> None:
+    asked = InputRequested("…", actions=(InputAction("write", "{}"),))
+    (possible,), (impossible,) = [await interrupts(asked, can_resume=each) for each in (True, False)]
+    assert (possible["metadata"]["can_resume"], impossible["metadata"]["can_resume"]) == (True, False)
+    assert "responseSchema" in possible
+    assert "responseSchema" not in impossible
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,220 @@
+// A refinement, live.
+
+import type { ProposalStatus, Refinement } from "@bizmatters/ide-orchestrator";
+import { useEffect, useMemo, useState } from "preact/hooks";
+import { announce } from "../components/announce.js";
+import { StatusBadge } from "../components/badge.js";
+import { Button } from "../components/button.js";
+import { Dialog } from "../components/dialog.js";
+import { duration, plural } from "../components/format.js";
+import { printable } from "../components/printable.js";
+import { useResource, type Resource } from "../components/resource.js";
+import { Failed, Loading } from "../components/states.js";
+import { useTitle } from "../components/title.js";
+import { hub } from "../hub.js";
 import type { ViewProps } from "../main.js";
+import { ConnectionStatus, useNow } from "./connection-status.js";
+import { Conversation } from "./conversation.js";
+import { FilesPanel } from "./files-panel.js";
+import { FollowedRun } from "./followed-run.js";
+import { Question } from "./question.js";
+import type { RunState } from "./run-state.js";
+import { SubAgents } from "./sub-agents.js";
+import { Todos } from "./todos.js";
 
 export default function WatchView({ params }: ViewProps) {
+  const threadId = params["thread"]!;
+  const refinement = useResource((signal) => hub.refinements.get(threadId, { signal }), [threadId]);
+  if (refinement.error !== undefined) return <Failed error={refinement.error} retry={refinement.reload} />;
+  if (refinement.value === undefined) return <Loading what="the refinement" />;
+  return <Watch key={threadId} refinement={refinement.value} reload={refinement.reload} />;
+}
+
+function Watch({ refinement, reload }: { refinement: Refinement; reload: () => void }) {
+  const threadId = refinement.thread_id;
+  const run = useMemo(() => new FollowedRun(hub, threadId), [threadId]);
+  const proposal = useResource((signal) => hub.proposals.get(refinement.proposal_id, { view: "basic" }, { signal }), [threadId]);
+  const info = useResource((signal) => hub.info({ signal }), []);
+  useEffect(() => {
+    const controller = new AbortController();
+    void run.follow(controller.signal);
+    return () => controller.abort();
+  }, [run]);
+  const revision = run.revision.value;
+  const { state } = run;
+  const status = statusOf(state, refinement);
+  useAnnouncements(status, state);
+  useEffect(() => {
+    // What waits in a queue starts some time.
+    if (state.terminal !== undefined || (refinement.status === "queued" && state.seq > 1)) reload();
+  }, [state.terminal !== undefined, state.seq > 1]);
+  const prompt = proposal.value?.user_prompt ?? "";
+  useTitle(`${status.replaceAll("_", " ")}: ${prompt.slice(0, 40) || "refinement"}`);
+  const connection = run.connection.value;
   return (
-    <section class="view">
-      <h1>Refinement</h1>
-      <p>{params["thread"]}</p>
-    </section>
+    <div class="view watch">
+      <header class="watch-head">
+        <div class="row">
+          <h1 class="grow prompt">{prompt || "Refinement"}</h1>
+          <StatusBadge status={status} />
+        </div>
+        {proposal.value?.context_file_path != null && (
+          <p class="quiet">
+            About <code>{printable(proposal.value.context_file_path)}</code>
+            {proposal.value.context_selection != null && `, ${printable(proposal.value.context_selection)}`}
+          </p>
+        )}
+        <div class="row">
+          <Elapsed state={state} />
+          <ConnectionStatus connection={connection} seq={state.seq} reconnects={run.reconnects.value} />
+          <span class="grow" />
+          <Links refinement={refinement} ended={state.terminal !== undefined} />
+          {state.terminal === undefined && <CancelButton threadId={threadId} />}
+        </div>
+        <p class="progress quiet" hidden={state.terminal !== undefined || run.progress.value === ""}>
+          {run.progress.value}
+        </p>
+        <Waiting refinement={refinement} status={status} />
+        {connection.is === "failed" && <Failed error={connection.error} />}
+        <Outcome state={state} proposalId={refinement.proposal_id} />
+        {state.discontinuities > 0 && (
+          <p class="notice warn">
+            The hub lost the runtime's stream {state.discontinuities === 1 ? "once" : `${state.discontinuities} times`}:
+            pieces of text may be missing. Messages, todos and files are exact.
+          </p>
+        )}
+      </header>
+      <div class="watch-columns">
+        <div class="watch-main">
+          {state.question !== undefined && (
+            <Question
+              key={state.question.seq}
+              threadId={threadId}
+              question={state.question}
+              answerable={info.value?.features.includes("input_replies") ?? true}
+            />
+          )}
+          <Conversation state={state} revision={revision} />
+        </div>
+        <div class="watch-side">
+          <Todos todos={state.todos} />
+          <FilesPanel threadId={threadId} files={state.files} />
+          <SubAgents agents={[...state.subAgents.values()]} />
+        </div>
+      </div>
+    </div>
+  );
+}
+
+function statusOf(state: RunState, refinement: Refinement): ProposalStatus {
+  if (state.terminal !== undefined) return (["failed", "completed", "failed", "cancelled"] as const)[state.terminal.outcome];
+  if (state.question !== undefined) return "awaiting_input";
+  return refinement.status === "queued" && state.seq <= 1 ? "queued" : "processing";
+}
+
+/** Say what a person who does not see the page must know. */
+function useAnnouncements(status: ProposalStatus, state: RunState): void {
+  useEffect(() => {
+    if (state.seq === 0) return;
+    const files = state.terminal === undefined ? "" : `, ${plural(state.terminal.fileCount, "file")}`;
+    announce(status === "awaiting_input" ? "The agent asks a question." : `The run is ${status}${files}.`);
+  }, [status, state.seq === 0]);
+}
+
+function Elapsed({ state }: { state: RunState }) {
+  const now = useNow(1000);
+  if (state.startedAt === undefined) return null;
+  const end = state.endedAt?.getTime() ?? now;
+  return (
+    <span>
+      <span class="unseen">Elapsed time </span>
+      <span class="mono">{duration(end - state.startedAt.getTime())}</span>
+    </span>
+  );
+}
+
+function Links({ refinement: { thread_id, proposal_id }, ended }: { refinement: Refinement; ended: boolean }) {
+  return (
+    <nav class="row" aria-label="This refinement">
+      <a href={`#/proposals/${proposal_id}`} class={ended ? "button primary" : "button"}>
+        Review
+      </a>
+      <a href={`#/runs/${thread_id}/history`} class="button">
+        History
+      </a>
+      <a href={`#/inspector/${thread_id}`} class="button">
+        Inspector
+      </a>
+    </nav>
+  );
+}
+
+function Waiting({ refinement, status }: { refinement: Refinement; status: ProposalStatus }) {
+  const other = useResource(
+    async (signal) =>
+      refinement.waits_for_proposal_id === null
+        ? undefined
+        : await hub.proposals.get(refinement.waits_for_proposal_id, { view: "basic" }, { signal }),
+    [refinement.waits_for_proposal_id],
+  ) as Resource<{ thread_id: string; user_prompt: string } | undefined>;
+  if (status !== "queued" || other.value === undefined) return null;
+  return (
+    <p class="notice">
+      <span>
+        It starts once <a href={`#/runs/${other.value.thread_id}`}>{other.value.user_prompt.slice(0, 80)}</a> has ended.
+      </span>
+    </p>
+  );
+}
+
+function Outcome({ state: { terminal }, proposalId }: { state: RunState; proposalId: string }) {
+  if (terminal === undefined) return null;
+  if (terminal.reason === "")
+    return (
+      <p class="notice good">
+        <span>
+          The run completed with {plural(terminal.fileCount, "file")}. <a href={`#/proposals/${proposalId}`}>Review the proposal</a>
+        </span>
+      </p>
+    );
+  return (
+    <p class="notice bad">
+      <span>
+        {terminal.message} <code>{printable(terminal.reason)}</code>
+      </span>
+    </p>
+  );
+}
+
+function CancelButton({ threadId }: { threadId: string }) {
+  const [asking, setAsking] = useState(false);
+  const [state, setState] = useState<{ busy?: boolean; error?: unknown }>({});
+  const cancel = async () => {
+    setState({ busy: true });
+    try {
+      await hub.refinements.cancel(threadId);
+      setAsking(false);
+    } catch (error) {
+      setState({ error });
+    }
+  };
+  return (
+    <>
+      <Button kind="danger" onClick={() => setAsking(true)}>
+        Cancel the run
+      </Button>
+      {asking && (
+        <Dialog title="Cancel the run?" onClose={() => setAsking(false)}>
+          <p>The agent stops. The files that it has written so far stay in the proposal.</p>
+          {state.error !== undefined && <Failed error={state.error} />}
+          <div class="row">
+            <Button kind="danger" busy={state.busy === true ? "Cancelling …" : undefined} onClick={cancel}>
+              Cancel the run
+            </Button>
+            <Button onClick={() => setAsking(false)}>Let it run</Button>
+          </div>
+        </Dialog>
+      )}
+    </>
   );
 }

@@ -18,16 +18,19 @@ from google.protobuf.message import Message
 from ide_orchestrator.client import following
 from ide_orchestrator.client.following import OnRetry, events_of
 from ide_orchestrator.client.grpc_errors import error_of
+from ide_orchestrator.client.resources import ActionDecision
 from ide_orchestrator.client.retrying import MAX_PAUSE_S, Credentials, Token, repeated
 from ide_orchestrator.v1.access_pb2_grpc import AccessServiceStub
 from ide_orchestrator.v1.draft_pb2_grpc import DraftServiceStub
 from ide_orchestrator.v1.event_pb2 import Event
 from ide_orchestrator.v1.info_pb2_grpc import InfoServiceStub
 from ide_orchestrator.v1.proposal_pb2_grpc import ProposalServiceStub
+from ide_orchestrator.v1.refinement_pb2 import ActionDecision as ActionDecisionMessage
 from ide_orchestrator.v1.refinement_pb2 import (
     ReadEventRequest,
     ReadEventResponse,
     Refinement,
+    ReplyToInputRequest,
     StartRefinementRequest,
     WatchRefinementRequest,
     WatchRefinementResponse,
@@ -160,6 +163,18 @@ class GrpcHub:
         """Start one refinement, even if responses are lost. more: other fields of StartRefinementRequest."""
         request = StartRefinementRequest(workflow_id=workflow_id, user_prompt=user_prompt, **more)
         return (await self.call(self.refinements.StartRefinement, request)).refinement
+
+    async def reply(
+        self, thread_id: str, seq: int, decisions: Sequence[ActionDecision], *, request_id: str = ""
+    ) -> Refinement:
+        """As `reply` of `Hub`."""
+        request = ReplyToInputRequest(
+            thread_id=thread_id,
+            seq=seq,
+            decisions=[ActionDecisionMessage(**each) for each in decisions],
+            request_id=request_id,
+        )
+        return (await self.call(self.refinements.ReplyToInput, request)).refinement
 
     def follow(self, thread_id: str, after: int = 0) -> AsyncGenerator[Event, None]:
         """As `follow` of `Hub`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from ssl import SSLContext
 from typing import Literal
@@ -11,7 +11,14 @@ from ide_orchestrator.client import following, streams
 from ide_orchestrator.client.following import OnRetry, events_of
 from ide_orchestrator.client.http_calls import address, present, with_query
 from ide_orchestrator.client.proposals import ProposalCalls
-from ide_orchestrator.client.resources import FileAt, Refinement, StartedRefinement, Ticket, WhenBusy
+from ide_orchestrator.client.resources import (
+    ActionDecision,
+    FileAt,
+    Refinement,
+    StartedRefinement,
+    Ticket,
+    WhenBusy,
+)
 from ide_orchestrator.client.retrying import Token
 from ide_orchestrator.client.workflows import WorkflowCalls
 from ide_orchestrator.v1.event_pb2 import Event
@@ -72,6 +79,16 @@ class Hub(WorkflowCalls, ProposalCalls):
     async def cancel(self, thread_id: str) -> Refinement:
         """Cancel a run. Does nothing if it has ended."""
         found: Refinement = await self.call("POST", f"{address('refinements', thread_id)}/cancel")
+        return found
+
+    async def reply(
+        self, thread_id: str, seq: int, decisions: Sequence[ActionDecision], *, request_id: str | None = None
+    ) -> Refinement:
+        """Answer the agent's question in the event `seq`, with a decision about each of its actions, in their
+        order. The run goes on."""
+        body = {"seq": seq, "decisions": list(decisions)}
+        path = f"{address('refinements', thread_id)}/reply"
+        found: Refinement = await self.call_once("POST", path, body, key=request_id)
         return found
 
     def follow(

@@ -92,6 +92,21 @@ class Refinement(TypedDict):
     events_url: str
 
 
+class DecidedAction(TypedDict):
+    """The decision about an action of a question, in the agent's words: `approve`, `edit`, `reject`, or
+    another that the action allows."""
+
+    decision: str
+
+
+class ActionDecision(DecidedAction, total=False):
+    """A decision about an action. `edited_arguments`: with `edit`, the JSON text of all arguments.
+    `message`: to the agent, if it does not call the tool."""
+
+    edited_arguments: str
+    message: str
+
+
 class Ticket(TypedDict):
     """Opens one stream of a thread, once, until `expires_at`: for browsers, which cannot send a token."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from ssl import SSLContext
 
 import httpx
@@ -58,6 +58,17 @@ async def over_websocket(
 
     url: `http:` or `https:`, with the cursor. Raises HubError.
     """
+    async with aclosing(
+        data_over_websocket(url, token, subprotocol=subprotocol, ssl=ssl, use_proxy=use_proxy)
+    ) as received:
+        async for data in received:
+            yield _parsed(data)
+
+
+async def data_over_websocket(
+    url: str, token: str, *, subprotocol: Subprotocol, ssl: SSLContext | None = None, use_proxy: bool = True
+) -> AsyncGenerator[str | bytes, None]:
+    """The same messages as they come, in the form of the subprotocol. Raises HubError."""
     with _connection_errors(url):
         async with connect(
             f"ws{url.removeprefix('http')}",
@@ -74,7 +85,7 @@ async def over_websocket(
             if socket.subprotocol != subprotocol:
                 raise Fault(f"{_host(url)} is not the hub: it does not know {subprotocol}")
             async for data in socket:
-                yield _parsed(data)
+                yield data
         if socket.close_code != _COMPLETE:
             raise Unavailable(f"{_hub(url)} ended the stream ({socket.close_code})")
 

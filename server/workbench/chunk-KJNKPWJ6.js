@@ -1,0 +1,1 @@
+import{p as f,r as i}from"./chunk-EWRKS6X6.js";import{a as o,b as d}from"./chunk-4VDPOUJR.js";import{g as e}from"./chunk-CIRYA6SR.js";function l(u,m){let n;return function(a){let[t,s]=o(()=>n),[r,y]=o();return d(()=>{n===void 0&&u().then(({default:p})=>{n=p,s(()=>p)},y)},[]),r!==void 0?e(i,{error:r}):t===void 0?e(f,{what:m}):e(t,{...a})}}export{l as a};

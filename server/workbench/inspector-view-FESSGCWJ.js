@@ -1,1 +1,0 @@
-import{i as e}from"./chunk-E3H2NVV7.js";function i({params:o}){return e("section",{class:"view",children:[e("h1",{children:"Inspector"}),e("p",{children:Object.values(o).join(" ")})]})}export{i as default};

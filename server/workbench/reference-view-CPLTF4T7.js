@@ -1,1 +1,0 @@
-import{i as e}from"./chunk-E3H2NVV7.js";function o({params:i}){return e("section",{class:"view",children:[e("h1",{children:"API"}),e("p",{children:Object.values(i).join(" ")})]})}export{o as default};

@@ -1,1 +1,0 @@
-import{i as e}from"./chunk-E3H2NVV7.js";function i({params:o}){return e("section",{class:"view",children:[e("h1",{children:"History of the run"}),e("p",{children:Object.values(o).join(" ")})]})}export{i as default};

@@ -1,0 +1,1 @@
+import{g as e}from"./chunk-CIRYA6SR.js";function i({params:o}){return e("section",{class:"view",children:[e("h1",{children:"History of the run"}),e("p",{children:Object.values(o).join(" ")})]})}export{i as default};

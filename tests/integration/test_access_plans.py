@@ -1,0 +1,55 @@
+"""How PostgreSQL finds the rights of a few callers among those of all."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from server.db import access, busy_drafts, outbox, proposals
+from server.domain.model import Principal
+from tests.support.stored import a_run, a_user, a_workflow
+
+#: So many rows of other proposals that reading all of them costs more than looking up a few.
+_OTHERS = """
+INSERT INTO proposal_access (proposal_id, user_id, access_type)
+SELECT gen_random_uuid(), $1, 'owner' FROM generate_series(1, 20000)
+"""
+
+#: The user who has so many, where a query asks for one.
+_ANN = object()
+_ONE, _FEW = [uuid4()], [uuid4() for _ in range(20)]
+_OF_ARRAYS = outbox.ADD_EVENTS.format(
+    "SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::jsonb[]) AS o(id, type, proposal_id, data)"
+)
+QUERIES: dict[str, tuple[str, list[Any]]] = {
+    "whether a stream may go on": (access._AUTHORIZED, [_ONE, _ONE]),
+    "whether some streams may go on": (access._AUTHORIZED, [_FEW, _FEW]),
+    "who hears of an event": (outbox._ADD_EVENT, [uuid4(), "run.finished", uuid4(), "{}"]),
+    "who hears of some events": (_OF_ARRAYS, [_FEW, ["run.finished"] * 20, _FEW, ["{}"] * 20]),
+    "whether a caller may see a refinement": (proposals._REFINEMENT, [_ANN, uuid4()]),
+    "who may cancel a draft's refinements": (busy_drafts._OTHERS, [uuid4(), _ANN]),
+}
+
+
+@pytest.fixture
+async def ann(pool: Any) -> Principal:
+    """A user with many proposals."""
+    ann = await a_user(pool)
+    await a_run(pool, ann, await a_workflow(pool, ann))
+    async with pool.acquire() as connection, connection.transaction():
+        # Without the checks of foreign keys: only the rights are read.
+        await connection.execute("SET LOCAL session_replication_role = replica")
+        await connection.execute(_OTHERS, ann.user_id)
+    await pool.execute("ANALYZE", timeout=60)
+    return ann
+
+
+async def test_the_rights_of_a_few_are_found_without_reading_those_of_all(pool: Any, ann: Principal) -> None:
+    for name, (query, arguments) in QUERIES.items():
+        given = [ann.user_id if argument is _ANN else argument for argument in arguments]
+        rows = await pool.fetch(f"EXPLAIN {query}", *given)
+        plan = "\n".join(row[0] for row in rows)
+        assert "proposal_access" in plan, name
+        assert "Seq Scan on proposal_access" not in plan, f"{name}:\n{plan}"

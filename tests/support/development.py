@@ -1,0 +1,40 @@
+"""The hub of `ideo dev`, which callers may restart, in the test's process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from server.cli.restartable_hub import RestartableHub, open_restartable_hub
+from server.replay.server import replay_runtime
+from server.settings.loading import load
+from tests.support.tokens import VERIFIER
+
+_DEFAULTS: dict[str, Any] = {
+    "env": "dev",
+    "http_port": 0,
+    "grpc_port": 0,
+    "runtime_profile": "full",
+    "drain_s": 0.0,
+    "heartbeat_s": 1,
+}
+
+
+@asynccontextmanager
+async def development_hub(
+    dsn: str, *, recordings: Path | None = None, **settings: Any
+) -> AsyncIterator[RestartableHub]:
+    """The hub, on a migrated database; `settings` by field name."""
+    async with (
+        replay_runtime(directory=recordings) as runtime,
+        open_restartable_hub(
+            load(**_DEFAULTS | settings),
+            dsn=dsn,
+            runtime_url=runtime,
+            verifier=VERIFIER,
+            say=lambda _: None,
+        ) as hub,
+    ):
+        yield hub

@@ -1,0 +1,94 @@
+// The events of a run from a link's cursor on, as lines that people read.
+
+import type { Event, Hub } from "@bizmatters/ide-orchestrator";
+import { useEffect, useRef, useState } from "preact/hooks";
+import { printable } from "../components/printable.js";
+import { messageOf } from "../components/states.js";
+
+interface Line {
+  seq: number;
+  what: string;
+  text: string;
+}
+
+/** Lines that are shown: older ones are left out. */
+const MAX_LINES = 500;
+
+interface SharedRunProps {
+  hub: Hub;
+  threadId: string;
+  /** Called after the terminal event. */
+  onEnd: () => void;
+}
+
+export function SharedRun({ hub, threadId, onEnd }: SharedRunProps) {
+  const [lines, setLines] = useState<readonly Line[]>([]);
+  const [state, setState] = useState("Connecting …");
+  const ended = useRef(onEnd);
+  ended.current = onEnd;
+  useEffect(() => {
+    const stop = new AbortController();
+    const found: Line[] = [];
+    let first: number | undefined;
+    let last = 0;
+    let frame = 0;
+    let over = false;
+    const show = (): void => {
+      frame = 0;
+      setLines(found.slice(-MAX_LINES));
+      setState(`Events ${first ?? "…"} to ${last}${over ? ", to the end" : ""}`);
+    };
+    const follow = async (): Promise<void> => {
+      for await (const event of hub.refinements.follow(threadId, { signal: stop.signal })) {
+        first ??= event.seq;
+        last = event.seq;
+        over = event.kind.case === "terminal";
+        add(found, event);
+        frame ||= requestAnimationFrame(show);
+      }
+      ended.current();
+    };
+    follow().catch((error: unknown) => !stop.signal.aborted && setState(messageOf(error)));
+    return () => {
+      stop.abort();
+      cancelAnimationFrame(frame);
+    };
+  }, [hub, threadId]);
+  return (
+    <section class="stack" aria-label="Events">
+      <h2>Events</h2>
+      <p role="status">{state}</p>
+      <ol class="list shared-events" tabIndex={0} aria-label="Events, newest last">
+        {lines.map(({ seq, what, text }) => (
+          <li key={seq}>
+            <span class="quiet">
+              {seq} {what}
+            </span>{" "}
+            {text}
+          </li>
+        ))}
+      </ol>
+    </section>
+  );
+}
+
+/** Add an event; tokens that follow each other are one line. */
+function add(lines: Line[], { seq, kind }: Event): void {
+  const newest = lines.at(-1);
+  switch (kind.case) {
+    case "token":
+      if (newest?.what === "text") lines[lines.length - 1] = { ...newest, text: newest.text + kind.value.text };
+      else lines.push({ seq, what: "text", text: kind.value.text });
+      return;
+    case "stateUpdate": {
+      const paths = kind.value.files.map(({ path }) => printable(path));
+      if (paths.length > 0) lines.push({ seq, what: "files", text: paths.join(", ") });
+      else lines.push({ seq, what: "state", text: "" });
+      return;
+    }
+    case undefined:
+      return;
+    default:
+      lines.push({ seq, what: kind.case.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`), text: "" });
+  }
+}

@@ -1,0 +1,28 @@
+import type { Todo } from "@bizmatters/ide-orchestrator";
+import { Badge, type Tone } from "../components/badge.js";
+import { Empty } from "../components/states.js";
+
+const TONES: Record<string, Tone> = { completed: "good", in_progress: "busy" };
+
+export function Todos({ todos }: { todos: readonly Todo[] }) {
+  const done = todos.filter(({ status }) => status === "completed").length;
+  return (
+    <section class="panel" aria-label="Todos">
+      <h2>
+        Todos {todos.length > 0 && <span class="quiet">{`${done} of ${todos.length}`}</span>}
+      </h2>
+      {todos.length === 0 ? (
+        <Empty>The agent has made no list.</Empty>
+      ) : (
+        <ol class="todos">
+          {todos.map(({ content, status }, index) => (
+            <li key={index} class={status === "completed" ? "quiet" : ""}>
+              <span class="grow">{content}</span>
+              <Badge tone={TONES[status] ?? "neutral"}>{status.replaceAll("_", " ")}</Badge>
+            </li>
+          ))}
+        </ol>
+      )}
+    </section>
+  );
+}
