@@ -6,8 +6,11 @@ start-up time, and most hubs do not need it.
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import asyncpg
 
+from server.agent_server.client import AgentServer
 from server.auth.keyset import KeySet
 from server.auth.tokens import SharedSecret, TokenVerifier
 from server.clock import SystemClock
@@ -21,6 +24,9 @@ from server.runtime.client import DeepagentsRuntime
 from server.settings.loading import SettingsError
 from server.settings.settings import Settings
 from server.wakeups.postgres import PostgresWakeups
+
+#: The adapters of a runtime.
+HubRuntime: TypeAlias = DeepagentsRuntime | AgentServer
 
 #: Seconds between two searches for runs that no replica drives.
 SWEEP_S = 1.0
@@ -36,7 +42,8 @@ def run_limits(settings: Settings) -> RunLimits:
         renew_s=settings.lease_ttl_s / 3,
         # A run that is handed over waits for the next sweep.
         sweep_s=min(SWEEP_S, settings.lease_ttl_s / 3),
-        profile=settings.runtime_profile,
+        # A LangGraph server repeats the events of a run.
+        profile="full" if settings.runtime_kind == "langgraph-server" else settings.runtime_profile,
     )
 
 
@@ -49,8 +56,16 @@ def quota_limits(settings: Settings) -> QuotaLimits:
     )
 
 
-def create_runtime(settings: Settings, runtime_url: str, metrics: Metrics) -> DeepagentsRuntime:
-    """The runtime, with the source of its frames that the settings ask for (ADR 0013)."""
+def create_runtime(settings: Settings, runtime_url: str, metrics: Metrics) -> HubRuntime:
+    """The runtime that the settings ask for (ADR 0052), with the source of its frames (ADR 0013)."""
+    if settings.runtime_kind == "langgraph-server":
+        api_key = settings.langgraph_api_key
+        return AgentServer(
+            runtime_url,
+            settings.langgraph_assistant,
+            api_key=api_key.get_secret_value() if api_key is not None else "",
+            on_answer=metrics.answered,
+        )
     if settings.runtime_events_url is not None:
         from server.runtime.channel import ChannelRuntime
 

@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
-from server.adapters import create_runtime, create_wakeups, quota_limits, run_limits
+from server.adapters import HubRuntime, create_runtime, create_wakeups, quota_limits, run_limits
 from server.auth.authenticator import Authenticator
 from server.auth.tokens import TokenVerifier
 from server.clock import SystemClock
@@ -75,7 +75,6 @@ from server.observability.logs import RunLog
 from server.observability.loop_watch import LoopWatch
 from server.observability.metrics import Metrics
 from server.observability.traces import RunTraces
-from server.runtime.client import DeepagentsRuntime
 from server.settings.settings import Settings
 from server.supervision import supervise_all
 from server.webhooks.sender import HttpSender
@@ -155,7 +154,8 @@ async def open_core(
         )
         await stack.enter_async_context(verifier.running())
         wakeups = create_wakeups(settings, pool, direct_dsn)
-        runtime = await stack.enter_async_context(create_runtime(settings, runtime_url, metrics))
+        runtime = create_runtime(settings, runtime_url, metrics)
+        stack.push_async_callback(runtime.close)
         stores = _Stores.on(pool, replica=replica, lease_ttl_s=settings.lease_ttl_s)
         registry = RunRegistry()
         budget = ByteBudget(settings.max_total_queue_mib << 20)
@@ -204,7 +204,7 @@ async def open_core(
         stack.push_async_callback(runner.close)
         core = _core(
             settings,
-            server_info=_server_info(settings, development_controls=development_controls),
+            server_info=_server_info(settings, runtime, development_controls=development_controls),
             verifier=verifier,
             stores=stores,
             runner=runner,
@@ -225,14 +225,18 @@ async def open_core(
         yield core
 
 
-def _server_info(settings: Settings, *, development_controls: bool) -> ServerInfo:
+def _server_info(settings: Settings, runtime: HubRuntime, *, development_controls: bool) -> ServerInfo:
     features = set(Feature)
     if not development_controls:
         features.discard(Feature.DEVELOPMENT_CONTROLS)
     if not settings.directory_domains:
         features.discard(Feature.USER_SEARCH)
-    if not settings.runtime_can_resume:
+    if not runtime.can_resume:
         features.discard(Feature.INPUT_REPLIES)
+    if not runtime.can_cancel:
+        features.discard(Feature.RUNTIME_CANCEL)
+    if run_limits(settings).profile != "full":
+        features.discard(Feature.RUNTIME_REPLAY)
     when_busy = WhenBusy(settings.when_busy)
     return ServerInfo(version("ide-orchestrator"), features, when_busy, quota_limits(settings))
 
@@ -250,7 +254,7 @@ def _core(
     pool: asyncpg.Pool,
     journal: PostgresJournal,
     writer: asyncio.Task[None],
-    runtime: DeepagentsRuntime,
+    runtime: HubRuntime,
     allowed_hosts: AllowedHosts,
     deliveries: Deliveries,
 ) -> Core:

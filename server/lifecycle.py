@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from server.agent_server.client import AgentServer
 from server.db.journal import PostgresJournal
 from server.domain.access.quotas import Quotas
 from server.domain.access.stream_authorization import AuthorizationRegistry
@@ -39,7 +40,7 @@ class Core(UseCases):
     journal: PostgresJournal
     broadcaster: Broadcaster
     runner: Runner
-    runtime: DeepagentsRuntime
+    runtime: DeepagentsRuntime | AgentServer
     authorizations: AuthorizationRegistry
     quotas: Quotas
     metrics: Metrics

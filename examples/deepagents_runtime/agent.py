@@ -41,9 +41,9 @@ def write_binary_file(
 
 
 def build_agent(
-    definition: AgentDefinition, checkpointer: BaseCheckpointSaver[Any]
+    definition: AgentDefinition, checkpointer: BaseCheckpointSaver[Any] | None
 ) -> CompiledStateGraph[Any, Any, Any, Any]:
-    """The graph of a run."""
+    """The graph of a run. checkpointer: None where the server has one."""
     decisions: InterruptOnConfig = {"allowed_decisions": ["approve", "edit", "reject"]}
     return create_deep_agent(
         model=ScriptedModel() if MODEL == "scripted" else MODEL,

@@ -174,7 +174,12 @@ async def _runtime(
         replay = await stack.enter_async_context(replay_runtime())
     # Every subscriber gets the whole recording, no frames are published to a channel, and a recording may go
     # on with a reply.
-    replayed = {"runtime_profile": "full", "runtime_events_url": None, "runtime_can_resume": True}
+    replayed = {
+        "runtime_kind": "deepagents-runtime",
+        "runtime_profile": "full",
+        "runtime_events_url": None,
+        "runtime_can_resume": True,
+    }
     return settings.model_copy(update=replayed), replay
 
 

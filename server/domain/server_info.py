@@ -20,6 +20,11 @@ class Feature(StrEnum):
     #: Only where the runtime can continue a run that has asked a person: the published one cannot.
     INPUT_REPLIES = "input_replies"
     REVIEWS = "reviews"
+    #: Only where the runtime stops a run that is cancelled or whose time is over: the published one goes on.
+    RUNTIME_CANCEL = "runtime_cancel"
+    #: Only where the runtime repeats a run to a connection that comes late, also once the run has ended: a
+    #: break between the hub and the runtime costs nothing.
+    RUNTIME_REPLAY = "runtime_replay"
     USER_SEARCH = "user_search"
     WEBHOOKS = "webhooks"
 

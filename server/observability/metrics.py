@@ -50,7 +50,7 @@ GAUGES = {
 #: HTTP statuses of the runtime that have separate series; `none` means no answer.
 STATUSES = ("101", "200", "404", "422", "429", "500", "502", "503", "504", "other", "none")
 #: The runtime's endpoints.
-ENDPOINTS = ("invoke", "state", "stream", "resume")
+ENDPOINTS = ("invoke", "state", "stream", "resume", "cancel")
 
 #: The help text of each counter, and the values of its labels.
 COUNTERS: dict[str, tuple[str, dict[str, tuple[str, ...]]]] = {

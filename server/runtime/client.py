@@ -3,18 +3,13 @@ it."""
 
 from __future__ import annotations
 
-import asyncio
 import time
-from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
-from typing import NamedTuple
-from urllib.parse import unquote, urlsplit
 
 import httpx
 from opentelemetry import trace
-from opentelemetry.propagate import inject
 from opentelemetry.trace import SpanKind
 
 from server.domain.errors import RuntimeRefused, RuntimeUnavailable
@@ -25,7 +20,7 @@ from server.encoding.json_text import dump
 from server.frames import raw_json
 from server.frames.file_maps import file_entries, state_files
 from server.runtime.breaker import Breaker
-from server.runtime.refusals import refusal_reason
+from server.runtime.calls import MAX_ANSWER_BYTES, RuntimeCalls, checked_address
 from server.runtime.thread_ids import BadThreadId, path_segment, thread_id_in
 from server.runtime.websocket import HandshakeRefused, NoWebSocket, open_websocket
 
@@ -33,22 +28,9 @@ PREFIX = "/deepagents-runtime"
 
 #: A value of 16 MiB, and the frame around it.
 MAX_FRAME_BYTES = (16 << 20) + (64 << 10)
-MAX_ANSWER_BYTES = 32 << 20
-#: Answers that are larger than SMALL_BYTES and are read at a time.
-_LARGE_ANSWERS = 2
 
 _tracer = trace.get_tracer("ide_orchestrator")
 _SWITCHING_PROTOCOLS = 101
-
-
-class _Answer(NamedTuple):
-    status: int
-    content_type: str
-    body: bytes
-
-    @property
-    def ok(self) -> bool:
-        return 200 <= self.status < 300
 
 
 class DeepagentsRuntime:
@@ -63,6 +45,8 @@ class DeepagentsRuntime:
 
     #: See `Runtime`: a WebSocket can be joined after the invoke.
     push_only = False
+    #: It has no such call: a run that the hub gives up goes on there.
+    can_cancel = False
 
     def __init__(
         self,
@@ -78,32 +62,22 @@ class DeepagentsRuntime:
         can_resume: bool = False,
         on_answer: Callable[[str, int | None], None] = lambda endpoint, status: None,
     ) -> None:
-        scheme, separator, rest = base_url.partition("://")
-        if scheme not in ("http", "https") or not separator or not rest.strip("/"):
-            raise ValueError("the runtime's address must be an http or https URL")
-        rest = rest.rstrip("/").removesuffix(PREFIX) + PREFIX
-        self._base = f"{scheme}://{rest}"
-        self._secrets = _secrets_of(base_url)
+        scheme, rest = checked_address(base_url)
+        rest = rest.removesuffix(PREFIX) + PREFIX
         self._stream_base = f"{'wss' if scheme == 'https' else 'ws'}://{rest}"
         self.breaker = breaker or Breaker(time.monotonic)
         #: See `Runtime`. The published runtime cannot.
         self.can_resume = can_resume
-        self._total_s = total_s
         self._on_answer = on_answer
         self._handshake_s = handshake_s
         self._max_frame_bytes = max_frame_bytes
-        self._max_answer_bytes = max_answer_bytes
-        self._large_answers = asyncio.Semaphore(_LARGE_ANSWERS)
-        self._client = httpx.AsyncClient(
-            timeout=httpx.Timeout(read_s, connect=connect_s),
-            follow_redirects=False,
-            trust_env=False,
-            # Loading the CA certificates takes longer than a call, and http:// needs none.
-            verify=scheme != "http",
-            # Calls are rare. A kept connection that the runtime has closed meanwhile would make it
-            # unclear whether a job was accepted.
-            limits=httpx.Limits(max_keepalive_connections=0),
-            headers={"accept": "application/json", "accept-encoding": "identity"},
+        self._calls = RuntimeCalls(
+            f"{scheme}://{rest}",
+            connect_s=connect_s,
+            read_s=read_s,
+            total_s=total_s,
+            max_answer_bytes=max_answer_bytes,
+            on_answer=on_answer,
         )
 
     async def __aenter__(self) -> DeepagentsRuntime:
@@ -116,7 +90,7 @@ class DeepagentsRuntime:
 
     async def close(self) -> None:
         """Close the connections of calls. A stream is closed by its caller."""
-        await self._client.aclose()
+        await self._calls.close()
 
     def check_available(self) -> None:
         """Raise RuntimeUnavailable while calls are refused without being tried."""
@@ -137,13 +111,13 @@ class DeepagentsRuntime:
                 "deepagents_runtime.invoke", kind=SpanKind.CLIENT, attributes=ids
             ) as span:
                 async with AsyncExitStack() as place:
-                    answer = await self._call("invoke", "POST", "/invoke", job, place=place)
+                    answer = await self._calls.call("invoke", "POST", "/invoke", job, place=place)
                 span.set_attribute("http.status_code", answer.status)
                 if not answer.ok:
                     span.set_status(trace.StatusCode.ERROR, f"HTTP {answer.status}")
             # Raised outside the span, which would record the runtime's words.
             if not answer.ok:
-                raise self._refusal("the runtime refused the job with HTTP {}", answer)
+                raise self._calls.refusal("the runtime refused the job with HTTP {}", answer)
             try:
                 return thread_id_in(answer.body)
             except BadThreadId as error:
@@ -152,7 +126,10 @@ class DeepagentsRuntime:
                     status=answer.status,
                 ) from None
 
-    async def resume(self, thread_id: str, reply: Reply) -> None:
+    async def cancel(self, thread_id: str) -> None:
+        """Do nothing: see `can_cancel`."""
+
+    async def resume(self, thread_id: str, reply: Reply, invocation: Invocation) -> None:
         """Continue a run with a person's reply, as in `Runtime`. Raises as `invoke`."""
         form = {
             "thread_id": thread_id,
@@ -162,13 +139,9 @@ class DeepagentsRuntime:
         }
         async with AsyncExitStack() as place:
             with self.breaker.attempt(thread_id):
-                answer = await self._call("resume", "POST", "/resume", dump(form), place=place)
+                answer = await self._calls.call("resume", "POST", "/resume", dump(form), place=place)
         if not answer.ok:
-            raise self._refusal("the runtime refused the reply with HTTP {}", answer)
-
-    def _refusal(self, message: str, answer: _Answer) -> RuntimeRefused:
-        reason = refusal_reason(answer.body, answer.content_type, self._secrets)
-        return RuntimeRefused(message.format(answer.status), status=answer.status, reason=reason)
+            raise self._calls.refusal("the runtime refused the reply with HTTP {}", answer)
 
     async def state(self, thread_id: str) -> RuntimeState | None:
         """The state of the thread, None when the runtime does not know it.
@@ -180,11 +153,11 @@ class DeepagentsRuntime:
                 return await self._state(thread_id, place)
 
     async def _state(self, thread_id: str, place: AsyncExitStack) -> RuntimeState | None:
-        answer = await self._call("state", "GET", f"/state/{path_segment(thread_id)}", place=place)
+        answer = await self._calls.call("state", "GET", f"/state/{path_segment(thread_id)}", place=place)
         if answer.status == httpx.codes.NOT_FOUND:
             return None
         if not answer.ok:
-            raise self._refusal("the runtime answered about a run with HTTP {}", answer)
+            raise self._calls.refusal("the runtime answered about a run with HTTP {}", answer)
         large = len(answer.body) > SMALL_BYTES
         state = await RUNS.run(_state_in, answer.body) if large else _state_in(answer.body)
         if state is None:
@@ -225,49 +198,6 @@ class DeepagentsRuntime:
             raise RuntimeUnavailable("the runtime cannot be reached", sent=False) from None
         finally:
             self._on_answer("stream", status)
-
-    async def _call(
-        self, endpoint: str, method: str, path: str, body: bytes | None = None, *, place: AsyncExitStack
-    ) -> _Answer:
-        """The answer to a call. Raises RuntimeUnavailable; RuntimeRefused when it is too long.
-
-        A large answer has one of a few places, until `place` ends.
-        """
-        headers = {"content-type": "application/json"} if body is not None else {}
-        inject(headers)
-        status: int | None = None
-        try:
-            async with (
-                asyncio.timeout(self._total_s),
-                self._client.stream(method, self._base + path, content=body, headers=headers) as response,
-            ):
-                status = response.status_code
-                answer, small = bytearray(), True
-                async for piece in response.aiter_raw():
-                    answer += piece
-                    if small and len(answer) > SMALL_BYTES:
-                        small = False
-                        await place.enter_async_context(self._large_answers)
-                    if len(answer) > self._max_answer_bytes:
-                        raise RuntimeRefused("the runtime's answer is too long", status=response.status_code)
-                return _Answer(status, response.headers.get("content-type", ""), bytes(answer))
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
-            raise RuntimeUnavailable("the runtime cannot be reached", sent=False) from None
-        except (TimeoutError, httpx.TimeoutException):
-            raise RuntimeUnavailable("the runtime did not answer in time") from None
-        except httpx.HTTPError:
-            raise RuntimeUnavailable("the connection to the runtime broke") from None
-        finally:
-            self._on_answer(endpoint, status)
-
-
-def _secrets_of(base_url: str) -> list[str]:
-    """What the hub sends to prove who it is, in each form in which an answer may repeat it."""
-    address = urlsplit(base_url)
-    if not address.password:
-        return []
-    user, password = unquote(address.username or ""), unquote(address.password)
-    return [address.password, password, b64encode(f"{user}:{password}".encode()).decode()]
 
 
 def _state_in(answer: bytes) -> RuntimeState | None:

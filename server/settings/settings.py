@@ -13,6 +13,7 @@ from server.settings.values import (
     CrashPoint,
     Domains,
     Headers,
+    HeaderValue,
     Host,
     HttpUrl,
     Names,
@@ -72,8 +73,14 @@ class Settings(BaseSettings):
     # --- The runtime and its runs ----------------------------------------------------------------
 
     runtime_url: HttpUrl | None = Field(None, alias="DEEPAGENTS_RUNTIME_URL")
-    """the runtime, with or without `/deepagents-runtime`; required, except that `ideo dev` replays recorded
-    runs without it"""
+    """the runtime, with or without `/deepagents-runtime`, or the LangGraph server; required, except that
+    `ideo dev` replays recorded runs without it"""
+    runtime_kind: Literal["deepagents-runtime", "langgraph-server"] = Field(
+        "deepagents-runtime", alias="IDEO_RUNTIME_KIND"
+    )
+    """what answers at that address: deepagents-runtime, or LangGraph's Agent Server, such as `langgraph dev`.
+    With the latter a run's stream is `full` and replies are taken, whatever the next three settings say
+    (ADR 0052)"""
     runtime_profile: Literal["none", "full", "ids"] = Field("none", alias="IDEO_RUNTIME_PROFILE")
     """what the runtime sends on a new connection to a run's stream: `full` repeats every frame from the
     first; `ids` repeats some, and no two frames of a run are equal; `none` promises nothing. Recorded runs
@@ -84,6 +91,10 @@ class Settings(BaseSettings):
     runtime_can_resume: bool = Field(False, alias="IDEO_RUNTIME_CAN_RESUME")
     """whether the runtime continues a run with a person's reply, by `POST …/resume`. The published runtime
     cannot: then replies are refused, and `GET /api/info` does not have `input_replies` (ADR 0044)"""
+    langgraph_assistant: str = Field("agent", alias="IDEO_LANGGRAPH_ASSISTANT", min_length=1, max_length=255)
+    """the graph that a LangGraph server runs, by its name in `langgraph.json`, or the id of an assistant"""
+    langgraph_api_key: HeaderValue | None = Field(None, alias="IDEO_LANGGRAPH_API_KEY")
+    """the key that a LangGraph server asks for, sent as `x-api-key`"""
     job_context: Literal["files", "prompt", "both"] = Field("both", alias="IDEO_JOB_CONTEXT")
     """how a job brings the draft to the runtime: `files`, all files in `input_payload.files`; `prompt`, the
     file or the lines that the request is about, after the prompt; `both`. The published runtime reads only
@@ -243,6 +254,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _channel_has_no_history(self) -> Self:
+        if self.runtime_events_url and self.runtime_kind == "langgraph-server":
+            raise ValueError("IDEO_RUNTIME_EVENTS_URL works only with IDEO_RUNTIME_KIND=deepagents-runtime")
         if self.runtime_events_url and self.runtime_profile != "none":
             raise ValueError("IDEO_RUNTIME_PROFILE must be none with IDEO_RUNTIME_EVENTS_URL")
         return self

@@ -25,6 +25,7 @@ _HOST_NAME = re.compile(
 )
 _DOMAIN = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
 _HEADER = re.compile(r"\s*[!#$%&'*+.^_`|~0-9A-Za-z-]+\s*=\s*[\x21-\x7e]*( +[\x21-\x7e]+)*\s*")
+_HEADER_VALUE = re.compile(r"[!-~]{1,1024}")
 
 
 def _file(value: Path) -> Path:
@@ -112,6 +113,12 @@ def _headers(value: SecretStr) -> SecretStr:
     return value
 
 
+def _header_value(value: SecretStr) -> SecretStr:
+    if not _HEADER_VALUE.fullmatch(value.get_secret_value()):
+        raise ValueError("must be visible ASCII characters, without spaces")
+    return value
+
+
 def _secret(value: SecretStr) -> SecretStr:
     if len(value.get_secret_value().encode()) < 32:
         raise ValueError("must have at least 32 bytes")
@@ -148,6 +155,7 @@ PostgresUrl = Annotated[SecretStr, AfterValidator(_postgres)]
 HttpUrl = Annotated[str, AfterValidator(http_address)]
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis)]
 Headers = Annotated[SecretStr, AfterValidator(_headers)]
+HeaderValue = Annotated[SecretStr, AfterValidator(_header_value)]
 SharedKey = Annotated[SecretStr, AfterValidator(_secret)]
 #: Comma-separated in the environment.
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_list)]

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from server.cli.hub_client import HubClient
+from tests.examples.scripted import ASKS, events_of, script, texts, turn, write
 from tests.support.hub import a_workflow, finished, running_hub, start
 from tests.support.proxy import proxy
 
@@ -25,22 +26,6 @@ NEWEST, LINES = "requirements", "requirements-0.2"
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJg"
 )
-ASKS = {"ask_before": ["write_file"]}
-
-
-def write(path: str, content: str) -> list[Any]:
-    """A call of the agent's that writes a file."""
-    return ["write_file", {"file_path": path, "content": content}]
-
-
-def turn(text: str, *calls: list[Any]) -> dict[str, Any]:
-    """What the model says and calls before the tools answer."""
-    return {"text": text, "calls": calls}
-
-
-def script(*turns: dict[str, Any]) -> str:
-    """A prompt that tells the scripted model what to do."""
-    return json.dumps(turns)
 
 
 @pytest.fixture(scope="module", params=[NEWEST, LINES])
@@ -68,22 +53,6 @@ async def client(runtime: str, database: str) -> AsyncIterator[HubClient]:
         hub.client() as client,
     ):
         yield client
-
-
-async def events_of(client: HubClient, thread_id: str, until: str = "terminal") -> list[dict[str, Any]]:
-    """The events of a thread up to the first of a kind."""
-    events: list[dict[str, Any]] = []
-    async for message in client.messages(thread_id):
-        for event in message.get("batch", {}).get("events", ()):
-            events.append(event)
-            if until in event:
-                return events
-    raise AssertionError(f"no event is {until}")
-
-
-def texts(files: dict[str, Any]) -> dict[str, str]:
-    """Contents by path."""
-    return {path: "\n".join(file["content"]) for path, file in files.items()}
 
 
 async def test_a_short_run_proposes_the_file_that_the_agent_writes(client: HubClient) -> None:

@@ -10,6 +10,7 @@ import redis.asyncio as redis
 from redis.exceptions import RedisError
 
 from server.adapters import create_verifier
+from server.agent_server.client import AgentServer
 from server.auth.keyset import KeySet
 from server.cli.doctor.database import fetch_row
 from server.cli.doctor.finding import TIMEOUT_S, Finding
@@ -21,6 +22,12 @@ from server.settings.loading import SettingsError
 from server.settings.settings import Settings
 
 _CHANNEL = "ideo_doctor"
+_UNREACHABLE = (
+    "check that it runs, that DEEPAGENTS_RUNTIME_URL is its address, and that the network policy allows the "
+    "connection"
+)
+#: Statuses of a server that does not accept the key.
+_NOT_ALLOWED = (401, 403)
 
 
 async def check_wakeups(settings: Settings, dsn: str) -> Finding:
@@ -51,7 +58,8 @@ async def check_wakeups(settings: Settings, dsn: str) -> Finding:
 async def check_events(settings: Settings, dsn: str) -> Finding:
     """Whether the server to which the runtime publishes its frames answers."""
     if settings.runtime_events_url is None:
-        return Finding("events", "frames come over the runtime's WebSocket")
+        source = "server-sent events" if settings.runtime_kind == "langgraph-server" else "WebSocket"
+        return Finding("events", f"frames come over the runtime's {source}")
     url = settings.runtime_events_url.get_secret_value()
     return await _ping("events", "IDEO_RUNTIME_EVENTS_URL", url)
 
@@ -103,6 +111,8 @@ async def check_runtime(settings: Settings, dsn: str) -> Finding:
     """Whether the runtime answers, in the way that the runtime does."""
     if settings.runtime_url is None:
         return Finding("runtime", "recorded runs are replayed (ideo dev)")
+    if settings.runtime_kind == "langgraph-server":
+        return await _check_langgraph_server(settings, settings.runtime_url)
     async with DeepagentsRuntime(settings.runtime_url, total_s=TIMEOUT_S) as runtime:
         try:
             state = await runtime.state(str(uuid4()))
@@ -110,8 +120,7 @@ async def check_runtime(settings: Settings, dsn: str) -> Finding:
             return Finding(
                 "runtime",
                 error.message,
-                "check that it runs, that DEEPAGENTS_RUNTIME_URL is its address, "
-                "and that the network policy allows the connection",
+                _UNREACHABLE,
             )
         except RuntimeRefused as error:
             return Finding(
@@ -126,3 +135,32 @@ async def check_runtime(settings: Settings, dsn: str) -> Finding:
             "check that DEEPAGENTS_RUNTIME_URL is the runtime's address",
         )
     return Finding("runtime", "answers")
+
+
+async def _check_langgraph_server(settings: Settings, url: str) -> Finding:
+    """Whether a LangGraph server answers, accepts the key, and has the graph."""
+    api_key = settings.langgraph_api_key.get_secret_value() if settings.langgraph_api_key is not None else ""
+    async with AgentServer(url, settings.langgraph_assistant, api_key=api_key, total_s=TIMEOUT_S) as runtime:
+        try:
+            known = await runtime.state(str(uuid4()))
+            has_graph = await runtime.has_assistant()
+        except RuntimeUnavailable as error:
+            return Finding("runtime", error.message, _UNREACHABLE)
+        except RuntimeRefused as error:
+            advice = "check that DEEPAGENTS_RUNTIME_URL is the address of a LangGraph server"
+            if error.status in _NOT_ALLOWED:
+                advice = "set IDEO_LANGGRAPH_API_KEY to a key that it accepts"
+            return Finding("runtime", f"the LangGraph server answers HTTP {error.status}", advice)
+    if known is not None:
+        return Finding(
+            "runtime",
+            "reports a state for a run that does not exist",
+            "check that DEEPAGENTS_RUNTIME_URL is the address of a LangGraph server",
+        )
+    if not has_graph:
+        return Finding(
+            "runtime",
+            "the LangGraph server has no such graph or assistant",
+            "set IDEO_LANGGRAPH_ASSISTANT to a name in its langgraph.json",
+        )
+    return Finding("runtime", "the LangGraph server answers, and has the graph")

@@ -12,11 +12,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from server.domain.access.turns import on_behalf_of
 from server.domain.crash_points import crash_point
-from server.domain.errors import DatabaseUnavailable, HubError, LeaseLost, RuntimeUnavailable, ShuttingDown
+from server.domain.errors import (
+    DatabaseUnavailable,
+    HubError,
+    LeaseLost,
+    RuntimeRefused,
+    RuntimeUnavailable,
+    ShuttingDown,
+)
 from server.domain.runs.actions import Verdict
 from server.domain.runs.base_files import works_on_base
 from server.domain.runs.context import RunContext
@@ -25,7 +32,7 @@ from server.domain.runs.releases import Releases
 from server.domain.runs.run_recorder import RunRecorder
 from server.domain.runs.status import RunStatus
 from server.domain.runs.upstream import UpstreamSession
-from server.domain.runs.verdict import CANCELLED, INTERNAL_FAULT, crash_loop, failed, overdue
+from server.domain.runs.verdict import CANCELLED, GIVEN_UP, INTERNAL_FAULT, crash_loop, failed, overdue
 
 
 class RunDriver:
@@ -59,7 +66,9 @@ class RunDriver:
             on_behalf_of.set(self.lease.workflow_id)
         try:
             with self._context.observer.driving(self.lease):
-                await self._finish(await self._verdict())
+                verdict = await self._verdict()
+                async with self._stopping(verdict):
+                    await self._finish(verdict)
         except LeaseLost:
             self._fail_start(RuntimeUnavailable("another replica took the run over"))
         finally:
@@ -174,6 +183,24 @@ class RunDriver:
         except Exception as fault:
             # The run ends all the same, and deletes nothing.
             self._context.observer.faulted(self.lease, fault)
+
+    @asynccontextmanager
+    async def _stopping(self, verdict: Verdict) -> AsyncIterator[None]:
+        """While the block stores the end, the runtime stops a run that the hub has given up, if it can."""
+        if verdict.reason not in GIVEN_UP or not self._context.runtime.can_cancel:
+            yield
+            return
+        stopping = asyncio.create_task(self._stop(), name="stop at the runtime")
+        try:
+            yield
+            await asyncio.wait({stopping}, timeout=self._context.limits.stop_s)
+        finally:
+            stopping.cancel()
+
+    async def _stop(self) -> None:
+        # The end of the run does not depend on it.
+        with suppress(RuntimeUnavailable, RuntimeRefused):
+            await self._context.runtime.cancel(self.lease.runtime_thread_id)
 
     @asynccontextmanager
     async def _starter_leaving(self) -> AsyncIterator[None]:

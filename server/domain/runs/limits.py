@@ -45,6 +45,8 @@ class RunLimits:
     release_s: float = 1.0
     #: Time in which a closing replica hands all of its runs over, also where the database does not answer.
     max_close_s: float = 6.0
+    #: Time that the runtime has to stop a run that the hub has given up.
+    stop_s: float = 5.0
     #: Time that a starter waits for one write of the database; the run itself waits on.
     starter_s: float = 3.5
     #: Takeovers of a run that got no further between them that do not fail it; one more does.

@@ -76,7 +76,7 @@ class Questions:
         once = True
         while True:
             try:
-                await self._context.runtime.resume(thread_id, reply)
+                await self._context.runtime.resume(thread_id, reply, self._lease.invocation)
                 break
             except RuntimeRefused as error:
                 if error.status < _FIRST_SERVER_ERROR:

@@ -1,4 +1,4 @@
-"""The port to deepagents-runtime: its calls, its stream, and what its frames mean."""
+"""The port to the runtime: its calls, its stream, and what its frames mean."""
 
 from __future__ import annotations
 
@@ -58,7 +58,8 @@ async def admit_at_once(size_bytes: int) -> None:
     """An AdmitFrame that has room for everything."""
 
 
-#: The frames of a stream, each as its bytes on the wire: at each step those that came together, at least one.
+#: The frames of a stream, each as its bytes on the wire: at each step those that came together, which may be
+#: none.
 Frames: TypeAlias = AsyncIterator[Sequence[bytes | OversizedFrame]]
 
 
@@ -67,7 +68,7 @@ class StreamClosed(Exception):
 
 
 class Runtime(Protocol):
-    """deepagents-runtime."""
+    """deepagents-runtime, or a LangGraph server."""
 
     @property
     def push_only(self) -> bool:
@@ -80,7 +81,12 @@ class Runtime(Protocol):
 
     @property
     def can_resume(self) -> bool:
-        """Whether `resume` may be called: the operator says so (ADR 0044)."""
+        """Whether `resume` may be called (ADR 0044)."""
+        ...
+
+    @property
+    def can_cancel(self) -> bool:
+        """Whether `cancel` may be called (ADR 0052)."""
         ...
 
     def check_available(self) -> None:
@@ -102,9 +108,16 @@ class Runtime(Protocol):
         """
         ...
 
-    async def resume(self, thread_id: str, reply: Reply) -> None:
+    async def resume(self, thread_id: str, reply: Reply, invocation: Invocation) -> None:
         """Continue a run that has asked a person. Idempotent by the reply's id. The thread's stream then
-        gives the frames after the reply, as it gave those after the invoke.
+        gives the frames after the reply, as it gave those after the invoke. invocation: the run's job.
+
+        Raises RuntimeUnavailable, RuntimeRefused.
+        """
+        ...
+
+    async def cancel(self, thread_id: str) -> None:
+        """Stop a run that the hub has given up. Idempotent; a run that has ended stays as it is.
 
         Raises RuntimeUnavailable, RuntimeRefused.
         """

@@ -56,6 +56,16 @@ def failed(
 
 
 CANCELLED: Final = Verdict(Outcome.CANCELLED, FailureReason.CANCELLED.value, "the run was cancelled")
+#: Reasons for which the hub gives up a run that the runtime may still work on.
+GIVEN_UP: Final = frozenset(
+    {
+        FailureReason.CANCELLED,
+        FailureReason.DEADLINE_EXCEEDED,
+        FailureReason.INPUT_NOT_GIVEN,
+        FailureReason.CRASH_LOOP,
+        FailureReason.INTERNAL,
+    }
+)
 INTERNAL_FAULT: Final = failed(FailureReason.INTERNAL, "a fault of the hub ended the run")
 
 

@@ -112,9 +112,10 @@ type ServerInfo struct {
 	// The version of the server's release.
 	ServerVersion string `protobuf:"bytes,1,opt,name=server_version,json=serverVersion,proto3" json:"server_version,omitempty"`
 	// What the server offers, as stable names in alphabetical order: `development_controls` (only with `ideo dev`),
-	// `draft_queue` (`when_busy` of a start), `file_history`, `input_replies` (ReplyToInput), `reviews`, `user_search`
-	// (users of a domain can find each other), `webhooks`. Without `input_replies`, an agent's questions cannot be answered: cancel the run, or let it time out.
-	// Ignore unknown names.
+	// `draft_queue` (`when_busy` of a start), `file_history`, `input_replies` (ReplyToInput), `reviews`, `runtime_cancel`
+	// (the runtime stops a run that is cancelled), `runtime_replay` (a break between server and runtime costs nothing),
+	// `user_search` (users of a domain can find each other), `webhooks`. Without `input_replies`, an agent's questions
+	// cannot be answered: cancel the run, or let it time out. Ignore unknown names.
 	Features []string `protobuf:"bytes,2,rep,name=features,proto3" json:"features,omitempty"`
 	// What a start without `when_busy` does while its draft is busy.
 	WhenBusy WhenBusy `protobuf:"varint,3,opt,name=when_busy,json=whenBusy,proto3,enum=ide_orchestrator.v1.WhenBusy" json:"when_busy,omitempty"`

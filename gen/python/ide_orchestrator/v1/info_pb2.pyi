@@ -77,9 +77,10 @@ class ServerInfo(_message.Message):
     @_builtins.property
     def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What the server offers, as stable names in alphabetical order: `development_controls` (only with `ideo dev`),
-        `draft_queue` (`when_busy` of a start), `file_history`, `input_replies` (ReplyToInput), `reviews`, `user_search`
-        (users of a domain can find each other), `webhooks`. Without `input_replies`, an agent's questions cannot be answered: cancel the run, or let it time out.
-        Ignore unknown names.
+        `draft_queue` (`when_busy` of a start), `file_history`, `input_replies` (ReplyToInput), `reviews`, `runtime_cancel`
+        (the runtime stops a run that is cancelled), `runtime_replay` (a break between server and runtime costs nothing),
+        `user_search` (users of a domain can find each other), `webhooks`. Without `input_replies`, an agent's questions
+        cannot be answered: cancel the run, or let it time out. Ignore unknown names.
         """
 
     @_builtins.property
