@@ -1,4 +1,4 @@
-"""The inspector: what arrives over each transport, and that a disturbed one loses and repeats nothing."""
+"""The inspector: what arrives over each transport, and that a disrupted one loses and repeats nothing."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ async def test_a_reader_that_is_too_slow_is_ended_by_the_hub_and_goes_on(
     async with asyncio.timeout(30):
         while not await given_up():
             await asyncio.sleep(0.1)
-    await pace.select_option("as fast as it goes")
+    await pace.select_option("at full speed")
     await expect(page.get_by_text(in_order(26, r"\d+ connections"))).to_be_visible()
 
 

@@ -8,7 +8,7 @@ import type { Inspection } from "./inspection.js";
 import { canSlowSockets } from "./observed.js";
 
 const PACES = [
-  ["", "as fast as it goes"],
+  ["", "at full speed"],
   ["16384", "16 KiB a second"],
   ["1024", "1 KiB a second"],
   ["0", "not at all"],
@@ -42,7 +42,7 @@ export function Controls({ inspection, development }: ControlsProps) {
   const pace = inspection.wire.pace.bytesPerSecond;
   return (
     <fieldset class="controls">
-      <legend>Disturb it</legend>
+      <legend>Disrupt the stream</legend>
       <Button disabled={!open || !inspection.wire.canCut} onClick={() => inspection.cut()}>
         Cut the connection
       </Button>

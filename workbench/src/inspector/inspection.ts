@@ -1,4 +1,4 @@
-// Following one run over a chosen transport, with the means to disturb it.
+// Following one run over a chosen transport, with controls that disrupt it.
 
 import { Hub } from "@bizmatters/ide-orchestrator";
 import { signal, type Signal } from "@preact/signals";

@@ -75,7 +75,7 @@ export default function InspectorView({ params }: ViewProps) {
             onInput={({ currentTarget: { value } }) => setAfter(Math.max(0, Math.floor(Number(value)) || 0))}
           />
         </label>
-        <Button type="submit">Start again</Button>
+        <Button type="submit">Restart</Button>
       </form>
       {inspection !== undefined && (
         <Stream

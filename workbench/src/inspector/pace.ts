@@ -1,7 +1,7 @@
 // Reading slowly: the next bytes are taken when the pace allows, so that the network stops the sender meanwhile.
 
 export interface Pace {
-  /** Undefined: as fast as it goes. 0: nothing. */
+  /** Undefined: at full speed. 0: nothing. */
   bytesPerSecond: number | undefined;
   /** Has an event `change` when the pace does. */
   changed: EventTarget;

@@ -7,7 +7,7 @@ import { askToken } from "../hub.js";
 import { Answer, Command, quoted, send, type Answered } from "./answer.js";
 import type { Parameter, Route } from "./documents.js";
 import { exampleOf, type Known } from "./examples.js";
-import { Prose } from "./prose.js";
+import { Prose, Sentences } from "./prose.js";
 import { SchemaTable, typeOf } from "./schema-table.js";
 
 export function HttpOperation({ route, known }: { route: Route; known: Known }) {
@@ -32,7 +32,9 @@ export function HttpOperation({ route, known }: { route: Route; known: Known }) 
         {Object.entries(route.responses).map(([status, { description, content }]) => (
           <details key={status}>
             <summary>
-              {status} <span class="quiet">{description}</span>
+              {status} <span class="quiet">
+                <Sentences text={description ?? ""} />
+              </span>
             </summary>
             {Object.entries(content ?? {}).map(([type, { schema }]) => (
               <div key={type}>

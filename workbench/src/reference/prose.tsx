@@ -1,7 +1,17 @@
 // Texts of the descriptions: sentences with `code`, and links of which only the words are shown.
 
+/** A text as a paragraph. */
 export function Prose({ text }: { text: string | undefined }) {
   if (!text) return null;
+  return (
+    <p class="prose">
+      <Sentences text={text} />
+    </p>
+  );
+}
+
+/** A text within another element. */
+export function Sentences({ text }: { text: string }) {
   const parts = text.replace(/\[([^\]]+)\]\([^)]*\)/g, "$1").split("`");
-  return <p class="prose">{parts.map((part, index) => (index % 2 === 1 ? <code>{part}</code> : part))}</p>;
+  return <>{parts.map((part, index) => (index % 2 === 1 ? <code>{part}</code> : part))}</>;
 }

@@ -178,7 +178,7 @@ export class Review {
           this.proposal.value = { ...proposal, ...decided };
           this.files.value = this.files.value.map((file) => decidedFile(file, decisions));
         });
-        announce(decisions.map(({ path, decision }) => `${path}: ${decision ?? "not decided"}`).join(", "));
+        announce(decisions.map(({ path, decision }) => `${path}: ${decision ?? "undecided"}`).join(", "));
       } catch (error) {
         this.refusal.value = error;
         if (error instanceof ProblemError && ["etag_mismatch", "conflict"].includes(error.code)) await this.load();

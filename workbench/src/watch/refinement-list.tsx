@@ -30,7 +30,7 @@ export function RefinementList({ workflowId }: { workflowId: string }) {
           value={words}
           onInput={({ currentTarget: { value } }) => setWords(value)}
         />
-        <Button onClick={found.reload}>Read again</Button>
+        <Button onClick={found.reload}>Refresh</Button>
       </div>
       {found.error !== undefined && <Failed error={found.error} retry={found.reload} />}
       {found.value === undefined ? (

@@ -113,7 +113,7 @@ class HunkBar extends WidgetType {
 
   #state(): string {
     const [chosen, otherwise] = [this.#decision, this.bars.otherwise];
-    return chosen ?? (otherwise === "accepted" ? "not decided: accepted" : "rejected with the file");
+    return chosen ?? (otherwise === "accepted" ? "undecided, so accepted" : "rejected with the file");
   }
 
   override get estimatedHeight(): number {
