@@ -7,7 +7,6 @@ import contextlib
 import os
 import socket
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from datetime import timedelta
 from importlib.metadata import version
 from uuid import UUID, uuid4
@@ -18,24 +17,9 @@ from server.adapters import HubRuntime, create_runtime, create_wakeups, quota_li
 from server.auth.authenticator import Authenticator
 from server.auth.tokens import TokenVerifier
 from server.clock import SystemClock
-from server.db.access import PostgresAccessStore
-from server.db.contents import PostgresContentStore
-from server.db.drafts import PostgresDraftStore
-from server.db.file_index import PostgresFileIndexStore
 from server.db.journal import PostgresJournal
 from server.db.pool import open_pool
-from server.db.proposals import PostgresProposalStore
-from server.db.quarantine import PostgresQuarantineStore
-from server.db.quotas import PostgresQuotaStore
-from server.db.replies import PostgresReplyStore
-from server.db.retention import PostgresRetentionStore
-from server.db.reviews import PostgresReviewStore
-from server.db.runs import PostgresRunStore
-from server.db.tickets import PostgresTicketStore
-from server.db.users import PostgresUserStore
-from server.db.webhook_deliveries import PostgresDeliveryStore
-from server.db.webhooks import PostgresWebhookStore
-from server.db.workflows import PostgresWorkflowStore
+from server.db.stores import Stores
 from server.domain.access.quotas import SYNC_S, Quotas
 from server.domain.access.refused_bytes import RefusedBytes
 from server.domain.access.sharing import Sharing
@@ -82,51 +66,6 @@ from server.wire.codec import ProtobufCodec
 from server.wire.webhooks import EVENT_MEDIA_TYPE, cloud_event
 
 
-@dataclass(frozen=True, slots=True)
-class _Stores:
-    """The hub's stores in PostgreSQL."""
-
-    runs: PostgresRunStore
-    replies: PostgresReplyStore
-    proposals: PostgresProposalStore
-    contents: PostgresContentStore
-    workflows: PostgresWorkflowStore
-    drafts: PostgresDraftStore
-    reviews: PostgresReviewStore
-    file_index: PostgresFileIndexStore
-    access: PostgresAccessStore
-    users: PostgresUserStore
-    tickets: PostgresTicketStore
-    quotas: PostgresQuotaStore
-    retention: PostgresRetentionStore
-    quarantine: PostgresQuarantineStore
-    webhooks: PostgresWebhookStore
-    deliveries: PostgresDeliveryStore
-
-    @classmethod
-    def on(cls, pool: asyncpg.Pool, *, replica: str, lease_ttl_s: float) -> _Stores:
-        """The stores on a pool. `replica` owns the leases that they acquire."""
-        drafts = PostgresDraftStore(pool)
-        return cls(
-            PostgresRunStore(pool, owner=replica, lease_ttl_s=lease_ttl_s),
-            PostgresReplyStore(pool),
-            PostgresProposalStore(pool, owner=replica, lease_ttl_s=lease_ttl_s),
-            PostgresContentStore(pool),
-            PostgresWorkflowStore(pool),
-            drafts,
-            PostgresReviewStore(pool, drafts),
-            PostgresFileIndexStore(pool),
-            PostgresAccessStore(pool),
-            PostgresUserStore(pool),
-            PostgresTicketStore(pool),
-            PostgresQuotaStore(pool, replica=replica),
-            PostgresRetentionStore(pool),
-            PostgresQuarantineStore(pool),
-            PostgresWebhookStore(pool),
-            PostgresDeliveryStore(pool),
-        )
-
-
 @contextlib.asynccontextmanager
 async def open_core(
     settings: Settings,
@@ -156,7 +95,7 @@ async def open_core(
         wakeups = create_wakeups(settings, pool, direct_dsn)
         runtime = create_runtime(settings, runtime_url, metrics)
         stack.push_async_callback(runtime.close)
-        stores = _Stores.on(pool, replica=replica, lease_ttl_s=settings.lease_ttl_s)
+        stores = Stores.on(pool, replica=replica, lease_ttl_s=settings.lease_ttl_s)
         registry = RunRegistry()
         budget = ByteBudget(settings.max_total_queue_mib << 20)
         journal = PostgresJournal(
@@ -246,7 +185,7 @@ def _core(
     *,
     server_info: ServerInfo,
     verifier: TokenVerifier,
-    stores: _Stores,
+    stores: Stores,
     runner: Runner,
     broadcaster: Broadcaster,
     wakeups: Wakeups,
