@@ -50,6 +50,7 @@ def test_ci_goes_on_only_where_there_are_no_advisories_and_says_so_last(
     script = (ROOT / ".ci" / "run").read_text()
     part = script[script.index("audit=0\n") :].replace(".venv/bin/python tools/audit.py", f"(exit {audit})")
     part = re.sub(r"^make .* test$", "echo tested", part, flags=re.MULTILINE)
+    part = re.sub(r"^poe .* examples-short$", "echo tried", part, flags=re.MULTILINE)
     done = subprocess.run(
         ["bash", "-c", f"set -euo pipefail; python=x; {part}"],
         env={"PATH": "/usr/bin:/bin", "IDEO_CI_ADVISORIES": required},

@@ -8,10 +8,11 @@ import xml.etree.ElementTree as ET
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 
 from ide_orchestrator.conformance import RULES
-from tests.support.commands import Ideo, commands
+from tests.support.commands import Commands, Ideo
 from tests.support.hub import RunningHub, running_hub
 from tests.support.pages import code_blocks
 from tests.support.programs import output_of
@@ -23,10 +24,9 @@ async def hub(database: str) -> AsyncIterator[RunningHub]:
         yield running
 
 
-@pytest_asyncio.fixture
-async def ideo(hub: RunningHub, tmp_path: Path) -> AsyncIterator[Ideo]:
-    async with commands(tmp_path, hub.ideo_settings) as ours:
-        yield ours.ideo
+@pytest.fixture
+def ideo(hub: RunningHub) -> Ideo:
+    return Commands(hub.ideo_settings).ideo
 
 
 async def test_the_table_the_junit_file_and_the_json_say_the_same(

@@ -16,7 +16,7 @@ async def test_the_token_of_the_address_signs_in_and_leaves_the_address(bench: W
     async with bench.hub.client() as client:
         await a_workflow(client, name="Weather report")
     await page.reload()
-    await expect(page.get_by_role("link", name="Weather report")).to_be_visible()
+    await expect(page.get_by_role("button", name="Weather report")).to_be_visible()
     assert "token" not in page.url
     assert await page.evaluate("localStorage.length") == 0
 

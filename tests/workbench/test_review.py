@@ -253,7 +253,7 @@ async def test_the_first_of_500_files_is_shown_while_the_others_are_still_read(
     seen.set()
     # The last file is reached by keys, and only the rows that can be seen are on the page.
     await page.get_by_role("treeitem", name="file000.md").click()
-    last = page.get_by_role("treeitem", name="file499.md")
+    last = page.locator("[role=treeitem]:focus", has_text="file499.md")
     async with asyncio.timeout(30):
         while await last.count() == 0:
             await page.keyboard.press("End")

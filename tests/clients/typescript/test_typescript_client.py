@@ -158,6 +158,7 @@ async def test_a_page_without_a_bundler_follows_a_run_on_every_transport(
         "@bizmatters/ide-orchestrator": "/client/index.js",
         "@bufbuild/protobuf": "/protobuf/index.js",
         "@bufbuild/protobuf/codegenv2": "/protobuf/codegenv2/index.js",
+        "@bufbuild/protobuf/reflect": "/protobuf/reflect/index.js",
         "@bufbuild/protobuf/wkt": "/protobuf/wkt/index.js",
     }
     async with running_hub(database) as hub:
