@@ -25,7 +25,8 @@ export function FileTree<T extends TreeItem>({ label, items, selected, onSelect,
   const [focused, setFocused] = useState<string>();
   const [seen, setSeen] = useState({ top: 0, height: 600 });
   const box = useRef<HTMLDivElement>(null);
-  const wantsFocus = useRef(false);
+  /** The key of the row that gets the focus as soon as it is on the page as the current one. */
+  const wanted = useRef<string>();
   const rows = useMemo(() => treeRows(items, closed), [items, closed]);
   const index = rowIndex(rows, focused) ?? rowIndex(rows, selected) ?? 0;
 
@@ -39,9 +40,10 @@ export function FileTree<T extends TreeItem>({ label, items, selected, onSelect,
     const at = rowIndex(rows, selected);
     if (at !== undefined) reveal(box.current!, at);
   }, [selected]);
-  useEffect(() => {
-    if (!wantsFocus.current) return;
-    wantsFocus.current = false;
+  // Before the next key comes: the row that had the focus may be off the page by now.
+  useLayoutEffect(() => {
+    if (wanted.current === undefined || wanted.current !== rows[index]?.key) return;
+    wanted.current = undefined;
     box.current!.querySelector<HTMLElement>('[tabindex="0"]')?.focus({ preventScroll: true });
   });
 
@@ -58,7 +60,7 @@ export function FileTree<T extends TreeItem>({ label, items, selected, onSelect,
     const row = rows[Math.min(Math.max(at, 0), rows.length - 1)];
     if (row === undefined) return;
     setFocused(row.key);
-    wantsFocus.current = true;
+    wanted.current = row.key;
     reveal(box.current!, rows.indexOf(row));
   };
   const act = (row: Row<T>) => {
