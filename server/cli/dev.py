@@ -27,7 +27,7 @@ from server.cli.exit_codes import CommandError, notice
 from server.cli.hub_client import HubClient, open_client
 from server.cli.printable import printable
 from server.cli.refine import refine
-from server.cli.restartable_hub import RestartableHub, open_restartable_hub
+from server.cli.restartable_hub import RestartableHub
 from server.cli.terminal import markup, open_console, show_files
 from server.compose import StartError, check_ports
 from server.db import migrate
@@ -112,14 +112,14 @@ async def open_demo(settings: Settings, console: Console, replay: str | None = N
         verifier = SharedSecret(_secret(settings), settings.jwt_issuer, settings.jwt_audience)
         _say("Starting the hub")
         hub = await stack.enter_async_context(
-            open_restartable_hub(
+            RestartableHub(
                 settings,
                 dsn=dsn,
                 runtime_url=runtime_url,
                 verifier=verifier,
                 say=_say,
                 recordings=_recordings() if replayed else (),
-            )
+            ).running()
         )
         token = verifier.issue(email=DEMO_USER, lifetime=TOKEN_LIFETIME, now=datetime.now(UTC))
         async with open_client(hub.http_address, token) as client:

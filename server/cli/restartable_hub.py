@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Self
 
 from server.auth.tokens import SharedSecret
 from server.compose import open_hub
@@ -18,7 +18,8 @@ from server.settings.settings import Settings
 
 class RestartableHub:
     """The running hub: its addresses stay the same. `failed` is done when a part of it failed, or when it
-    could not start again; it holds the failure.
+    could not start again; it holds the failure. say: shows a person what happens. recordings: those that the
+    runtime replays.
 
     It is what the routes of development call (`server.http.development_routes`).
     """
@@ -44,25 +45,20 @@ class RestartableHub:
     @property
     def http_address(self) -> str:
         """As `http://127.0.0.1:8080`."""
-        return self._running.http_address
+        return self._current.http_address
 
     @property
     def grpc_address(self) -> str:
         """As `127.0.0.1:50051`."""
-        return self._running.grpc_address
+        return self._current.grpc_address
 
     @property
-    def _running(self) -> Hub:
+    def _current(self) -> Hub:
         assert self._hub is not None, "the hub has not started"
         return self._hub
 
     def restart(self) -> None:
         """Stop the hub in order and start it again, on the same ports. Returns at once."""
-        self._asked.set()
-
-    def stop(self) -> None:
-        """Stop it for good; `serve` returns then."""
-        self._stopping = True
         self._asked.set()
 
     def issue_token(self, caller: Principal, valid_for: timedelta) -> tuple[str, datetime]:
@@ -77,8 +73,30 @@ class RestartableHub:
         )
         return token, now + valid_for
 
-    async def serve(self) -> None:
-        """Run hubs, one after another, until `stop`. Raises StartError, and the failure of a part."""
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[Self]:
+        """The hub, listening. When the block ends it stops in order. Raises StartError, before any work has
+        begun."""
+        serving = asyncio.create_task(self._serve(), name="hub")
+        started = asyncio.create_task(self.started.wait(), name="start")
+        try:
+            await asyncio.wait({serving, started}, return_when=asyncio.FIRST_COMPLETED)
+            if serving.done():
+                serving.result()
+            serving.add_done_callback(lambda task: _report(task, self.failed))
+            yield self
+        finally:
+            started.cancel()
+            if self.started.is_set():
+                self._stopping = True
+                self._asked.set()
+            else:
+                serving.cancel()
+            await asyncio.wait({serving})
+
+    async def _serve(self) -> None:
+        """Run hubs, one after another, until the block of `running` ends. Raises StartError, and the failure
+        of a part."""
         while not self._stopping:
             self._asked.clear()
             async with open_hub(
@@ -107,41 +125,6 @@ class RestartableHub:
         }
         self._settings = self._settings.model_copy(update=ports)
         self.started.set()
-
-
-@contextlib.asynccontextmanager
-async def open_restartable_hub(
-    settings: Settings,
-    *,
-    dsn: str,
-    runtime_url: str,
-    verifier: SharedSecret,
-    say: Callable[[str], None],
-    recordings: Sequence[str] = (),
-) -> AsyncIterator[RestartableHub]:
-    """The hub, listening. When the block ends it stops in order.
-
-    say: shows a person what happens. recordings: those that the runtime replays. Raises StartError,
-    before any work has begun.
-    """
-    hub = RestartableHub(
-        settings, dsn=dsn, runtime_url=runtime_url, verifier=verifier, say=say, recordings=recordings
-    )
-    serving = asyncio.create_task(hub.serve(), name="hub")
-    started = asyncio.create_task(hub.started.wait(), name="start")
-    try:
-        await asyncio.wait({serving, started}, return_when=asyncio.FIRST_COMPLETED)
-        if serving.done():
-            serving.result()
-        serving.add_done_callback(lambda task: _report(task, hub.failed))
-        yield hub
-    finally:
-        started.cancel()
-        if hub.started.is_set():
-            hub.stop()
-        else:
-            serving.cancel()
-        await asyncio.wait({serving})
 
 
 def _report(serving: asyncio.Task[None], failed: asyncio.Future[None]) -> None:

@@ -50,7 +50,7 @@ def _read(path: Path, headers: dict[str, str]) -> _File:
 
 
 def with_workbench(app: ASGIApp, folder: Path = FOLDER) -> ASGIApp:
-    """Answer `GET /` and the addresses of the page's files; all else goes to the application.
+    """Answer `GET /` and the addresses of the page's files; everything else goes to the application.
 
     Raises FileNotFoundError without a page in the folder.
     """

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from server.cli.restartable_hub import RestartableHub, open_restartable_hub
+from server.cli.restartable_hub import RestartableHub
 from server.replay.server import replay_runtime
 from server.settings.loading import load
 from tests.support.tokens import VERIFIER
@@ -29,12 +29,12 @@ async def development_hub(
     """The hub, on a migrated database; `settings` by field name."""
     async with (
         replay_runtime(directory=recordings) as runtime,
-        open_restartable_hub(
+        RestartableHub(
             load(**_DEFAULTS | settings),
             dsn=dsn,
             runtime_url=runtime,
             verifier=VERIFIER,
             say=lambda _: None,
-        ) as hub,
+        ).running() as hub,
     ):
         yield hub

@@ -13,29 +13,10 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from ide_orchestrator.client.limits import wrong_fields
-from ide_orchestrator.v1 import (
-    access_pb2,
-    draft_pb2,
-    proposal_pb2,
-    refinement_pb2,
-    review_pb2,
-    user_pb2,
-    webhook_pb2,
-    workflow_pb2,
-)
 from ide_orchestrator.v1.limits_pb2 import Limits
 from ide_orchestrator.v1.limits_pb2 import limits as LIMITS
+from server.grpc.services import DESCRIPTORS
 
-_FILES = (
-    access_pb2,
-    draft_pb2,
-    proposal_pb2,
-    refinement_pb2,
-    review_pb2,
-    user_pb2,
-    webhook_pb2,
-    workflow_pb2,
-)
 NOTHING = "00000000-0000-4000-8000-000000000000"
 #: What texts begin with that have a form besides their limits.
 _BEGINNINGS = {"target_url": "https://receiver.example/", "SpecFile.path": "/"}
@@ -58,13 +39,12 @@ class LimitCase:
 
 def limit_cases() -> Iterator[LimitCase]:
     """The cases of every request."""
-    for module in _FILES:
-        for service in module.DESCRIPTOR.services_by_name.values():
-            for method in service.methods:
-                kind = method.input_type
-                for name, request in _variants(kind):
-                    path = f"/{service.full_name}/{method.name}"
-                    yield LimitCase(f"{kind.name}.{name}", path, request)
+    for service in DESCRIPTORS.values():
+        for method in service.methods:
+            kind = method.input_type
+            for name, request in _variants(kind):
+                path = f"/{service.full_name}/{method.name}"
+                yield LimitCase(f"{kind.name}.{name}", path, request)
 
 
 def write_cases(path: Path) -> list[list[str]]:

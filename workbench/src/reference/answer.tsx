@@ -1,4 +1,4 @@
-// What a call was answered, and the command that does the same in a terminal.
+// What an example shows of its call: the outcome, and the command that does the same in a terminal.
 
 export interface Answered {
   status: string;
@@ -35,7 +35,34 @@ export function shown(text: string): string {
   return found.length > MAX_SHOWN ? `${found.slice(0, MAX_SHOWN)}\n… ${found.length - MAX_SHOWN} characters more` : found;
 }
 
-export function Answer({ answered }: { answered: Answered }) {
+interface OutcomeProps {
+  /** Why the call failed. */
+  error: string | undefined;
+  /** Those of a stream. */
+  messages?: readonly string[];
+  answered?: Answered | undefined;
+}
+
+/** What came of an example's call. */
+export function Outcome({ error, messages = [], answered }: OutcomeProps) {
+  return (
+    <>
+      {error !== undefined && (
+        <p class="notice bad" role="alert">
+          {error}
+        </p>
+      )}
+      {messages.map((message, index) => (
+        <pre class="payload" key={index} tabIndex={0} aria-label={`Message ${index + 1}`}>
+          {message}
+        </pre>
+      ))}
+      {answered !== undefined && <Answer answered={answered} />}
+    </>
+  );
+}
+
+function Answer({ answered }: { answered: Answered }) {
   return (
     <section class="stack" aria-label="Answer" role="status">
       <h3>

@@ -4,7 +4,7 @@ import { useMemo, useState } from "preact/hooks";
 import { Button } from "../components/button.js";
 import { messageOf } from "../components/states.js";
 import { askToken } from "../hub.js";
-import { Answer, Command, quoted, send, type Answered } from "./answer.js";
+import { Command, Outcome, quoted, send, type Answered } from "./answer.js";
 import type { Parameter, Route } from "./documents.js";
 import { exampleOf, type Known } from "./examples.js";
 import { Prose, Sentences } from "./prose.js";
@@ -134,12 +134,7 @@ function Example({ route, known }: { route: Route; known: Known }) {
         {route.method !== "GET" && <span class="quiet">This changes what the hub has.</span>}
       </div>
       <Command text={command} />
-      {error !== undefined && (
-        <p class="notice bad" role="alert">
-          {error}
-        </p>
-      )}
-      {answered !== undefined && <Answer answered={answered} />}
+      <Outcome error={error} answered={answered} />
     </form>
   );
 }

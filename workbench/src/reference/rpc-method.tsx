@@ -5,7 +5,7 @@ import { Button } from "../components/button.js";
 import { messageOf } from "../components/states.js";
 import { askToken } from "../hub.js";
 import { END, enveloped, Envelopes } from "../inspector/envelopes.js";
-import { Answer, Command, quoted, send, shown, type Answered } from "./answer.js";
+import { Command, Outcome, quoted, send, shown, type Answered } from "./answer.js";
 import { rpcs, type Method, type Service } from "./documents.js";
 import { requestOf, type Known } from "./examples.js";
 import { Prose } from "./prose.js";
@@ -142,17 +142,7 @@ function Example({ service, method, known }: { service: Service; method: Method;
         {!method.reads && !method.stream && <span class="quiet">This changes what the hub has.</span>}
       </div>
       <Command text={command} />
-      {error !== undefined && (
-        <p class="notice bad" role="alert">
-          {error}
-        </p>
-      )}
-      {messages.map((message, index) => (
-        <pre class="payload" key={index} tabIndex={0} aria-label={`Message ${index + 1}`}>
-          {message}
-        </pre>
-      ))}
-      {answered !== undefined && <Answer answered={answered} />}
+      <Outcome error={error} messages={messages} answered={answered} />
     </form>
   );
 }

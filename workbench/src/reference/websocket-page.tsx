@@ -5,7 +5,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { Button } from "../components/button.js";
 import { messageOf } from "../components/states.js";
 import { hub } from "../hub.js";
-import { Command, shown } from "./answer.js";
+import { Command, Outcome, shown } from "./answer.js";
 import { nameOf, socketDocument } from "./documents.js";
 import type { Known } from "./examples.js";
 import { Prose } from "./prose.js";
@@ -138,16 +138,7 @@ function Example({ known }: { known: Known }) {
       </div>
       <p class="quiet">Closes after {MAX_MESSAGES} messages. The inspector of a run shows all of them.</p>
       <Command text={command} />
-      {error !== undefined && (
-        <p class="notice bad" role="alert">
-          {error}
-        </p>
-      )}
-      {messages.map((message, index) => (
-        <pre class="payload" key={index} tabIndex={0} aria-label={`Message ${index + 1}`}>
-          {message}
-        </pre>
-      ))}
+      <Outcome error={error} messages={messages} />
     </form>
   );
 }

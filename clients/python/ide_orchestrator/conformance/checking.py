@@ -71,7 +71,7 @@ async def check(
     only: names of rules or groups, or patterns. prompt: what the refinement asks the agent. run_s,
     rule_s: seconds that the refinement, and each rule, may take. What the rules make is archived at the end;
     proposals stay. Raises UnknownRule, and HubError when no hub answers at the target's address, or when it
-    does not take the token.
+    rejects the token.
     """
     rules = select(only)
     scenario = Scenario(target, prompt=prompt, run_s=run_s, stream_s=rule_s)
@@ -91,7 +91,7 @@ async def check(
 
 
 async def _reach(scenario: Scenario) -> None:
-    """Raise Unavailable when there is no server, NotAuthenticated when it does not take the token."""
+    """Raise Unavailable when no server answers, NotAuthenticated when it rejects the token."""
     try:
         await scenario.hub.call("GET", "/api/info")
     except Unavailable as error:
