@@ -3,7 +3,7 @@
 
 import { HighlightStyle, syntaxHighlighting, type LanguageSupport } from "@codemirror/language";
 import { EditorState, type Extension } from "@codemirror/state";
-import { EditorView, lineNumbers } from "@codemirror/view";
+import { EditorView, highlightSpecialChars, lineNumbers } from "@codemirror/view";
 import { tags } from "@lezer/highlight";
 
 const HIGHLIGHT = HighlightStyle.define([
@@ -28,6 +28,8 @@ const THEME = EditorView.theme({
 
 /** What every editor of the page has. */
 export const LOOK: Extension = [THEME, syntaxHighlighting(HIGHLIGHT), lineNumbers()];
+/** The lines of the texts that the hub compares: ended by "\n" alone, wrapped, what cannot be seen marked. */
+export const LINES: Extension = [EditorState.lineSeparator.of("\n"), EditorView.lineWrapping, highlightSpecialChars()];
 export const READ_ONLY: Extension = [EditorState.readOnly.of(true), EditorView.contentAttributes.of({ "aria-readonly": "true" })];
 
 /** The shadow root of an element, made if it has none. */

@@ -7,13 +7,12 @@ import {
   EditorView,
   gutter,
   GutterMarker,
-  highlightSpecialChars,
   hoverTooltip,
   type DecorationSet,
 } from "@codemirror/view";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { linesOf } from "../components/diff-view/hunk-changes.js";
-import { languageOf, LOOK, READ_ONLY, shadowOf } from "../components/editor.js";
+import { languageOf, LINES, LOOK, READ_ONLY, shadowOf } from "../components/editor.js";
 import { printable } from "../components/printable.js";
 
 interface BlameViewProps {
@@ -43,9 +42,7 @@ export default function BlameView({ path, text, blame, toolOf, onEvent }: BlameV
         LOOK,
         BLAME_LOOK,
         READ_ONLY,
-        EditorState.lineSeparator.of("\n"),
-        EditorView.lineWrapping,
-        highlightSpecialChars(),
+        LINES,
         language.of([]),
         EditorView.contentAttributes.of({ "aria-label": printable(path) }),
         EditorView.updateListener.of(({ selectionSet, state }) => {

@@ -5,13 +5,12 @@ import { defaultKeymap, history, historyKeymap, invertedEffects } from "@codemir
 import {
   Decoration,
   EditorView,
-  highlightSpecialChars,
   keymap,
   WidgetType,
   type DecorationSet,
 } from "@codemirror/view";
 import { useEffect, useRef } from "preact/hooks";
-import { languageOf, LOOK, shadowOf } from "../components/editor.js";
+import { languageOf, LINES, LOOK, shadowOf } from "../components/editor.js";
 import { DIFF_LOOK } from "../components/diff-view/look.js";
 import { linesOf } from "../components/diff-view/hunk-changes.js";
 import { printable } from "../components/printable.js";
@@ -80,9 +79,7 @@ export default function ResolutionEditor({ path, parts, onChange, onPlace }: Res
       extensions: [
         LOOK,
         DIFF_LOOK,
-        EditorState.lineSeparator.of("\n"),
-        EditorView.lineWrapping,
-        highlightSpecialChars(),
+        LINES,
         history(),
         keymap.of([...defaultKeymap, ...historyKeymap]),
         language.of([]),

@@ -1,11 +1,11 @@
 // The three texts of a conflict beside each other, with the places that both sides changed.
 
-import { Compartment, EditorState, Text, type Range } from "@codemirror/state";
-import { Decoration, EditorView, highlightSpecialChars } from "@codemirror/view";
+import { Compartment, Text, type Range } from "@codemirror/state";
+import { Decoration, EditorView } from "@codemirror/view";
 import type { ConflictPlace } from "@bizmatters/ide-orchestrator";
 import { useEffect, useRef } from "preact/hooks";
 import { lineStart, linesOf } from "../components/diff-view/hunk-changes.js";
-import { languageOf, LOOK, READ_ONLY, shadowOf } from "../components/editor.js";
+import { languageOf, LINES, LOOK, READ_ONLY, shadowOf } from "../components/editor.js";
 import { printable } from "../components/printable.js";
 
 export type SideName = "base" | "draft" | "proposal";
@@ -70,9 +70,7 @@ function Pane({ path, side, text, places, place }: PaneProps) {
         LOOK,
         LOOK_OF_PLACES,
         READ_ONLY,
-        EditorState.lineSeparator.of("\n"),
-        EditorView.lineWrapping,
-        highlightSpecialChars(),
+        LINES,
         language.of([]),
         EditorView.decorations.of(Decoration.set(marks(doc, side, places), true)),
         EditorView.contentAttributes.of({ "aria-label": `${printable(path)}, ${side}` }),

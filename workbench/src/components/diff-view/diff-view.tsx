@@ -1,11 +1,11 @@
 // Two texts and what differs between them: one below the other, or side by side.
 
 import { MergeView, unifiedMergeView } from "@codemirror/merge";
-import { Compartment, EditorState, Text, type Extension } from "@codemirror/state";
-import { EditorView, highlightSpecialChars } from "@codemirror/view";
+import { Compartment, Text, type Extension } from "@codemirror/state";
+import { EditorView } from "@codemirror/view";
 import type { Hunk } from "@bizmatters/ide-orchestrator";
 import { useEffect, useRef } from "preact/hooks";
-import { languageOf, LOOK, READ_ONLY, shadowOf } from "../editor.js";
+import { languageOf, LINES, LOOK, READ_ONLY, shadowOf } from "../editor.js";
 import { printable } from "../printable.js";
 import { goToHunk, hunkBars, showBars, type Bars, type Decision, type Side } from "./hunk-bars.js";
 import { fits, hunkChanges, linesOf } from "./hunk-changes.js";
@@ -77,9 +77,7 @@ function show(host: HTMLElement, props: DiffViewProps & Omit<Bars, "decide">): S
     LOOK,
     DIFF_LOOK,
     READ_ONLY,
-    EditorState.lineSeparator.of("\n"),
-    EditorView.lineWrapping,
-    highlightSpecialChars(),
+    LINES,
     language.of([]),
     known ? hunkBars(side, bars) : [],
     EditorView.contentAttributes.of({ "aria-label": `${printable(path)}, ${side === "base" ? "before" : "after"}` }),
