@@ -8,6 +8,7 @@ import { Button } from "../components/button.js";
 import CodeView from "../components/code-view.js";
 import { Dialog } from "../components/dialog.js";
 import { FileTree } from "../components/file-tree/file-tree.js";
+import { dateTime } from "../components/format.js";
 import { printable } from "../components/printable.js";
 import { all, useResource } from "../components/resource.js";
 import { Empty, Failed, Loading } from "../components/states.js";
@@ -73,7 +74,7 @@ function DraftPage({ workflow }: { workflow: Workflow }) {
                     )}
                   </div>
                   <div class="quiet">
-                    {new Date(each.created_at).toLocaleString()} · <Origin version={each} />
+                    {dateTime(each.created_at)} · <Origin version={each} />
                   </div>
                 </li>
               ))}

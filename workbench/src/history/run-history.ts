@@ -2,6 +2,7 @@
 
 import type { Event, FileAt } from "@bizmatters/ide-orchestrator";
 import { computed, signal } from "@preact/signals";
+import { timeOfDay } from "../components/format.js";
 import { all } from "../components/resource.js";
 import { hub } from "../hub.js";
 
@@ -119,7 +120,7 @@ export class RunHistory {
   describe(seq: number): string {
     const short = this.#shorts[seq - 1];
     if (short === undefined) return `event ${seq}`;
-    return `event ${seq}${short.time === undefined ? "" : `, ${short.time.toLocaleTimeString()}`}: ${short.text}`;
+    return `event ${seq}${short.time === undefined ? "" : `, ${timeOfDay(short.time)}`}: ${short.text}`;
   }
 
   /** The name of the tool that a call called; undefined for a call that no message has. */

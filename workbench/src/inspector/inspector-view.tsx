@@ -47,8 +47,8 @@ export default function InspectorView({ params }: ViewProps) {
   return (
     <section class="view inspector">
       <div class="row">
-        <h1>Inspector</h1>
-        <a href={`#/runs/${encodeURIComponent(threadId)}`}>the run</a>
+        <h1 class="grow">Inspector</h1>
+        <a href={`#/runs/${encodeURIComponent(threadId)}`}>Run</a>
       </div>
       <form
         class="row"

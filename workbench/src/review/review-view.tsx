@@ -7,8 +7,10 @@ import { Button } from "../components/button.js";
 import type { Layout } from "../components/diff-view/diff-view.js";
 import { FileTree } from "../components/file-tree/file-tree.js";
 import { treeRows } from "../components/file-tree/tree-rows.js";
+import { dateTime } from "../components/format.js";
 import { useWide } from "../components/media.js";
 import { printable } from "../components/printable.js";
+import { promptText } from "../components/prompt.js";
 import { Empty, Failed, Loading } from "../components/states.js";
 import type { ViewProps } from "../main.js";
 import { address, replaceQuery } from "../router.js";
@@ -17,7 +19,7 @@ import { AcceptPanel } from "./accept-panel.js";
 import { FilePane, OutcomeBadge } from "./file-pane.js";
 import { Lineage, useRounds } from "./lineage.js";
 import { RejectDialog, ReviseDialog } from "./reply-dialogs.js";
-import { outcomeOf, Review, type ComparedWith, type ReviewedFile } from "./review.js";
+import { Review, type ComparedWith, type ReviewedFile } from "./review.js";
 import { Shortcuts, shortcutOf } from "./shortcuts.js";
 
 export default function ReviewView({ params }: ViewProps) {
@@ -68,6 +70,10 @@ function ReviewPage({ review, proposal, compared }: ReviewPageProps) {
     if (document.activeElement === document.body) title.current?.focus();
   }, []);
   const open = review.open.value;
+  const toFiles = () => {
+    setStep("files");
+    title.current?.focus();
+  };
   return (
     <section class="view review">
       <header class="stack">
@@ -88,13 +94,10 @@ function ReviewPage({ review, proposal, compared }: ReviewPageProps) {
           <a href={`#/drafts/${proposal.workflow_id}`}>Draft</a>
           <ShareButton proposalId={proposal.id} />
         </div>
-        <details class="prompt">
-          <summary>{printable(proposal.user_prompt.slice(0, 200))}</summary>
-          <p>{proposal.user_prompt}</p>
-        </details>
+        <Prompt text={promptText(proposal.user_prompt)} />
         <Lineage rounds={rounds} current={proposal.id} />
         <Resolved proposal={proposal} />
-        {open && step === "files" && (
+        {open && step !== "accept" && (
           <div class="row" role="group" aria-label="Answer">
             <Button kind="primary" onClick={() => setStep("accept")}>
               Accept …
@@ -108,7 +111,7 @@ function ReviewPage({ review, proposal, compared }: ReviewPageProps) {
       </header>
       {review.refusal.value !== undefined && <Failed error={review.refusal.value} />}
       {step === "accept" ? (
-        <AcceptPanel review={review} onDone={() => setStep("files")} />
+        <AcceptPanel review={review} onDone={toFiles} />
       ) : (
         <Files review={review} proposal={proposal} rounds={rounds} compared={compared} />
       )}
@@ -118,13 +121,25 @@ function ReviewPage({ review, proposal, compared }: ReviewPageProps) {
   );
 }
 
+/** Characters of a prompt that are shown at first. */
+const SHOWN = 200;
+
+function Prompt({ text }: { text: string }) {
+  if (text.length <= SHOWN && !text.includes("\n")) return <p class="review-prompt">{printable(text)}</p>;
+  return (
+    <details class="review-prompt">
+      <summary>{printable(text.slice(0, SHOWN))} …</summary>
+      <p>{text}</p>
+    </details>
+  );
+}
+
 function Resolved({ proposal }: { proposal: Proposal }) {
   if (proposal.resolution !== null)
     return (
       <div class={`notice ${proposal.resolution === "accepted" ? "good" : "bad"}`}>
         <strong>
-          {proposal.resolution === "accepted" ? "Accepted" : "Rejected"} on{" "}
-          {new Date(proposal.resolved_at!).toLocaleString()}
+          {proposal.resolution === "accepted" ? "Accepted" : "Rejected"} on {dateTime(proposal.resolved_at!)}
         </strong>
         {proposal.result_version !== null && (
           <p>
@@ -136,6 +151,9 @@ function Resolved({ proposal }: { proposal: Proposal }) {
           </p>
         )}
         {proposal.resolution_comment && <p>“{proposal.resolution_comment}”</p>}
+        {proposal.resolution === "accepted" && (
+          <a href={`#/?workflow=${proposal.workflow_id}`}>Start the next refinement</a>
+        )}
       </div>
     );
   if (proposal.status === "completed") return null;
@@ -253,7 +271,7 @@ function Files({ review, proposal, rounds, compared }: FilesProps) {
         <Statistics statistics={review.statistics.value} />
         <span class="grow" />
         {wide && (
-          <div class="row" role="group" aria-label="Layout">
+          <div class="segments" role="group" aria-label="Layout">
             <Button aria-pressed={chosen === "unified"} onClick={() => setChosen("unified")}>
               Unified
             </Button>
@@ -293,14 +311,13 @@ function Files({ review, proposal, rounds, compared }: FilesProps) {
 }
 
 function fileMark({ diff }: ReviewedFile) {
-  const outcome = outcomeOf(diff);
   return (
     <>
       {diff.rejection !== null && <Badge tone="bad">unsafe</Badge>}
       {diff.portability.length > 0 && <Badge tone="warn">not portable</Badge>}
-      {diff.changed_in_draft && <Badge tone="warn">draft too</Badge>}
+      {diff.changed_in_draft && <Badge tone="warn">changed in draft</Badge>}
       {diff.rejection === null && <StatusBadge status={diff.kind} />}
-      {(outcome !== "accepted" || diff.decision !== null) && <OutcomeBadge outcome={outcome} />}
+      <OutcomeBadge diff={diff} />
     </>
   );
 }

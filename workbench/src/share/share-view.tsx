@@ -5,6 +5,7 @@ import { lazy } from "../components/lazy.js";
 import { useEffect, useMemo, useState } from "preact/hooks";
 import { StatusBadge } from "../components/badge.js";
 import { FileTree } from "../components/file-tree/file-tree.js";
+import { promptText } from "../components/prompt.js";
 import { useResource } from "../components/resource.js";
 import { Empty, Failed, Loading, messageOf } from "../components/states.js";
 import type { ViewProps } from "../main.js";
@@ -47,7 +48,7 @@ function Shared({ id, secret }: { id: string; secret: string }) {
         <StatusBadge status={value.resolution ?? value.status} />
         <span class="badge">read only</span>
       </div>
-      <p class="prompt">{value.user_prompt}</p>
+      <p class="shared-prompt">{promptText(value.user_prompt)}</p>
       {error !== undefined && <Refused error={error} retry={reload} />}
       <SharedRun hub={hub} threadId={value.thread_id} onEnd={() => value.generated_files === null && reload()} />
       <Files hub={hub} proposal={value} />

@@ -55,6 +55,7 @@ export function StartForm({ workflow }: { workflow: Workflow }) {
         <h2 class="grow">Refine {printable(workflow.name)}</h2>
         <a href={`#/drafts/${workflow.id}`}>Draft and versions</a>
       </div>
+      <p class="quiet">An agent proposes changes of the draft. Nothing changes in it until you have accepted them.</p>
       <label class="field">
         What should change?
         <textarea
@@ -91,7 +92,7 @@ export function StartForm({ workflow }: { workflow: Workflow }) {
         <Button kind="primary" type="submit" busy={state.busy === true ? "Starting …" : undefined}>
           Start
         </Button>
-        <span class="quiet">Ctrl+Enter</span>
+        <span class="quiet">or Ctrl+Enter</span>
       </div>
     </form>
   );
