@@ -11,7 +11,8 @@ import { FileTree } from "../components/file-tree/file-tree.js";
 import { dateTime } from "../components/format.js";
 import { printable } from "../components/printable.js";
 import { all, useResource } from "../components/resource.js";
-import { Empty, Failed, Loading } from "../components/states.js";
+import { Empty, Failed, FailedView, Loading } from "../components/states.js";
+import { useTitle } from "../components/title.js";
 import { hub } from "../hub.js";
 import type { ViewProps } from "../main.js";
 import { address, replaceQuery } from "../router.js";
@@ -23,7 +24,7 @@ export default function DraftView({ params }: ViewProps) {
   const workflow = useResource((signal) => hub.workflows.get(id, { signal }), [id]);
   if (workflow.value !== undefined) return <DraftPage workflow={workflow.value} />;
   return workflow.error !== undefined ? (
-    <Failed error={workflow.error} retry={workflow.reload} />
+    <FailedView what="The draft" error={workflow.error} retry={workflow.reload} />
   ) : (
     <Loading what="the draft" />
   );
@@ -31,6 +32,7 @@ export default function DraftView({ params }: ViewProps) {
 
 function DraftPage({ workflow }: { workflow: Workflow }) {
   const draft = workflow.current_draft_id;
+  useTitle(`Draft of ${workflow.name}`);
   const versions = useResource((signal) => all(hub.drafts.versions(draft, { limit: 200 }, { signal })), [draft]);
   const [restoring, setRestoring] = useState<Draft>();
   const newest = versions.value?.[0];
@@ -46,6 +48,10 @@ function DraftPage({ workflow }: { workflow: Workflow }) {
         <h1>Draft of {printable(workflow.name)}</h1>
         {workflow.locked && <Badge tone="warn">locked</Badge>}
         {workflow.archived && <Badge tone="warn">archived</Badge>}
+        <span class="grow" />
+        <a href={`#/?workflow=${workflow.id}`} class="button">
+          Start a refinement
+        </a>
       </header>
       {versions.error !== undefined && <Failed error={versions.error} retry={versions.reload} />}
       {versions.value === undefined || newest === undefined || version === undefined ? (

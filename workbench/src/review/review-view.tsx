@@ -11,7 +11,8 @@ import { dateTime } from "../components/format.js";
 import { useWide } from "../components/media.js";
 import { printable } from "../components/printable.js";
 import { promptText } from "../components/prompt.js";
-import { Empty, Failed, Loading } from "../components/states.js";
+import { Empty, Failed, FailedView, Loading } from "../components/states.js";
+import { useTitle } from "../components/title.js";
 import type { ViewProps } from "../main.js";
 import { address, replaceQuery } from "../router.js";
 import { ShareButton } from "../share/share-button.js";
@@ -41,7 +42,8 @@ export default function ReviewView({ params }: ViewProps) {
   }, [selected, compared]);
 
   const proposal = review.proposal.value;
-  if (review.error.value !== undefined) return <Failed error={review.error.value} retry={() => void review.load()} />;
+  if (review.error.value !== undefined)
+    return <FailedView what="The proposal" error={review.error.value} retry={() => void review.load()} />;
   if (proposal === undefined) return <Loading what="the proposal" />;
   return <ReviewPage review={review} proposal={proposal} compared={compared} />;
 }
@@ -66,6 +68,7 @@ function ReviewPage({ review, proposal, compared }: ReviewPageProps) {
   const [step, setStep] = useState<Step>("files");
   const title = useRef<HTMLHeadingElement>(null);
   const rounds = useRounds(proposal);
+  useTitle(`Review: ${promptText(proposal.user_prompt).slice(0, 40)}`);
   useEffect(() => {
     if (document.activeElement === document.body) title.current?.focus();
   }, []);
@@ -89,9 +92,17 @@ function ReviewPage({ review, proposal, compared }: ReviewPageProps) {
           )}
           {proposal.superseded && <Badge tone="warn">revised</Badge>}
           <span class="grow" />
-          <a href={`#/runs/${proposal.thread_id}`}>Run</a>
-          <a href={`#/runs/${proposal.thread_id}/history`}>History of the run</a>
-          <a href={`#/drafts/${proposal.workflow_id}`}>Draft</a>
+          <nav class="row" aria-label="This proposal">
+            <a href={`#/runs/${proposal.thread_id}`} class="button">
+              Run
+            </a>
+            <a href={`#/runs/${proposal.thread_id}/history`} class="button">
+              History
+            </a>
+            <a href={`#/drafts/${proposal.workflow_id}`} class="button">
+              Draft
+            </a>
+          </nav>
           <ShareButton proposalId={proposal.id} />
         </div>
         <Prompt text={promptText(proposal.user_prompt)} />

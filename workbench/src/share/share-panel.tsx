@@ -74,8 +74,8 @@ export function SharePanel({ proposalId, cursor = 0 }: SharePanelProps) {
     <section class="stack share-panel" aria-label="Share">
       <h3>Links for anybody</h3>
       <p class="quiet">
-        Who has a link reads this proposal, its files and its events, and can do nothing else, until the link expires or is
-        revoked.
+        Anybody with a link can read this proposal, its files and its events, and nothing else, until the link expires or
+        is revoked.
       </p>
       <form class="row" onSubmit={create}>
         <label class="inline">

@@ -8,6 +8,7 @@ import { FileTree } from "../components/file-tree/file-tree.js";
 import { promptText } from "../components/prompt.js";
 import { useResource } from "../components/resource.js";
 import { Empty, Failed, Loading, messageOf } from "../components/states.js";
+import { useTitle } from "../components/title.js";
 import type { ViewProps } from "../main.js";
 import { address } from "../router.js";
 import { takeSecret } from "./secrets.js";
@@ -17,6 +18,7 @@ const CodeView = lazy(() => import("../components/code-view.js"), "the editor");
 
 export default function ShareView({ params }: ViewProps) {
   const id = params["link"]!;
+  useTitle("Shared proposal");
   const [secret] = useState(() => takeSecret(id, address.value.query));
   if (secret === undefined) {
     return (

@@ -53,7 +53,9 @@ export function StartForm({ workflow }: { workflow: Workflow }) {
     <form class="panel stack" onSubmit={start} onKeyDown={onKeyDown} aria-label="Start a refinement">
       <div class="row">
         <h2 class="grow">Refine {printable(workflow.name)}</h2>
-        <a href={`#/drafts/${workflow.id}`}>Draft and versions</a>
+        <a href={`#/drafts/${workflow.id}`} class="button">
+          Draft and versions
+        </a>
       </div>
       <p class="quiet">An agent proposes changes of the draft. Nothing changes in it until you have accepted them.</p>
       <label class="field">

@@ -6,7 +6,7 @@ import { Badge } from "../components/badge.js";
 import { Button } from "../components/button.js";
 import { printable } from "../components/printable.js";
 import { all, useResource } from "../components/resource.js";
-import { Failed, Loading } from "../components/states.js";
+import { FailedView, Loading } from "../components/states.js";
 import { useTitle } from "../components/title.js";
 import { hub } from "../hub.js";
 import { address, replaceQuery } from "../router.js";
@@ -25,7 +25,7 @@ export default function StartView() {
     if (workflows.value !== undefined && wanted !== null && chosen?.id !== wanted) workflows.reload();
   }, [wanted]);
   const choose = (id: string) => replaceQuery({ workflow: id });
-  if (workflows.error !== undefined) return <Failed error={workflows.error} retry={workflows.reload} />;
+  if (workflows.error !== undefined) return <FailedView what="The list of workflows" error={workflows.error} retry={workflows.reload} />;
   if (workflows.value === undefined) return <Loading what="your workflows" />;
   return (
     <div class={chosen === undefined ? "view" : "view start"}>

@@ -10,7 +10,7 @@ import { duration, plural } from "../components/format.js";
 import { printable } from "../components/printable.js";
 import { promptText, recordingOf } from "../components/prompt.js";
 import { useResource, type Resource } from "../components/resource.js";
-import { Failed, Loading } from "../components/states.js";
+import { Failed, FailedView, Loading } from "../components/states.js";
 import { useTitle } from "../components/title.js";
 import { hub } from "../hub.js";
 import type { ViewProps } from "../main.js";
@@ -27,7 +27,7 @@ import { Todos } from "./todos.js";
 export default function WatchView({ params }: ViewProps) {
   const threadId = params["thread"]!;
   const refinement = useResource((signal) => hub.refinements.get(threadId, { signal }), [threadId]);
-  if (refinement.error !== undefined) return <Failed error={refinement.error} retry={refinement.reload} />;
+  if (refinement.error !== undefined) return <FailedView what="The run" error={refinement.error} retry={refinement.reload} />;
   if (refinement.value === undefined) return <Loading what="the refinement" />;
   return <Watch key={threadId} refinement={refinement.value} reload={refinement.reload} />;
 }
