@@ -11,7 +11,7 @@ import pytest_asyncio
 from playwright.async_api import Locator, Page, Route, expect
 
 from tests.support.postgres import Postgres
-from tests.workbench.driver import Workbench, workbench
+from tests.workbench.driver import Workbench, tab_to, workbench
 from tests.workbench.reviewed import (
     CHANGED,
     MANY,
@@ -164,8 +164,7 @@ async def test_unchanged_lines_are_opened_by_keyboard(bench: Workbench, page: Pa
     count = await rows.count()
     hidden = page.locator(".cm-line", has_text="line 15 of the notes")
     await expect(hidden).to_have_count(0)
-    while not await rows.first.evaluate("row => row.matches(':focus')"):
-        await page.keyboard.press("Tab")
+    await tab_to(page, rows.first)
     await page.keyboard.press("Enter")
     await expect(hidden).to_be_visible()
     await expect(rows).to_have_count(count - 1)

@@ -12,7 +12,7 @@ from playwright.async_api import Locator, Page, expect
 from tests.support.hub import a_workflow, finished, start
 from tests.support.postgres import Postgres
 from tests.support.proxy import proxy
-from tests.workbench.driver import Workbench, workbench
+from tests.workbench.driver import Workbench, tab_to, workbench
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -85,16 +85,6 @@ async def test_a_refinement_is_started_about_lines_of_the_draft_and_watched_to_i
         "/THE_SPEC/constitution.md",
         "lines 3-4",
     )
-
-
-async def tab_to(page: Page, target: Locator) -> None:
-    """Press Tab until an element has the focus."""
-    await expect(target).to_be_visible()
-    for _ in range(100):
-        if await target.evaluate("element => element.matches(':focus')"):
-            return
-        await page.keyboard.press("Tab")
-    raise AssertionError(f"the keyboard does not lead to {target}")
 
 
 async def test_from_the_prompt_to_an_accepted_proposal_by_keyboard_alone(bench: Workbench) -> None:
