@@ -73,6 +73,20 @@ async def test_axe_finds_nothing_serious_on_any_view(bench: Workbench) -> None:
     assert wrong == []
 
 
+async def test_buttons_stay_readable_under_the_pointer(bench: Workbench) -> None:
+    installed("npm")
+    build.install()
+    shown = await ran(bench, "Add web search [[replay:short_run]]")
+    wrong: list[str] = []
+    async with bench.window(f"/proposals/{shown.proposal['id']}") as page:
+        await expect(page.get_by_role("button", name="Accept hunk")).to_be_visible()
+        await page.evaluate(AXE.read_text())
+        for name in ("Accept …", "Revise …", "Reject …", "Unified", "Side by side", "Accept hunk"):
+            await page.get_by_role("button", name=name).hover()
+            wrong += await findings(page, "color-contrast")
+    assert wrong == []
+
+
 async def test_axe_finds_what_it_is_for(bench: Workbench, page: Page) -> None:
     installed("npm")
     build.install()

@@ -8,7 +8,7 @@ import { Button } from "../components/button.js";
 import CodeView from "../components/code-view.js";
 import { Dialog } from "../components/dialog.js";
 import { FileTree } from "../components/file-tree/file-tree.js";
-import { dateTime } from "../components/format.js";
+import { dateTime, plural } from "../components/format.js";
 import { printable } from "../components/printable.js";
 import { all, useResource } from "../components/resource.js";
 import { Empty, Failed, FailedView, Loading } from "../components/states.js";
@@ -61,7 +61,7 @@ function DraftPage({ workflow }: { workflow: Workflow }) {
           <nav aria-label="Versions" class="versions" tabIndex={0}>
             <ol class="list">
               {versions.value.map((each) => (
-                <li>
+                <li class={each.version === version ? "chosen" : ""}>
                   <div class="row">
                     <button
                       type="button"
@@ -217,8 +217,8 @@ function Comparison({ draft, version, base }: { draft: string; version: number; 
     <>
       <div class="row">
         <span class="quiet">
-          {read.value.differing.length === 1 ? "1 file differs" : `${read.value.differing.length} files differ`}, of{" "}
-          {Object.keys(read.value.shown.files ?? {}).length}
+          {plural(read.value.differing.length, "file differs", "files differ")} ·{" "}
+          {plural(Object.keys(read.value.shown.files ?? {}).length, "file")} in this version
         </span>
         <Button aria-pressed={!onlyChanged} onClick={() => setOnlyChanged(!onlyChanged)}>
           All files

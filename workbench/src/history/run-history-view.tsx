@@ -119,7 +119,7 @@ function Files({ history, path, onPath }: FilesProps) {
               tone={item.file.seq === changedAt ? "busy" : "neutral"}
               title={`Written last by event ${item.file.seq}`}
             >
-              {String(item.file.seq)}
+              {`event ${item.file.seq}`}
             </Badge>
           </>
         )}

@@ -107,7 +107,11 @@ function Index({ part, entries, chosen }: { part: Part; entries: Entry[]; chosen
               .map(({ id, name }) => (
                 <li key={id}>
                   <a href={link(part, id)} aria-current={id === chosen ? "true" : undefined}>
-                    <code>{name}</code>
+                    <code>
+                      {name.split(" ").map((word) => (
+                        <span>{word} </span>
+                      ))}
+                    </code>
                   </a>
                 </li>
               ))}

@@ -43,8 +43,7 @@ export function FilePane({ review, file, layout, whole, target }: FilePaneProps)
         {diff.rejection === null && (
           <>
             <StatusBadge status={diff.kind} />
-            {diff.added_lines > 0 && <span class="added">+{diff.added_lines}</span>}
-            {diff.removed_lines > 0 && <span class="removed">−{diff.removed_lines}</span>}
+            <LineCounts added={diff.added_lines} removed={diff.removed_lines} />
           </>
         )}
         <OutcomeBadge diff={diff} />
@@ -65,6 +64,15 @@ export function FilePane({ review, file, layout, whole, target }: FilePaneProps)
         <Loading what="the file" />
       )}
     </article>
+  );
+}
+
+/** How many lines are new and gone; nothing of what is none. */
+export function LineCounts({ added, removed }: { added: number; removed: number }) {
+  return (
+    <span>
+      {added > 0 && <span class="added">+{added}</span>} {removed > 0 && <span class="removed">−{removed}</span>}
+    </span>
   );
 }
 

@@ -17,7 +17,7 @@ import type { ViewProps } from "../main.js";
 import { address, replaceQuery } from "../router.js";
 import { ShareButton } from "../share/share-button.js";
 import { AcceptPanel } from "./accept-panel.js";
-import { FilePane, OutcomeBadge } from "./file-pane.js";
+import { FilePane, LineCounts, OutcomeBadge } from "./file-pane.js";
 import { Lineage, useRounds } from "./lineage.js";
 import { RejectDialog, ReviseDialog } from "./reply-dialogs.js";
 import { Review, type ComparedWith, type ReviewedFile } from "./review.js";
@@ -327,7 +327,7 @@ function fileMark({ diff }: ReviewedFile) {
       {diff.rejection !== null && <Badge tone="bad">unsafe</Badge>}
       {diff.portability.length > 0 && <Badge tone="warn">not portable</Badge>}
       {diff.changed_in_draft && <Badge tone="warn">changed in draft</Badge>}
-      {diff.rejection === null && <StatusBadge status={diff.kind} />}
+      {diff.rejection === null && diff.portability.length === 0 && <StatusBadge status={diff.kind} />}
       <OutcomeBadge diff={diff} />
     </>
   );
@@ -347,8 +347,7 @@ function Statistics({ statistics }: { statistics: DiffStatistics | null }) {
         .filter(([count]) => count > 0)
         .map(([count, word]) => `${count} ${word}`)
         .join(", ") || "no files"}
-      , <span class="added">+{statistics.added_lines}</span> <span class="removed">−{statistics.removed_lines}</span>{" "}
-      lines
+      , <LineCounts added={statistics.added_lines} removed={statistics.removed_lines} /> lines
     </span>
   );
 }

@@ -55,7 +55,7 @@ export function PeoplePanel({ proposalId }: { proposalId: string }) {
       <h3>People</h3>
       {me.value !== undefined && (
         <p class="quiet">
-          Others share with you by your user id, <code>{me.value.user_id}</code>.
+          Others share with you by your user id: <code>{me.value.user_id}</code>
         </p>
       )}
       <form class="row" onSubmit={grant}>

@@ -20,7 +20,7 @@ export function RefinementList({ workflowId }: { workflowId: string }) {
   const text = useSettled(words);
   const found = useResource((signal) => read(workflowId, text, limit, signal), [workflowId, text, limit]);
   return (
-    <section class="panel stack" aria-label="Refinements">
+    <section class="panel stack refinements" aria-label="Refinements">
       <div class="row">
         <h2 class="grow">Refinements</h2>
         <input

@@ -64,7 +64,7 @@ export function StartForm({ workflow }: { workflow: Workflow }) {
           rows={3}
           required
           value={prompt}
-          placeholder="Add web search"
+          placeholder="For example: Add web search"
           onInput={({ currentTarget: { value } }) => setPrompt(value)}
         />
       </label>

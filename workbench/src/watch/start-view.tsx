@@ -1,7 +1,7 @@
 // The first view: workflows, the form that starts a refinement, and those that were started.
 
 import type { Workflow } from "@bizmatters/ide-orchestrator";
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { Badge } from "../components/badge.js";
 import { Button } from "../components/button.js";
 import { printable } from "../components/printable.js";
@@ -76,8 +76,11 @@ interface WorkflowListProps {
 }
 
 function WorkflowList({ workflows, chosen, onChoose }: WorkflowListProps) {
+  const list = useRef<HTMLUListElement>(null);
+  // Of many, the chosen one may be below those that can be seen.
+  useEffect(() => list.current!.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest" }), [chosen]);
   return (
-    <ul class="list scroll">
+    <ul ref={list} class="list scroll">
       {workflows.map(({ id, name, locked, archived }) => (
         <li key={id}>
           <button type="button" class="choose" aria-current={id === chosen ? "true" : undefined} onClick={() => onChoose(id)}>

@@ -77,7 +77,8 @@ function Watch({ refinement, reload }: { refinement: Refinement; reload: () => v
           <Elapsed state={state} />
           <ConnectionStatus connection={connection} seq={state.seq} reconnects={run.reconnects.value} />
           <span class="grow" />
-          <Links refinement={refinement} />
+          {/* What completed has a button of its own below. */}
+          <Links refinement={refinement} review={state.terminal?.reason !== ""} />
           <ShareButton proposalId={refinement.proposal_id} cursor={state.seq} />
           {state.terminal === undefined && <CancelButton threadId={threadId} />}
         </div>
@@ -147,12 +148,14 @@ function Elapsed({ state }: { state: RunState }) {
   );
 }
 
-function Links({ refinement: { thread_id, proposal_id } }: { refinement: Refinement }) {
+function Links({ refinement: { thread_id, proposal_id }, review }: { refinement: Refinement; review: boolean }) {
   return (
     <nav class="row" aria-label="This refinement">
-      <a href={`#/proposals/${proposal_id}`} class="button">
-        Review
-      </a>
+      {review && (
+        <a href={`#/proposals/${proposal_id}`} class="button">
+          Review
+        </a>
+      )}
       <a href={`#/runs/${thread_id}/history`} class="button">
         History
       </a>

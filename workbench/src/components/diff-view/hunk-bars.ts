@@ -127,8 +127,14 @@ class HunkBar extends WidgetType {
     bar.dataset["hunk"] = this.hunk.id;
     bar.tabIndex = -1;
     bar.setAttribute("role", "group");
-    bar.append(element("span", "hunk-place"), element("span", "hunk-state"));
-    if (this.bars.decide !== undefined) bar.append(button("Accept", "hunk"), button("Reject", "hunk"));
+    const text = element("span", "hunk-text");
+    text.append(element("span", "hunk-place"), " ", element("span", "hunk-state"));
+    bar.append(text);
+    if (this.bars.decide !== undefined) {
+      const buttons = element("span", "hunk-buttons");
+      buttons.append(button("Accept", "hunk"), button("Reject", "hunk"));
+      bar.append(buttons);
+    }
     this.#show(bar);
     if (!this.over) return bar;
     const around = element("div", "hunk-over");
