@@ -35,6 +35,8 @@ WORDS = [f"word{number} " for number in range(TOKENS_PER_S * SECONDS)]
 #: The recording `growing`: files in the end, and how many of them are new in each state.
 FILES, FILES_PER_STATE = 500, 20
 PATHS = [f"part{number % 25:02}/file{number:03}.md" for number in range(FILES)]
+#: Milliseconds that a run takes at most, also on a machine that is busy with other things.
+RUN_MS = 150_000
 #: Milliseconds of computing that one task of the page's main thread may take.
 LONGEST_TASK_MS = 200
 #: MiB of JavaScript objects of a page that has shown a run.
@@ -118,8 +120,11 @@ async def measured(bench: Workbench, page: Page) -> AsyncIterator[Cost]:
     cost = Cost()
     categories = ["toplevel", "disabled-by-default-devtools.timeline", "devtools.timeline"]
     await bench.browser.start_tracing(page=page, categories=categories)
-    yield cost
-    cost.longest_ms = longest_task_ms(await bench.browser.stop_tracing())
+    try:
+        yield cost
+    finally:
+        trace = await bench.browser.stop_tracing()
+    cost.longest_ms = longest_task_ms(trace)
     cost.heap_mib = await heap_mib(await page.context.new_cdp_session(page))
     assert cost.longest_ms < LONGEST_TASK_MS
     assert cost.heap_mib < MAX_HEAP_MIB
@@ -133,7 +138,7 @@ async def watch(bench: Workbench, page: Page, directive: str, workflow: str | No
     await page.goto(f"{bench.hub.http}/#/?workflow={workflow}")
     await page.get_by_label("What should change?").fill(f"[[replay:{directive}]]")
     await page.get_by_role("button", name="Start", exact=True).click()
-    await expect(page.locator('[data-connection="ended"]')).to_be_visible()
+    await expect(page.locator('[data-connection="ended"]')).to_be_visible(timeout=RUN_MS)
     return page.url.rpartition("/")[2]
 
 
@@ -177,6 +182,7 @@ async def test_a_run_at_full_speed_is_shown_whole_by_short_tasks_in_bounded_memo
     assert later < cost.heap_mib + 10
 
 
+@pytest.mark.timeout(300)
 async def test_2000_tokens_a_second_are_shown_in_order_by_short_tasks_in_bounded_memory(
     bench: Workbench, page: Page
 ) -> None:
@@ -207,7 +213,8 @@ async def test_a_run_with_500_files_is_shown_whole_by_short_tasks_in_bounded_mem
         await expect(page.get_by_label(f"/{PATHS[-1]}", exact=True)).to_contain_text("has this line")
     assert rows["names"] == [f"/{path}" for path in sorted(PATHS)]
     written = [change.path for event in await stored(bench, page, thread) for change in event.state_update.files]
-    assert written == [f"/{path}" for path in PATHS]
+    # Each file once: a state has all files, and an event those that changed.
+    assert sorted(written) == sorted(f"/{path}" for path in PATHS)
     print(f"\n{FILES} files in {FILES // FILES_PER_STATE} states: {cost}, at most {rows['most']} of them on the page")
     assert rows["most"] < 60
 
