@@ -35,12 +35,12 @@ export function LongText({ text, end = false }: LongTextProps) {
 function pieces(text: string, first: number, last: number) {
   const found = [];
   for (let at = first; at < last; at += PIECE)
-    found.push(<span key={at}>{text.slice(whole(text, at), whole(text, Math.min(at + PIECE, last)))}</span>);
+    found.push(<span key={at}>{text.slice(boundary(text, at), boundary(text, Math.min(at + PIECE, last)))}</span>);
   return found;
 }
 
 /** A place in a text that is not within a character of two units. */
-function whole(text: string, at: number): number {
+function boundary(text: string, at: number): number {
   const unit = text.charCodeAt(at);
   return unit >= 0xdc00 && unit < 0xe000 ? at + 1 : at;
 }
