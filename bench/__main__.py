@@ -86,7 +86,9 @@ def main() -> int:
     )
     parser.add_argument("--quick", action="store_true", help="only see that everything runs")
     parser.add_argument("--no-peers", action="store_true", help="measure the hub alone")
-    parser.add_argument("--write", action="store_true", help=f"also write {PAGE.relative_to(ROOT)}, or those tables of it")
+    parser.add_argument(
+        "--write", action="store_true", help=f"also write {PAGE.relative_to(ROOT)}, or those tables of it"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     arguments = parser.parse_args()
     if unknown := set(arguments.tables) - MEASUREMENTS.keys():
