@@ -111,7 +111,5 @@ class CallWriter(MessageWriter):
     async def abort(self, context: Context, slow: ClientTooSlow, **ids: str) -> None:
         """Log, count and reset the connection of a slow reader. ids: what it read. Raises ClientGone."""
         call = cast(Call, context)
-        reset_slow_reader(
-            call.connection, self._readers, call.protocol.name, trace_id=call.trace_id, **ids
-        )
+        reset_slow_reader(call.connection, self._readers, call.protocol.name, trace_id=call.trace_id, **ids)
         raise ClientGone from None

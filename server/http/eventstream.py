@@ -102,9 +102,7 @@ class EventStream(Response[None]):
         # Before ClientGone, its base class: a slow reader is still connected.
         except SlowReader:
             connection = connection_of(scope)  # type: ignore[arg-type]
-            reset_slow_reader(
-                connection, self._readers, "sse", thread_id=str(subscription.topic.thread_id)
-            )
+            reset_slow_reader(connection, self._readers, "sse", thread_id=str(subscription.topic.thread_id))
         except (ClientGone, OSError):
             pass
         finally:

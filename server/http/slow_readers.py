@@ -15,9 +15,7 @@ def note_slow_reader(
     readers.on_slow_reader(transport)
 
 
-def reset_slow_reader(
-    connection: Connection, readers: ReaderObserver, transport: str, **ids: str
-) -> None:
+def reset_slow_reader(connection: Connection, readers: ReaderObserver, transport: str, **ids: str) -> None:
     """Log, count and reset the connection of a slow reader. The arguments are those of `note_slow_reader`."""
     note_slow_reader(readers, transport, **ids)
     connection.abort()

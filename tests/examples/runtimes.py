@@ -17,8 +17,8 @@ from tests.support.hub import RunningHub, running_hub
 from tests.support.programs import ROOT
 from tests.support.servers import free_port
 
-#: examples/deepagents_runtime with the newest deepagents, and with one whose files are lines; LangGraph's Agent
-#: Server, `langgraph dev`, with the graph of examples/langgraph_server.
+#: examples/deepagents_runtime with the newest deepagents, and with one whose files are lines; LangGraph's
+#: Agent Server, `langgraph dev`, with the graph of examples/langgraph_server.
 NEWEST, LINES, LANGGRAPH = "deepagents", "deepagents-0.2", "langgraph-server"
 #: What has the packages of each, in build/examples.
 _PROGRAMS = {

@@ -118,7 +118,9 @@ async def test_the_recorded_run_that_asks_goes_on_with_each_reply(client: HubCli
     assert_whole(events, words_of(script_of("approval.3")))
 
 
-async def test_a_run_that_is_cancelled_is_stopped_at_the_server(runtime: ExampleRuntime, client: HubClient) -> None:
+async def test_a_run_that_is_cancelled_is_stopped_at_the_server(
+    runtime: ExampleRuntime, client: HubClient
+) -> None:
     started = await start(client, LONG)
     thread_id = started["thread_id"]
     await events_of(client, thread_id, "token")
@@ -131,7 +133,9 @@ async def test_a_run_that_is_cancelled_is_stopped_at_the_server(runtime: Example
     assert status == "interrupted"
 
 
-async def test_a_run_that_is_cancelled_at_the_server_is_failed(runtime: ExampleRuntime, client: HubClient) -> None:
+async def test_a_run_that_is_cancelled_at_the_server_is_failed(
+    runtime: ExampleRuntime, client: HubClient
+) -> None:
     started = await start(client, LONG)
     thread_id = started["thread_id"]
     await events_of(client, thread_id, "token")
@@ -140,7 +144,9 @@ async def test_a_run_that_is_cancelled_at_the_server_is_failed(runtime: ExampleR
     assert (proposal["status"], proposal["failure"]["reason"]) == ("failed", "upstream_error")
 
 
-async def test_a_run_goes_on_without_a_gap_when_the_hub_is_started_again(runtime: ExampleRuntime, database: str) -> None:
+async def test_a_run_goes_on_without_a_gap_when_the_hub_is_started_again(
+    runtime: ExampleRuntime, database: str
+) -> None:
     async with runtime.hub(database) as hub, hub.client() as client:
         started = await start(client, LONG)
         before = await events_of(client, started["thread_id"], "token")

@@ -1,5 +1,4 @@
-"""The hub with a real agent, which is a deepagents graph behind each of the examples' runtimes, and a scripted
-model."""
+"""The hub with a real agent: a deepagents graph with a scripted model, behind each runtime of the examples."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""What the journal of a run holds, as far as its verdict, its questions and the alignment of a replay need it.
-Pure."""
+"""What the journal of a run holds, as far as its verdict, its questions and the alignment need it. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +19,7 @@ from server.encoding.frame_delta import digest_of
 
 
 class JournalRecord:
-    """The events of one run, as its recorder notes them in their order. interpreter: that of the run's frames."""
+    """The events of one run, as its recorder notes them in order. interpreter: that of the run's frames."""
 
     def __init__(self, interpreter: FrameInterpreter, *, epoch: int) -> None:
         self._interpreter = interpreter

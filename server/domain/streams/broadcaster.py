@@ -260,4 +260,6 @@ class Broadcaster:
         """Have every active thread that is followed read again, to find what no wake-up announced."""
         self._forget_unfollowed()
         # Threads driven here too: another replica may have taken one over unnoticed.
-        self.catch_up.request(thread_id for thread_id, topic in self._topics.items() if not topic.head.terminal)
+        self.catch_up.request(
+            thread_id for thread_id, topic in self._topics.items() if not topic.head.terminal
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 
-from server.garbage_collection import (
+from server.observability.interpreter import (
     GROWTH,
     HIGH_BYTES,
     IDLE_S,
