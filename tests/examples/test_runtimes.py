@@ -1,4 +1,4 @@
-"""The hub with a real agent: a deepagents graph with a scripted model, behind each runtime of the examples."""
+"""The hub with a real agent: a deepagents graph with a scripted model, in each runtime of the examples."""
 
 from __future__ import annotations
 
