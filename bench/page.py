@@ -33,7 +33,8 @@ def write_page(environment: Environment, tables: Sequence[Table], failures: Sequ
 
 
 def replace_tables(tables: Sequence[Table]) -> list[str]:
-    """Write some tables in the place of those with the same titles. Returns, and prints, the titles that the page lacks."""
+    """Write some tables in the place of those with the same titles. Returns, and prints, the titles that the
+    page lacks."""
     introduction, *sections = re.split(r"^(?=## )", PAGE.read_text(), flags=re.MULTILINE)
     titles = [section.partition("\n")[0].removeprefix("## ") for section in sections]
     measured = f"Measured on {datetime.now(UTC):%Y-%m-%d}, commit {_commit()}."

@@ -45,7 +45,8 @@ def install() -> None:
 
 
 def not_in_git() -> list[str]:
-    """Files of the page that git does not know: their names are made of their contents, so each build has new ones."""
+    """Files of the page that git does not know: each build may bring new ones, which have a digest in their
+    names."""
     command = ["git", "ls-files", "--others", "--", str(PAGE)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     return done.stdout.splitlines()
