@@ -22,9 +22,10 @@ from server.domain.quarantine.shapes import REASONS, shape_of
 from server.domain.quarantine.store import Group, KeptFrame, QuarantineStore
 from server.domain.runs.runtime import FrameInterpreter
 
-#: Bytes of journals after which a page of a release or of a scan ends, and as what each journal of a scan counts
-#: besides.
-MAX_PAGE_BYTES, _JOURNAL_BYTES = 16 << 20, 16 << 10
+#: Bytes of journals after which a page of a release or of a scan ends.
+MAX_PAGE_BYTES = 16 << 20
+#: As how many bytes each journal of a scan counts besides its own.
+_JOURNAL_BYTES = 16 << 10
 #: Bytes of one read of a journal.
 _READ_BYTES = 1 << 20
 #: How many times a frame is in memory: its segment, the event, and the frame.
@@ -61,6 +62,7 @@ class Scanned:
 
 class Quarantine:
     """The frames of all runs that were kept uninterpreted. interpreter: makes the interpreter of one run.
+    max_page_bytes: of journals, after which a page of a release or of a scan ends.
 
     All methods raise DatabaseUnavailable, and InvalidArgument for a token that their list never issued.
     """
@@ -71,10 +73,12 @@ class Quarantine:
         journal: JournalReader,
         codec: EventCodec,
         interpreter: Callable[[], FrameInterpreter],
+        *,
+        max_page_bytes: int = MAX_PAGE_BYTES,
     ) -> None:
         self._store, self._journal = store, journal
         self._codec, self._interpreter = codec, interpreter
-        self._busy = False
+        self._max_page_bytes, self._busy = max_page_bytes, False
 
     async def groups(self, *, handled: bool, limit: int, token: str | None = None) -> Page:
         """The shapes (`Group`), those with the newest frames first. handled: also those of which no frame
@@ -143,7 +147,7 @@ class Quarantine:
             reports: list[Report] = []
             read_bytes, last = 0, None
             for thread_id, of_thread in groupby(page.items, lambda frame: frame.thread_id):
-                if last is not None and read_bytes >= MAX_PAGE_BYTES:
+                if last is not None and read_bytes >= self._max_page_bytes:
                     return Released(requested, reports, self._store.frame_token(last))
                 frames = list(of_thread)
                 found, size_bytes = await self._reports(thread_id, frames)
@@ -162,7 +166,7 @@ class Quarantine:
         with self._alone():
             place: tuple[UUID | None, int] = self._store.scan_place(token) if token else (None, 0)
             thread_id, seq = place
-            added, left_bytes = 0, MAX_PAGE_BYTES
+            added, left_bytes = 0, self._max_page_bytes
             while True:
                 while thread_id is not None and (
                     segments := await self._journal.read_after(thread_id, seq, max_bytes=_READ_BYTES)
