@@ -52,7 +52,7 @@ class Authenticator:
 
         read_only: the call only reads, so a share link is enough. operation: the name of a call that only
         operators may make. Raises Unauthenticated; PermissionDenied for a disabled user, a subject that
-        belongs to another user, a link for a call that may write, and a caller who is no operator;
+        belongs to another user, a link for a call that may write, and a caller who is not an operator;
         KeysUnavailable, DatabaseUnavailable.
         """
         try:

@@ -186,7 +186,7 @@ def sha256_or_not_found(text: str, what: str) -> str:
 
 
 def shape_id_or_not_found(text: str) -> str:
-    """The id. Raises NotFound for a text that is no id of a shape: the quarantine has no such shape."""
+    """The id. Raises NotFound for a text that cannot be the id of a shape."""
     if _SHAPE_ID.fullmatch(text):
         return text
     raise NotFound("no such shape")

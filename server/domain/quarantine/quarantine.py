@@ -100,8 +100,8 @@ class Quarantine:
         return page
 
     async def content(self, thread_id: UUID, seq: int, reservation: Reservation | None = None) -> bytes:
-        """A frame as it came, which stays in the reservation. Raises NotFound for what is no frame in
-        quarantine, also for one that was removed with its journal, and LimitReached without room for it."""
+        """A frame as it came, which stays in the reservation. Raises NotFound for an event that does not keep
+        one in quarantine, or was removed, and LimitReached without room for it."""
         head = (await self._journal.heads([thread_id])).get(thread_id)
         if head is not None and head.floor <= seq <= head.last_seq:
             for segment in await self._segments(thread_id, seq, reservation):
