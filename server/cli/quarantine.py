@@ -166,24 +166,28 @@ async def _runs_ended(source: Source, shape_id: str, wait_s: float, reported: Co
 def _run(work: Callable[[Source], Awaitable[int]], *, url: str | None, token: str | None) -> NoReturn:
     """Run a command beside the database of the settings; with an address, or without a database, by calls of
     the hub."""
-    settings = read_settings() if url is None else None
-    if settings is None or settings.database_url is None:
+    if url is None:
+        settings = read_settings()
+        if settings.database_url is not None:
+            _run_beside_the_database(work, settings)
 
-        async def _with_hub(client: HubClient) -> int:
-            try:
-                return await work(OverHub(client))
-            except HubError as error:
-                raise (_not_found(error) if error.code == "not_found" else error) from None
+    async def _with_hub(client: HubClient) -> int:
+        try:
+            return await work(OverHub(client))
+        except HubError as error:
+            raise (_not_found(error) if error.code == "not_found" else error) from None
 
-        run_with_hub(_with_hub, url=url, token=token)
+    run_with_hub(_with_hub, url=url, token=token)
 
-    async def _beside_the_database() -> int:
+
+def _run_beside_the_database(work: Callable[[Source], Awaitable[int]], settings: Settings) -> NoReturn:
+    async def _work() -> int:
         async with open_database(settings) as source:
             return await work(source)
 
     async def _until_stopped(stop: asyncio.Event) -> int:
         try:
-            return await until_stopped(_beside_the_database(), stop)
+            return await until_stopped(_work(), stop)
         except NotFound as error:
             raise _not_found(error) from None
 
