@@ -66,9 +66,7 @@ def show(
     _run(_show, url=url, token=token)
 
 
-def release(
-    shape_id: str, *, wait_s: float, url: str | None, token: str | None, as_json: bool
-) -> NoReturn:
+def release(shape_id: str, *, wait_s: float, url: str | None, token: str | None, as_json: bool) -> NoReturn:
     """Release the frames of a shape. Raises CommandError."""
     reported: set[Place] = set()
 
@@ -77,7 +75,7 @@ def release(
         requested, cursor = 0, None
         while True:
             page = await source.release(shape_id, cursor)
-            requested += member(page, "requested_count")
+            requested += int(member(page, "requested_count"))
             for report in member(page, "items"):
                 if _place(report) not in reported:
                     print_line(json_line(report) if as_json else f"{_place_text(report)}  {_meaning(report)}")

@@ -22,8 +22,8 @@ _LAYOUT = struct.Struct(">cq16s")
 #: The byte of the lists of versions: for each, its draft and a version.
 _VERSIONS = b"v"
 _VERSION_LAYOUT = struct.Struct(">cI16s")
-#: The bytes of the lists of shapes in quarantine, of their frames, and of a scan: for the last two, a thread and
-#: a seq.
+#: The bytes of the lists of shapes in quarantine, of their frames, and of a scan: for the last two, a thread
+#: and a seq.
 _SHAPES, FRAMES, SCAN = b"s", b"q", b"t"
 _SHAPE_LAYOUT = struct.Struct(">cq8s")
 _EVENT_LAYOUT = struct.Struct(">cI16s")

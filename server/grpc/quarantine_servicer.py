@@ -1,5 +1,5 @@
-"""The methods of the quarantine: check the fields, call the use case, make the answer. Only operators get here
-(`server.grpc.authentication`)."""
+"""The methods of the quarantine: check the fields, call the use case, make the answer. Only operators get
+here (`server.grpc.authentication`)."""
 
 from __future__ import annotations
 

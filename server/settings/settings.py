@@ -184,8 +184,8 @@ class Settings(BaseSettings):
     where anybody gets an address (ADR 0017)"""
     operators: Names = Field((), alias="IDEO_OPERATORS")
     """comma-separated subjects (`sub`) of the tokens of people and services that operate the hub: they see
-    and release the [quarantine](../howto/operate.md#release-frames-from-quarantine) of all users' runs by calls
-    of the hub. Empty: nobody does; with `ideo dev` its user (ADR 0059)"""
+    and release the [quarantine](../howto/operate.md#release-frames-from-quarantine) of all users' runs by
+    calls of the hub. Empty: nobody does; with `ideo dev` its user (ADR 0059)"""
     max_active_runs: int = Field(50, alias="IDEO_MAX_ACTIVE_RUNS", ge=0, le=1_000_000)
     """maximum number of one caller's runs that have not ended, over all replicas; beyond it the answer is
     429 with `Retry-After`. `0`: no limit (ADR 0018)"""

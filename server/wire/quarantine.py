@@ -64,8 +64,8 @@ class ReleaseQuarantinedShapeRequest(RequestModel):
     cursor: Annotated[
         str | None,
         Field(
-            description="`next_cursor` of the previous page; null for the first, which asks the owners of open "
-            "runs.",
+            description="`next_cursor` of the previous page; null for the first, which asks the owners of "
+            "open runs.",
             json_schema_extra=FRAMES_CURSOR,
         ),
     ] = None

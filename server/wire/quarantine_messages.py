@@ -67,9 +67,7 @@ def frames_message(page: Page) -> m.ListQuarantinedFramesResponse:
 
 def _report_message(report: Report) -> m.QuarantineReport:
     shown = QuarantineReport.of(report)
-    message = m.QuarantineReport(
-        thread_id=str(shown.thread_id), seq=shown.seq, understood=shown.understood
-    )
+    message = m.QuarantineReport(thread_id=str(shown.thread_id), seq=shown.seq, understood=shown.understood)
     if shown.state is not None:
         message.state.CopyFrom(m.ReportedState(**msgspec.structs.asdict(shown.state)))
     if shown.token is not None:
@@ -88,6 +86,4 @@ def released_message(released: Released) -> m.ReleaseQuarantinedShapeResponse:
 
 def scanned_message(scanned: Scanned) -> m.ScanQuarantineResponse:
     """A page of a scan."""
-    return m.ScanQuarantineResponse(
-        added_count=scanned.added, next_page_token=scanned.next_token or ""
-    )
+    return m.ScanQuarantineResponse(added_count=scanned.added, next_page_token=scanned.next_token or "")

@@ -56,7 +56,8 @@ class ServerInfo(msgspec.Struct):
             max_creates_per_minute=quotas.max_creates_per_minute,
             max_streams=quotas.max_streams,
         )
-        grpc = info.grpc and GrpcEndpoint(info.grpc.host or None, info.grpc.port, info.grpc.tls)
+        where = info.grpc
+        grpc = None if where is None else GrpcEndpoint(where.host or None, where.port, where.tls)
         return cls(info.version, sorted(info.features), info.when_busy, limits, grpc)
 
 

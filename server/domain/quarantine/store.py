@@ -73,7 +73,8 @@ class RunQuarantine(Protocol):
 
 
 class QuarantineStore(RunQuarantine, Protocol):
-    """What operators need. Methods with a token raise InvalidArgument for one that their list never issued."""
+    """What operators need. Methods with a token raise InvalidArgument for one that their list never
+    issued."""
 
     async def groups(self, *, handled: bool, limit: int, token: str | None = None) -> Page:
         """A page of the shapes (`Group`), with the most recent frames first; handled: also those of which no

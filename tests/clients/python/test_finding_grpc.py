@@ -56,9 +56,11 @@ async def test_the_port_is_found_by_the_http_address(database: str) -> None:
 async def test_a_public_address_is_said_instead_of_the_port(
     database: str, url: str, expected: dict[str, Any]
 ) -> None:
-    async with running_hub(database, grpc_public_url=url) as running:
-        async with open_hub(running, running.token()) as hub:
-            assert (await hub.info())["grpc"] == expected
+    async with (
+        running_hub(database, grpc_public_url=url) as running,
+        open_hub(running, running.token()) as hub,
+    ):
+        assert (await hub.info())["grpc"] == expected
 
 
 async def test_a_port_with_tls_is_called_with_tls(database: str, tmp_path: Path) -> None:

@@ -107,8 +107,8 @@ class GrpcHub:
     ) -> GrpcHub:
         """A client of the hub with this HTTP address, which says where gRPC is.
 
-        url, token, ssl, trust_env: as of `Hub`. credentials: of a port with TLS; None for the authorities that
-        grpc trusts. options, silence_s: as of the class. Raises HubError.
+        url, token, ssl, trust_env: as of `Hub`. credentials: of a port with TLS; None for the authorities
+        that grpc trusts. options, silence_s: as of the class. Raises HubError.
         """
         async with Hub(url, token, ssl=ssl, trust_env=trust_env) as hub:
             target, tls = await grpc_address(hub)

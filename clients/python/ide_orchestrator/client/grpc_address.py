@@ -19,8 +19,8 @@ class GrpcAddress(NamedTuple):
 async def grpc_address(hub: Hub) -> GrpcAddress:
     """The address that the hub says.
 
-    Raises HubError; Refused for a hub that does not say it, and for a port without TLS of a hub that is called
-    with TLS: the token would be readable on its way.
+    Raises HubError; Refused for a hub that does not say it, and for a port without TLS of a hub that is
+    called with TLS: the token would be readable on its way.
     """
     # A hub of an earlier release has no such member.
     endpoint = (await hub.info()).get("grpc")

@@ -79,11 +79,7 @@ def _http_request(name: str, given: Mapping[str, Any]) -> tuple[str, str, dict[s
     """A call over HTTP: method, path, and the arguments of httpx with headers, query and body."""
     rest = dict(given)
     method, path = _ROUTES[name]
-    ids = {
-        key: rest.pop(key, "")
-        for key in _IDS
-        if f"{{{key}}}" in path
-    }
+    ids = {key: rest.pop(key, "") for key in _IDS if f"{{{key}}}" in path}
     if "page_token" in rest:
         rest["cursor"] = rest.pop("page_token")
     headers = {

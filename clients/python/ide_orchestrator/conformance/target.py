@@ -77,8 +77,8 @@ class Target:
 
 
 async def find_grpc(target: Target) -> Target:
-    """The target with the address of gRPC: the one that its hub says, or the one where hubs serve gRPC unless they
-    are configured otherwise. Raises HubError when no hub answers there."""
+    """The target with the address of gRPC: the one that its hub says, or the one where hubs serve gRPC unless
+    they are configured otherwise. Raises HubError when no hub answers there."""
     tried: dict[str, str] = {}
     for address in dict.fromkeys([*await _said_address(target), _usual_address(target)]):
         found = replace(target, grpc=address)
