@@ -21,7 +21,7 @@ from ide_orchestrator.v1.user_pb2 import GetMeRequest
 from tests.clients.python.hubs import open_hub
 from tests.support.certificates import Authority, write
 from tests.support.hub import RunningHub, running_hub
-from tests.support.servers import answer, http_server
+from tests.support.servers import answer, http_server, tcp_server
 
 
 async def me(url: str, token: str, **options: Any) -> str:
@@ -79,29 +79,21 @@ async def tls_in_front_of(running: RunningHub, folder: Path) -> AsyncIterator[tu
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     host, _, port = running.http.removeprefix("http://").rpartition(":")
-    tasks: set[asyncio.Task[None]] = set()
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(1 << 16):
             writer.write(data)
             await writer.drain()
-        writer.close()
 
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection(host, int(port))
-        for one, other in ((reader, back), (there, writer)):
-            task = asyncio.create_task(pump(one, other))
-            tasks.add(task)
+    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        from_hub, to_hub = await asyncio.open_connection(host, int(port))
+        try:
+            await asyncio.gather(pump(reader, to_hub), pump(from_hub, writer))
+        finally:
+            to_hub.close()
 
-    server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=context)
-    try:
-        trusting = ssl.create_default_context(cadata=authority.pem.decode())
-        yield f"https://localhost:{server.sockets[0].getsockname()[1]}", trusting
-    finally:
-        server.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    async with tcp_server(forward, ssl=context) as place:
+        yield f"https://localhost:{place}", ssl.create_default_context(cadata=authority.pem.decode())
 
 
 async def test_a_client_of_an_https_address_does_not_take_a_port_without_tls(
