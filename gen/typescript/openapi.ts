@@ -1622,8 +1622,8 @@ export interface components {
             /** Format: date-time */
             last_at: string;
             /** Format: uuid */
-            example_thread_id: string;
-            example_seq: number;
+            sample_thread_id: string;
+            sample_seq: number;
         };
         /** QuarantinedShapePage */
         QuarantinedShapePage: {

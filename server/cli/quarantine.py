@@ -49,7 +49,7 @@ def show(
     async def _show(source: Source) -> int:
         shape = await source.shape(shape_id)
         if content:
-            example = member(shape, "example_thread_id"), member(shape, "example_seq")
+            example = member(shape, "sample_thread_id"), member(shape, "sample_seq")
             print_content(await source.content(*example) + b"\n")
             return 0
         frames = [frame async for frame in _first(limit, source.frames(shape_id))]
@@ -228,7 +228,7 @@ def _shape_line(shape: Mapping[str, Any]) -> str:
         f"  {shape['waiting_count']} of {shape['frame_count']} frames wait{outcomes},"
         f" in {shape['run_count']} runs, {shape['size_bytes']} bytes,"
         f" {_time(shape['first_at'])} to {_time(shape['last_at'])},"
-        f" such as {shape['example_thread_id']} {shape['example_seq']}"
+        f" such as {shape['sample_thread_id']} {shape['sample_seq']}"
     )
 
 

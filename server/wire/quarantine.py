@@ -94,7 +94,7 @@ class ScanQuarantineRequest(RequestModel):
 class QuarantinedShape(msgspec.Struct):
     """Frames of one shape. `structure` is how they are built, such as
     `{data: {progress: num}, event_type: str}`; empty for frames that are too complex. `waiting_count`: those
-    that were not released, or whose release is not carried out yet. `example_thread_id`, `example_seq`: where
+    that were not released, or whose release is not carried out yet. `sample_thread_id`, `sample_seq`: where
     one of them is."""
 
     id: str
@@ -110,8 +110,8 @@ class QuarantinedShape(msgspec.Struct):
     size_bytes: int
     first_at: datetime
     last_at: datetime
-    example_thread_id: UUID
-    example_seq: int
+    sample_thread_id: UUID
+    sample_seq: int
 
     @classmethod
     def of(cls, group: Group) -> Self:
@@ -128,8 +128,8 @@ class QuarantinedShape(msgspec.Struct):
             superseded_count=outcomes.get(Release.SUPERSEDED, 0),
             reported_count=outcomes.get(Release.REPORTED, 0),
             run_count=group.runs,
-            example_thread_id=thread_id,
-            example_seq=seq,
+            sample_thread_id=thread_id,
+            sample_seq=seq,
         )
 
 

@@ -30,7 +30,7 @@ def shape_message(group: Group) -> m.QuarantinedShape:
     for name in ("first_at", "last_at"):
         del shown[name]
     shown["reason"] = m.UpstreamFrameReason.Value(f"UPSTREAM_FRAME_REASON_{group.reason.upper()}")
-    shown["example_thread_id"] = str(shown["example_thread_id"])
+    shown["sample_thread_id"] = str(shown["sample_thread_id"])
     message = m.QuarantinedShape(**shown)
     set_time(message.first_time, group.first_at)
     set_time(message.last_time, group.last_at)

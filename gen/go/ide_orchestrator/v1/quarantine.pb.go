@@ -112,9 +112,9 @@ type QuarantinedShape struct {
 	// When the newest of them came (UTC).
 	LastTime *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=last_time,json=lastTime,proto3" json:"last_time,omitempty"`
 	// The thread of a frame that waits, or of any if none waits (UUID).
-	ExampleThreadId string `protobuf:"bytes,14,opt,name=example_thread_id,json=exampleThreadId,proto3" json:"example_thread_id,omitempty"`
+	SampleThreadId string `protobuf:"bytes,14,opt,name=sample_thread_id,json=sampleThreadId,proto3" json:"sample_thread_id,omitempty"`
 	// The seq of that frame's event.
-	ExampleSeq    uint32 `protobuf:"varint,15,opt,name=example_seq,json=exampleSeq,proto3" json:"example_seq,omitempty"`
+	SampleSeq     uint32 `protobuf:"varint,15,opt,name=sample_seq,json=sampleSeq,proto3" json:"sample_seq,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -240,16 +240,16 @@ func (x *QuarantinedShape) GetLastTime() *timestamppb.Timestamp {
 	return nil
 }
 
-func (x *QuarantinedShape) GetExampleThreadId() string {
+func (x *QuarantinedShape) GetSampleThreadId() string {
 	if x != nil {
-		return x.ExampleThreadId
+		return x.SampleThreadId
 	}
 	return ""
 }
 
-func (x *QuarantinedShape) GetExampleSeq() uint32 {
+func (x *QuarantinedShape) GetSampleSeq() uint32 {
 	if x != nil {
-		return x.ExampleSeq
+		return x.SampleSeq
 	}
 	return 0
 }
@@ -1280,7 +1280,7 @@ var File_ide_orchestrator_v1_quarantine_proto protoreflect.FileDescriptor
 
 const file_ide_orchestrator_v1_quarantine_proto_rawDesc = "" +
 	"\n" +
-	"$ide_orchestrator/v1/quarantine.proto\x12\x13ide_orchestrator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fide_orchestrator/v1/event.proto\x1a ide_orchestrator/v1/limits.proto\"\xe1\x04\n" +
+	"$ide_orchestrator/v1/quarantine.proto\x12\x13ide_orchestrator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fide_orchestrator/v1/event.proto\x1a ide_orchestrator/v1/limits.proto\"\xdd\x04\n" +
 	"\x10QuarantinedShape\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12@\n" +
 	"\x06reason\x18\x02 \x01(\x0e2(.ide_orchestrator.v1.UpstreamFrameReasonR\x06reason\x12\x1d\n" +
@@ -1299,10 +1299,10 @@ const file_ide_orchestrator_v1_quarantine_proto_rawDesc = "" +
 	"size_bytes\x18\v \x01(\x04R\tsizeBytes\x129\n" +
 	"\n" +
 	"first_time\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\tfirstTime\x127\n" +
-	"\tlast_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\blastTime\x12*\n" +
-	"\x11example_thread_id\x18\x0e \x01(\tR\x0fexampleThreadId\x12\x1f\n" +
-	"\vexample_seq\x18\x0f \x01(\rR\n" +
-	"exampleSeq\"\xa7\x02\n" +
+	"\tlast_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\blastTime\x12(\n" +
+	"\x10sample_thread_id\x18\x0e \x01(\tR\x0esampleThreadId\x12\x1d\n" +
+	"\n" +
+	"sample_seq\x18\x0f \x01(\rR\tsampleSeq\"\xa7\x02\n" +
 	"\x10QuarantinedFrame\x12\x1b\n" +
 	"\tthread_id\x18\x01 \x01(\tR\bthreadId\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\rR\x03seq\x127\n" +

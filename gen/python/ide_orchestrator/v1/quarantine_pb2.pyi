@@ -68,8 +68,8 @@ class QuarantinedShape(_message.Message):
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     FIRST_TIME_FIELD_NUMBER: _builtins.int
     LAST_TIME_FIELD_NUMBER: _builtins.int
-    EXAMPLE_THREAD_ID_FIELD_NUMBER: _builtins.int
-    EXAMPLE_SEQ_FIELD_NUMBER: _builtins.int
+    SAMPLE_THREAD_ID_FIELD_NUMBER: _builtins.int
+    SAMPLE_SEQ_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The shape's id: the same on every replica and in every release."""
     reason: _event_pb2.UpstreamFrameReason.ValueType
@@ -94,9 +94,9 @@ class QuarantinedShape(_message.Message):
     """In how many runs they came."""
     size_bytes: _builtins.int
     """Their bytes together."""
-    example_thread_id: _builtins.str
+    sample_thread_id: _builtins.str
     """The thread of a frame that waits, or of any if none waits (UUID)."""
-    example_seq: _builtins.int
+    sample_seq: _builtins.int
     """The seq of that frame's event."""
     @_builtins.property
     def first_time(self) -> _timestamp_pb2.Timestamp:
@@ -122,12 +122,12 @@ class QuarantinedShape(_message.Message):
         size_bytes: _builtins.int = ...,
         first_time: _timestamp_pb2.Timestamp | None = ...,
         last_time: _timestamp_pb2.Timestamp | None = ...,
-        example_thread_id: _builtins.str = ...,
-        example_seq: _builtins.int = ...,
+        sample_thread_id: _builtins.str = ...,
+        sample_seq: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["first_time", b"first_time", "last_time", b"last_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_type", b"event_type", "example_seq", b"example_seq", "example_thread_id", b"example_thread_id", "first_time", b"first_time", "frame_count", b"frame_count", "id", b"id", "journalled_count", b"journalled_count", "last_time", b"last_time", "reason", b"reason", "reported_count", b"reported_count", "run_count", b"run_count", "size_bytes", b"size_bytes", "structure", b"structure", "superseded_count", b"superseded_count", "waiting_count", b"waiting_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_type", b"event_type", "first_time", b"first_time", "frame_count", b"frame_count", "id", b"id", "journalled_count", b"journalled_count", "last_time", b"last_time", "reason", b"reason", "reported_count", b"reported_count", "run_count", b"run_count", "sample_seq", b"sample_seq", "sample_thread_id", b"sample_thread_id", "size_bytes", b"size_bytes", "structure", b"structure", "superseded_count", b"superseded_count", "waiting_count", b"waiting_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -4473,12 +4473,12 @@ class QuarantinedShape(betterproto2.Message):
     When the newest of them came (UTC).
     """
 
-    example_thread_id: "str" = betterproto2.field(14, betterproto2.TYPE_STRING)
+    sample_thread_id: "str" = betterproto2.field(14, betterproto2.TYPE_STRING)
     """
     The thread of a frame that waits, or of any if none waits (UUID).
     """
 
-    example_seq: "int" = betterproto2.field(15, betterproto2.TYPE_UINT32)
+    sample_seq: "int" = betterproto2.field(15, betterproto2.TYPE_UINT32)
     """
     The seq of that frame's event.
     """
