@@ -30,7 +30,8 @@ CUT_OFF = f"""() => {{
     const wrong = [];
     for (const element of everyElement(document.body)) {{
         const box = element.getBoundingClientRect();
-        if (box.width === 0 || box.height === 0 || !element.checkVisibility({{checkVisibilityCSS: true}})) continue;
+        const visible = element.checkVisibility({{checkVisibilityCSS: true}});
+        if (!visible || box.width === 0 || box.height === 0) continue;
         let [left, right, why] = [0, document.documentElement.clientWidth, "the screen"];
         for (let each = element; each !== null; each = parentOf(each)) {{
             const style = getComputedStyle(each);
@@ -44,7 +45,8 @@ CUT_OFF = f"""() => {{
             left = Math.max(left, inside.left);
         }}
         if (why === undefined || (box.left >= left - 1 && box.right <= right + 1)) continue;
-        const name = `${{element.tagName}}.${{element.className}} "${{element.textContent.trim().slice(0, 40)}}"`;
+        const text = element.textContent.trim().slice(0, 40);
+        const name = `${{element.tagName}}.${{element.className}} "${{text}}"`;
         wrong.push(`${{name}} from ${{Math.round(box.left)}} to ${{Math.round(box.right)}} in ${{why}}`);
     }}
     const wide = document.documentElement.scrollWidth;
@@ -57,7 +59,8 @@ MOVING = f"""() => {{
     {EVERY_ELEMENT}
     const moving = [];
     for (const element of everyElement()) {{
-        if (element.shadowRoot !== null) moving.push(...element.shadowRoot.getAnimations().map(() => "an animation"));
+        const inside = element.shadowRoot?.getAnimations() ?? [];
+        moving.push(...inside.map(() => "an animation"));
         for (const part of [undefined, "::before", "::after"]) {{
             const style = getComputedStyle(element, part);
             const durations = `${{style.transitionDuration}}, ${{style.animationDuration}}`;
@@ -103,7 +106,10 @@ async def bench(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) ->
     for path in SHIPPED.glob("approval*.jsonl"):
         (recordings / path.name).symlink_to(path)
     settings = {"runtime_can_resume": True}
-    async with postgres.fresh(migrated=True) as dsn, workbench(dsn, recordings=recordings, **settings) as opened:
+    async with (
+        postgres.fresh(migrated=True) as dsn,
+        workbench(dsn, recordings=recordings, **settings) as opened,
+    ):
         yield opened
 
 

@@ -196,9 +196,10 @@ async def test_2000_tokens_a_second_are_shown_in_order_by_short_tasks_in_bounded
     first, last = await page.evaluate(
         "['ideo first event', 'ideo last event'].map(name => performance.getEntriesByName(name)[0].startTime)"
     )
-    print(f"\n{len(WORDS) / (last - first) * 1000:,.0f} tokens a second for {(last - first) / 1000:.1f} s: {cost}")
+    seconds = (last - first) / 1000
+    print(f"\n{len(WORDS) / seconds:,.0f} tokens a second for {seconds:.1f} s: {cost}")
     # They came one by one, and not when all were there.
-    assert last - first > 500 * SECONDS
+    assert seconds > SECONDS / 2
 
 
 async def test_a_run_with_500_files_is_shown_whole_by_short_tasks_in_bounded_memory(
@@ -212,10 +213,12 @@ async def test_a_run_with_500_files_is_shown_whole_by_short_tasks_in_bounded_mem
         await tree.get_by_role("treeitem", name="file499.md").click()
         await expect(page.get_by_label(f"/{PATHS[-1]}", exact=True)).to_contain_text("has this line")
     assert rows["names"] == [f"/{path}" for path in sorted(PATHS)]
-    written = [change.path for event in await stored(bench, page, thread) for change in event.state_update.files]
+    events = await stored(bench, page, thread)
+    written = [change.path for event in events for change in event.state_update.files]
     # Each file once: a state has all files, and an event those that changed.
     assert sorted(written) == sorted(f"/{path}" for path in PATHS)
-    print(f"\n{FILES} files in {FILES // FILES_PER_STATE} states: {cost}, at most {rows['most']} of them on the page")
+    states = FILES // FILES_PER_STATE
+    print(f"\n{FILES} files in {states} states: {cost}, at most {rows['most']} of them on the page")
     assert rows["most"] < 60
 
 
