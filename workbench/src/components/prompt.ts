@@ -7,7 +7,7 @@ export function promptText(prompt: string): string {
   return prompt.replace(DIRECTIVE, "").trim() || prompt;
 }
 
-/** The recording that a prompt requests, with its options; undefined without one. */
+/** The name of the recording that a prompt requests; undefined without one. */
 export function recordingOf(prompt: string): string | undefined {
-  return [...prompt.matchAll(DIRECTIVE)].at(-1)?.[1];
+  return [...prompt.matchAll(DIRECTIVE)].at(-1)?.[1]?.trim().split(" ", 1)[0];
 }

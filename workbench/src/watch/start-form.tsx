@@ -57,7 +57,7 @@ export function StartForm({ workflow }: { workflow: Workflow }) {
           Draft and versions
         </a>
       </div>
-      <p class="quiet">An agent proposes changes of the draft. Nothing changes in it until you have accepted them.</p>
+      <p class="quiet">An agent proposes changes to the draft. Nothing in it changes until you accept them.</p>
       <label class="field">
         What should change?
         <textarea
