@@ -417,6 +417,8 @@ async def test_followers_of_a_queued_run_wait_and_get_its_events_on_every_way(da
         thread_id = str(queued["thread_id"])
         page = await client.call("GET", f"/api/refinements/{thread_id}/events")
         assert (page["items"], page["complete"]) == ([], False)
+        files = await client.call("GET", f"/api/refinements/{thread_id}/files")
+        assert files == {"items": [], "next_cursor": None, "seq": 0}
 
         async def watch(name: str) -> list[Any]:
             return [event async for event in events(name, hub, hub.token(), thread_id, 0)]
