@@ -63,9 +63,11 @@ def test_a_decision_is_shown_at_the_file_that_is_kept_and_not_at_the_rejected_on
 @pytest.mark.parametrize("cursor", ["", "x", "cw", "c3", "cwAA", "cwAAAAD_", "Zv8", "é", "====", 9000 * "Z"])
 def test_a_cursor_that_no_page_gave_is_refused_or_a_place_in_the_order(cursor: str) -> None:
     comparison = Comparison("etag", diff_files({}, {"/a": File(b"1")}))
+    refused: list[str] = []
     try:
         page = diff_page(comparison, DiffQuery.model_validate({"cursor": cursor}))
     except InvalidArgument as wrong:
-        assert wrong.fields.keys() == {"cursor"}
+        refused = [*wrong.fields]
     else:
         assert page.next_cursor is None
+    assert refused in ([], ["cursor"])
