@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import BinaryIO, NoReturn
 
 from ide_orchestrator.client import Fault, HubError
+from server.cli import exit_codes
 from server.cli.exit_codes import CommandError, notice
 from server.cli.hub_client import HubClient
 from server.cli.hub_session import run_with_hub
 from server.cli.local_files import PrivateFiles
 from server.cli.printable import json_line, print_line
 from server.cli.recorder import RunNotes
-from server.replay.recording import continuation_of
+from server.replay.recording import continuation_of, is_continuation
 
 #: The statuses of refinements that have ended.
 _ENDED = ("completed", "failed", "cancelled")
@@ -36,6 +37,13 @@ def run(
     `force`.
     """
     target = Path(output or f"{thread_id}.ndjson")
+    if is_continuation(target.stem):
+        # Other recordings beside it would be taken for what follows it, and be replaced.
+        raise CommandError(
+            f"{target.name} is a name of what came after an answer in another recording: choose an --output"
+            " whose name does not end in a dot and a number",
+            exit_code=exit_codes.USAGE,
+        )
 
     async def _record(client: HubClient) -> int:
         with PrivateFiles(force=force) as files:

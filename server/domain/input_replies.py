@@ -101,6 +101,12 @@ class InputReplies:
             return True
         return False
 
+    async def closed_seq(self, refinement: Refinement) -> int:
+        """The questions up to this seq can no longer be answered. Raises DatabaseUnavailable."""
+        if refinement.status.terminal:
+            return refinement.last_seq
+        return await self._replies.closed_seq(refinement.thread_id)
+
     async def _check_may_reply(self, principal: Principal, thread_id: UUID) -> None:
         """Raises NotFound, PermissionDenied."""
         refinement = await self._refinements.get(principal, thread_id)

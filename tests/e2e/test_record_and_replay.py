@@ -147,6 +147,22 @@ async def test_a_recording_replaces_an_earlier_one_with_all_its_parts_only_when_
         assert state.status == "running"
 
 
+async def test_a_recording_does_not_get_the_name_of_a_part_of_another_one(
+    hub: RunningHub, ideo: Ideo, tmp_path: Path
+) -> None:
+    """With --force it would remove the parts after it."""
+    async with hub.client() as client:
+        started = await start(client, "[[replay:short_run]]")
+        await finished(client, started)
+    later = tmp_path / "release-1.3.ndjson"
+    later.write_text("{}")
+    file = tmp_path / "release-1.2.ndjson"
+    code, output, messages = await ideo("record", started["thread_id"], "-o", str(file), "--force")
+    assert (code, output) == (2, "")
+    assert messages.startswith("ideo: release-1.2.ndjson is a name of what came after an answer")
+    assert (later.read_text(), file.exists()) == ("{}", False)
+
+
 async def test_a_recording_that_is_broken_off_leaves_no_file(hub: RunningHub, tmp_path: Path) -> None:
     async with hub.client() as client:
         started = await start(client, "[[replay:short_run silent=10]]")

@@ -142,6 +142,33 @@ async def test_pages_of_the_ide_may_call_and_no_others(hub: RunningHub, http: ht
     assert (await http.get("/api/workflows")).headers["vary"] == "Origin"
 
 
+#: What every page may read (Fetch standard, CORS-safelisted response-header names).
+ALWAYS_READABLE = {
+    "cache-control",
+    "content-language",
+    "content-length",
+    "content-type",
+    "expires",
+    "last-modified",
+    "pragma",
+}
+
+
+async def test_a_page_may_read_every_header_that_the_description_names(http: httpx.AsyncClient) -> None:
+    document = (await http.get("/openapi.json")).json()
+    named = {
+        name.lower()
+        for path in document["paths"].values()
+        for operation in path.values()
+        for answer in operation["responses"].values()
+        for name in answer.get("headers", {})
+    }
+    assert {"etag", "left-out-files", "stream-next-offset"} <= named
+    answer = await http.get("/healthz", headers={"Origin": ORIGIN})
+    exposed = {each.strip().lower() for each in answer.headers["access-control-expose-headers"].split(",")}
+    assert named - ALWAYS_READABLE - exposed == set()
+
+
 #: What pages ask for, by the library that makes the request.
 PREFLIGHTS = {
     "EventSource polyfill": "authorization,cache-control,last-event-id",
