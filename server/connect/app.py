@@ -30,7 +30,7 @@ from server.connect.requests import (
 )
 from server.domain.outgoing import WAIT_S, Reservation
 from server.grpc.answers import begin_answer
-from server.grpc.authentication import begin_call, readable_by_share_link
+from server.grpc.authentication import begin_call, operation_of, readable_by_share_link
 from server.grpc.unread_calls import UnreadCalls
 from server.http.connection import ClientGone, SlowReader, connection_of
 from server.http.errors import log_internal_error
@@ -105,7 +105,9 @@ class ConnectApp:
         parameters: Mapping[str, bytes] | None,
     ) -> None:
         identify = self._authenticator.authenticate_headers(
-            headers.getall("authorization", []), read_only=readable_by_share_link(method.path)
+            headers.getall("authorization", []),
+            read_only=readable_by_share_link(method.path),
+            operation=operation_of(method.path),
         )
         caller = await self._turns.identified(scope, identify)
         who = begin_call(caller)

@@ -205,6 +205,7 @@ class _Stream:
     async def follow(self) -> None:
         """Write everything until the terminal event. Raises ClientGone, SlowReader."""
         await self.write(self.encoder.hello(self.subscription.topic.head))
+        self.subscription.send_now = self._send_now
         while True:
             match await self.subscription.step_when_available():
                 case Heartbeat() as heartbeat:
@@ -217,6 +218,22 @@ class _Stream:
                     break
                 case other:
                     assert_never(other)
+
+    def _send_now(self, segment: Segment) -> bool:
+        """Write a segment while `follow` waits for one. Returns False when it is not a matter of one small
+        write: `follow` then writes it."""
+        connection = self.connection
+        if connection.waiting_bytes or connection.ended is not None:
+            return False
+        frames = self.encoder.at_hand(segment)
+        if frames is None or len(frames) > MAX_SHARED_WRITE_BYTES:
+            return False
+        try:
+            self._put(frames)
+        except ClientGone:
+            return False
+        self.sent = segment.last_seq
+        return True
 
     async def _write_segments(self, segments: list[Segment]) -> None:
         if len(segments) == 1:

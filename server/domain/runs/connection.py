@@ -153,10 +153,12 @@ class Connection:
             return
         if self._alignment.repeats(frame) is not None:
             return
-        if len(frame) <= SMALL_BYTES:
+        if self._recorder.is_quick(frame):
             meaning = self._recorder.interpret(frame)
             if self._on_meaning(meaning, frame):
                 self._recorder.record(meaning)
+                if len(frame) > SMALL_BYTES and not self._recorder.has_room():
+                    await to_the_end(self._recorder.shrink_memory(meaning))
         else:
             with self._clock.standing_still():
                 meaning = await to_the_end(self._journal_large(frame))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -37,6 +38,7 @@ from server.domain.runs.context import LARGE_BYTES, RunContext
 from server.domain.runs.interpreter_memory import InterpreterMemory
 from server.domain.runs.journal_record import JournalRecord
 from server.domain.runs.lease import Lease
+from server.domain.runs.quick_frames import QuickFrames
 from server.domain.runs.released_files import all_files
 from server.domain.runs.replies import Reply
 from server.domain.runs.runtime import Interpretation, OversizedFrame, UpstreamError
@@ -58,7 +60,8 @@ class RunRecorder:
         self._interpreter = context.interpreter()
         self._token_encoder = context.codec.token_encoder()
         self._restored_seq = 0
-        self._memory = InterpreterMemory(context.budget, self._interpreter)
+        self._quick = QuickFrames()
+        self._memory = InterpreterMemory(context.budget, self._interpreter, self._quick)
         self.journalled = JournalRecord(self._interpreter, epoch=lease.epoch)
         left_s = context.limits.max_duration_s - lease.age_s
         #: When the run's time is over, by this replica's clock.
@@ -115,7 +118,21 @@ class RunRecorder:
 
     def interpret(self, frame: bytes) -> Interpretation:
         """What the next frame means; `record` journals it."""
-        return self._interpreter.interpret(frame)
+        if len(frame) <= SMALL_BYTES:
+            return self._interpreter.interpret(frame)
+        return self._interpret_noting_time(frame)
+
+    def _interpret_noting_time(self, frame: bytes) -> Interpretation:
+        began_s = time.thread_time()
+        meaning = self._interpreter.interpret(frame)
+        self._quick.note(frame, time.thread_time() - began_s)
+        return meaning
+
+    async def shrink_memory(self, meaning: Interpretation) -> None:
+        """Release what the budget has no room for, after a quick frame that is not a small one."""
+        first_seq = self._log.last_seq - len(meaning.kinds) + 1
+        for seq, kind in enumerate(meaning.kinds, start=first_seq):
+            await self._memory.shrink_to_budget(seq, kind)
 
     def record(self, meaning: Interpretation) -> None:
         """Journal what a frame means. Raises LeaseLost."""
@@ -141,12 +158,20 @@ class RunRecorder:
         self.journalled.digests += tokens.digests
         return len(events), self.journalled.is_new(tokens.digests)
 
+    def has_room(self) -> bool:
+        """Whether the budget has room for what is kept of the frames, which is counted now."""
+        return self._memory.count()
+
+    def is_quick(self, frame: bytes) -> bool:
+        """Whether the next frame is interpreted in the event loop itself."""
+        return self._quick.includes(frame)
+
     async def interpret_large(self, frame: bytes) -> Interpretation:
         """As `interpret`, beside the event loop. Until it ends, nothing else may be asked of the recorder but
         `facts`."""
         self._facts_before = self.journalled.facts()
         try:
-            return await RUNS.run(self._interpreter.interpret, frame)
+            return await RUNS.run(self._interpret_noting_time, frame)
         finally:
             self._facts_before = None
 
