@@ -22,7 +22,7 @@ from server.cli.main import main
 from server.domain.runs.runtime import Invocation, StreamClosed
 from server.replay.recording import SHIPPED
 from server.runtime.client import DeepagentsRuntime
-from tests.support.commands import Commands, Ideo
+from tests.support.commands import Ideo
 from tests.support.hub import RunningHub, finished, running_hub, start
 from tests.support.processes import ROOT, clean_environment, running
 from tests.support.recordings import content_of, frames
@@ -37,11 +37,6 @@ OWN = ("create_time", "run_started", "input_answered")
 async def hub(database: str) -> AsyncIterator[RunningHub]:
     async with running_hub(database, runtime_can_resume=True) as opened:
         yield opened
-
-
-@pytest.fixture
-def ideo(hub: RunningHub) -> Ideo:
-    return Commands(hub.ideo_settings).ideo
 
 
 async def events_of(client: HubClient, thread_id: str) -> list[dict[str, Any]]:

@@ -25,14 +25,6 @@ async def hub(database: str) -> AsyncIterator[RunningHub]:
 
 
 @pytest.fixture
-async def http(hub: RunningHub) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(
-        base_url=hub.http, headers=bearer(hub.token()), trust_env=False, timeout=30
-    ) as client:
-        yield client
-
-
-@pytest.fixture
 async def workflow(hub: RunningHub) -> str:
     async with hub.client() as client:
         return await a_workflow(client)

@@ -4,29 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 import structlog.testing
 
 from tests.support.http_face import ORIGIN, http_face, problem
-from tests.support.hub import RunningHub, a_workflow, finished, running_hub, start
+from tests.support.hub import RunningHub, a_workflow, finished, start
 
 ABSENT = "00000000-0000-4000-8000-000000000000"
-
-
-@pytest.fixture
-async def hub(database: str) -> AsyncIterator[RunningHub]:
-    async with running_hub(database) as running:
-        yield running
-
-
-@pytest.fixture
-async def http(hub: RunningHub) -> AsyncIterator[httpx.AsyncClient]:
-    headers = {"Authorization": f"Bearer {hub.token()}"}
-    async with httpx.AsyncClient(base_url=hub.http, headers=headers, timeout=30, trust_env=False) as client:
-        yield client
 
 
 async def test_a_method_that_an_address_has_not_is_answered_with_those_that_it_has(

@@ -21,7 +21,7 @@ from server.http.http_protocol import HubHttpProtocol
 from server.http.protocols import HubSocketProtocol
 from server.http.request_head import MAX_HEAD_BYTES
 from tests.support.http_face import HttpFace, http_face, socket, upgrade
-from tests.support.hub import RunningHub, running_hub, start
+from tests.support.hub import RunningHub, start
 
 #: The modules as they were when server/http/protocols.py was last held against them. After an upgrade:
 #: read what changed, see that each method there still does what it says, and put the new digest here.
@@ -49,12 +49,6 @@ OWN = {
     "begin",
     "refuse",
 }
-
-
-@pytest.fixture
-async def hub(database: str) -> AsyncIterator[RunningHub]:
-    async with running_hub(database) as running:
-        yield running
 
 
 @pytest.fixture
