@@ -15,7 +15,7 @@ from server.addresses.host_names import HubLoop
 from server.cli import exit_codes
 from server.cli.exit_codes import CommandError
 from server.domain.errors import DatabaseUnavailable
-from server.grpc.wake_ups import reading_all_wake_ups
+from server.grpc.poller import draining_callback
 
 #: Seconds that the event loop has to close.
 LEAVE_S = 2.0
@@ -26,7 +26,7 @@ class CommandLoop(HubLoop):
 
     def add_reader(self, fd: Any, callback: Callable[..., Any], *args: Any) -> None:  # type: ignore[override]
         """As asyncio's."""
-        super().add_reader(fd, reading_all_wake_ups(fd, callback), *args)
+        super().add_reader(fd, draining_callback(fd, callback), *args)
 
 
 def run_command(work: Callable[[asyncio.Event], Coroutine[Any, Any, int]]) -> NoReturn:

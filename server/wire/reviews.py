@@ -1,4 +1,4 @@
-"""Decisions about proposals on the wire: requests, and the JSON of the HTTP face."""
+"""Decisions about proposals on the wire: requests, and the JSON of the HTTP interface."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Request models: both faces check requests with the same model, which names all wrong fields at once.
+"""Request models: both interfaces check requests with the same model, which names all wrong fields at once.
 
 Error texts never repeat a field's value.
 """
@@ -162,7 +162,7 @@ UUID_TEXT = BeforeValidator(_uuid)
 
 @contextmanager
 def renamed_fields(names: Mapping[str, str]) -> Iterator[None]:
-    """Rename the wrong fields of InvalidArgument: `names` maps the model's names to those of another face."""
+    """Rename the wrong fields of InvalidArgument: `names` maps the model's names to those of another interface."""
     try:
         yield
     except InvalidArgument as error:
@@ -182,15 +182,6 @@ def sha256_or_not_found(text: str, what: str) -> str:
     if _SHA256.fullmatch(text):
         return text.lower()
     raise NotFound(f"no such {what}")
-
-
-def cursor(text: str | None, name: str = "after") -> int:
-    """The last seq that a reader has, from a query or a header; 0 without one. Raises InvalidArgument."""
-    if text is None:
-        return 0
-    if not _DIGITS.fullmatch(text) or int(text) > MAX_SEQ:
-        raise InvalidArgument({name: f"must be a whole number from 0 to {MAX_SEQ}"})
-    return int(text)
 
 
 def idempotency_key(text: str | None, name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Workflows on the wire: the request that creates one, the contract's message, the JSON of the HTTP face."""
+"""Workflows on the wire: the request that creates one, the contract's message, the JSON of the HTTP interface."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from server.domain.model import IdempotencyKey, ProposalStatus
 from server.domain.review.acceptance import AcceptProposal
 from server.domain.review.store import ReviewEdit
 
-#: The routes of decisions on every face, for idempotency keys.
+#: The routes of decisions on every interface, for idempotency keys.
 ACCEPT_ROUTE, REJECT_ROUTE = "accept_proposal", "reject_proposal"
 
 

@@ -21,7 +21,7 @@ from server.domain.review.patch import make_patch
 from server.domain.review.store import ReviewEdit, ReviewFiles, ReviewStore
 from server.encoding.json_text import decode_surrogates, replace_surrogates
 
-#: The route of a revision on every face, for idempotency keys.
+#: The route of a revision on every interface, for idempotency keys.
 REVISE_ROUTE = "revise_proposal"
 #: Requests of earlier rounds that the agent gets at most: each may have as many characters as a prompt.
 MAX_REQUESTS = 5

@@ -173,7 +173,7 @@ class RunRecorder:
         return len(events), not self._digests_before.issuperset(tokens.digests)
 
     async def interpret_large(self, frame: bytes) -> Interpretation:
-        """As `interpret`, beside the event loop. Until it ends, nothing else may be asked of the recorder but
+        """As `interpret`, off the event loop. Until it ends, nothing else may be asked of the recorder but
         `facts`."""
         self._facts_before = self._facts()
         try:
@@ -182,7 +182,7 @@ class RunRecorder:
             self._facts_before = None
 
     async def record_large(self, meaning: Interpretation) -> None:
-        """As `record`, for a frame that was interpreted beside the event loop."""
+        """As `record`, for a frame that was interpreted off the event loop."""
         delta = meaning.delta
         for kind in meaning.kinds:
             await self._put_large(kind, delta, meaning.error)
