@@ -77,11 +77,11 @@ def run(*, once: bool, demo: bool | None, verbose: bool) -> NoReturn:
         succeeded = await demo_succeeds(opened, console) if wanted else True
         if once:
             return 0 if succeeded else exit_codes.FAILED
-        console.print("\nCtrl-C stops everything.")
+                console.print("\nPress Ctrl-C to stop everything.")
         await asyncio.wait({opened.hub.failed})
         fault = opened.hub.failed.exception()
-        named = str(fault) if isinstance(fault, StartError) else "the line above names it"
-        notice(f"a part of the hub failed: {named}; start again")
+                named = str(fault) if isinstance(fault, StartError) else "the line above names it"
+        notice(f"a part of the hub failed: {named}; start it again")
         return exit_codes.FAILED
 
     async def _until_stopped(stop: asyncio.Event) -> int:
@@ -238,7 +238,7 @@ def show_addresses(demo: Demo, console: Console) -> None:
             f"\nThe workbench, for your browser:\n\n{demo.hub.http_address}/#token={demo.token}", markup=False
         )
     console.print(f"\nHTTP  {demo.hub.http_address}\ngRPC  {demo.hub.grpc_address}")
-    console.print("A token for twelve hours, and a refinement of your own, for a second terminal:\n")
+    console.print("For a second terminal: a token for twelve hours, and a refinement of your own:\n")
     prompt = "Add web search" + (DEMO_RECORDING if demo.replayed else "")
     lines = (
         f"export IDEO_URL={demo.hub.http_address} IDEO_TOKEN={demo.token}",

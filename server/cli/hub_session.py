@@ -98,10 +98,13 @@ def address_and_token(url: str | None, token: str | None) -> tuple[str, str]:
     address = _address(url, "--url") if url else _address(settings.url, "IDEO_URL")
     secret = (token or (settings.token.get_secret_value() if settings.token else "")).strip()
     if not secret:
-        raise CommandError("no token: set IDEO_TOKEN or give --token", exit_code=exit_codes.UNAUTHENTICATED)
+        raise CommandError(
+            "no token: set IDEO_TOKEN, as the line that `ideo dev` prints does, or give --token",
+            exit_code=exit_codes.UNAUTHENTICATED,
+        )
     if not _TOKEN.fullmatch(secret):
         raise CommandError(
-            "the token has characters that tokens do not have: copy it again",
+            "the token contains characters that no token has: copy it again",
             exit_code=exit_codes.UNAUTHENTICATED,
         )
     return address, secret

@@ -62,8 +62,8 @@ def main(debug: bool) -> None:
 def dev(once: bool, demo: bool | None, verbose: bool) -> None:
     """Start everything on this machine and show a refinement.
 
-    Without DEEPAGENTS_RUNTIME_URL a runtime replays recorded runs; without DATABASE_URL a PostgreSQL server
-    of its own has its data in IDEO_DATA_DIR.
+    Without DEEPAGENTS_RUNTIME_URL, the runtime replays recorded runs; without DATABASE_URL, an embedded
+    PostgreSQL keeps its data in IDEO_DATA_DIR.
     """
     print("Loading the hub …", flush=True)
     from server.cli import dev as command
@@ -190,7 +190,7 @@ def reply(
 ) -> None:
     """Answer the question of a refinement's agent: approve, edit, reject, or another decision that it allows.
 
-    One decision counts for all actions of the question; otherwise there is one for each, in their order.
+    One decision applies to all actions of the question; otherwise give one for each, in their order.
     """
     from server.cli import reply as command
 
@@ -251,7 +251,7 @@ def _rules_beginning_with(context: click.Context, parameter: click.Parameter, in
     multiple=True,
     metavar="RULE",
     shell_complete=_rules_beginning_with,
-    help="Only this rule, group of rules or pattern; several times for more.",
+    help="Only this rule, group of rules or pattern. May be repeated.",
 )
 @click.option("--list", "lists", is_flag=True, help="Print the rules, and check nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON, one per line.")
@@ -259,15 +259,15 @@ def _rules_beginning_with(context: click.Context, parameter: click.Parameter, in
     "--junit",
     metavar="FILE",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
-    help="Also write the results into this file, in the form of JUnit.",
+    help="Also write the results to this file, in JUnit's format.",
 )
 def conformance(
     target: str | None, bearer: str | None, grpc_address: str | None, lists: bool, **options: Any
 ) -> None:
     """Check that a hub keeps the promises of its interfaces. Exit 0 if no rule fails.
 
-    Starts a refinement, follows it over every transport, reads its files on each, tries what must be refused,
-    accepts it, and rejects a second one. The workflow that it makes is archived at the end.
+    Starts a refinement, follows it over every transport, reads its files over each, makes calls that must be
+    refused, accepts it, and rejects a second one. The workflow that it creates is archived at the end.
     """
     from server.cli import conformance as command
 

@@ -40,7 +40,7 @@ def download_options(name: str) -> Callable[[Callable[..., None]], Callable[...,
     """The options of commands that download an archive or a patch. name: of the file, without its ending."""
 
     def _with_options(command: Callable[..., None]) -> Callable[..., None]:
-        command = click.option("--force", "-f", is_flag=True, help="Replace a file that is there.")(command)
+        command = click.option("--force", "-f", is_flag=True, help="Replace an existing file.")(command)
         return click.option(
             "--output",
             "-o",

@@ -12,7 +12,7 @@ from server.cli import exit_codes
 from server.cli.environment import read_settings
 from server.cli.event_loop import run_command, until_stopped
 from server.cli.exit_codes import CommandError, notice
-from server.cli.printable import json_line, print_content, print_line, words
+from server.cli.printable import counted, json_line, print_content, print_line, words
 from server.clock import SystemClock
 from server.db.journal import PostgresJournal
 from server.db.pool import open_pool
@@ -104,7 +104,7 @@ def scan(*, as_json: bool) -> NoReturn:
 
     async def _scan(quarantine: Quarantine) -> int:
         added = await quarantine.scan()
-        print_line(json_line({"added": added}) if as_json else f"{added} frames noted")
+        print_line(json_line({"added": added}) if as_json else counted(added, "frame") + " noted")
         return 0
 
     _run(_scan)
@@ -171,7 +171,7 @@ def _group_line(group: Group) -> str:
     thread_id, seq = group.example
     return (
         f"{group.shape_id}  {words(group.reason)} {group.event_type or '(no type)'}  {group.waiting} of"
-        f" {group.count} frames wait{outcomes}, in {group.runs} runs, {group.size_bytes} bytes,"
+        f" {group.count} frames wait{outcomes}, in {counted(group.runs, 'run')}, {group.size_bytes} bytes,"
         f" {_time(group.first_at)} to {_time(group.last_at)}, such as {thread_id} {seq}"
     )
 

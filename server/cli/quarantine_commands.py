@@ -16,7 +16,7 @@ def _complete_shape(context: click.Context, parameter: click.Parameter, text: st
 
 SHAPE = click.argument("shape_id", metavar="SHAPE", shell_complete=_complete_shape)
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object per line.")
-_LIMIT = click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="At most.")
+_LIMIT = click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="Maximum number.")
 
 
 @click.group()
@@ -34,7 +34,7 @@ def quarantine() -> None:
 @_LIMIT
 @_JSON
 def quarantine_ls(handled: bool, limit: int, as_json: bool) -> None:
-    """List the frames by their shape: type, keys and types of values, never what they say."""
+    """List the frames by their shape: the type, the keys and the types of values, never the values."""
     from server.cli import quarantine as command
 
     command.ls(handled=handled, limit=limit, as_json=as_json)
@@ -44,7 +44,7 @@ def quarantine_ls(handled: bool, limit: int, as_json: bool) -> None:
     "show", epilog=examples("ideo quarantine show $SHAPE", "ideo quarantine show $SHAPE --content")
 )
 @SHAPE
-@click.option("--content", is_flag=True, help="Print a frame of the shape as it came: it may hold prompts.")
+@click.option("--content", is_flag=True, help="Print one whole frame of the shape: it may contain prompts.")
 @_LIMIT
 @_JSON
 def quarantine_show(shape_id: str, content: bool, limit: int, as_json: bool) -> None:
@@ -66,10 +66,10 @@ def quarantine_show(shape_id: str, content: bool, limit: int, as_json: bool) -> 
 )
 @_JSON
 def quarantine_release(shape_id: str, wait_s: float, as_json: bool) -> None:
-    """Interpret the frames of a shape again, as the present release does.
+    """Interpret the frames of a shape again, with the present release.
 
-    What those of open runs mean is journalled; of those of ended runs, it is only shown. Exit 1 if frames are
-    left, because they are still not understood or their runs' owners did not answer.
+    For open runs, what the frames mean is added to the journal; for ended runs, it is only shown. Exit 1 if
+    frames are left, because they are still not understood or the owners of their runs did not respond.
     """
     from server.cli import quarantine as command
 
@@ -79,7 +79,7 @@ def quarantine_release(shape_id: str, wait_s: float, as_json: bool) -> None:
 @quarantine.command("scan", epilog=examples("ideo quarantine scan"))
 @_JSON
 def quarantine_scan(as_json: bool) -> None:
-    """Note the frames that releases without a quarantine have kept. It reads all journals."""
+    """Find the frames that releases without a quarantine have kept. Reads all journals."""
     from server.cli import quarantine as command
 
     command.scan(as_json=as_json)

@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from server.cli.printable import printable, words
+from server.cli.printable import counted, printable, words
 
 _FILE_MARKS = {
     "FILE_CHANGE_KIND_ADDED": "[green]+[/]",
@@ -150,9 +150,10 @@ class RefinementView:
     def _terminal(self, terminal: dict[str, Any]) -> None:
         outcome = markup(terminal.get("outcome", "").removeprefix("OUTCOME_").lower())
         colour = "green" if outcome == "completed" else "red"
-        files = markup(terminal.get("file_count", 0))
+                files = counted(markup(terminal.get("file_count", 0)), "file")
+        events = counted(self.events, "event")
         reason = f": {markup(terminal['message'])}" if terminal.get("message") else ""
-        self._line(f"[bold {colour}]{outcome}[/]{reason}, {files} files, {self.events} events")
+        self._line(f"[bold {colour}]{outcome}[/]{reason}, {files}, {events}")
 
 
 #: How each kind of event is shown, by its name in the contract. A test compares it with the contract.
@@ -173,7 +174,7 @@ def show_files(proposal: dict[str, Any], console: Console) -> None:
     for path, file in (proposal.get("generated_files") or {}).items():
         marks = "".join(f", {markup(words(mark))}" for mark in file.get("portability", ()))
         lines = file.get("content")
-        size = f"{file.get('size_bytes', 0)} bytes" if lines is None else f"{len(lines)} lines"
+        size = f"{file.get('size_bytes', 0)} bytes" if lines is None else counted(len(lines), "line")
         console.print(f"  {markup(path)} [dim]({markup(size)}{marks})[/]")
     for rejected in proposal.get("rejected_files") or ():
         path, reason = markup(rejected["path"]), markup(words(rejected["reason"]))

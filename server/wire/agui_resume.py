@@ -63,7 +63,7 @@ class _Payload(RequestModel):
             edited = self.editedArgs is not None
             word = "reject" if not self.approved else "edit" if edited else "approve"
         elif self.approved is not None:
-            raise InvalidArgument({"decision": "is instead of approved, not beside it"})
+            raise InvalidArgument({"decision": "must be given instead of approved, not in addition to it"})
         return ActionDecision(word, self._arguments(), self.message)
 
     def _arguments(self) -> str:

@@ -161,6 +161,6 @@ def test_the_list_of_files_has_their_marks_and_the_rejected_ones_with_their_reas
     assert isinstance(console.file, io.StringIO)
     assert console.file.getvalue().splitlines() == [
         "  /a?.md (2 lines, collision, reserved character)",
-        "  /b.md (1 lines)",
+        "  /b.md (1 line)",
         "  /../c (not among the files: dot segment)",
     ]

@@ -90,7 +90,7 @@ async def check_keys(settings: Settings, dsn: str) -> Finding:
             return Finding(
                 "keys",
                 "no usable key could be fetched from IDEO_JWKS_URL",
-                "request it by hand: it must answer 200 with a JWK Set that has RS256, ES256 or EdDSA keys",
+                "request that address with curl: it must answer 200 with a JWK Set that has RS256, ES256 or EdDSA keys",
             )
     kind = "published keys" if isinstance(verifier, KeySet) else "a shared secret"
     return Finding("keys", f"tokens are verified with {kind}")
@@ -99,11 +99,11 @@ async def check_keys(settings: Settings, dsn: str) -> Finding:
 async def check_tokens(settings: Settings, dsn: str) -> Finding:
     """Where a token may be; what it costs to have it in addresses."""
     if not settings.query_token:
-        return Finding("tokens", "are taken from headers and subprotocols")
+        return Finding("tokens", "are accepted in headers and subprotocols")
     return Finding(
         "tokens",
-        "are also taken from addresses (?token=), which gateways log and browsers remember; clients that use "
-        "tickets or headers need none: IDEO_QUERY_TOKEN=false turns it off",
+        "are also accepted in addresses (?token=), which gateways log and browsers remember; if all clients "
+        "use tickets or headers, turn this off with IDEO_QUERY_TOKEN=false",
     )
 
 

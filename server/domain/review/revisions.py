@@ -91,7 +91,7 @@ def _check(edit: ReviewEdit, if_match: IfMatch | None) -> None:
     if edit.frozen is not None:
         raise Conflict(f"the workflow is {edit.frozen}: it cannot be refined")
     if not proposal.status.terminal:
-        raise Conflict("the run is not over: its proposal cannot be revised")
+        raise Conflict("the run has not ended: its proposal cannot be revised")
     if proposal.resolution is Resolution.ACCEPTED:
         raise Conflict("the proposal was accepted before: refine the draft")
     if not if_match.matches(proposal.etag):
