@@ -1,4 +1,4 @@
-"""`ideo quarantine`: frames that the hub did not understand, beside the database."""
+"""`ideo quarantine`: frames that the hub did not understand, read from the database."""
 
 from __future__ import annotations
 
