@@ -1,4 +1,4 @@
-# The front door. Every other task belongs to the task runner: `make help` lists them.
+# The tasks of a newcomer. All others belong to the task runner: `make help` lists them.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
