@@ -51,11 +51,11 @@ class Uncertain(HubError):
 
 
 class Refused(HubError):
-    """Do not try again: the same call gets the same answer."""
+    """Do not try again: the same call would be refused again."""
 
 
 class Fault(HubError):
-    """A fault of the hub, or an answer that is not the hub's."""
+    """A fault of the hub, or a response that is not from the hub."""
 
 
 #: The class of each code. A test compares it with the hub's table.
