@@ -21,7 +21,7 @@ from server.core import open_core
 from server.db.migrate import status as migration_status
 from server.domain.crash_points import arm
 from server.file_descriptors import Connections
-from server.grpc.app import GrpcServer, GrpcLimits, create_grpc_server
+from server.grpc.app import GrpcLimits, GrpcServer, create_grpc_server
 from server.grpc.transport import server_credentials
 from server.http.app import create_http_app
 from server.http.development_routes import DevelopmentControls

@@ -1,4 +1,4 @@
-"""The hub without its interfaces: its parts are made from the settings, opened in order and closed in reverse."""
+"""The hub without its interfaces: parts made from the settings, opened in order and closed in reverse."""
 
 from __future__ import annotations
 

@@ -78,17 +78,17 @@ _CLIENT_SETTINGS = """
 _SOURCES = """
 ## Files
 
-A secret may be in a file of its own: `NAME_FILE` is the path of the file, whose text is the value, without the
-white space around it. This works for SECRETS.
+A secret may be in a file of its own: `NAME_FILE` is the path of the file, whose text is the value, without
+the white space around it. This works for SECRETS.
 
 Any setting may be a line `NAME=value` of the file that `IDEO_ENV_FILE` names. Without it, `ideo dev` and
 `ideo token`, and with `IDEO_ENV=dev` in the environment every command, read the file `.env` of the working
-directory if there is one. The environment takes precedence over `NAME_FILE`, and that over the line. If a file that is named
-cannot be read, the command ends with exit code 2.
+directory if there is one. The environment takes precedence over `NAME_FILE`, and that over the line. If a
+file that is named cannot be read, the command ends with exit code 2.
 
-At start, the hub reports a variable that begins with `IDEO_` and is not a setting, such as a misspelt one, with
-the setting that it resembles; so does `ideo doctor`. With `IDEO_DEBUG=1` a command shows where an unexpected
-error came from.
+At start, the hub reports a variable that begins with `IDEO_` and is not a setting, such as a misspelt one,
+with the setting that it resembles; so does `ideo doctor`. With `IDEO_DEBUG=1` a command shows where an
+unexpected error came from.
 """
 _OLD_NAMES = """
 ## Old names

@@ -77,10 +77,10 @@ def run(*, once: bool, demo: bool | None, verbose: bool) -> NoReturn:
         succeeded = await demo_succeeds(opened, console) if wanted else True
         if once:
             return 0 if succeeded else exit_codes.FAILED
-                console.print("\nPress Ctrl-C to stop everything.")
+        console.print("\nPress Ctrl-C to stop everything.")
         await asyncio.wait({opened.hub.failed})
         fault = opened.hub.failed.exception()
-                named = str(fault) if isinstance(fault, StartError) else "the line above names it"
+        named = str(fault) if isinstance(fault, StartError) else "the line above names it"
         notice(f"a part of the hub failed: {named}; start it again")
         return exit_codes.FAILED
 

@@ -16,7 +16,9 @@ def _complete_shape(context: click.Context, parameter: click.Parameter, text: st
 
 SHAPE = click.argument("shape_id", metavar="SHAPE", shell_complete=_complete_shape)
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object per line.")
-_LIMIT = click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="Maximum number.")
+_LIMIT = click.option(
+    "--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="Maximum number."
+)
 
 
 @click.group()

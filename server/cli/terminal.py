@@ -150,7 +150,7 @@ class RefinementView:
     def _terminal(self, terminal: dict[str, Any]) -> None:
         outcome = markup(terminal.get("outcome", "").removeprefix("OUTCOME_").lower())
         colour = "green" if outcome == "completed" else "red"
-                files = counted(markup(terminal.get("file_count", 0)), "file")
+        files = counted(markup(terminal.get("file_count", 0)), "file")
         events = counted(self.events, "event")
         reason = f": {markup(terminal['message'])}" if terminal.get("message") else ""
         self._line(f"[bold {colour}]{outcome}[/]{reason}, {files}, {events}")

@@ -32,8 +32,8 @@ from server.grpc.authentication import begin_call, readable_by_share_link
 from server.grpc.unread_calls import UnreadCalls
 from server.http.connection import ClientGone, SlowReader, connection_of
 from server.http.errors import log_internal_error
-from server.http.websocket_protocol import BODY_DEADLINE_S
 from server.http.request_turns import RequestTurns
+from server.http.websocket_protocol import BODY_DEADLINE_S
 from server.use_cases import UseCases
 from server.wire.trace_ids import trace_id_of
 

@@ -1,4 +1,4 @@
-"""How grpc's poller wakes the event loop. Does not import grpc: the loop is the same for commands without it."""
+"""How grpc's poller wakes the event loop. Does not import grpc: commands without it have the same loop."""
 
 from __future__ import annotations
 

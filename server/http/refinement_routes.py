@@ -118,7 +118,7 @@ async def reply_to_input(
     data: JSONBody[ReplyToInputRequest],
     key: KeyHeader = None,
 ) -> JsonResponse[Refinement]:
-    """Answer a question of the agent, once. The run then continues, with the next events of the same thread."""
+    """Answer a question of the agent, once. The run then continues with the next events of the thread."""
     replied = await use_cases.input_replies.reply(
         request.user, thread_id, data.seq, data.decisions, key=request_key(request)
     )

@@ -98,8 +98,8 @@ ResumeEntries = Annotated[
     list[ResumeEntry],
     PlainValidator(_validate_entries, json_schema_input_type=list[ResumeEntry] | None),
     Field(
-        description="An answer to each interrupt that the previous run ended with. Its refinement continues, and "
-        "`messages` is not read.",
+        description="An answer to each interrupt that the previous run ended with. Its refinement continues, "
+        "and `messages` is not read.",
         json_schema_extra={"maxItems": MAX_ACTIONS},
     ),
 ]

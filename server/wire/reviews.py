@@ -69,8 +69,8 @@ class FileDecision(RequestModel):
         str | None,
         Field(
             max_length=MAX_PATH,
-            description="The path under which the file is accepted: for one that is new, renamed, or rejected by "
-            "the proposal, as a whole, and that is accepted.",
+            description="The path under which the file is accepted: for one that is new, renamed, or "
+            "rejected by the proposal, as a whole, and that is accepted.",
         ),
     ] = None
 

@@ -162,7 +162,7 @@ UUID_TEXT = BeforeValidator(_uuid)
 
 @contextmanager
 def renamed_fields(names: Mapping[str, str]) -> Iterator[None]:
-    """Rename the wrong fields of InvalidArgument: `names` maps the model's names to those of another interface."""
+    """Rename the wrong fields of InvalidArgument: `names` maps the model's to another interface's."""
     try:
         yield
     except InvalidArgument as error:

@@ -1,4 +1,4 @@
-"""Workflows on the wire: the request that creates one, the contract's message, the JSON of the HTTP interface."""
+"""Workflows on the wire: the request that creates one, the contract's message, JSON of the HTTP interface."""
 
 from __future__ import annotations
 

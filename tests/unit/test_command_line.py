@@ -157,7 +157,10 @@ def test_a_default_that_is_no_recording_is_named_with_those_that_there_are(tmp_p
 
 def test_a_client_without_a_token_ends_with_four() -> None:
     done = CliRunner().invoke(main, ["watch", THREAD], env={"IDEO_TOKEN": None})
-    assert (done.exit_code, done.stderr) == (4, "ideo: no token: set IDEO_TOKEN, as the line that `ideo dev` prints does, or give --token\n")
+    assert (done.exit_code, done.stderr) == (
+        4,
+        "ideo: no token: set IDEO_TOKEN, as the line that `ideo dev` prints does, or give --token\n",
+    )
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,9 @@ async def examined(check: Check, settings: Settings, dsn: str) -> Finding:
         why = f"the database refused it ({reason_of(error)})"
     except Exception as error:
         why = f"it failed ({type(error).__name__})"
-    return Finding(name, f"could not be checked: {why}", "run `ideo doctor` again, and report it if it happens again")
+    return Finding(
+        name, f"could not be checked: {why}", "run `ideo doctor` again, and report it if it happens again"
+    )
 
 
 def findings_of(problems: list[str]) -> list[Finding]:

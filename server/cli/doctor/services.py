@@ -90,7 +90,7 @@ async def check_keys(settings: Settings, dsn: str) -> Finding:
             return Finding(
                 "keys",
                 "no usable key could be fetched from IDEO_JWKS_URL",
-                "request that address with curl: it must answer 200 with a JWK Set that has RS256, ES256 or EdDSA keys",
+                "request it with curl: it must answer 200 with a JWK Set of RS256, ES256 or EdDSA keys",
             )
     kind = "published keys" if isinstance(verifier, KeySet) else "a shared secret"
     return Finding("keys", f"tokens are verified with {kind}")

@@ -42,8 +42,8 @@ def counted_with(caller: Principal) -> Counted:
 
 
 class Turns:
-    """The turns of one interface's calls. max_wait_s: the longest wait. After it a call is refused: late, since
-    another one comes in its place. max_waiting: calls that wait; further ones are refused at once."""
+    """The turns of one interface's calls. max_wait_s: the longest wait. After it a call is refused: late,
+    since another one comes in its place. max_waiting: calls that wait; further ones are refused at once."""
 
     def __init__(self, observer: CutOffObserver, *, max_wait_s: float, max_waiting: int) -> None:
         self._observer, self._max_wait_s, self._max_waiting = observer, max_wait_s, max_waiting

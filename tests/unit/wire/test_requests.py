@@ -15,9 +15,9 @@ from server.domain.errors import InvalidArgument, NotFound, Unprocessable
 from server.domain.model import CreateWorkflow, ProposalStatus, Resolution, StartRefinement, Workflow
 from server.domain.proposals.store import ProposalFilter
 from server.wire import messages as m
+from server.wire.agent_definition import DEFAULT_DEFINITION, MAX_DEPTH
 from server.wire.agui_input import RunAgentInput
 from server.wire.agui_resume import ResumeEntry
-from server.wire.agent_definition import DEFAULT_DEFINITION, MAX_DEPTH
 from server.wire.event_queries import EventsQuery, events_query, parse_cursor
 from server.wire.pages import PageQuery, page_values
 from server.wire.proposal_queries import ProposalsQuery, proposals_query

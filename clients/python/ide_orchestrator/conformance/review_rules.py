@@ -1,4 +1,4 @@
-"""Rules of reviews: previews are the same on every protocol, stale ones are refused, and a proposal is decided
+"""Rules of reviews: previews are the same on every protocol, stale ones are refused, a proposal is decided
 once."""
 
 from __future__ import annotations
