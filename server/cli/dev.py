@@ -65,6 +65,9 @@ def run(*, once: bool, demo: bool | None, verbose: bool) -> NoReturn:
     """
     settings = read_settings(env="dev")
     configure_logging(dev=True, level=logging.INFO if verbose else logging.WARNING)
+    if not verbose:
+        # A busy machine delays the event loop; that is no news for a developer.
+        logging.getLogger("server.loop").setLevel(logging.ERROR)
     console = open_console()
 
     async def _dev() -> int:

@@ -15,7 +15,7 @@ import click
 
 from server.cli.draft_commands import draft
 from server.cli.failures import Commands
-from server.cli.options import client_options, examples, when_busy_option
+from server.cli.options import THREAD, client_options, examples, when_busy_option
 from server.cli.proposal_commands import proposal
 from server.cli.quarantine_commands import quarantine
 from server.cli.recording_commands import record, replay, replay_runtime
@@ -120,7 +120,10 @@ def token(email: str, ttl: str) -> None:
 @main.command()
 @click.argument("prompt")
 @click.option(
-    "--workflow", "workflow_id", type=click.UUID, help="The workflow's UUID.  [default: your newest]"
+    "--workflow",
+    "workflow_id",
+    type=click.UUID,
+    help="The workflow's UUID.  [default: your newest that can be refined]",
 )
 @click.option("--file", "context_file_path", help="The file that the prompt is about.")
 @click.option("--lines", "context_selection", help="The lines that the prompt is about: `lines 10-25`.")
@@ -151,7 +154,7 @@ def refine(
 
 
 @main.command()
-@click.argument("thread_id", metavar="THREAD", type=click.UUID)
+@THREAD
 @click.option("--after", type=click.IntRange(0, 2**63 - 1), default=0, help="The last seq that you have.")
 @client_options("Print the events as JSON, one per line.")
 def watch(thread_id: UUID, after: int, url: str | None, bearer: str | None, as_json: bool) -> None:
@@ -168,7 +171,7 @@ def watch(thread_id: UUID, after: int, url: str | None, bearer: str | None, as_j
         'ideo reply $THREAD edit --arguments \'{"file_path": "/plan.md", "content": "Shorter."}\'',
     )
 )
-@click.argument("thread_id", metavar="THREAD", type=click.UUID)
+@THREAD
 @click.argument("decisions", metavar="DECISION...", nargs=-1, required=True)
 @click.option(
     "--seq",
@@ -204,6 +207,16 @@ def reply(
         token=bearer,
         as_json=as_json,
     )
+
+
+@main.command()
+@THREAD
+@client_options("Print the refinement as JSON on one line.")
+def cancel(thread_id: UUID, url: str | None, bearer: str | None, as_json: bool) -> None:
+    """Cancel a refinement: its run ends, and the files until then are kept. Does nothing if it has ended."""
+    from server.cli import cancel as command
+
+    command.run(str(thread_id), url=url, token=bearer, as_json=as_json)
 
 
 def _rules_beginning_with(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:

@@ -71,6 +71,10 @@ def complete_thread(context: click.Context, parameter: click.Parameter, text: st
     return [CompletionItem(thread_id, help=prompt) for thread_id, prompt in command.complete_threads(text)]
 
 
+#: The argument of commands about one refinement.
+THREAD = click.argument("thread_id", metavar="THREAD", type=click.UUID, shell_complete=complete_thread)
+
+
 def complete_fault(context: click.Context, parameter: click.Parameter, text: str) -> list[CompletionItem]:
     """What may go wrong with a recorded run; the number of the frame follows."""
     from server.replay.directives import FAULTS

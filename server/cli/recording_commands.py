@@ -7,7 +7,7 @@ from uuid import UUID
 
 import click
 
-from server.cli.options import client_options, complete_fault, complete_thread, examples
+from server.cli.options import THREAD, client_options, complete_fault, examples
 
 
 @click.command("replay-runtime")
@@ -94,7 +94,7 @@ def replay(
         "ideo replay run.ndjson --hub --once",
     )
 )
-@click.argument("thread_id", metavar="THREAD", type=click.UUID, shell_complete=complete_thread)
+@THREAD
 @click.option(
     "--output",
     "-o",

@@ -45,8 +45,8 @@ def markup(text: object) -> str:
 class RefinementView:
     """Shows the messages of one stream, in order."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, console: Console, thread_id: str = "") -> None:
+        self._console, self._thread_id = console, thread_id
         self._in_text = False
         self._progress = ""
         self._seq = ""
@@ -135,10 +135,16 @@ class RefinementView:
 
     def _input_requested(self, request: dict[str, Any]) -> None:
         self._line("[yellow]the agent asks for input[/]")
-        for action in request.get("actions", ()):
+        actions = request.get("actions", ())
+        for action in actions:
             allowed = ", ".join(map(markup, action.get("allowed_decisions", ())))
             name, description = markup(action.get("name", "")), markup(action.get("description", ""))
             self._line(f"  {name} ({allowed}): {description}")
+        if actions:
+            advice = f"reply from another terminal: ideo reply {self._thread_id} DECISION"
+        else:
+            advice = f"this question cannot be answered; end the run: ideo cancel {self._thread_id}"
+        self._line(f"  [dim]{advice}[/]")
 
     def _input_answered(self, answer: dict[str, Any]) -> None:
         decisions = ", ".join(map(markup, answer.get("decisions", ())))

@@ -190,7 +190,7 @@ def test_a_token_that_no_header_can_hold_is_named_and_not_shown() -> None:
     for token in ("king fisher", "king\nfisher", "kingfisherü"):
         done = CliRunner().invoke(main, ["watch", THREAD, "--token", token])
         assert done.exit_code == 4
-        assert done.stderr.startswith("ideo: the token has characters")
+        assert done.stderr.startswith("ideo: the token contains characters")
         assert "king" not in done.stderr
 
 
