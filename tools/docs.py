@@ -44,7 +44,7 @@ _ABOUT_COMMANDS = r"""
 | 0 | success |
 | 1 | something failed: the run did not complete, or the proposal was not, or would not be, accepted |
 | 2 | wrong arguments or settings |
-| 4 | no token, or one that the hub does not accept |
+| 4 | no token, one that the hub does not accept, or no permission |
 | 5 | the hub or the database cannot be reached |
 | 130 | stopped by Ctrl-C |
 

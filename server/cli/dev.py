@@ -87,9 +87,12 @@ def run(*, once: bool, demo: bool | None, verbose: bool) -> NoReturn:
         notice(f"a part of the hub failed: {named}; start it again")
         return exit_codes.FAILED
 
+    def _on_stop() -> None:
+        console.print("\nStopping …", style="dim")
+
     async def _until_stopped(stop: asyncio.Event) -> int:
         try:
-            return await (until_stopped if once else serve_until_stopped)(_dev(), stop)
+            return await (until_stopped if once else serve_until_stopped)(_dev(), stop, on_stop=_on_stop)
         except (StartError, HubError) as error:
             raise CommandError(str(error)) from None
 

@@ -50,6 +50,10 @@ def run_until_stopped(work: Callable[[], Coroutine[Any, Any, int]]) -> NoReturn:
     async def _until_stopped(stop: asyncio.Event) -> int:
         try:
             return await until_stopped(work(), stop)
+        except NotAuthenticated as error:
+            raise CommandError(
+                f"{error} (IDEO_TOKEN or --token)", exit_code=exit_codes.UNAUTHENTICATED
+            ) from None
         except HubError as error:
             raise CommandError(str(error), exit_code=_exit_code(error)) from None
 
@@ -118,6 +122,6 @@ def _address(text: str, source: str) -> str:
 
 
 def _exit_code(error: HubError) -> int:
-    if isinstance(error, NotAuthenticated) or error.status == 403:
+    if error.status == 403:
         return exit_codes.UNAUTHENTICATED
     return exit_codes.UNAVAILABLE if isinstance(error, Unavailable) else exit_codes.FAILED

@@ -20,7 +20,7 @@ from server.cli.watch import show_events
 def run(
     request: dict[str, Any], *, workflow_id: str | None, url: str | None, token: str | None, as_json: bool
 ) -> NoReturn:
-    """Start a refinement (default: in the newest workflow that can be refined), show it, and list its files."""
+    """Start a refinement (default: in the newest workflow that can be refined), show it, list its files."""
     console = open_console()
 
     async def _refine(client: HubClient) -> int:

@@ -150,6 +150,7 @@ async def test_dev_with_a_runtime_of_ones_own_serves_whatever_becomes_of_the_dem
             assert "A refinement:" not in quiet.text
             assert bodies == []
             quiet.types(CTRL_C)
+            await quiet.shows("Stopping")
             assert await quiet.ended() == 0
         async with in_terminal("ideo", "dev", "--demo", environment=environment) as shown:
             await shown.shows("Ctrl-C to stop everything")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from uuid import uuid4
 
 import asyncpg
@@ -12,6 +13,7 @@ from redis.exceptions import RedisError
 from server.adapters import create_verifier
 from server.agent_server.client import AgentServer
 from server.auth.keyset import KeySet
+from server.auth.secret_file import SecretFileError, read_secret
 from server.cli.doctor.database import fetch_row
 from server.cli.doctor.finding import TIMEOUT_S, Finding
 from server.db.connections import connect
@@ -81,6 +83,10 @@ async def _ping(check: str, setting: str, url: str) -> Finding:
 
 async def check_keys(settings: Settings, dsn: str) -> Finding:
     """Whether there are keys to verify tokens with."""
+    if settings.dev and settings.jwt_secret is None and settings.jwks_url is None:
+        with contextlib.suppress(OSError, SecretFileError):
+            read_secret(settings.data_dir)
+            return Finding("keys", "tokens are verified with the key that `ideo dev` keeps in IDEO_DATA_DIR")
     try:
         verifier = create_verifier(settings)
     except SettingsError as error:
