@@ -84,7 +84,7 @@ async def _read_notes(client: HubClient, thread_id: str, *, follow: bool) -> Run
     notes = RunNotes()
     newest = 0
     if follow and (await client.refinement(thread_id))["status"] not in _ENDED:
-        notice("waiting for the end of the run: --no-follow records it as far as it is")
+        notice("waiting for the end of the run; --no-follow records what there is so far")
 
     def _on_retry(why: HubError, pause_s: float) -> None:
         notice(f"{why}; trying again in {pause_s:.1f} s")
@@ -125,7 +125,7 @@ async def _write(client: HubClient, thread_id: str, notes: RunNotes, files: list
 def _warn(notes: RunNotes) -> None:
     """Say what the recording lacks."""
     if not notes.ended:
-        notice("the run goes on: the recording has its frames until now, and does not end when it is played")
+        notice("the run continues: the recording has its frames so far, and will not end when it is replayed")
     elif notes.stopped_by_hub:
         notice(
             f"the hub ended the run ({notes.reason}): the recording has the runtime's frames alone, and does"
@@ -137,7 +137,7 @@ def _warn(notes: RunNotes) -> None:
             " repeated"
         )
     if notes.binary_frames:
-        notice(f"{notes.binary_frames} frames are not UTF-8: U+FFFD stands for what is not")
+        notice(f"{notes.binary_frames} frames are not UTF-8: U+FFFD replaces the bytes that are not")
 
 
 def _show(targets: list[Path], frames: list[int], notes: RunNotes, *, as_json: bool) -> None:

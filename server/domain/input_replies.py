@@ -17,7 +17,7 @@ from server.domain.refinements import Refinements
 from server.domain.runs.replies import REJECT, USUAL_DECISIONS, ActionDecision, Reply, ReplyStore, value_of
 from server.domain.runs.runner import Runner
 
-#: The route of a reply on every face: the same key names the same request on all of them.
+#: The route of a reply on every interface: the same key names the same request on all of them.
 REPLY_ROUTE = "reply_to_input"
 
 

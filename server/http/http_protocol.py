@@ -20,8 +20,8 @@ from server.domain.access.cut_offs import CONNECTIONS, FLOOD, LARGE_REQUEST, LAT
 from server.domain.errors import ClientTooSlow, HubError, InvalidArgument, LimitReached
 from server.http.connection import EXTENSION, PROGRESS_BYTES, Connection
 from server.http.probes import PROBES
-from server.http.protocols import hub_config, refusal
 from server.http.request_head import MAX_HEAD_BYTES, SEPARATOR_BYTES, HeadSize, check_head
+from server.http.websocket_protocol import hub_config, refusal
 
 #: Maximum bytes of one request, with the framing of its chunks and its trailers: more than the largest body,
 #: which is a message of 4 MiB in base64 (`server.connect.requests`).

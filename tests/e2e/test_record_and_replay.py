@@ -99,7 +99,7 @@ async def test_a_recorded_run_plays_again_with_its_answers(
         len(frames(name)) for name in ("approval", "approval.2", "approval.3")
     ]
     code, _, messages = await ideo("record", started["thread_id"], "-o", str(file))
-    assert (code, messages) == (1, f"ideo: {file} is there already: choose another --output, or --force\n")
+    assert (code, messages) == (1, f"ideo: {file} exists already: choose another --output, or use --force\n")
     async with (
         replaying(file) as (_, address),
         running_hub(database, runtime_url=address, runtime_can_resume=True) as other,
@@ -239,7 +239,7 @@ async def test_a_recording_is_shown_through_a_hub_of_its_own(database: str) -> N
         ("{}\n", ("--fault", "drop@0"), "must be a number above 0"),
         ("{}\n", ("--fault", "drop@1:2"), "none of drop@K"),
         ("{}\n", ("--fault", "drop@1", "--fault", "drop@2"), "is given twice"),
-        ("{}\n", ("--once",), "--once is for --hub"),
+        ("{}\n", ("--once",), "--once works only with --hub"),
     ],
 )
 def test_a_mistake_is_named_in_a_line(

@@ -19,7 +19,7 @@ from server.domain.etags import IfMatch
 from server.domain.idempotent_start import Started
 from server.domain.journal.events import RunStarted, Terminal
 from server.domain.model import CreateWorkflow, Principal, ProposalStatus, Refinement, StartRefinement
-from server.wire.definition import DEFAULT_DEFINITION
+from server.wire.agent_definition import DEFAULT_DEFINITION
 from tests.support.client import WAYS, events
 from tests.support.driven import Driven, driven
 from tests.support.hand_clock import until

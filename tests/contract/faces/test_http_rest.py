@@ -462,7 +462,7 @@ async def test_a_body_that_its_client_cuts_off_is_no_fault(hub: RunningHub) -> N
             writer.transport.abort()
         async with httpx.AsyncClient(base_url=hub.http, trust_env=False) as client:
             assert (await client.get("/healthz")).status_code == 200
-    # A machine that is busy may hold the event loop; that is not these requests' doing.
+    # A machine that is busy may block the event loop; that is not caused by these requests.
     logged = [entry for entry in entries if entry["event"] != "event_loop_held"]
     assert [entry for entry in logged if entry["log_level"] in ("warning", "error")] == []
 

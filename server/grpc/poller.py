@@ -1,4 +1,4 @@
-"""How grpc wakes the event loop. Does not import grpc: the loop is the same for commands without it."""
+"""How grpc's poller wakes the event loop. Does not import grpc: commands without it have the same loop."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 
-def reading_all_wake_ups(fd: Any, callback: Callable[..., Any]) -> Callable[..., Any]:
+def draining_callback(fd: Any, callback: Callable[..., Any]) -> Callable[..., Any]:
     """The callback of a loop's reader; that of grpc's completion queue first reads all that woke the loop.
 
     The queue writes one byte for each event, and grpc reads one byte in each turn of the loop. When a flood
@@ -22,10 +22,10 @@ def reading_all_wake_ups(fd: Any, callback: Callable[..., Any]) -> Callable[...,
     return functools.partial(_read_and_call, fd, callback)
 
 
-def _read_and_call(wake_ups: socket.socket, handle_events: Callable[[], None]) -> None:
+def _read_and_call(waking: socket.socket, handle_events: Callable[[], None]) -> None:
     # grpc reads the last byte itself. To find none would cost it an exception in every turn.
     with suppress(BlockingIOError):
-        surplus = len(wake_ups.recv(4096, socket.MSG_PEEK)) - 1
+        surplus = len(waking.recv(4096, socket.MSG_PEEK)) - 1
         if surplus > 0:
-            wake_ups.recv(surplus)
+            waking.recv(surplus)
     handle_events()
