@@ -66,7 +66,7 @@ def run(*, once: bool, demo: bool | None, verbose: bool) -> NoReturn:
     settings = read_settings(env="dev")
     configure_logging(dev=True, level=logging.INFO if verbose else logging.WARNING)
     if not verbose:
-        # A busy machine delays the event loop; that is no news for a developer.
+        # A busy machine delays the event loop; a developer need not hear of it.
         logging.getLogger("server.loop").setLevel(logging.ERROR)
     console = open_console()
 

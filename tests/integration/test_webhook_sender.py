@@ -123,14 +123,14 @@ async def test_a_receiver_that_does_not_answer_in_time_is_left() -> None:
 
 
 @pytest.mark.parametrize("status", [200, 503])
-@pytest.mark.parametrize("rest", ["stalls", "is cut off", "is no chunk"])
+@pytest.mark.parametrize("rest", ["stalls", "is cut off", "not a chunk"])
 async def test_an_answer_counts_with_its_status_whatever_becomes_of_the_rest(status: int, rest: str) -> None:
     """Otherwise the receiver would get an event again and again that it has taken."""
 
     async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
         writer.write(b"HTTP/1.1 %d Some\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n" % status)
-        if rest == "is no chunk":
+        if rest == "not a chunk":
             writer.write(b"none\r\n")
         await writer.drain()
         if rest == "stalls":

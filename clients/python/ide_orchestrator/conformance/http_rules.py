@@ -166,7 +166,7 @@ def http_rules() -> Iterator[Rule]:
     for protocol in PROTOCOLS:
         yield Rule(
             f"info.{protocol}",
-            f"Over {PROTOCOL_NAMES[protocol]}, version, features, limits and the gRPC port are described alike",
+            f"Over {PROTOCOL_NAMES[protocol]}, version, features, limits and gRPC port are described alike",
             partial(_info, protocol),
             grpc=protocol == "grpc",
             run=False,
