@@ -8,8 +8,8 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 from ide_orchestrator.conformance import RULES
-from tests.support.commands import Ideo
-from tests.support.hub import RunningHub
+from tests.support.commands import Commands, Ideo
+from tests.support.hub import RunningHub, running_hub
 from tests.support.pages import code_blocks
 from tests.support.programs import output_of
 
