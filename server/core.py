@@ -207,7 +207,7 @@ def _core(
     backlog = Backlog(stores.quarantine)
     background = supervise_all(
         {
-            "catching up": broadcaster.catch_up_forever,
+            "catching up": broadcaster.catch_up.read_forever,
             "wake-ups": lambda: wakeups.run_forever(broadcaster, on_released=runner.sweep_soon),
             "poll": lambda: every(broadcaster.poll_interval_s, broadcaster.poll, clock),
             "progress": lambda: every(PROGRESS_S, broadcaster.send_progress, clock),

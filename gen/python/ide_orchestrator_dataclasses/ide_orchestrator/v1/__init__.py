@@ -81,7 +81,6 @@ __all__ = (
     "InputAnswered",
     "InputRequested",
     "InvalidToolCall",
-    "Limits",
     "ListDraftVersionsRequest",
     "ListDraftVersionsResponse",
     "ListEventsRequest",
@@ -3465,57 +3464,6 @@ class InvalidToolCall(betterproto2.Message):
 
 
 default_message_pool.register_message("ide_orchestrator.v1", "InvalidToolCall", InvalidToolCall)
-
-
-@dataclass(eq=False, repr=False)
-class Limits(betterproto2.Message):
-    """
-    What a field of a request may hold. The hub refuses a request with another value as INVALID_ARGUMENT, and names the
-    field. Limits may grow, so that a client of an earlier version must not rely on a refusal.
-    """
-
-    min_characters: "int" = betterproto2.field(1, betterproto2.TYPE_UINT32)
-    """
-    The smallest number of characters (Unicode code points) of a text: 1 for a text that is needed.
-    """
-
-    max_characters: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
-    """
-    The largest number of characters of a text, and of each text of a list; 0 means any.
-    """
-
-    max_items: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
-    """
-    The largest number of items of a list; 0 means any.
-    """
-
-    min: "int" = betterproto2.field(4, betterproto2.TYPE_UINT32)
-    """
-    The smallest number. A field that is 0 because it was not set is not checked.
-    """
-
-    max: "int" = betterproto2.field(5, betterproto2.TYPE_UINT32)
-    """
-    The largest number; 0 means any.
-    """
-
-    pattern: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
-    """
-    The form of a text that is not empty, as a regular expression (RE2) for all of it; empty means any.
-    """
-
-    not_blank: "bool" = betterproto2.field(7, betterproto2.TYPE_BOOL)
-    """
-    True: a text has something besides white space.
-    """
-
-    no_nul: "bool" = betterproto2.field(8, betterproto2.TYPE_BOOL)
-    """
-    True: a text has no U+0000.
-    """
-
-
-default_message_pool.register_message("ide_orchestrator.v1", "Limits", Limits)
 
 
 @dataclass(eq=False, repr=False)
