@@ -70,7 +70,7 @@ async def test_reads_that_come_later_share_the_next_statement_which_waits_for_no
 
 
 async def test_a_caller_who_leaves_takes_nothing_from_the_others(reads: BatchedReads) -> None:
-    for turns in range(4):
+    for turns in range(3):
         leaving, staying = (asyncio.create_task(reads.row(number)) for number in (2, 4))
         for _ in range(turns):
             await asyncio.sleep(0)
