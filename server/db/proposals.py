@@ -86,11 +86,11 @@ SELECT * FROM (
 WHERE size - bytes < $5 OR number <= 2 ORDER BY number
 """  # noqa: S608 - only constants
 
-#: The refinements $2 of the callers $1, pair by pair. With a limit the view is asked for each pair; a join would
-#: read it whole.
+#: The refinements $2 of the callers $1, pair by pair. With a limit the view is asked for each pair; a join
+#: would read it whole.
 _REFINEMENTS = f"""
-SELECT w.number, r.thread_id, r.epoch, r.last_seq, r.floor, p.id AS proposal_id, d.workflow_id, p.status, p.created_at,
-  p.completed_at, p.failure_reason, p.failure_message,
+SELECT w.number, r.thread_id, r.epoch, r.last_seq, r.floor, p.id AS proposal_id, d.workflow_id,
+  p.status, p.created_at, p.completed_at, p.failure_reason, p.failure_message,
   {WAITS_FOR} AS waits_for_proposal_id, r.invocation ->> 'traceparent' AS traceparent
 FROM unnest($1::uuid[], $2::uuid[]) WITH ORDINALITY AS w (caller_id, thread_id, number)
 JOIN runs r ON r.thread_id = w.thread_id

@@ -42,7 +42,7 @@ async def other(database: str) -> AsyncIterator[asyncpg.Connection]:
     await connection.close()
 
 
-async def test_each_read_of_a_turn_of_the_loop_gets_its_own_row_from_one_statement(reads: BatchedReads) -> None:
+async def test_the_reads_of_a_turn_of_the_loop_get_their_rows_from_one_statement(reads: BatchedReads) -> None:
     rows = await asyncio.gather(*map(reads.row, (4, 7, 2, 4)))
     assert [row and row["asked"] for row in rows] == [4, None, 2, 4]
     assert len({row["began"] for row in rows if row}) == 1
@@ -66,7 +66,7 @@ async def test_reads_that_come_later_share_the_next_statement_which_waits_for_no
     assert not stuck.done()
     await other.fetchval("SELECT pg_advisory_unlock(2)")
     began = [row["began"] for row in (*rows, await stuck) if row]
-    assert began[0] == began[1] > began[2]
+    assert began[0] == began[1] != began[2]
 
 
 async def test_a_caller_who_leaves_takes_nothing_from_the_others(reads: BatchedReads) -> None:
@@ -76,11 +76,12 @@ async def test_a_caller_who_leaves_takes_nothing_from_the_others(reads: BatchedR
             await asyncio.sleep(0)
         leaving.cancel()
         row = await staying
-        assert row is not None and row["asked"] == 4
+        assert row is not None
+        assert row["asked"] == 4
         assert leaving.cancelled()
 
 
-async def test_all_reads_of_a_statement_that_fails_get_its_error_and_the_next_ones_are_answered(pool: Any) -> None:
+async def test_a_statement_that_fails_fails_its_reads_alone(pool: Any) -> None:
     reads = BatchedReads(pool, QUOTIENT)
     failed = await asyncio.gather(reads.row(1), reads.row(0), return_exceptions=True)
     assert [type(each) for each in failed] == [asyncpg.DivisionByZeroError] * 2
@@ -102,7 +103,7 @@ async def test_callers_of_one_statement_see_what_each_may_see_alone(pool: Any) -
     proposals = PostgresProposalStore(pool, owner="r", lease_ttl_s=15)
     await pool.execute(
         "INSERT INTO proposal_access (proposal_id, user_id, access_type) VALUES ($1, $2, $3)",
-        *(of_ann.proposal_id, eve.user_id, AccessType.VIEWER),
+        *(of_ann.proposal_id, eve.user_id, AccessType.VIEWER.value),
     )
     asked = [(caller, run) for run in (of_ann, of_bob) for caller in (ann, bob, eve)]
     found = await asyncio.gather(*(proposals.refinement(caller, run.thread_id) for caller, run in asked))
