@@ -143,7 +143,7 @@ class HubHttpProtocol(HttpToolsProtocol):
             if len(self._first_bytes) > MAX_HEAD_BYTES:
                 self.flow.pause_reading()
             return False
-        if self._guest or _is_probe(data) or hub_config(self.config).pace.enter(self):
+        if self._guest or _is_probe(data) or hub_config(self.config).pace.enter(self, data):
             self._first_bytes = None
             return True
         return False
