@@ -12,13 +12,12 @@ whose version is pinned; `tests/contract/faces/test_grpc_fairness.py` fails when
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from typing import Any
 
-#: Calls that end in one turn of the loop: some 2 ms.
-ENDS_PER_TURN = 32
+from server.domain.endings import Endings
+
 #: How grpc.aio names the task of a call's handler, before it waits for the end of the call.
 _HANDLER = "HandleExceptions["
 
@@ -26,51 +25,31 @@ _HANDLER = "HandleExceptions["
 class CallEnd(asyncio.Future[None]):
     """Done when the call has ended; while the call waits, when it is its turn to end."""
 
-    __slots__ = ("_ends", "ended", "waits")
+    __slots__ = ("_endings", "ended", "waits")
 
-    def __init__(self, ends: CallEnds, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, endings: Endings, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop=loop)
-        self._ends = ends
+        self._endings = endings
         self.waits = self.ended = False
 
     def set_result(self, result: None) -> None:
         """Called by grpc.aio when the call has ended, also by itself."""
         if self.waits:
             self.ended = True
-            self._ends.add(self)
+            self._endings.add(self._finish)
         else:
             super().set_result(result)
 
-    def finish(self) -> None:
+    def _finish(self) -> None:
         """Let grpc.aio cancel the handler."""
         if not self.done():
             super().set_result(None)
 
 
-class CallEnds:
-    """Calls that have ended, and of which grpc.aio does not know it yet."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._ended: deque[CallEnd] = deque()
-
-    def add(self, end: CallEnd) -> None:
-        """Finish an end when it is its turn."""
-        if not self._ended:
-            self._loop.call_soon(self._finish_some)
-        self._ended.append(end)
-
-    def _finish_some(self) -> None:
-        for _ in range(min(ENDS_PER_TURN, len(self._ended))):
-            self._ended.popleft().finish()
-        if self._ended:
-            self._loop.call_soon(self._finish_some)
-
-
 _end: ContextVar[CallEnd | None] = ContextVar("call_end", default=None)
 
 
-class waiting:  # noqa: N801 - used like a function
+class waiting:
     """A block in which the current call only waits. If its client ended it meanwhile, raises CancelledError at
     the end of the block."""
 
@@ -93,7 +72,7 @@ class CallLoop:
     """The event loop as a server of grpc.aio uses it."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop, self._ends = loop, CallEnds(loop)
+        self._loop, self._endings = loop, Endings()
         self.create_future: Callable[[], asyncio.Future[Any]] = loop.create_future
 
     def __getattr__(self, name: str) -> Any:
@@ -102,7 +81,7 @@ class CallLoop:
     def create_task(self, work: Coroutine[Any, Any, Any], *, name: str | None = None) -> asyncio.Task[Any]:
         """As a loop's."""
         if name is not None and name.startswith(_HANDLER):
-            end = CallEnd(self._ends, self._loop)
+            end = CallEnd(self._endings, self._loop)
             # In the context of the task that waits for the call's end, of which the handler's gets a copy.
             _end.set(end)
             self.create_future = lambda: self._give(end)

@@ -62,7 +62,8 @@ class _Servicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # the li
                 except ClientTooSlow as slow:
                     await self._writer.abort(context, slow)
                 sent = status
-            await changed.wait()
+            with waiting():
+                await changed.wait()
 
 
 class Health:

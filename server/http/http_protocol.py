@@ -75,6 +75,7 @@ class HubHttpProtocol(HttpToolsProtocol):
             writable=lambda: not flow.write_paused,
             wait=flow.drain,
             deadline_s=config.send_deadline_s,
+            endings=config.endings,
         )
         self._guest = not config.places.enter(self, len(self.connections))
         self._expect_within(GUEST_DEADLINE_S if self._guest else config.head_deadline_s)

@@ -13,8 +13,9 @@ from typing import Any
 import grpc
 
 from server.cli.event_loop import CommandLoop
+from server.domain.endings import ENDS_PER_TURN
 from server.grpc.app import DEFAULT_LIMITS, server_options
-from server.grpc.call_ends import ENDS_PER_TURN, waiting
+from server.grpc.call_ends import waiting
 from server.grpc.fair_server import MAX_QUEUED, REQUESTED, fair_server
 from tests.hostile.attacks.http2 import ACK, END_HEADERS, HEADERS, PING, PREFACE, SETTINGS, fields, frame
 

@@ -1,16 +1,17 @@
-"""In which turn of the event loop a gRPC call ends."""
+"""When grpc learns that a call has ended."""
 
 from __future__ import annotations
 
 import asyncio
 
-from server.grpc.call_ends import ENDS_PER_TURN, CallEnd, CallEnds
+from server.domain.endings import ENDS_PER_TURN, Endings
+from server.grpc.call_ends import CallEnd
 
 
 async def test_a_call_that_goes_on_ends_at_once_and_those_that_wait_in_turns() -> None:
     loop = asyncio.get_running_loop()
-    ends = CallEnds(loop)
-    waits, goes_on = [CallEnd(ends, loop) for _ in range(2 * ENDS_PER_TURN + 1)], CallEnd(ends, loop)
+    endings = Endings()
+    waits, goes_on = [CallEnd(endings, loop) for _ in range(2 * ENDS_PER_TURN + 1)], CallEnd(endings, loop)
     for end in waits:
         end.waits = True
         end.set_result(None)
