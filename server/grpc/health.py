@@ -15,6 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from server.domain.clock import Clock
 from server.domain.errors import ClientTooSlow, InvalidArgument
 from server.grpc.authentication import Context
+from server.grpc.call_ends import waiting
 from server.grpc.writing import MessageWriter
 
 #: Seconds between two runs of the checks, and the number of failures in a row that make the status
