@@ -6,7 +6,7 @@
 2. Each quota is checked where it is counted, in one statement of the store: two replicas together never
    admit more than one would. The streams of a dead replica stop counting once it is known to be dead.
 3. A quota of 0 means no limit.
-4. A caller does not use up the creations of a minute at once (`QuotaLimits.creations`).
+4. A caller uses up neither the creations of a minute nor its streams at once (`QuotaLimits.creations`, `OPENINGS`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import contextlib
 import math
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
@@ -33,6 +33,9 @@ LINKS_LEAVE_ONE_IN = 5
 #: The creations of a minute take so many seconds at least, but a caller begins so many at once and in each
 #: second: a start of a refinement takes 5 ms of the event loop, and 120 at once would hold up everybody.
 CREATIONS_S, MIN_CREATIONS = 3.0, Rate(burst=10, per_s=40)
+#: How fast the streams of a caller open: each takes some 3 ms of the event loop, more than other calls. All that
+#: a caller may have come back within 5 s when a replica drains.
+OPENINGS = Rate(burst=20, per_s=100)
 #: Whole seconds after which a caller with too many active runs, or too many streams, may try again.
 RUNS_RETRY_S, STREAMS_RETRY_S = 15, 5
 
@@ -94,7 +97,7 @@ class Quotas:
     ) -> None:
         self._store, self.limits = store, limits
         self._now, self._pause = now, pause
-        self._creations = TokenBuckets(MAX_CALLERS)
+        self._creations, self._openings = TokenBuckets(MAX_CALLERS), TokenBuckets(MAX_CALLERS)
         #: When callers may create something again whom the store has refused.
         self._refused_until: dict[UUID, float] = {}
         self._open: Counter[UUID] = Counter()
@@ -112,12 +115,15 @@ class Quotas:
         if wait_s is None:
             wait_s = await self._store.count_creation(caller, limit)
             if wait_s is None:
-                pause_s = self._creations.take(caller, self.limits.creations, 1, self._now())
-                if pause_s:
-                    await self._pause(pause_s)
+                await self._wait_for_turn(self._creations, caller, self.limits.creations)
                 return
             self._remember_refused(caller, wait_s)
         raise LimitReached(f"at most {limit} creations per minute are allowed", retry_after_s=wait_s)
+
+    async def _wait_for_turn(self, turns: TokenBuckets, caller: Hashable, rate: Rate) -> None:
+        pause_s = turns.take(caller, rate, 1, self._now())
+        if pause_s:
+            await self._pause(pause_s)
 
     def _refused_for_s(self, caller: UUID) -> int | None:
         """Whole seconds for which the store would refuse a creation of the caller; None if it has to be
@@ -137,14 +143,20 @@ class Quotas:
             del self._refused_until[next(iter(self._refused_until))]
 
     async def open_stream(self, principal: Principal) -> None:
-        """Count a stream that is about to open, until `close_stream`. Raises LimitReached."""
+        """Count a stream that is about to open, until `close_stream`, and wait until it may. Raises
+        LimitReached."""
         caller, limit = principal.quota_id, self.limits.streams_of(principal)
         if not limit:
             return
         # Counted here first: what `sync` reports meanwhile may be too high, never too low.
         self._open[caller] += 1
         try:
-            counted = self._open[caller] <= limit and await self._store.count_stream(caller, limit)
+            counted = self._open[caller] <= limit
+            if counted:
+                # Those who have a link do not keep its maker waiting.
+                key = ("links", caller) if principal.is_share_link else caller
+                await self._wait_for_turn(self._openings, key, OPENINGS)
+                counted = await self._store.count_stream(caller, limit)
         except BaseException:
             self.close_stream(principal)
             raise
