@@ -40,7 +40,7 @@ class Beginner(Protocol):
 
 def presented(first_bytes: bytes) -> Hashable:
     """What a connection presents, unchecked: a header with a token, otherwise the address, which may have a
-    ticket. Who invents tokens is as many callers as it invents."""
+    ticket. A client that invents tokens counts as several callers."""
     found = _CREDENTIALS.search(first_bytes)
     return hash(found[1]) if found else hash(first_bytes.partition(b"\r\n")[0])
 
