@@ -147,9 +147,7 @@ async def attacks(options: Options) -> list[Outcome]:
     """Another user's calls, on every transport, while a hub is attacked; and the hub's memory and runs."""
     outcome, rows = Outcome("attacks"), []
     seconds = options.attack_s
-    async with open_rig(
-        before_s=seconds, attack_s=seconds, tries=TRIES, another_hub=options.control
-    ) as rig:
+    async with open_rig(before_s=seconds, attack_s=seconds, tries=TRIES, another_hub=options.control) as rig:
         for number, name in enumerate(options.attacks, 1):
             try:
                 row = await rig.run(ATTACKS[name])

@@ -123,7 +123,9 @@ async def test_a_client_that_takes_nothing_is_stuck_and_one_that_takes_little_is
             transport.size -= 100_000
         await asyncio.Event().wait()
 
-    slow: Any = Connection(transport, writable=writable.is_set, wait=take_some, deadline_s=0.05, endings=Endings())
+    slow: Any = Connection(
+        transport, writable=writable.is_set, wait=take_some, deadline_s=0.05, endings=Endings()
+    )
     with pytest.raises(SlowReader):
         await slow.drain()
     assert waits == 4
