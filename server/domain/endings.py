@@ -1,7 +1,7 @@
 """What ends because clients have left: so much of it in one turn of the event loop (ADR 0057).
 
-When a client with thousands of calls disconnects, or hundreds of clients at once, everybody else would wait for
-the ends of all of them.
+When a client with thousands of calls disconnects, or hundreds of clients at once, everybody else would wait
+for the ends of all of them.
 """
 
 from __future__ import annotations

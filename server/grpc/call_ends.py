@@ -1,12 +1,12 @@
-"""Calls that their clients end while they wait for their turn: so many in one turn of the event loop (ADR 0057).
+"""Calls whose clients leave while they wait: so many end in one turn of the event loop (ADR 0057).
 
 A client that disconnects ends all of its calls at once, and grpc.aio reports all of these ends in one turn of
 the loop. To cancel a handler costs 40 to 80 µs: 6,000 calls that wait hold everybody up for some 0.3 s. A
 call that waits is only a timer, so it may as well end a moment later.
 
-grpc.aio waits for the end of a call with a future of the event loop that it was given. `CallLoop` is that loop,
-and makes this future a `CallEnd`, which the handler finds in its context. This relies on internals of grpcio,
-whose version is pinned; `tests/contract/faces/test_grpc_fairness.py` fails when they change.
+grpc.aio waits for the end of a call with a future of the event loop that it was given. `CallLoop` is that
+loop, and makes this future a `CallEnd`, which the handler finds in its context. This relies on internals of
+grpcio, whose version is pinned; `tests/contract/faces/test_grpc_fairness.py` fails when they change.
 """
 
 from __future__ import annotations

@@ -73,6 +73,8 @@ class Connection:
         self._task: asyncio.Task[Any] | None = None
         self._end_reason: Exception | None = None
         self._lost = False
+        #: Whether the stream was cancelled because of the reason, and not by somebody else.
+        self._woken = False
         self._written_bytes = 0
         #: For what is in memory for the client, and not yet sent.
         self.reservation: Reservation | None = None
@@ -109,12 +111,12 @@ class Connection:
         task = asyncio.current_task()
         assert task is not None
         cancellations_before = task.cancelling()
-        self._task = task
+        self._task, self._woken = task, False
         try:
             yield
         except asyncio.CancelledError:
             reason = self.ended
-            if reason is not None and task.uncancel() <= cancellations_before:
+            if reason is not None and self._woken and task.uncancel() <= cancellations_before:
                 raise reason from None
             raise
         finally:
@@ -152,6 +154,7 @@ class Connection:
 
     def _cancel(self) -> None:
         if self._task is not None:
+            self._woken = True
             self._task.cancel()
 
     def write(self, data: bytes) -> None:

@@ -6,7 +6,8 @@
 2. Each quota is checked where it is counted, in one statement of the store: two replicas together never
    admit more than one would. The streams of a dead replica stop counting once it is known to be dead.
 3. A quota of 0 means no limit.
-4. A caller uses up neither the creations of a minute nor its streams at once (`QuotaLimits.creations`, `OPENINGS`).
+4. A caller uses up neither the creations of a minute nor its streams at once (`QuotaLimits.creations`,
+   `OPENINGS`).
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ LINKS_LEAVE_ONE_IN = 5
 #: The creations of a minute take so many seconds at least, but a caller begins so many at once and in each
 #: second: a start of a refinement takes 5 ms of the event loop, and 120 at once would hold up everybody.
 CREATIONS_S, MIN_CREATIONS = 3.0, Rate(burst=10, per_s=40)
-#: How fast the streams of a caller open: each takes some 3 ms of the event loop, more than other calls. All that
-#: a caller may have come back within 5 s when a replica drains.
+#: How fast the streams of a caller open: each takes some 3 ms of the event loop, more than other calls. All
+#: that a caller may have come back within 5 s when a replica drains.
 OPENINGS = Rate(burst=20, per_s=100)
 #: Whole seconds after which a caller with too many active runs, or too many streams, may try again.
 RUNS_RETRY_S, STREAMS_RETRY_S = 15, 5

@@ -42,6 +42,11 @@ class Transport:
         return None if self.on_control_s is None else self.with_s / self.on_control_s
 
     @property
+    def own(self) -> str:
+        """The same, as text that follows the ratio."""
+        return "" if self.own_ratio is None else f", {self.own_ratio:.1f} times the machine's share"
+
+    @property
     def held(self) -> bool:
         """Whether it is within the bar."""
         return self.with_s <= max(FLOOR_S, MAX_RATIO * self.without_s)
@@ -70,8 +75,7 @@ class Measured:
     def late(self) -> list[str]:
         """The bars of time that are missed."""
         found = [
-            f"{each.name} p99 {_ms(each.without_s)} -> {_ms(each.with_s)} ms ({each.ratio:.1f} times"
-            f"{'' if each.own_ratio is None else f', {each.own_ratio:.1f} times of the machine's share'})"
+            f"{each.name} p99 {_ms(each.without_s)} -> {_ms(each.with_s)} ms ({each.ratio:.1f} times{each.own})"
             for each in self.transports
             if not each.held
         ]
