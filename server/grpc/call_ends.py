@@ -50,8 +50,8 @@ _end: ContextVar[CallEnd | None] = ContextVar("call_end", default=None)
 
 
 class waiting:
-    """A block in which the current call only waits. If its client ended it meanwhile, raises CancelledError at
-    the end of the block."""
+    """A block in which the current call only waits. If its client ended it meanwhile, raises CancelledError
+    at the end of the block."""
 
     __slots__ = ("_end",)
 
@@ -92,7 +92,7 @@ class CallLoop:
         return end
 
     def call_soon_threadsafe(self, callback: Callable[..., object], *arguments: Any) -> object:
-        """As a loop's, but in the loop itself at once: so does grpc.aio with events of a loop that it knows."""
+        """As a loop's, but at once in the loop itself: so does grpc.aio for a loop that it knows."""
         if asyncio._get_running_loop() is self._loop:
             return callback(*arguments)
         return self._loop.call_soon_threadsafe(callback, *arguments)

@@ -40,8 +40,10 @@ async def test_an_attack_harms_no_other_user(name: str, postgres: Postgres, tmp_
     measured = await rig.run(ATTACKS[name])
     assert not measured.harm, measured
     assert measured.probe_s < MAX_PROBE_S, measured
-    # Each hub has streams of its own: the control shares nothing with the attacked hub.
-    assert name != CONTROLLED or "20 x 101" in measured.said and "20 x 101" in measured.control_said, measured
+    if name == CONTROLLED:
+        # Both hubs opened as many streams as an account may have: they share no quota.
+        assert " x 101" in measured.said, measured
+        assert measured.control_said == measured.said
 
 
 def test_the_page_says_what_each_attack_does() -> None:

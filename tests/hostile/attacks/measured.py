@@ -55,8 +55,8 @@ class Transport:
 @dataclass(frozen=True)
 class Measured:
     """An attack and what it cost. `attacker_share`: what the attacker had of one processor. `said`: what
-    became of it. `broken`: what the hub allowed and must not. `control_probe_s`, `control_said`: the same of the
-    attack on another hub, if there was one."""
+    became of it. `broken`: what the hub allowed and must not. `control_probe_s`, `control_said`: the
+    same of the attack on another hub, if there was one."""
 
     name: str
     transports: Sequence[Transport]
@@ -75,7 +75,8 @@ class Measured:
     def late(self) -> list[str]:
         """The bars of time that are missed."""
         found = [
-            f"{each.name} p99 {_ms(each.without_s)} -> {_ms(each.with_s)} ms ({each.ratio:.1f} times{each.own})"
+            f"{each.name} p99 {_ms(each.without_s)} -> {_ms(each.with_s)} ms "
+            f"({each.ratio:.1f} times{each.own})"
             for each in self.transports
             if not each.held
         ]
@@ -196,6 +197,6 @@ def heads(*, control: bool) -> list[str]:
 
 def table(rows: Sequence[Measured], *, control: bool = False) -> str:
     """The table of a campaign. The p99 is that of the transport that suffered most; `machine's share` is
-    what they take while the same attack is aimed at another hub of this machine; `hub` and `attacker` are what these had of
-    one processor, `others` what processes outside the campaign had of the machine."""
+    what they take while the same attack is aimed at another hub of this machine; `hub` and `attacker` are
+    what these had of one processor, `others` what processes outside the campaign had of the machine."""
     return str(Table("Attacks", heads(control=control), [row.cells for row in rows]))
