@@ -56,5 +56,5 @@ bench: $(VENV)/bench.installed ## Measures the hub and its peers, and writes doc
 faults: setup ## Runs the full fault campaign (PARTS="crashes mix" MINUTES=30 SEED=1)
 	@poe --quiet faults $(PARTS) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 
-hostile: $(VENV)/hostile.installed ## Runs the campaign of hostile input (PARTS="fuzz browser" SECONDS=300 ATTACKS=ws-pings)
-	@poe --quiet hostile $(PARTS) $(if $(SECONDS),--seconds $(SECONDS)) $(addprefix --attack=,$(ATTACKS))
+hostile: $(VENV)/hostile.installed ## Runs the campaign of hostile input (PARTS="fuzz browser" SECONDS=300 ATTACKS=ws-pings CONTROL=another-hub)
+	@poe --quiet hostile $(PARTS) $(if $(SECONDS),--seconds $(SECONDS)) $(addprefix --attack=,$(ATTACKS)) $(if $(CONTROL),--control=$(CONTROL))

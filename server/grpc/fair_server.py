@@ -25,6 +25,7 @@ from grpc._cython import cygrpc
 from grpc.aio._server import Server, _augment_channel_arguments
 
 from server.domain.round_robin import RoundRobin
+from server.grpc.call_ends import CallLoop
 
 #: Calls that are requested of the core at a time. All may arrive in one turn of the loop: some 3 ms.
 REQUESTED = 256
@@ -38,7 +39,7 @@ class _InTurn(cygrpc.AioServer):  # type: ignore[misc]  # the library has no typ
     loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, *arguments: Any) -> None:
-        super().__init__(loop, *arguments)
+        super().__init__(CallLoop(loop), *arguments)
         self._event_loop = loop
         self._queues: RoundRobin[object] = RoundRobin()
         self._next: asyncio.Future[object] = loop.create_future()

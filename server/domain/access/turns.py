@@ -8,7 +8,8 @@ itself.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TypeAlias
 
@@ -32,6 +33,20 @@ MAX_CALLERS = 20_000
 #: For whom the current task works: a call's first key, such as the caller's id. None is the hub itself. What
 #: a call starts, such as a run, works for its caller, too.
 on_behalf_of: ContextVar[Hashable] = ContextVar("on_behalf_of", default=None)
+#: Turns of those who are not known yet, all together.
+UNKNOWN_TURNS = 8
+
+
+@contextmanager
+def for_unknown_caller(sha256: bytes) -> Iterator[None]:
+    """Within the block the current task works for a caller who is not known yet, by the hash of what it
+    presented. Otherwise a flood of links would have the hub's own turns, and the journal would wait for it.
+    The turns are few: a client that invents links gets no more of them than eight callers."""
+    before = on_behalf_of.set(("unknown", sha256[0] % UNKNOWN_TURNS))
+    try:
+        yield
+    finally:
+        on_behalf_of.reset(before)
 
 
 def counted_with(caller: Principal) -> Counted:
