@@ -159,7 +159,8 @@ def _entries(comparison: Comparison) -> list[tuple[_Key, _Entry]]:
     """The entries in order, with their keys. Several rejected files may be shown with one path."""
     counts = Counter[tuple[str, bool]]()
     found: list[tuple[_Key, _Entry]] = []
-    for entry in (*comparison.changes, *comparison.rejected):
+    entries: list[_Entry] = [*comparison.changes, *comparison.rejected]
+    for entry in entries:
         shown = _shown_path(entry), isinstance(entry, RejectedFile)
         found.append(((*shown, counts[shown]), entry))
         counts[shown] += 1
