@@ -1,4 +1,4 @@
-"""The hub without its faces: its parts are made from the settings, opened in order and closed in reverse."""
+"""The hub without its interfaces: parts made from the settings, opened in order and closed in reverse."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ async def open_core(
     development_controls: bool = False,
 ) -> AsyncIterator[Core]:
     """The hub's parts on a migrated database. `replica` names this process among its peers;
-    development_controls: whether a face offers them."""
+    development_controls: whether a interface offers them."""
     clock, metrics = SystemClock(), Metrics()
     replica = replica or f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
     async with contextlib.AsyncExitStack() as stack:
@@ -219,7 +219,7 @@ def _core(
             "backlog of the quarantine": lambda: every(COUNT_S, backlog.count, clock, immediately=True),
             "webhooks": deliveries.deliver_forever,
             "sweeps of deliveries": lambda: every(DELIVERIES_SWEEP_S, deliveries.sweep, clock),
-            "renewal of leases": runner.keep_leases_forever,
+            "renewal of leases": runner.renew_leases_forever,
             "takeovers": runner.sweep_forever,
         },
         clock,

@@ -1,4 +1,4 @@
-"""The use cases that both faces offer to callers, and what the faces need for that."""
+"""The use cases that both interfaces offer to callers, and what the interfaces need for that."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ import (
 
 // Options of a Client.
 type Options struct {
-	// Token gives the current token. It is called for each call and each connection.
+	// Token returns the current token. It is called for each call and each connection.
 	Token func(context.Context) (string, error)
 	// Plaintext is for ports without TLS.
 	Plaintext bool
@@ -41,7 +41,7 @@ func StaticToken(token string) func(context.Context) (string, error) {
 // Client talks to one hub as one user. Its methods may be called by several goroutines at once.
 //
 // Reads, and calls whose request has a request_id, are repeated while the hub is unavailable. An empty
-// request_id is filled in, so that the call does its work once.
+// request_id is filled in, so that the call takes effect once.
 type Client struct {
 	Access      pb.AccessServiceClient
 	Drafts      pb.DraftServiceClient

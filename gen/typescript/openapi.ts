@@ -563,7 +563,7 @@ export interface paths {
         put?: never;
         /**
          * ReplyToInput
-         * @description Answer a question of the agent, once. The run then goes on, with the next events of the same thread.
+         * @description Answer a question of the agent, once. The run then continues with the next events of the thread.
          */
         post: operations["replyToInput"];
         delete?: never;
@@ -1782,7 +1782,7 @@ export interface components {
                 [key: string]: unknown;
             }[];
             /**
-             * @description An answer to each interrupt that the run before ended with. Its refinement goes on, and `messages` is not read.
+             * @description An answer to each interrupt that the previous run ended with. Its refinement continues, and `messages` is not read.
              * @default []
              */
             resume?: components["schemas"]["ResumeEntry"][] | null;
@@ -2038,7 +2038,7 @@ export interface components {
         ProblemCode: "conflict" | "cursor_out_of_range" | "database_unavailable" | "draft_busy" | "draft_moved" | "etag_mismatch" | "etag_required" | "input_closed" | "internal" | "invalid_argument" | "invoke_uncertain" | "key_reused" | "keys_unavailable" | "limit_reached" | "method_not_allowed" | "not_found" | "not_ready" | "permission_denied" | "range_not_satisfiable" | "reader_too_slow" | "reply_unsupported" | "runtime_refused" | "runtime_unavailable" | "shutting_down" | "too_large" | "unauthenticated" | "unprocessable" | "upgrade_required";
         /**
          * FileDecision
-         * @description A decision about a file as a whole, or about some of its hunks; null takes one back.
+         * @description A decision about a file as a whole, or about some of its hunks; null withdraws one.
          */
         FileDecision: {
             /**
@@ -2055,7 +2055,7 @@ export interface components {
             hunk_ids?: string[];
             /**
              * New Path
-             * @description The path that the file comes in under: for one that is new, renamed, or rejected by the proposal, as a whole, and that is accepted.
+             * @description The path under which the file is accepted: for one that is new, renamed, or rejected by the proposal, as a whole, and that is accepted.
              * @default null
              */
             new_path?: string | null;
@@ -2165,7 +2165,7 @@ export interface components {
             refusal?: components["schemas"]["Refusal"];
             /** @description Content of another kind. */
             other?: components["schemas"]["OtherContent"];
-            /** @description What the block has beside the content, such as a document's name: JSON text of an object with the members that the fields of its kind do not have. Empty when they have everything. */
+            /** @description What the block has besides the content, such as a document's name: JSON text of an object with the members that the fields of its kind do not have. Empty when they have everything. */
             extra?: string;
         };
         /** @description Frames of the runtime may be missing or repeated between the events before this one and those after it. */
@@ -2213,7 +2213,7 @@ export interface components {
             discontinuity?: components["schemas"]["Discontinuity"];
             /** @description The run has ended. Exactly one per thread, and always the last event. */
             terminal?: components["schemas"]["Terminal"];
-            /** @description A person has answered the agent: the run goes on. */
+            /** @description A person has answered the agent: the run continues. */
             input_answered?: components["schemas"]["InputAnswered"];
         };
         /** @description One or more events, in order of seq. */
@@ -2380,7 +2380,7 @@ export interface components {
          * @enum {string}
          */
         Outcome: "OUTCOME_UNSPECIFIED" | "OUTCOME_COMPLETED" | "OUTCOME_FAILED" | "OUTCOME_CANCELLED";
-        /** @description Asks the reader to watch again from its cursor, because this replica is shutting down. The stream goes on until then. Readers are given different delays, so that they do not all connect again at once. */
+        /** @description Asks the reader to watch again from its cursor, because this replica is shutting down. The stream continues until then. Readers are given different delays, so that they do not all connect again at once. */
         Reconnect: {
             /** @description How long to wait before watching again, in milliseconds. */
             after_ms: number;

@@ -55,7 +55,7 @@ def quarantine_ls(handled: bool, limit: int, url: str | None, bearer: str | None
     "show", epilog=examples("ideo quarantine show $SHAPE", "ideo quarantine show $SHAPE --content")
 )
 @SHAPE
-@click.option("--content", is_flag=True, help="Print a frame of the shape as it came: it may hold prompts.")
+@click.option("--content", is_flag=True, help="Print one whole frame of the shape: it may contain prompts.")
 @_LIMIT
 @_options()
 def quarantine_show(
@@ -83,8 +83,8 @@ def quarantine_release(
 ) -> None:
     """Interpret the frames of a shape again, as the present release does.
 
-    What those of open runs mean is journalled; of those of ended runs, it is only shown. Exit 1 if frames are
-    left, because they are still not understood or their runs' owners did not answer.
+    For open runs, what the frames mean is added to the journal; for ended runs, it is only shown. Exit 1 if
+    frames are left, because they are still not understood or the owners of their runs did not respond.
     """
     from server.cli import quarantine as command
 

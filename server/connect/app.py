@@ -1,7 +1,7 @@
 """Connect and gRPC-Web: the services of the contract on the HTTP port, for browsers (ADR 0039).
 
 A call reaches the same servicer as over gRPC, and the same connection, turns and deadlines as a request of
-the HTTP face.
+the HTTP interface.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from server.grpc.authentication import begin_call, operation_of, readable_by_sha
 from server.grpc.unread_calls import UnreadCalls
 from server.http.connection import ClientGone, SlowReader, connection_of
 from server.http.errors import log_internal_error
-from server.http.protocols import BODY_DEADLINE_S
 from server.http.request_turns import RequestTurns
 from server.http.slow_readers import reset_slow_reader
+from server.http.websocket_protocol import BODY_DEADLINE_S
 from server.use_cases import UseCases
 from server.wire.trace_ids import trace_id_of
 
@@ -45,7 +45,7 @@ _DEFAULT_PROTOCOL = PROTOCOLS["application/json"]
 
 
 class ConnectApp:
-    """The ASGI application. turns: those of the HTTP face. dev: log the texts of internal errors."""
+    """The ASGI application. turns: those of the HTTP interface. dev: log the texts of internal errors."""
 
     def __init__(self, use_cases: UseCases, turns: RequestTurns, *, dev: bool = False) -> None:
         self._authenticator, self._outgoing = use_cases.authenticator, use_cases.outgoing

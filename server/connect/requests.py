@@ -124,7 +124,7 @@ def message_of_get(parameters: Mapping[str, bytes]) -> bytes:
 
 
 class RequestParser:
-    """Parses the messages of requests. Large ones in JSON are parsed beside the event loop, and counted when
+    """Parses the messages of requests. Large ones in JSON are parsed off the event loop, and counted when
     they are refused (`RefusedBytes`)."""
 
     def __init__(self, refused_bytes: RefusedBytes) -> None:

@@ -1,4 +1,4 @@
-"""The HTTP face: REST, server-sent events and WebSockets in one Litestar application."""
+"""The HTTP interface: REST, server-sent events and WebSockets in one Litestar application."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def create_http_app(
     turns: RequestTurns | None = None,
     services: ASGIApp | None = None,
 ) -> Litestar:
-    """The face. Its streams need the protocols of `server.http.server.uvicorn_config`.
+    """The interface. Its streams need the protocols of `server.http.server.uvicorn_config`.
 
     turns: those of its requests, if others share them. services: what answers at the addresses of the
     contract's services.

@@ -48,8 +48,9 @@ def _proto_message(segment: Segment) -> bytes:
     return binary_frame(rendering.event_batch_response(segment))
 
 
-#: Bytes of events whose messages are made at once, for all readers at the live end.
-_AT_HAND_BYTES = 16 << 10
+#: Bytes of events whose messages are made at once, for all readers at the live end. JSON takes time for each
+#: event; protobuf is there already.
+_JSON_AT_HAND_BYTES, _PROTO_AT_HAND_BYTES = 16 << 10, 64 << 10
 
 #: Framed messages, or a part of one, and the seq of the last event that is complete with it.
 Piece = tuple[bytes, int]
@@ -81,7 +82,7 @@ class JsonEventEncoder:
 
     def at_hand(self, segment: Segment) -> bytes | None:
         """The same at once; None if it is to be read with `segment`."""
-        if len(segment.batch) > _AT_HAND_BYTES:
+        if len(segment.batch) > _JSON_AT_HAND_BYTES:
             return None
         frames = segment.cached(Form.JSON, _json_message)
         return frames if self._max_bytes is None or len(frames) <= self._max_bytes else None
@@ -123,7 +124,7 @@ class ProtoEventEncoder:
     def at_hand(self, segment: Segment) -> bytes | None:
         """The same at once; None if it is to be read with `segment`."""
         size_bytes = len(segment.batch)
-        if size_bytes > _AT_HAND_BYTES:
+        if size_bytes > _PROTO_AT_HAND_BYTES:
             return None
         if self._max_bytes is not None and size_bytes + MAX_HEAD_BYTES > self._max_bytes:
             return None
@@ -161,7 +162,7 @@ class LegacyFrameEncoder:
 
     def at_hand(self, segment: Segment) -> bytes | None:
         """The same at once; None if it is to be read with `segment`."""
-        if len(segment.batch) > _AT_HAND_BYTES:
+        if len(segment.batch) > _JSON_AT_HAND_BYTES:
             return None
         return self._subscription.legacy_at_hand(segment, _CODEC, text_part)
 

@@ -22,7 +22,7 @@ from server.runtime.breaker import Breaker
 from server.runtime.calls import MAX_ANSWER_BYTES, RuntimeCalls, checked_address
 from server.runtime.http_runtime import HttpRuntime
 from server.runtime.thread_ids import BadThreadId, path_segment, thread_id_in
-from server.runtime.websocket import HandshakeRefused, NoWebSocket, open_websocket
+from server.runtime.websocket_handshake import HandshakeRefused, NoWebSocket, open_websocket
 
 PREFIX = "/deepagents-runtime"
 

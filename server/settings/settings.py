@@ -104,7 +104,7 @@ class Settings(BaseSettings):
         "parallel", alias="IDEO_WHEN_BUSY"
     )
     """what a start does by default while another refinement of the draft has not ended: `parallel`, it starts
-    beside it; `refuse`, it is refused with 409; `enqueue`, it waits; `supersede`, it cancels the other one
+    alongside it; `refuse`, it is refused with 409; `enqueue`, it waits; `supersede`, it cancels the other one
     (ADR 0038)"""
     lease_ttl_s: Seconds = Field(15.0, alias="IDEO_LEASE_TTL_S")
     """seconds after which another replica may take over the run of a replica that died; at least 12, except

@@ -1,4 +1,4 @@
-"""The server's description on the wire: the contract's message, the JSON of the HTTP face."""
+"""The server's description on the wire: the contract's message, the JSON of the HTTP interface."""
 
 from __future__ import annotations
 

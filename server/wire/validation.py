@@ -1,4 +1,4 @@
-"""Request models: both faces check requests with the same model, which names all wrong fields at once.
+"""Request models: both interfaces check requests with the same model, which names all wrong fields at once.
 
 Error texts never repeat a field's value.
 """
@@ -163,7 +163,7 @@ UUID_TEXT = BeforeValidator(_uuid)
 
 @contextmanager
 def renamed_fields(names: Mapping[str, str]) -> Iterator[None]:
-    """Rename the wrong fields of InvalidArgument: `names` maps the model's names to those of another face."""
+    """Rename the wrong fields of InvalidArgument: `names` maps the model's to another interface's."""
     try:
         yield
     except InvalidArgument as error:
@@ -190,15 +190,6 @@ def shape_id_or_not_found(text: str) -> str:
     if _SHAPE_ID.fullmatch(text):
         return text
     raise NotFound("no such shape")
-
-
-def cursor(text: str | None, name: str = "after") -> int:
-    """The last seq that a reader has, from a query or a header; 0 without one. Raises InvalidArgument."""
-    if text is None:
-        return 0
-    if not _DIGITS.fullmatch(text) or int(text) > MAX_SEQ:
-        raise InvalidArgument({name: f"must be a whole number from 0 to {MAX_SEQ}"})
-    return int(text)
 
 
 def idempotency_key(text: str | None, name: str) -> str | None:

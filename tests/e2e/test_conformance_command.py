@@ -5,28 +5,13 @@ from __future__ import annotations
 import json
 import sys
 import xml.etree.ElementTree as ET
-from collections.abc import AsyncIterator
 from pathlib import Path
-
-import pytest
-import pytest_asyncio
 
 from ide_orchestrator.conformance import RULES
 from tests.support.commands import Commands, Ideo
 from tests.support.hub import RunningHub, running_hub
 from tests.support.pages import code_blocks
 from tests.support.programs import output_of
-
-
-@pytest_asyncio.fixture
-async def hub(database: str) -> AsyncIterator[RunningHub]:
-    async with running_hub(database) as running:
-        yield running
-
-
-@pytest.fixture
-def ideo(hub: RunningHub) -> Ideo:
-    return Commands(hub.ideo_settings).ideo
 
 
 async def test_the_table_the_junit_file_and_the_json_say_the_same(

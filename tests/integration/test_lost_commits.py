@@ -21,7 +21,7 @@ from server.domain.errors import CursorOutOfRange, DatabaseUnavailable, LeaseLos
 from server.domain.journal.events import Outcome
 from server.domain.journal.journal import JournalHead
 from server.domain.journal.log import JournalLog
-from server.domain.journal.recent import KEEP_S
+from server.domain.journal.recent_commits import KEEP_S
 from server.domain.journal.segments import Segment
 from server.domain.proposals.files import File
 from server.domain.proposals.partition import ProposalFiles

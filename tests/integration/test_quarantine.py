@@ -333,7 +333,7 @@ async def test_a_scan_notes_what_an_earlier_release_kept_and_nothing_twice(datab
         )
         await pool.execute("DELETE FROM quarantined_frames")
         ideo = operator(database)
-        assert await ideo("quarantine", "scan") == (0, "1 frames noted\n", "")
+        assert await ideo("quarantine", "scan") == (0, "1 frame noted\n", "")
         assert await ideo("quarantine", "scan") == (0, "0 frames noted\n", "")
         again = await pool.fetch(
             "SELECT thread_id, seq, shape_id, structure, size_bytes FROM quarantined_frames"

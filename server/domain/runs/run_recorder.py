@@ -167,7 +167,7 @@ class RunRecorder:
         return self._quick.includes(frame)
 
     async def interpret_large(self, frame: bytes) -> Interpretation:
-        """As `interpret`, beside the event loop. Until it ends, nothing else may be asked of the recorder but
+        """As `interpret`, off the event loop. Until it ends, nothing else may be asked of the recorder but
         `facts`."""
         self._facts_before = self.journalled.facts()
         try:
@@ -176,7 +176,7 @@ class RunRecorder:
             self._facts_before = None
 
     async def record_large(self, meaning: Interpretation) -> None:
-        """As `record`, for a frame that was interpreted beside the event loop."""
+        """As `record`, for a frame that was interpreted off the event loop."""
         delta = meaning.delta
         for kind in meaning.kinds:
             await self._put_large(kind, delta, meaning.error)

@@ -7,7 +7,7 @@
 3. A reader keeps a cursor and nothing else. What is dropped from the shared memory is made again.
 4. A large frame is never in memory as a whole: it is framed while it is written, and its large files are read
    one after the other. A reader writes it once there is room for what it keeps meanwhile (ADR 0030).
-5. What is large is read and made beside the event loop, for one thread of this replica at a time.
+5. What is large is read and made off the event loop, for one thread of this replica at a time.
 """
 
 from __future__ import annotations

@@ -73,13 +73,6 @@ async def hub(database: str, tmp_path: Path) -> AsyncIterator[RunningHub]:
         yield running
 
 
-@pytest.fixture
-async def http(hub: RunningHub) -> AsyncIterator[httpx.AsyncClient]:
-    headers = {"Authorization": f"Bearer {hub.token()}"}
-    async with httpx.AsyncClient(base_url=hub.http, headers=headers, timeout=30, trust_env=False) as client:
-        yield client
-
-
 async def read(http: httpx.AsyncClient) -> dict[str, Any]:
     """The document; anyone may read it."""
     answer = await http.get("/openapi.json", headers={"Authorization": ""})

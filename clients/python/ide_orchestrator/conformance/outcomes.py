@@ -1,4 +1,4 @@
-"""What a call gave, in a form that is the same for each face."""
+"""What a call gave, in a form that is the same for each protocol."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from grpc import aio, ssl_channel_credentials
 
 from ide_orchestrator.client import Hub, Refused, Unavailable
 from ide_orchestrator.client.grpc_address import grpc_address
+from ide_orchestrator.client.responses import MAX_RESPONSE_BYTES
 from ide_orchestrator.client.retrying import authorization
 from ide_orchestrator.v1.info_pb2 import GetServerInfoRequest
 from ide_orchestrator.v1.info_pb2_grpc import InfoServiceStub
@@ -58,8 +60,7 @@ class Target:
             base_url=self.http,
             headers=authorization(self.token),
             timeout=httpx.Timeout(timeout_s, connect=5),
-            verify=self.ssl or False,
-            trust_env=False,
+            transport=Bounded(self.ssl),
         )
 
     def open_grpc(self) -> aio.Channel:
@@ -74,6 +75,42 @@ class Target:
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """The metadata of a call."""
         return tuple((name.lower(), value) for name, value in authorization(self.token).items())
+
+
+class Bounded(httpx.AsyncHTTPTransport):
+    """Connections to a server that may not be a hub: an answer without an end does not fill the memory.
+
+    context: what checks the certificate; None without TLS.
+    """
+
+    def __init__(self, context: ssl.SSLContext | None) -> None:
+        super().__init__(verify=context or False, trust_env=False)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """As httpx's."""
+        response = await super().handle_async_request(request)
+        assert isinstance(response.stream, httpx.AsyncByteStream)
+        response.stream = _BoundedStream(response.stream)
+        return response
+
+
+class _BoundedStream(httpx.AsyncByteStream):
+    """The bytes of an answer, up to more than a hub sends."""
+
+    def __init__(self, stream: httpx.AsyncByteStream) -> None:
+        self._stream = stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        size = 0
+        async for piece in self._stream:
+            size += len(piece)
+            if size > MAX_RESPONSE_BYTES:
+                raise Broken(f"the answer has more than {MAX_RESPONSE_BYTES} bytes")
+            yield piece
+
+    async def aclose(self) -> None:
+        """As httpx's."""
+        await self._stream.aclose()
 
 
 async def find_grpc(target: Target) -> Target:

@@ -233,7 +233,7 @@ class AccessType(betterproto2.Enum):
 
     EDITOR = 2
     """
-    Read, cancel the run, and decide about the proposal.
+    Read, answer the agent, cancel the run, decide about the proposal, and write to the draft.
     """
 
     VIEWER = 3
@@ -325,17 +325,17 @@ class Decision(betterproto2.Enum):
 
     UNSPECIFIED = 0
     """
-    Nothing. It comes in when the proposal is accepted; a file that the proposal rejects stays out.
+    No decision. It is included when the proposal is accepted, except a file that the proposal rejects.
     """
 
     ACCEPTED = 1
     """
-    It comes in.
+    It is included.
     """
 
     REJECTED = 2
     """
-    It stays out.
+    It is left out.
     """
 
     @classmethod
@@ -1102,7 +1102,7 @@ class Resolution(betterproto2.Enum):
 
     ACCEPTED = 1
     """
-    It came into the draft, whole or in part.
+    It was accepted into the draft, whole or in part.
     """
 
     REJECTED = 2
@@ -1771,7 +1771,7 @@ class ContentPart(betterproto2.Message):
 
     extra: "str" = betterproto2.field(9, betterproto2.TYPE_STRING)
     """
-    What the block has beside the content, such as a document's name: JSON text of an object with the members
+    What the block has besides the content, such as a document's name: JSON text of an object with the members
     that the fields of its kind do not have. Empty when they have everything.
     """
 
@@ -2340,7 +2340,7 @@ class DraftMoved(betterproto2.Message):
 
     conflicts: "list[MergeConflict]" = betterproto2.field(4, betterproto2.TYPE_MESSAGE, repeated=True)
     """
-    The first conflicts in path order, as far as they fit the answer. A status has little room, so there they lack
+    The first conflicts in path order, as far as they fit the response. A status has little room, so there they lack
     their places: use `validate_only` to get all of them.
     """
 
@@ -2444,7 +2444,7 @@ class Event(betterproto2.Message):
         17, betterproto2.TYPE_MESSAGE, optional=True, group="kind"
     )
     """
-    A person has answered the agent: the run goes on.
+    A person has answered the agent: the run continues.
     """
 
 
@@ -2638,7 +2638,7 @@ class FileDecision(betterproto2.Message):
 
     new_path: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    The path that the file comes in under; empty for its own. Only for a file that is new, renamed, or rejected by
+    The path under which the file is accepted; empty for its own. Only for a file that is new, renamed, or rejected by
     the proposal, as a whole, and that is accepted. A later decision about the file as a whole replaces it.
     """
 
@@ -2725,7 +2725,7 @@ class FileDiff(betterproto2.Message):
 
     needs_new_path: "bool" = betterproto2.field(15, betterproto2.TYPE_BOOL)
     """
-    True when it comes in only under a new path that a decision gives it: the proposal rejects it, or its path is
+    True when it is accepted only under a new path that a decision gives it: the proposal rejects it, or its path is
     not valid on every system. In the second case, it must be rejected or get a new path before the proposal is
     accepted.
     """
@@ -4081,7 +4081,7 @@ class MergeConflict(betterproto2.Message):
 
     truncated: "bool" = betterproto2.field(7, betterproto2.TYPE_BOOL)
     """
-    True when places, or texts of them, were left out because the answer would be too large.
+    True when places, or texts of them, were left out because the response would be too large.
     """
 
 
@@ -4635,8 +4635,8 @@ class ReadDraftPatchResponse(betterproto2.Message):
 
     left_out_files: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
     """
-    How many files the patch leaves out, because no folder holds them beside another file of the same version. In
-    the first piece.
+    How many files the patch leaves out, because they cannot exist next to another file of the same version. Only
+    in the first piece.
     """
 
 
@@ -4781,8 +4781,8 @@ class ReadPatchResponse(betterproto2.Message):
 
     left_out_files: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
     """
-    How many files the patch leaves out, because no folder holds them beside another file of the proposal. In the
-    first piece.
+    How many files the patch leaves out, because they cannot exist next to another file of the proposal. Only in
+    the first piece.
     """
 
 
@@ -4901,7 +4901,7 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class Reconnect(betterproto2.Message):
     """
-    Asks the reader to watch again from its cursor, because this replica is shutting down. The stream goes on
+    Asks the reader to watch again from its cursor, because this replica is shutting down. The stream continues
     until then. Readers are given different delays, so that they do not all connect again at once.
     """
 
@@ -6283,7 +6283,7 @@ class UpdateDraftRequest(betterproto2.Message):
     files: "list[SpecFile]" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, repeated=True)
     """
     The files to write, whole: at most 500 files and 2 MiB of text together. Paths are distinct, each at most
-    1,024 characters. A new path must be valid on every system, also beside the other files.
+    1,024 characters. A new path must be valid on every system, also next to the other files.
     """
 
     deleted_paths: "list[str]" = betterproto2.field(4, betterproto2.TYPE_STRING, repeated=True)

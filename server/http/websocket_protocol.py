@@ -19,6 +19,7 @@ from uvicorn.server import ServerState
 from websockets.frames import CloseCode
 
 from server.domain.access.cut_offs import FLOOD
+from server.domain.endings import Endings
 from server.domain.errors import HubError, InvalidArgument
 from server.domain.rates import TokenBucket
 from server.http.connection import (
@@ -66,6 +67,7 @@ class HubConfig(Config):
     bytes_rate, frames_rate = BYTES, FRAMES
     places: ConnectionPlaces
     pace: ConnectionPace
+    endings: Endings
     on_cut_off: Callable[[str], None]
 
 
@@ -109,6 +111,7 @@ class HubSocketProtocol(WebSocketsSansIOProtocol):
             writable=self.writable.is_set,
             wait=self.writable.wait,
             deadline_s=hub_config(self.config).send_deadline_s,
+            endings=hub_config(self.config).endings,
         )
 
     async def run_asgi(self) -> None:
