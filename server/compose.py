@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 import structlog
 
 from server import file_descriptors
-from server.adapters import tls_files
+from server.adapters import grpc_endpoint, tls_files
 from server.addresses import listening
 from server.auth.tokens import TokenVerifier
 from server.clock import SystemClock
@@ -188,6 +188,7 @@ async def open_hub(
             peers=frozenset(settings.grpc_allowed_sans),
         )
         grpc_port = _bind(rpc, settings, host)
+        core.server_info.grpc = grpc_endpoint(settings, grpc_port)
         failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         core.background.add_done_callback(lambda task: report_failure(task, failed))
         await rpc.start()

@@ -72,7 +72,7 @@ Written from `server/settings/settings.py` by `tools/docs.py`.
 _CLIENT_SETTINGS = """
 ## Commands that talk to a running hub
 
-`ideo refine`, `watch`, `draft`, `proposal` and `user` also read:
+`ideo refine`, `watch`, `draft`, `proposal`, `user`, and `quarantine` without `DATABASE_URL` also read:
 
 """
 _SOURCES = """

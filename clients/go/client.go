@@ -47,6 +47,7 @@ type Client struct {
 	Drafts      pb.DraftServiceClient
 	Info        pb.InfoServiceClient
 	Proposals   pb.ProposalServiceClient
+	Quarantine  pb.QuarantineServiceClient
 	Refinements pb.RefinementServiceClient
 	Reviews     pb.ReviewServiceClient
 	Users       pb.UserServiceClient
@@ -88,6 +89,7 @@ func New(address string, options Options) (*Client, error) {
 		Drafts:      pb.NewDraftServiceClient(connection),
 		Info:        pb.NewInfoServiceClient(connection),
 		Proposals:   pb.NewProposalServiceClient(connection),
+		Quarantine:  pb.NewQuarantineServiceClient(connection),
 		Refinements: pb.NewRefinementServiceClient(connection),
 		Reviews:     pb.NewReviewServiceClient(connection),
 		Users:       pb.NewUserServiceClient(connection),

@@ -108,7 +108,13 @@ async def open_demo(settings: Settings, console: Console, replay: str | None = N
         dsn = await stack.enter_async_context(_database(settings, _say))
         replayed = replay is not None or settings.runtime_url is None
         settings, runtime_url = await _runtime(settings, replay, stack, _say)
-        settings = settings.model_copy(update={"drain_s": 0.0, "workbench": _workbench(settings)})
+        settings = settings.model_copy(
+            update={
+                "drain_s": 0.0,
+                "workbench": _workbench(settings),
+                "operators": settings.operators or (DEMO_USER,),
+            }
+        )
         verifier = SharedSecret(_secret(settings), settings.jwt_issuer, settings.jwt_audience)
         _say("Starting the hub")
         hub = await stack.enter_async_context(

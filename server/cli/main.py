@@ -226,8 +226,8 @@ def _rules_beginning_with(context: click.Context, parameter: click.Parameter, in
     "--grpc",
     "grpc_address",
     metavar="HOST:PORT",
-    help="The address of gRPC; with TLS https://HOST:PORT.  [default: port 50051 of the same host, if a hub "
-    "answers there]",
+    help="The address of gRPC; with TLS https://HOST:PORT.  [default: the one that the hub says, or port "
+    "50051 of the same host, if a hub answers there]",
 )
 @click.option(
     "--other-token",

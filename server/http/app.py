@@ -79,7 +79,10 @@ def create_http_app(
     @websocket("/api/ws/refinements/{thread_id:str}")
     async def follow(socket: WebSocket[Any, Any, Any], thread_id: FromPath[str]) -> None:
         """Follow a refinement. The handler itself authenticates and refuses, before the upgrade."""
-        await refinement_socket.serve(thread_id, socket.scope, socket.receive, socket.send)
+        receive, send = socket.receive, socket.send
+        # Both hold the socket: without a cycle, the request is freed as soon as its stream begins.
+        del socket.receive, socket.send
+        await refinement_socket.serve(thread_id, socket.scope, receive, send)
 
     routes = [*ROUTES, openapi, asyncapi, socket_only]
     if options.development is not None:

@@ -236,6 +236,8 @@ class HubHttpProtocol(HttpToolsProtocol):
         self._arrived()
         hub_config(self.config).places.leave(self)
         super().handle_websocket_upgrade()
+        # It holds this object's methods: without a cycle, both are freed at once.
+        self.parser = None  # type: ignore[assignment]
 
     def _unsupported_upgrade_warning(self) -> None:
         """Log nothing: strangers could fill the log."""

@@ -29,6 +29,7 @@ NOT_BLANK_PATTERN = {"pattern": "^[^\\u0000]*[^\\s\\u0000][^\\u0000]*$"}
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
+_SHAPE_ID = re.compile(r"[0-9a-f]{16}", re.ASCII)
 _DIGITS = re.compile(r"[0-9]{1,10}")
 #: How many unknown fields an error names, and how many characters of each name it shows.
 _MAX_UNKNOWN, _MAX_UNKNOWN_CHARS = 20, 100
@@ -182,6 +183,13 @@ def sha256_or_not_found(text: str, what: str) -> str:
     if _SHA256.fullmatch(text):
         return text.lower()
     raise NotFound(f"no such {what}")
+
+
+def shape_id_or_not_found(text: str) -> str:
+    """The id. Raises NotFound for a text that cannot be the id of a shape."""
+    if _SHAPE_ID.fullmatch(text):
+        return text
+    raise NotFound("no such shape")
 
 
 def cursor(text: str | None, name: str = "after") -> int:

@@ -55,3 +55,22 @@ def facts_of(files: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
         }
         for path, file in (files or {}).items()
     }
+
+
+#: A text of the frames of `odd`.
+ODD_TEXT = "a prompt that nobody else is to read"
+
+
+def write_odd_recording(folder: Path) -> Path:
+    """The shipped recordings, and one called `odd`, whose first three frames the hub does not understand."""
+    for path in SHIPPED.glob("*.jsonl"):
+        (folder / path.name).symlink_to(path)
+    sent = [
+        {"event_type": "thought", "data": {"text": ODD_TEXT, "level": 1}},
+        {"event_type": "thought", "data": {"text": ODD_TEXT, "level": 2}},
+        {"event_type": "on_llm_stream", "data": 3},
+        state_frame(files={"/a.md": {"content": "A", "encoding": "utf-8"}}),
+        {"event_type": "end", "data": {}},
+    ]
+    (folder / "odd.jsonl").write_text("".join(f"{json.dumps(frame)}\n" for frame in sent))
+    return folder

@@ -85,6 +85,14 @@ class LegacyFrames:
                 piece = source = None
                 await reader.reserve(needed)
 
+    def at_hand(self, segment: Segment, framing: Framing) -> bytes | None:
+        """The framed legacy frames of the segment's events if they are made already, or made at once; None if
+        they are to be read with `pieces`."""
+        piece = self._piece_with(segment.first_seq) or self._make(segment, segment.first_seq, framing)
+        if not isinstance(piece, SmallFrames) or piece.last_seq < segment.last_seq:
+            return None
+        return piece.part(segment.first_seq, segment.last_seq)
+
     async def _framed(
         self, piece: LargeFrames, framing: Framing, reader: LegacyReader
     ) -> AsyncIterator[tuple[bytes, bool]]:

@@ -15,6 +15,7 @@ from ide_orchestrator.client.resources import (
     ActionDecision,
     FileAt,
     Refinement,
+    ServerInfo,
     StartedRefinement,
     Ticket,
     WhenBusy,
@@ -140,6 +141,11 @@ class Hub(WorkflowCalls, ProposalCalls):
     def files_at(self, thread_id: str, seq: int = 0) -> AsyncGenerator[FileAt, None]:
         """The files as they were after an event, without contents; 0 for the newest event."""
         return self.items(f"{address('refinements', thread_id)}/files", seq=seq)
+
+    async def info(self) -> ServerInfo:
+        """The hub's version, what it offers, the limits of one caller, and where gRPC is."""
+        found: ServerInfo = await self.call("GET", "/api/info")
+        return found
 
     async def ticket(self, thread_id: str) -> Ticket:
         """A ticket with which a browser opens one stream of the refinement."""

@@ -156,6 +156,7 @@ async def _info(face: str, scenario: Scenario) -> None:
         if name not in known:
             raise Broken(f"the description of the server has no {name}")
         expect(found.get(name), known[name], name)
+    expect(found.get("grpc"), known.get("grpc"), "where gRPC is")
 
 
 def http_rules() -> Iterator[Rule]:
@@ -165,7 +166,7 @@ def http_rules() -> Iterator[Rule]:
     for face in FACES:
         yield Rule(
             f"info.{face}",
-            f"Over {FACE_WORDS[face]}, the hub describes its version, features and limits alike",
+            f"Over {FACE_WORDS[face]}, the hub describes its version, features, limits and gRPC port alike",
             partial(_info, face),
             grpc=face == "grpc",
             run=False,

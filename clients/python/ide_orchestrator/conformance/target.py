@@ -11,7 +11,8 @@ from typing import Any
 import httpx
 from grpc import aio, ssl_channel_credentials
 
-from ide_orchestrator.client import Unavailable
+from ide_orchestrator.client import Hub, Refused, Unavailable
+from ide_orchestrator.client.grpc_address import grpc_address
 from ide_orchestrator.client.responses import MAX_RESPONSE_BYTES
 from ide_orchestrator.client.retrying import authorization
 from ide_orchestrator.v1.info_pb2 import GetServerInfoRequest
@@ -113,21 +114,40 @@ class _BoundedStream(httpx.AsyncByteStream):
 
 
 async def find_grpc(target: Target) -> Target:
-    """The target with the address where its hub serves gRPC unless it is configured otherwise. Raises
-    Unavailable when no hub answers there."""
+    """The target with the address of gRPC: the one that its hub says, or the one where hubs serve gRPC unless
+    they are configured otherwise. Raises HubError when no hub answers there."""
+    tried: dict[str, str] = {}
+    for address in dict.fromkeys([*await _said_address(target), _usual_address(target)]):
+        found = replace(target, grpc=address)
+        async with found.open_grpc() as channel:
+            call = InfoServiceStub(channel).GetServerInfo(
+                GetServerInfoRequest(), metadata=found.metadata, timeout=_PROBE_S
+            )
+            try:
+                await call
+                return found
+            except aio.AioRpcError as error:
+                tried[address] = error.code().name
+    where = ", ".join(f"{address} ({code})" for address, code in tried.items())
+    raise Unavailable(f"no hub answers over gRPC at {where}")
+
+
+async def _said_address(target: Target) -> list[str]:
+    """The address that the hub says, if it says one. Raises HubError."""
+    async with Hub(target.http, target.token, ssl=target.ssl, trust_env=False) as hub:
+        try:
+            address, tls = await grpc_address(hub)
+        except Refused as error:
+            if error.code:
+                raise
+            return []
+    return [f"https://{address}" if tls else address]
+
+
+def _usual_address(target: Target) -> str:
     url = httpx.URL(target.http)
     host = f"[{url.host}]" if ":" in url.host else url.host
-    address = f"{'https://' if url.scheme == 'https' else ''}{host}:{GRPC_PORT}"
-    found = replace(target, grpc=address)
-    async with found.open_grpc() as channel:
-        call = InfoServiceStub(channel).GetServerInfo(
-            GetServerInfoRequest(), metadata=found.metadata, timeout=_PROBE_S
-        )
-        try:
-            await call
-        except aio.AioRpcError as error:
-            raise Unavailable(f"no hub answers over gRPC at {address} ({error.code().name})") from error
-    return found
+    return f"{'https://' if url.scheme == 'https' else ''}{host}:{GRPC_PORT}"
 
 
 def expect(found: Any, expected: Any, what: str) -> None:

@@ -1,58 +1,33 @@
-"""The hub with a real agent: a deepagents graph behind examples/deepagents_runtime, with a scripted model."""
+"""The hub with a real agent: a deepagents graph with a scripted model, in each runtime of the examples."""
 
 from __future__ import annotations
 
 import base64
 import json
-import re
-import subprocess
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from server.cli.hub_client import HubClient
-from tests.examples.scripted import ASKS, events_of, script, texts, turn, write
-from tests.support.hub import a_workflow, finished, running_hub, start
+from tests.examples.runtimes import LANGGRAPH, LINES, NEWEST, ExampleRuntime
+from tests.examples.scripted import (
+    ASKS,
+    approving,
+    events_of,
+    questions_in,
+    script,
+    texts,
+    turn,
+    write,
+)
+from tests.support.hub import a_workflow, finished, start
 from tests.support.proxy import proxy
 
-pytestmark = pytest.mark.example
+pytestmark = [pytest.mark.example, pytest.mark.timeout(400)]
 
-ROOT = Path(__file__).parents[2]
-ENVIRONMENTS = ROOT / "build/examples/deepagents_runtime"
-#: The environments in which the example runs: with the newest deepagents, and with one whose files are lines.
-NEWEST, LINES = "requirements", "requirements-0.2"
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJg"
 )
-
-
-@pytest.fixture(scope="module", params=[NEWEST, LINES])
-def runtime(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The example's address, served as its README.md says."""
-    uvicorn = ENVIRONMENTS / request.param / "bin/uvicorn"
-    assert uvicorn.exists(), "`poe examples` installs what the example needs"
-    command = [str(uvicorn), "app:app", "--port", "0", "--no-access-log"]
-    folder = ROOT / "examples/deepagents_runtime"
-    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stderr is not None
-            lines = iter(process.stderr.readline, "")
-            found = next(filter(None, (re.search(r"running on (http://\S+)", line) for line in lines)))
-            yield found[1]
-        finally:
-            process.kill()
-
-
-@pytest.fixture
-async def client(runtime: str, database: str) -> AsyncIterator[HubClient]:
-    """A user of a hub in front of the example."""
-    async with (
-        running_hub(database, runtime_url=runtime, runtime_can_resume=True) as hub,
-        hub.client() as client,
-    ):
-        yield client
 
 
 async def test_a_short_run_proposes_the_file_that_the_agent_writes(client: HubClient) -> None:
@@ -66,14 +41,16 @@ async def test_a_short_run_proposes_the_file_that_the_agent_writes(client: HubCl
     assert "The plan is in /plan.md." in said
 
 
+# That of LangGraph's server is cut in `test_langgraph_server.py`.
+@pytest.mark.parametrize("runtime", [NEWEST, LINES], indirect=True)
 async def test_a_long_run_keeps_every_event_and_file_while_its_stream_is_cut(
-    runtime: str, database: str
+    runtime: ExampleRuntime, database: str
 ) -> None:
     files = {f"/notes/{number}.md": f"Note {number}\n" * 20 for number in range(25)}
     turns = [turn(" ".join(["word"] * 80), write(path, text)) for path, text in files.items()]
     async with (
-        proxy(int(runtime.rpartition(":")[2])) as way,
-        running_hub(database, runtime_url=f"http://127.0.0.1:{way.place}") as hub,
+        proxy(int(runtime.url.rpartition(":")[2])) as way,
+        runtime.hub(database, url=f"http://127.0.0.1:{way.place}") as hub,
         hub.client() as client,
     ):
         started = await start(client, script(*turns, turn("Done.")))
@@ -103,7 +80,7 @@ async def test_what_a_sub_agent_writes_is_proposed(client: HubClient) -> None:
 
 
 # deepagents 0.2 has no tool that deletes.
-@pytest.mark.parametrize("runtime", [NEWEST], indirect=True)
+@pytest.mark.parametrize("runtime", [NEWEST, LANGGRAPH], indirect=True)
 async def test_a_file_that_the_agent_deletes_is_gone_from_the_draft_once_accepted(client: HubClient) -> None:
     body = {"name": "demo", "files": {"/keep.md": "keep\n", "/old.md": "old\n"}}
     workflow = await client.call("POST", "/api/workflows", body)
@@ -174,15 +151,9 @@ async def test_a_run_may_ask_again_and_again(client: HubClient) -> None:
     files = {f"/{number}.md": f"{number}\n" for number in range(3)}
     turns = [turn("Next.", write(path, text)) for path, text in files.items()]
     started = await start(client, script(*turns, turn("Done.")), workflow)
-    asked = 0
-    async for message in client.messages(started["thread_id"]):
-        for event in message.get("batch", {}).get("events", ()):
-            if "input_requested" in event:
-                asked += 1
-                reply = {"seq": event["seq"], "decisions": [{"decision": "approve"}]}
-                await client.call("POST", f"/api/refinements/{started['thread_id']}/reply", reply)
+    events = await approving(client, started["thread_id"])
     proposal = await client.call("GET", f"/api/proposals/{started['proposal_id']}")
-    assert (asked, proposal["status"]) == (3, "completed")
+    assert (questions_in(events), proposal["status"]) == (3, "completed")
     assert texts(proposal["generated_files"]) == files
 
 
