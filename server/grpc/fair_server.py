@@ -6,7 +6,7 @@ grpc.aio asks its core for one call at a time, and the core hands calls out firs
 1. Many calls are requested at a time, which costs some 10 µs a call. They wait in a queue for each
    connection, and the server accepts one of each connection in turn. Only then do a call's tasks begin, which
    cost 0.3 to 0.5 ms.
-2. The event loop reads at once all that grpc wakes it with (`server.grpc.wake_ups`): otherwise the calls that
+2. The event loop reads at once all that grpc wakes it with (`server.grpc.poller`): otherwise the calls that
    were requested arrive one by one.
 
 A connection counts as one client: a proxy's users share its turn. Both rely on internals of grpcio, whose

@@ -1,7 +1,7 @@
 """One client's connection, as the handler of a long stream needs it.
 
 In ASGI a handler learns only from `receive` that its client is gone, which needs a second task, and a client
-that reads nothing has no deadline. Therefore the server's protocols (`server.http.protocols`) put a
+that reads nothing has no deadline. Therefore the server's protocols (`server.http.websocket_protocol`) put a
 `Connection` into each scope, under `EXTENSION`.
 """
 
@@ -217,5 +217,5 @@ def connection_of(scope: MutableMapping[str, Any]) -> Connection:
     """The connection of an ASGI scope. Raises RuntimeError under another server's protocols."""
     connection = (scope.get("extensions") or {}).get(EXTENSION)
     if not isinstance(connection, Connection):
-        raise RuntimeError("streams need the protocols of server.http.protocols")
+        raise RuntimeError("streams need the protocols of server.http.websocket_protocol")
     return connection

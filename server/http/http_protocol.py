@@ -20,8 +20,8 @@ from server.domain.access.cut_offs import CONNECTIONS, FLOOD, LARGE_REQUEST, LAT
 from server.domain.errors import ClientTooSlow, HubError, InvalidArgument, LimitReached
 from server.http.connection import EXTENSION, PROGRESS_BYTES, Connection
 from server.http.probes import PROBES
-from server.http.protocols import hub_config, refusal
 from server.http.request_head import MAX_HEAD_BYTES, SEPARATOR_BYTES, HeadSize, check_head
+from server.http.websocket_protocol import hub_config, refusal
 
 #: Maximum bytes of one request, with the framing of its chunks and its trailers: more than the largest body,
 #: which is a message of 4 MiB in base64 (`server.connect.requests`).
@@ -237,6 +237,8 @@ class HubHttpProtocol(HttpToolsProtocol):
         self._arrived()
         hub_config(self.config).places.leave(self)
         super().handle_websocket_upgrade()
+        # It holds this object's methods: without a cycle, both are freed at once.
+        self.parser = None  # type: ignore[assignment]
 
     def _unsupported_upgrade_warning(self) -> None:
         """Log nothing: strangers could fill the log."""

@@ -1,4 +1,4 @@
-"""How uvicorn serves the HTTP face: its sockets, its limits, its server."""
+"""How uvicorn serves the HTTP interface: its sockets, its limits, its server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from server.http.connection import SEND_DEADLINE_S
 from server.http.connection_pace import NEW_CONNECTIONS, ConnectionPace
 from server.http.connection_places import ConnectionPlaces
 from server.http.http_protocol import HubHttpProtocol
-from server.http.protocols import (
+from server.http.websocket_protocol import (
     BODY_DEADLINE_S,
     HEAD_DEADLINE_S,
     MAX_CONNECTIONS,

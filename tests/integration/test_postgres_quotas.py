@@ -11,7 +11,7 @@ import pytest
 
 from server.db.proposals import PostgresProposalStore
 from server.db.quotas import PostgresQuotaStore
-from server.domain.access.quotas import OPENINGS, QuotaLimits, Quotas
+from server.domain.access.quotas import MIN_OPENINGS, QuotaLimits, Quotas
 from server.domain.errors import LimitReached
 from server.domain.model import Principal, StartRefinement
 from tests.support.stored import NOON, a_user, a_workflow, an_invocation
@@ -110,12 +110,12 @@ async def test_a_caller_does_not_use_up_the_creations_of_a_minute_at_once(pool: 
 async def test_the_streams_of_a_caller_do_not_open_all_at_once(pool: Any) -> None:
     clock = Clock()
     one, _ = replicas(pool, clock, max_streams=500)
-    for _ in range(int(OPENINGS.burst)):
+    for _ in range(int(MIN_OPENINGS.burst)):
         await one.open_stream(ANN)
     assert clock.pauses == []
     await one.open_stream(ANN)
     await one.open_stream(BOB)
-    assert clock.pauses == [pytest.approx(1 / OPENINGS.per_s)]
+    assert clock.pauses == [pytest.approx(1 / MIN_OPENINGS.per_s)]
 
 
 async def test_two_replicas_together_open_no_more_streams_than_one_would(pool: Any) -> None:

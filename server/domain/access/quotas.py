@@ -7,7 +7,7 @@
    admit more than one would. The streams of a dead replica stop counting once it is known to be dead.
 3. A quota of 0 means no limit.
 4. A caller uses up neither the creations of a minute nor its streams at once (`QuotaLimits.creations`,
-   `OPENINGS`).
+   `QuotaLimits.openings`).
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ LINKS_LEAVE_ONE_IN = 5
 #: The creations of a minute take so many seconds at least, but a caller begins so many at once and in each
 #: second: a start of a refinement takes 5 ms of the event loop, and 120 at once would hold up everybody.
 CREATIONS_S, MIN_CREATIONS = 3.0, Rate(burst=10, per_s=40)
-#: How fast the streams of a caller open: each takes some 3 ms of the event loop, more than other calls. All
-#: that a caller may have come back within 5 s when a replica drains.
-OPENINGS = Rate(burst=20, per_s=100)
+#: A caller opens all of its streams within so many seconds, such as when a replica drains. Each takes some
+#: 3 ms of the event loop, more than other calls; a caller opens so many at once and in each second.
+OPENINGS_S, MIN_OPENINGS = 5.0, Rate(burst=20, per_s=100)
 #: Whole seconds after which a caller with too many active runs, or too many streams, may try again.
 RUNS_RETRY_S, STREAMS_RETRY_S = 15, 5
 
@@ -54,6 +54,12 @@ class QuotaLimits:
         """How fast a caller may use up the creations of a minute."""
         per_s = max(self.max_creates_per_minute / CREATIONS_S, MIN_CREATIONS.per_s)
         return Rate(per_s * MIN_CREATIONS.burst / MIN_CREATIONS.per_s, per_s)
+
+    @property
+    def openings(self) -> Rate:
+        """How fast a caller may use up its streams."""
+        per_s = max(self.max_streams / OPENINGS_S, MIN_OPENINGS.per_s)
+        return Rate(per_s * MIN_OPENINGS.burst / MIN_OPENINGS.per_s, per_s)
 
     def streams_of(self, principal: Principal) -> int:
         """How many streams there may be, all of the user's and of its share links together, for the principal
@@ -156,7 +162,7 @@ class Quotas:
             if counted:
                 # Those who have a link do not keep its maker waiting.
                 key = ("links", caller) if principal.is_share_link else caller
-                await self._wait_for_turn(self._openings, key, OPENINGS)
+                await self._wait_for_turn(self._openings, key, self.limits.openings)
                 counted = await self._store.count_stream(caller, limit)
         except BaseException:
             self.close_stream(principal)

@@ -1,4 +1,4 @@
-"""When a call may proceed: how many calls a caller may begin per second, on each face (ADR 0018).
+"""When a call may proceed: how many calls a caller may begin per second, on each interface (ADR 0018).
 
 A call that is refused at once costs its client nothing: it makes the next one, and everybody's calls wait in
 one line for the event loop. A call that waits for its turn keeps its client waiting: a flood waits for
@@ -57,8 +57,8 @@ def counted_with(caller: Principal) -> Counted:
 
 
 class Turns:
-    """The turns of one face's calls. max_wait_s: the longest wait. After it a call is refused: late, since
-    another one comes in its place. max_waiting: calls that wait; further ones are refused at once."""
+    """The turns of one interface's calls. max_wait_s: the longest wait. After it a call is refused: late,
+    since another one comes in its place. max_waiting: calls that wait; further ones are refused at once."""
 
     def __init__(self, observer: CutOffObserver, *, max_wait_s: float, max_waiting: int) -> None:
         self._observer, self._max_wait_s, self._max_waiting = observer, max_wait_s, max_waiting

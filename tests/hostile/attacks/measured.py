@@ -91,7 +91,7 @@ class Measured:
         if self.usage.memory_mib > MAX_MEMORY_MIB:
             found.append(f"{self.usage.memory_mib:.0f} MiB")
         if self.usage.loop_s > MAX_LOOP_S:
-            found.append(f"a computation held the event loop for {_ms(self.usage.loop_s)} ms")
+            found.append(f"a computation blocked the event loop for {_ms(self.usage.loop_s)} ms")
         if self.owner_changes:
             found.append(f"{self.owner_changes} runs changed their owner")
         return found
