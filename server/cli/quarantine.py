@@ -1,4 +1,4 @@
-"""`ideo quarantine`: frames that the hub did not understand, beside the database or by calls of a hub."""
+"""`ideo quarantine`: frames that the hub did not understand, from the database or by calls of a hub."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ async def _runs_ended(source: Source, shape_id: str, wait_s: float, reported: Co
 
 
 def _run(work: Callable[[Source], Awaitable[int]], *, url: str | None, token: str | None) -> NoReturn:
-    """Run a command beside the database of the settings; with an address, or without a database, by calls of
+    """Run a command on the database of the settings; with an address, or without a database, by calls of
     the hub."""
     if url is None:
         settings = read_settings()
