@@ -41,9 +41,9 @@ async def test_an_attack_harms_no_other_user(name: str, postgres: Postgres, tmp_
     assert not measured.harm, measured
     assert measured.probe_s < MAX_PROBE_S, measured
     if name == CONTROLLED:
-        # Both hubs opened as many streams as an account may have: they share no quota.
+        # Both hubs opened streams of the account, whose quota is full on each: they share none.
         assert " x 101" in measured.said, measured
-        assert measured.control_said == measured.said
+        assert " x 101" in measured.control_said, measured
 
 
 def test_the_page_says_what_each_attack_does() -> None:
