@@ -121,6 +121,9 @@ class Connection:
             raise
         finally:
             self._task = None
+            if self._lost and self.reservation is not None:
+                # It may have reserved more between the loss and this end.
+                self.reservation.close()
 
     async def pause(self, seconds: float) -> None:
         """Wait so long. Raises as `streaming`."""

@@ -159,8 +159,8 @@ async def test_keys_that_cannot_be_fetched(database: str, runtime: str) -> None:
     assert "JWK Set" in wrong["keys"]
 
 
-async def test_neither_a_key_nor_an_address_of_keys(database: str, runtime: str) -> None:
-    assert (await faults(database, runtime, jwt_secret=None)).keys() == {"keys"}
+async def test_neither_a_key_nor_an_address_of_keys(database: str, runtime: str, tmp_path: Path) -> None:
+    assert (await faults(database, runtime, jwt_secret=None, data_dir=tmp_path)).keys() == {"keys"}
 
 
 async def test_tokens_in_addresses_are_pointed_out_with_the_setting_that_turns_them_off(

@@ -368,7 +368,7 @@ async def test_only_runs_that_completed_are_decided_about(pool: Any) -> None:
     running = (await a_run(pool, ann.user, ann.workflow)).proposal_id
     assert running is not None
     for call in (ann.accept(running), ann.compare(running)):
-        with pytest.raises(Conflict, match="not over"):
+        with pytest.raises(Conflict, match="has not ended"):
             await call
 
 

@@ -16,7 +16,7 @@ import pytest
 import pytest_asyncio
 from structlog.testing import capture_logs
 
-from ide_orchestrator.conformance.callers import FACES, caller, open_channel
+from ide_orchestrator.conformance.callers import PROTOCOLS, caller, open_channel
 from ide_orchestrator.conformance.target import Target
 from ide_orchestrator.v1.quarantine_pb2_grpc import QuarantineServiceStub
 from server.db.quarantine import PostgresQuarantineStore
@@ -139,7 +139,7 @@ async def test_a_large_frame_is_read_whole_and_from_any_offset_with_default_limi
     expected = LARGE.encode()
     assert (await http.get(f"/api/quarantine/frames/{thread}?seq=2")).content == expected
     metadata = target(hub).metadata
-    for face in FACES[1:]:
+    for face in PROTOCOLS[1:]:
         async with open_channel(face, replace(target(hub), grpc=hub.grpc)) as channel:
             stub: Any = QuarantineServiceStub(channel)
             for offset in (0, 1, 4_999_999, len(expected)):
@@ -163,7 +163,7 @@ async def test_a_large_frame_is_read_whole_and_from_any_offset_with_default_limi
 async def test_a_release_reports_what_frames_of_ended_runs_mean_once_on_every_face(
     hub: RunningHub, http: httpx.AsyncClient
 ) -> None:
-    for number, face in enumerate(FACES, 1):
+    for number, face in enumerate(PROTOCOLS, 1):
         await run(hub, "kept", earlier=True)
         reports = []
         async with caller(face, target(hub)) as call:
