@@ -39,6 +39,7 @@ class Options:
     seed: int
     attacks: tuple[str, ...] = tuple(ATTACKS)
     attack_s: float = 8.0
+    elsewhere: bool = False
 
 
 @dataclass
@@ -143,7 +144,8 @@ async def browser(options: Options) -> list[Outcome]:
 async def attacks(options: Options) -> list[Outcome]:
     """Another user's calls, on every transport, while a hub is attacked; and the hub's memory and runs."""
     outcome, rows = Outcome("attacks"), []
-    async with open_rig(before_s=options.attack_s, attack_s=options.attack_s, tries=TRIES) as rig:
+    seconds, elsewhere = options.attack_s, options.elsewhere
+    async with open_rig(before_s=seconds, attack_s=seconds, tries=TRIES, elsewhere=elsewhere) as rig:
         for number, name in enumerate(options.attacks, 1):
             try:
                 row = await rig.run(ATTACKS[name])
@@ -203,12 +205,19 @@ def main() -> int:
         "--attack", action="append", metavar="NAME", help="one of the attacks below; again for more (all)"
     )
     parser.add_argument("--attack-seconds", type=float, default=8.0, help="of each attack, and before it (8)")
+    parser.add_argument(
+        "--elsewhere",
+        action="store_true",
+        help="attack the other replica: what another user waits for then is the machine",
+    )
     given = parser.parse_args()
     chosen = tuple(given.attack or ATTACKS)
     for what, names, known in (("part", given.parts, PARTS), ("attack", chosen, ATTACKS)):
         if unknown := [name for name in names if name not in known]:
             parser.error(f"there is no {what} {unknown[0]}: choose of {', '.join(known)}")
-    options = Options(given.seconds, given.examples, given.seed, chosen, given.attack_seconds)
+    options = Options(
+        given.seconds, given.examples, given.seed, chosen, given.attack_seconds, given.elsewhere
+    )
     outcomes = asyncio.run(campaign(given.parts or list(PARTS), options))
     width = max(len(outcome.name) for outcome in outcomes)
     for outcome in outcomes:

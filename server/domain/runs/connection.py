@@ -152,7 +152,7 @@ class Connection:
             return
         if self._alignment.repeats(frame) is not None:
             return
-        if len(frame) <= SMALL_BYTES:
+        if len(frame) <= SMALL_BYTES and not self._recorder.state_stored:
             meaning = self._recorder.interpret(frame)
             if self._on_meaning(meaning, frame):
                 self._recorder.record(meaning)
@@ -175,10 +175,10 @@ class Connection:
         """Journal a large frame. Not to be cancelled: the interpreter would be ahead of the journal."""
         alone = self._context.large_frames if len(frame) > LARGE_BYTES else nullcontext()
         async with alone, self._recorder.exclusive:
-            meaning = await self._recorder.interpret_large(frame)
-            if self._on_meaning(meaning, frame):
-                await self._recorder.record_large(meaning)
-        return meaning
+            found = await self._recorder.interpret_large(frame, after_gap=self._alignment.gap_ahead)
+            if self._on_meaning(found.meaning, frame):
+                await self._recorder.record_large(found)
+        return found.meaning
 
     def _on_meaning(self, meaning: Interpretation, frame: bytes) -> bool:
         """Report the meaning of a frame. Returns whether it is to be recorded."""

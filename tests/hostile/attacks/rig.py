@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -40,7 +40,8 @@ class Rig:
     """What all attacks share. `before_s`, `attack_s`: seconds without and with the attack. `tries`: how often
     an attack is measured until it meets the bars of time, each time with a hub of its own: what is the hub's
     comes again, what is the machine's does not. `lease_s`: a hub that cannot renew its leases for so long
-    loses its runs to the other replica. `nice`: whether the attacker has the lowest priority."""
+    loses its runs to the other replica. `nice`: whether the attacker has the lowest priority. `elsewhere`:
+    whether the other replica is attacked instead: what another user waits for then is the machine."""
 
     postgres: Postgres
     before_s: float
@@ -49,6 +50,7 @@ class Rig:
     tries: int = 1
     lease_s: int = LEASE_S
     nice: bool = True
+    elsewhere: bool = False
     #: DSNs of databases with stored runs, and the runs, by the names of the runs.
     stored: dict[tuple[str, ...], tuple[str, Mapping[str, StoredRun]]] = field(default_factory=dict)
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
@@ -71,15 +73,21 @@ class Rig:
             hub = await stack.enter_async_context(running("serve", environment=environment, log=log))
             heir = await stack.enter_async_context(running("serve", environment=environment, log=other_log))
             await asyncio.gather(hub.serving("HTTP", "gRPC"), heir.serving("HTTP", "gRPC"))
-            return await self._measure(attack, hub, log, dsn, stored)
+            return await self._measure(attack, hub, heir if self.elsewhere else hub, log, dsn, stored)
 
     async def _measure(
-        self, attack: Attack, hub: Process, log: Path, dsn: str, stored: Mapping[str, StoredRun]
+        self,
+        attack: Attack,
+        hub: Process,
+        attacked_hub: Process,
+        log: Path,
+        dsn: str,
+        stored: Mapping[str, StoredRun],
     ) -> Measured:
-        http, grpc = hub.addresses["HTTP"], hub.addresses["gRPC"]
+        http, grpc = attacked_hub.addresses["HTTP"], attacked_hub.addresses["gRPC"]
         aim = await _aim(http, grpc, self.attack_s, stored)
-        await _live_runs(http)
-        async with bystander(aim) as calls:
+        await _live_runs(hub.addresses["HTTP"])
+        async with bystander(replace(aim, http=hub.addresses["HTTP"], grpc=hub.addresses["gRPC"])) as calls:
             await asyncio.sleep(WARM_UP_S)
             began = time.monotonic()
             await asyncio.sleep(self.before_s)
@@ -120,11 +128,13 @@ class Rig:
 
 
 @asynccontextmanager
-async def open_rig(*, before_s: float, attack_s: float, tries: int) -> AsyncIterator[Rig]:
+async def open_rig(
+    *, before_s: float, attack_s: float, tries: int, elsewhere: bool = False
+) -> AsyncIterator[Rig]:
     """A PostgreSQL of its own, and no hub yet."""
     with TemporaryDirectory(prefix="hostile-") as folder:
         async with running_postgres(Path(folder) / "postgres") as postgres, AsyncExitStack() as stack:
-            yield Rig(postgres, before_s, attack_s, Path(folder), tries, stack=stack)
+            yield Rig(postgres, before_s, attack_s, Path(folder), tries, elsewhere=elsewhere, stack=stack)
 
 
 @asynccontextmanager
