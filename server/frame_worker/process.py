@@ -24,8 +24,8 @@ from server.frames.interpreter import Interpreter
 from server.observability.interpreter import map_large_buffers
 from server.wire.codec import ProtobufCodec
 
-#: Bytes of earlier frames that are given back, to be sent again with the next one. Above that it costs more to
-#: send them than they save.
+#: Bytes of earlier frames that are given back, to be sent again with the next one. Above that, sending them
+#: costs more than they save.
 MAX_KEPT_BYTES = 4 << 20
 
 _CODEC = ProtobufCodec()

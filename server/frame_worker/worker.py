@@ -60,7 +60,7 @@ class _Ended(Exception):
 
 
 class FrameWorkerProcess(FrameWorker):
-    """Starts and ends the process, and asks it. started_by: the command that starts it. idle_s: as `IDLE_S`."""
+    """Starts and ends the process, and asks it. started_by: the command for that. idle_s: as `IDLE_S`."""
 
     def __init__(self, started_by: Sequence[str] = (), *, idle_s: float = IDLE_S) -> None:
         self._command, self._idle_s = started_by or command(), idle_s

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,10 @@ async def ask(asked: FrameWorkerProcess, frame: bytes) -> Any:
     return await asked.interpret(*Interpreter().dump(), frame, PLACE)
 
 
+def _is_gone(pid: int) -> bool:
+    return not is_alive(pid)
+
+
 def is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
@@ -113,8 +118,7 @@ async def test_an_idle_worker_ends_and_another_begins() -> None:
             await ask(idle, b"{}")
             pid = idle.pid
             assert pid is not None
-            await until(lambda: idle.pid is None)
-            assert not is_alive(pid)
+            await until(partial(_is_gone, pid))
 
 
 async def test_a_closed_worker_leaves_no_process() -> None:
@@ -153,7 +157,7 @@ async def test_the_worker_of_a_hub_that_is_killed_ends() -> None:
     finally:
         hub.send_signal(signal.SIGKILL)
         await hub.wait()
-    await until(lambda: not is_alive(pid))
+    await until(partial(_is_gone, pid))
 
 
 @pytest.fixture
@@ -249,4 +253,4 @@ async def test_a_question_in_a_large_frame_is_asked(hub: Any) -> None:
         await on.waiting(started)
         await on.core.refinements.cancel(on.user, started.thread_id)
         proposal, _ = await on.outcome(started)
-    assert verdict(proposal) == ("cancelled", None, {"/a": LARGE})
+    assert verdict(proposal) == ("cancelled", "cancelled", {"/a": LARGE})

@@ -336,7 +336,8 @@ class RunRecorder:
         error: UpstreamError | None = None,
         entry: JournalEntry | None = None,
     ) -> None:
-        entry = entry or await RUNS.run(entry_of, self._event(kind), self._context.codec)
+        if entry is None:
+            entry = await RUNS.run(entry_of, self._event(kind), self._context.codec)
         self._queue(kind, entry, delta, error)
         await self._memory.shrink_to_budget(self._log.last_seq, kind)
 

@@ -18,7 +18,7 @@ _HELD = re.compile(rb"event_loop_held.* cpu_seconds=([\d.]+)")
 @dataclass(frozen=True)
 class Usage:
     """What a hub process and its worker used: the peak of their memory in MiB, the longest computation that
-    held the event loop, in seconds of processor time (0 if none was logged), and their share of one processor.
+    held the event loop, in seconds of processor time (0 if none was logged), and their share of a processor.
     `others_share`: the part of the machine that processes had which are none of the campaign's."""
 
     memory_mib: float
