@@ -36,7 +36,7 @@ _log = structlog.stdlib.get_logger("server.frame_worker")
 
 #: Seconds without a large frame after which the process is ended, and seconds that an answer may take on the
 #: busiest machine: the process itself bounds its processor time.
-IDLE_S, MAX_ANSWER_S = 30.0, 120.0
+IDLE_S, MAX_ANSWER_S = 30.0, 600.0
 #: How often a frame is tried, and seconds after which a process that did not start is tried again.
 TRIES, RETRY_S = 2, 60.0
 #: Bytes of a pipe, if the system allows them.
