@@ -1,4 +1,4 @@
-# The front door. Every other task belongs to the task runner: `make help` lists them.
+# The tasks of a newcomer. All others belong to the task runner: `make help` lists them.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -13,9 +13,9 @@ INSTALL := $(UV) --require-hashes --constraints requirements.lock --requirements
 step = @printf '%s … ' "$(1)"; began=$$(date +%s); $(2) && echo "$$(($$(date +%s) - began)) s"
 
 .PHONY: help setup run test bench faults hostile
-help: ## Lists what can be done
+help: ## Lists the tasks
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
-	@if [ -x $(BIN)/poe ]; then echo; poe --help | sed -n '/Configured tasks/,$$p'; else echo; echo '  The other tasks are listed after make setup.'; fi
+	@if [ -x $(BIN)/poe ]; then echo; poe --help | sed -n '/Configured tasks/,$$p'; else echo; echo '  After make setup, this lists the other tasks, too.'; fi
 
 setup: $(VENV)/test.installed ## Makes .venv with all that the tasks need, pinned and checked against hashes
 
@@ -50,11 +50,11 @@ run: $(VENV)/run.installed ## Starts everything and shows a refinement (ONCE=1: 
 test: setup ## Runs every check and every test
 	@poe --quiet test
 
-bench: $(VENV)/bench.installed ## Measures the hub beside its peers, and writes docs/performance.md (QUICK=1 TABLES="relay pace": prints only)
+bench: $(VENV)/bench.installed ## Measures the hub and its peers, and writes docs/performance.md (QUICK=1 TABLES="relay pace": prints only)
 	@poe --quiet bench $(TABLES) $(if $(QUICK),--quick) $(if $(QUICK)$(TABLES),,--write)
 
 faults: setup ## Runs the full fault campaign (PARTS="crashes mix" MINUTES=30 SEED=1)
 	@poe --quiet faults $(PARTS) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 
-hostile: $(VENV)/hostile.installed ## Runs the campaign of hostile input (PARTS="fuzz browser" SECONDS=300 ATTACKS=ws-pings)
-	@poe --quiet hostile $(PARTS) $(if $(SECONDS),--seconds $(SECONDS)) $(addprefix --attack=,$(ATTACKS))
+hostile: $(VENV)/hostile.installed ## Runs the campaign of hostile input (PARTS="fuzz browser" SECONDS=300 ATTACKS=ws-pings CONTROL=another-hub)
+	@poe --quiet hostile $(PARTS) $(if $(SECONDS),--seconds $(SECONDS)) $(addprefix --attack=,$(ATTACKS)) $(if $(CONTROL),--control=$(CONTROL))

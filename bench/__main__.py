@@ -22,7 +22,7 @@ from bench.idle import measure_idle
 from bench.journal import measure_journal
 from bench.many import measure_many
 from bench.pace import measure_pace
-from bench.page import PAGE, write_page
+from bench.page import PAGE, replace_tables, write_page
 from bench.proposals import measure_proposals
 from bench.relay import measure_relay, measure_states
 from bench.review import measure_review
@@ -86,24 +86,30 @@ def main() -> int:
     )
     parser.add_argument("--quick", action="store_true", help="only see that everything runs")
     parser.add_argument("--no-peers", action="store_true", help="measure the hub alone")
-    parser.add_argument("--write", action="store_true", help=f"also write {PAGE.relative_to(ROOT)}")
+    parser.add_argument(
+        "--write", action="store_true", help=f"also write {PAGE.relative_to(ROOT)}, or those tables of it"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     arguments = parser.parse_args()
     if unknown := set(arguments.tables) - MEASUREMENTS.keys():
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
+    if arguments.write and (arguments.quick or arguments.no_peers):
+        parser.error("--write needs the full measurement: leave out --quick and --no-peers")
     names = arguments.tables or list(MEASUREMENTS)
     environment, tables, failures = asyncio.run(
         run(names, quick=arguments.quick, peers=not arguments.no_peers)
     )
     for name, why in environment.absent.items():
         print(f"bench: without {name}: {why}", file=sys.stderr)
-    if arguments.write:
-        write_page(environment, tables, failures, quick=arguments.quick)
     if arguments.json:
         found = {"absent": environment.absent, "versions": environment.versions}
         print(json.dumps({**found, "tables": [table.json() for table in tables]}, indent=1))
     else:
         print("\n\n".join(str(table) for table in tables))
+    if arguments.write and arguments.tables:
+        failures += replace_tables(tables)
+    elif arguments.write:
+        write_page(environment, tables, failures)
     return 1 if failures else 0
 
 

@@ -7,6 +7,7 @@ start-up time, and most hubs do not need it.
 from __future__ import annotations
 
 from typing import TypeAlias
+from urllib.parse import urlsplit
 
 import asyncpg
 
@@ -17,6 +18,7 @@ from server.clock import SystemClock
 from server.db.wakeup_key import read_wakeup_key
 from server.domain.access.quotas import QuotaLimits
 from server.domain.runs.limits import RunLimits
+from server.domain.server_info import GrpcEndpoint
 from server.domain.streams.wakeups import Wakeups
 from server.grpc.transport import Tls
 from server.observability.metrics import Metrics
@@ -108,3 +110,12 @@ def tls_files(settings: Settings) -> Tls | None:
     if settings.grpc_certificate is None or settings.grpc_key is None:
         return None
     return Tls(settings.grpc_certificate, settings.grpc_key, settings.grpc_client_ca)
+
+
+def grpc_endpoint(settings: Settings, port: int) -> GrpcEndpoint:
+    """Where clients reach gRPC. port: the one that the hub listens on."""
+    if settings.grpc_public_url is None:
+        return GrpcEndpoint("", port, tls=settings.grpc_certificate is not None)
+    address = urlsplit(settings.grpc_public_url)
+    tls = address.scheme == "https"
+    return GrpcEndpoint(address.hostname or "", address.port or (443 if tls else 80), tls)

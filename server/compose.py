@@ -1,4 +1,4 @@
-"""The composition root: the hub with both faces, on the parts that `server.core` opens."""
+"""The composition root: the hub with both interfaces, on the parts that `server.core` opens."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 import structlog
 
 from server import file_descriptors
-from server.adapters import tls_files
+from server.adapters import grpc_endpoint, tls_files
 from server.addresses import listening
 from server.auth.tokens import TokenVerifier
 from server.clock import SystemClock
@@ -21,7 +21,7 @@ from server.core import open_core
 from server.db.migrate import status as migration_status
 from server.domain.crash_points import arm
 from server.file_descriptors import Connections
-from server.grpc.app import GrpcFace, GrpcLimits, create_grpc_server
+from server.grpc.app import GrpcLimits, GrpcServer, create_grpc_server
 from server.grpc.transport import server_credentials
 from server.http.app import create_http_app
 from server.http.development_routes import DevelopmentControls
@@ -188,6 +188,7 @@ async def open_hub(
             peers=frozenset(settings.grpc_allowed_sans),
         )
         grpc_port = _bind(rpc, settings, host)
+        core.server_info.grpc = grpc_endpoint(settings, grpc_port)
         failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         core.background.add_done_callback(lambda task: report_failure(task, failed))
         await rpc.start()
@@ -226,8 +227,8 @@ def _metrics_exporter(core: Core, settings: Settings) -> MetricsExporter:
     return MetricsExporter(read_gauges, core.metrics, thread_labels=settings.metrics_threads)
 
 
-def _bind(rpc: GrpcFace, settings: Settings, host: str) -> int:
-    """Bind the face to its address. Returns the port. Raises CannotListen."""
+def _bind(rpc: GrpcServer, settings: Settings, host: str) -> int:
+    """Bind the interface to its address. Returns the port. Raises CannotListen."""
     address, tls = f"{host}:{settings.grpc_port}", tls_files(settings)
     try:
         if tls is None:

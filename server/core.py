@@ -1,4 +1,4 @@
-"""The hub without its faces: its parts are made from the settings, opened in order and closed in reverse."""
+"""The hub without its interfaces: parts made from the settings, opened in order and closed in reverse."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ from server.domain.journal.retention import SWEEP_S as RETENTION_SWEEP_S
 from server.domain.journal.retention import Retention
 from server.domain.outgoing import OutgoingBudget
 from server.domain.quarantine.backlog import COUNT_S, Backlog
+from server.domain.quarantine.quarantine import Quarantine
 from server.domain.refinements import Refinements
 from server.domain.retry import every
 from server.domain.review.comparisons import Comparisons
@@ -78,7 +79,7 @@ async def open_core(
     development_controls: bool = False,
 ) -> AsyncIterator[Core]:
     """The hub's parts on a migrated database. `replica` names this process among its peers;
-    development_controls: whether a face offers them."""
+    development_controls: whether a interface offers them."""
     clock, metrics = SystemClock(), Metrics()
     replica = replica or f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
     async with contextlib.AsyncExitStack() as stack:
@@ -210,7 +211,7 @@ def _core(
     backlog = Backlog(stores.quarantine)
     background = supervise_all(
         {
-            "catching up": broadcaster.catch_up_forever,
+            "catching up": broadcaster.catch_up.read_forever,
             "wake-ups": lambda: wakeups.run_forever(broadcaster, on_released=runner.sweep_soon),
             "poll": lambda: every(broadcaster.poll_interval_s, broadcaster.poll, clock),
             "progress": lambda: every(PROGRESS_S, broadcaster.send_progress, clock),
@@ -222,7 +223,7 @@ def _core(
             "backlog of the quarantine": lambda: every(COUNT_S, backlog.count, clock, immediately=True),
             "webhooks": deliveries.deliver_forever,
             "sweeps of deliveries": lambda: every(DELIVERIES_SWEEP_S, deliveries.sweep, clock),
-            "renewal of leases": runner.keep_leases_forever,
+            "renewal of leases": runner.renew_leases_forever,
             "takeovers": runner.sweep_forever,
         },
         clock,
@@ -279,12 +280,18 @@ def _core(
         sharing=Sharing(stores.access, quotas),
         directory=Directory(stores.users, settings.directory_domains),
         authenticator=Authenticator(
-            verifier=verifier, users=stores.users, links=stores.access, clock=clock, observer=metrics
+            verifier=verifier,
+            users=stores.users,
+            links=stores.access,
+            clock=clock,
+            observer=metrics,
+            operators=settings.operators,
         ),
         authorizations=authorizations,
         quotas=quotas,
         server_info=server_info,
         tickets=Tickets(store=stores.tickets, proposals=stores.proposals, quotas=quotas),
+        quarantine=Quarantine(stores.quarantine, journal, context.codec, context.interpreter),
         background=asyncio.create_task(background, name="background"),
         wakeups=wakeups,
         readers=metrics,

@@ -19,7 +19,7 @@ from server.domain.runs.runner import Runner
 from server.domain.streams.broadcaster import Broadcaster
 from server.domain.streams.wakeups import Wakeups
 from server.domain.webhooks.delivery import Deliveries
-from server.grpc.app import GrpcFace
+from server.grpc.app import GrpcServer
 from server.http.server import HubServer
 from server.observability.metrics import Metrics
 from server.runtime.client import DeepagentsRuntime
@@ -34,7 +34,7 @@ READY_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Core(UseCases):
-    """The hub without its faces: the use cases, and the parts below them."""
+    """The hub without its interfaces: the use cases, and the parts below them."""
 
     pool: asyncpg.Pool
     journal: PostgresJournal
@@ -55,7 +55,7 @@ class Core(UseCases):
 
 @dataclass(frozen=True, slots=True)
 class Hub:
-    """The hub with both faces, serving."""
+    """The hub with both interfaces, serving."""
 
     core: Core
     http_address: str
@@ -90,7 +90,7 @@ def report_failure(task: asyncio.Task[None], failed: asyncio.Future[None]) -> No
 
 
 async def drain(
-    core: Core, http: HubServer, serving: asyncio.Task[None], rpc: GrpcFace, window_s: float
+    core: Core, http: HubServer, serving: asyncio.Task[None], rpc: GrpcServer, window_s: float
 ) -> None:
     """Refuse new work, hand runs over, ask readers to reconnect elsewhere over `window_s`, then stop."""
     crash_point("draining")

@@ -1,4 +1,4 @@
-"""The use cases that both faces offer to callers, and what the faces need for that."""
+"""The use cases that both interfaces offer to callers, and what the interfaces need for that."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from server.domain.input_replies import InputReplies
 from server.domain.outgoing import OutgoingBudget
 from server.domain.proposals.contents import ContentStore
 from server.domain.proposals.store import ProposalStore
+from server.domain.quarantine.quarantine import Quarantine
 from server.domain.refinements import Refinements
 from server.domain.review.comparisons import Comparisons
 from server.domain.review.reviews import Reviews
@@ -47,6 +48,10 @@ READABLE_BY_SHARE_LINK = frozenset(
     }
 )
 
+#: The service of the contract whose methods only operators may call, and what its addresses over HTTP begin
+#: with.
+OPERATORS_SERVICE, OPERATORS_PATH = "QuarantineService", "/api/quarantine/"
+
 
 @dataclass(frozen=True, slots=True)
 class UseCases:
@@ -76,3 +81,4 @@ class UseCases:
     cut_offs: CutOffObserver
     refused_bytes: RefusedBytes
     outgoing: OutgoingBudget
+    quarantine: Quarantine

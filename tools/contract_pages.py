@@ -20,7 +20,10 @@ from google.protobuf.descriptor_pb2 import (
 PROTO = Path(__file__).resolve().parent.parent / "proto"
 CONTRACT = PROTO / "ide_orchestrator" / "v1"
 #: The files of the contract with services, in the order of a developer's first calls.
-SERVICES = ("workflow", "draft", "refinement", "proposal", "review", "access", "user", "webhook", "info")
+SERVICES = (
+    *("workflow", "draft", "refinement", "proposal", "review", "access"),
+    *("user", "webhook", "info", "quarantine"),
+)
 
 _EVENTS = """# Events
 

@@ -44,13 +44,13 @@ _ABOUT_COMMANDS = r"""
 | 0 | success |
 | 1 | something failed: the run did not complete, or the proposal was not, or would not be, accepted |
 | 2 | wrong arguments or settings |
-| 4 | no token, or one that the hub does not accept |
+| 4 | no token, one that the hub does not accept, or no permission |
 | 5 | the hub or the database cannot be reached |
 | 130 | stopped by Ctrl-C |
 
-Messages for people are on standard error and begin with `ideo:`. What a command is asked for is on standard
-output, with `--json` one JSON text per line. Text of models, files and users is shown with escapes where a
-terminal would obey it. Colours appear only on terminals, and never with `NO_COLOR`.
+Messages for people go to standard error and begin with `ideo:`. Results go to standard output, with `--json`
+as one JSON text per line. Control characters in the text of models, files and users are shown as escapes.
+Colours appear only on terminals, and never with `NO_COLOR`.
 
 ## Shell completion
 
@@ -65,43 +65,44 @@ _IDEO_COMPLETE=fish_source ideo | source     # fish: ~/.config/fish/completions/
 _SETTINGS = """# Settings
 
 Settings are environment variables. The hub checks all of them at start, reports every mistake at once, and
-exits with 2. What the address of the database may contain is on [a page of its own](database-address.md).
+exits with 2. [PostgreSQL's address](database-address.md) describes the address of the database.
 Written from `server/settings/settings.py` by `tools/docs.py`.
 
 """
 _CLIENT_SETTINGS = """
 ## Commands that talk to a running hub
 
-`ideo refine`, `watch`, `draft`, `proposal` and `user` also read:
+`ideo refine`, `watch`, `reply`, `record`, `conformance`, `draft`, `proposal`, `user`, and `quarantine`
+without `DATABASE_URL` also read:
 
 """
 _SOURCES = """
 ## Files
 
-A secret may be in a file of its own: `NAME_FILE` is the path of the file, whose text is the value without the
-white space around it. It works for SECRETS.
+A secret may be in a file of its own: `NAME_FILE` is the path of the file, whose text is the value, without
+the white space around it. This works for SECRETS.
 
 Any setting may be a line `NAME=value` of the file that `IDEO_ENV_FILE` names. Without it, `ideo dev` and
 `ideo token`, and with `IDEO_ENV=dev` in the environment every command, read the file `.env` of the working
-directory if there is one. A variable of the environment counts first, then `NAME_FILE`, then the line. A file
-that is named and cannot be read ends the command with exit code 2.
+directory if there is one. The environment takes precedence over `NAME_FILE`, and that over the line. If a
+file that is named cannot be read, the command ends with exit code 2.
 
-A variable that begins with `IDEO_` and is not a setting, such as a misspelt one, is named at start with the
-setting that it resembles, and is a finding of `ideo doctor`. `IDEO_DEBUG=1` makes a command that meets an
-unexpected error show where it came from.
+At start, the hub reports a variable that begins with `IDEO_` and is not a setting, such as a misspelt one,
+with the setting that it resembles; so does `ideo doctor`. With `IDEO_DEBUG=1` a command shows where an
+unexpected error came from.
 """
 _OLD_NAMES = """
 ## Old names
 
-The names of the first release still work while the present name is not set. Commands print a line for each
-old name in use.
+The names of the first release still work unless the new name is set. Commands print a line for each old name
+in use.
 
-| old | present |
+| old | new |
 |---|---|
 """
 _METRICS = """# Metrics
 
-`GET /metrics` answers in Prometheus' text format. Label values come from closed sets and every series exists
+`GET /metrics` has Prometheus' text format. Label values come from closed sets and every series exists
 from the start, so the number of series is constant, unless `IDEO_METRICS_THREADS=true`.
 `deploy/monitoring/alerts.yaml` has alerts that use these metrics, `deploy/monitoring/dashboard.json` a
 dashboard. Written from `server/observability/metrics.py` by `tools/docs.py`.

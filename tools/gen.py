@@ -105,13 +105,12 @@ def generate_python(out: Path) -> None:
 
     The dataclasses are for users in Python, and a second decoder for the contract tests.
     """
-    dataclasses = out / "ide_orchestrator_dataclasses"
-    dataclasses.mkdir(parents=True)
+    out.mkdir(parents=True)
     outputs = [f"--python_out={out}", f"--grpc_python_out={out}"]
     outputs += [f"--mypy_out=quiet:{out}", f"--mypy_grpc_out=quiet:{out}"]
-    outputs += [f"--python_betterproto2_out=client_generation=none,server_generation=none:{dataclasses}"]
     protos = sorted(path.relative_to(PROTO).as_posix() for path in PROTO.rglob("*.proto"))
     run([sys.executable, "-m", "grpc_tools.protoc", f"--proto_path={PROTO}", *outputs, *protos])
+    buf_generate("buf.gen.python.yaml", out)
     (out / "ide_orchestrator" / "v1" / "py.typed").touch()
     for services in out.rglob("*_pb2_grpc.py"):
         if "Stub" not in services.read_text():

@@ -44,16 +44,28 @@ def install() -> None:
         marker.touch()
 
 
+def not_in_git() -> list[str]:
+    """Files of the page that git does not know: each build may bring new ones, which have a digest in their
+    names."""
+    command = ["git", "ls-files", "--others", "--", str(PAGE)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.splitlines()
+
+
 def check() -> bool:
-    """Whether the checked-in page is the one that the sources give. Prints the result."""
+    """Whether the checked-in page is the one that the sources give, and is all in git. Prints the result."""
     with tempfile.TemporaryDirectory() as folder:
         build(Path(folder))
         found = differences(PAGE, Path(folder))
     for path in found:
         print(f"server/workbench/{path}: differs from what workbench/ gives; run the task workbench")
-    if not found:
-        print("server/workbench: up to date")
-    return not found
+    forgotten = not_in_git()
+    for path in forgotten:
+        print(f"{path}: is not in git, so a clone would lack it; run git add server/workbench")
+    if found or forgotten:
+        return False
+    print("server/workbench: up to date")
+    return True
 
 
 def main() -> int:

@@ -21,7 +21,7 @@ import (
 
 // Options of a Client.
 type Options struct {
-	// Token gives the current token. It is called for each call and each connection.
+	// Token returns the current token. It is called for each call and each connection.
 	Token func(context.Context) (string, error)
 	// Plaintext is for ports without TLS.
 	Plaintext bool
@@ -41,12 +41,13 @@ func StaticToken(token string) func(context.Context) (string, error) {
 // Client talks to one hub as one user. Its methods may be called by several goroutines at once.
 //
 // Reads, and calls whose request has a request_id, are repeated while the hub is unavailable. An empty
-// request_id is filled in, so that the call does its work once.
+// request_id is filled in, so that the call takes effect once.
 type Client struct {
 	Access      pb.AccessServiceClient
 	Drafts      pb.DraftServiceClient
 	Info        pb.InfoServiceClient
 	Proposals   pb.ProposalServiceClient
+	Quarantine  pb.QuarantineServiceClient
 	Refinements pb.RefinementServiceClient
 	Reviews     pb.ReviewServiceClient
 	Users       pb.UserServiceClient
@@ -88,6 +89,7 @@ func New(address string, options Options) (*Client, error) {
 		Drafts:      pb.NewDraftServiceClient(connection),
 		Info:        pb.NewInfoServiceClient(connection),
 		Proposals:   pb.NewProposalServiceClient(connection),
+		Quarantine:  pb.NewQuarantineServiceClient(connection),
 		Refinements: pb.NewRefinementServiceClient(connection),
 		Reviews:     pb.NewReviewServiceClient(connection),
 		Users:       pb.NewUserServiceClient(connection),

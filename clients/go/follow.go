@@ -25,7 +25,7 @@ const shareLink = "ideo_share_"
 type FollowOptions struct {
 	// After is the last seq that the caller has: only later events are delivered.
 	After uint32
-	// WebSocket follows over the HTTP port, where a network lets no gRPC through.
+	// WebSocket follows over the HTTP port, for networks that block gRPC.
 	WebSocket bool
 	// Partial delivers events above 3 MiB as they come over gRPC: with parts left out (Event.OmittedBytes).
 	// Otherwise they are completed with ReadEvent.
@@ -185,7 +185,7 @@ func (c *Client) token(ctx context.Context) (string, error) {
 	return c.options.Token(ctx)
 }
 
-// ReadEvent reads one event whole, however large it is. It goes on where a connection broke.
+// ReadEvent reads one event whole, however large it is. After a broken connection it continues where that ended.
 func (c *Client) ReadEvent(ctx context.Context, threadID string, seq uint32) (*pb.Event, error) {
 	var data []byte
 	for attempt := 0; ; attempt++ {

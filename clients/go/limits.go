@@ -17,7 +17,7 @@ const blanks = "\t\n\v\f\r\x1c\x1d\x1e\x1f \u0085\u00a0\u1680\u2000\u2001\u2002\
 
 var patterns sync.Map
 
-// WrongFields returns the fields of a request that hold what the limits of the contract do not allow, in its order. A field
+// WrongFields returns the fields of a request that violate the limits of the contract, in its order. A field
 // that holds other messages is wrong when one of these has a wrong field. The hub refuses such a request as invalid_argument
 // and names the same fields. A newer hub may allow more.
 func WrongFields(request proto.Message) []string {

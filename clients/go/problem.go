@@ -74,7 +74,7 @@ func ProblemOf(err error) *Problem {
 	return problem
 }
 
-// problemOfAnswer reads the problem document of an HTTP answer.
+// problemOfAnswer reads the problem document of an HTTP response.
 func problemOfAnswer(answer *http.Response) *Problem {
 	problem := &Problem{HTTPStatus: answer.StatusCode, Detail: "HTTP " + answer.Status}
 	if seconds, err := strconv.Atoi(answer.Header.Get("Retry-After")); err == nil {

@@ -563,7 +563,7 @@ export interface paths {
         put?: never;
         /**
          * ReplyToInput
-         * @description Answer a question of the agent, once. The run then goes on, with the next events of the same thread.
+         * @description Answer a question of the agent, once. The run then continues with the next events of the thread.
          */
         post: operations["replyToInput"];
         delete?: never;
@@ -822,6 +822,129 @@ export interface paths {
          * @description Make a delivery again, under the same id, whether it was delivered or given up.
          */
         post: operations["redeliverWebhook"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/quarantine/shapes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * ListQuarantinedShapes
+         * @description The shapes of frames that the hub did not understand, those with the newest frames first. For operators
+         *     alone, as all of `/api/quarantine`.
+         */
+        get: operations["listQuarantinedShapes"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/quarantine/shapes/{shape_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * GetQuarantinedShape
+         * @description A shape.
+         */
+        get: operations["getQuarantinedShape"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/quarantine/shapes/{shape_id}/frames": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * ListQuarantinedFrames
+         * @description The frames of a shape, by thread and seq: where they are, and what became of them.
+         */
+        get: operations["listQuarantinedFrames"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/quarantine/frames/{thread_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * ReadQuarantinedFrame
+         * @description A frame as it came. It may hold prompts and files of users.
+         */
+        get: operations["readQuarantinedFrame"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/quarantine/shapes/{shape_id}/release": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * ReleaseQuarantinedShape
+         * @description Interpret the frames of a shape again. The owners of open runs journal what theirs mean; about those of
+         *     ended runs it is reported what they mean, and nothing changes.
+         */
+        post: operations["releaseQuarantinedShape"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/quarantine/scan": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * ScanQuarantine
+         * @description Note the frames that releases without a quarantine have kept, some journals at a time: call it again
+         *     with `next_cursor` until there is none.
+         */
+        post: operations["scanQuarantine"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1307,6 +1430,12 @@ export interface components {
         Grants: {
             items: components["schemas"]["Grant"][];
         };
+        /** GrpcEndpoint */
+        GrpcEndpoint: {
+            host: string | null;
+            port: number;
+            tls: boolean;
+        };
         /** Health */
         Health: {
             /** @constant */
@@ -1448,6 +1577,59 @@ export interface components {
          * @enum {string}
          */
         ProposalStatus: "queued" | "processing" | "awaiting_input" | "completed" | "failed" | "cancelled";
+        /** QuarantineReport */
+        QuarantineReport: {
+            /** Format: uuid */
+            thread_id: string;
+            seq: number;
+            understood: boolean;
+            state?: components["schemas"]["ReportedState"] | null;
+            token?: components["schemas"]["ReportedToken"] | null;
+        };
+        /** QuarantinedFrame */
+        QuarantinedFrame: {
+            /** Format: uuid */
+            thread_id: string;
+            seq: number;
+            /** Format: date-time */
+            kept_at: string;
+            run_ended: boolean;
+            release_requested: boolean;
+            outcome: components["schemas"]["Release"] | null;
+            outcome_seq: number | null;
+        };
+        /** QuarantinedFramePage */
+        QuarantinedFramePage: {
+            items: components["schemas"]["QuarantinedFrame"][];
+            next_cursor: string | null;
+        };
+        /** QuarantinedShape */
+        QuarantinedShape: {
+            id: string;
+            /** @enum {string} */
+            reason: "unknown_type" | "malformed" | "too_complex";
+            event_type: string;
+            structure: string;
+            frame_count: number;
+            waiting_count: number;
+            journalled_count: number;
+            superseded_count: number;
+            reported_count: number;
+            run_count: number;
+            size_bytes: number;
+            /** Format: date-time */
+            first_at: string;
+            /** Format: date-time */
+            last_at: string;
+            /** Format: uuid */
+            sample_thread_id: string;
+            sample_seq: number;
+        };
+        /** QuarantinedShapePage */
+        QuarantinedShapePage: {
+            items: components["schemas"]["QuarantinedShape"][];
+            next_cursor: string | null;
+        };
         /** Ready */
         Ready: {
             /** @constant */
@@ -1489,12 +1671,48 @@ export interface components {
             sha256: string | null;
             size_bytes: number | null;
         };
+        /**
+         * Release
+         * @description What became of a frame that was released. The values are stored.
+         * @enum {string}
+         */
+        Release: "journalled" | "superseded" | "reported";
+        /** @description Which page of the reports of a release. */
+        ReleaseQuarantinedShapeRequest: {
+            /**
+             * @description Maximum number of reports; 0 for the default.
+             * @default 50
+             */
+            limit?: number;
+            /**
+             * @description `next_cursor` of the previous page; null for the first, which asks the owners of open runs.
+             * @default null
+             */
+            cursor?: string | null;
+        };
+        /** ReleasedShape */
+        ReleasedShape: {
+            requested_count: number;
+            items: components["schemas"]["QuarantineReport"][];
+            next_cursor: string | null;
+        };
         /** @description A reply to a question of the agent. */
         ReplyToInputRequest: {
             /** @description The seq of the `input_requested` event with the question. */
             seq: number;
             /** @description A decision about each action of the question, in their order. */
             decisions: components["schemas"]["ReplyDecision"][];
+        };
+        /** ReportedState */
+        ReportedState: {
+            message_count: number;
+            file_count: number;
+            todo_count: number;
+            other_key_count: number;
+        };
+        /** ReportedToken */
+        ReportedToken: {
+            character_count: number;
         };
         /**
          * Resolution
@@ -1564,10 +1782,23 @@ export interface components {
                 [key: string]: unknown;
             }[];
             /**
-             * @description An answer to each interrupt that the run before ended with. Its refinement goes on, and `messages` is not read.
+             * @description An answer to each interrupt that the previous run ended with. Its refinement continues, and `messages` is not read.
              * @default []
              */
             resume?: components["schemas"]["ResumeEntry"][] | null;
+        };
+        /** @description Which journals are scanned. */
+        ScanQuarantineRequest: {
+            /**
+             * @description `next_cursor` of the previous call; null for the first journals.
+             * @default null
+             */
+            cursor?: string | null;
+        };
+        /** ScannedQuarantine */
+        ScannedQuarantine: {
+            added_count: number;
+            next_cursor: string | null;
         };
         /** ServerInfo */
         ServerInfo: {
@@ -1575,6 +1806,7 @@ export interface components {
             features: string[];
             when_busy: components["schemas"]["WhenBusy"];
             limits: components["schemas"]["ServerLimits"];
+            grpc: components["schemas"]["GrpcEndpoint"] | null;
         };
         /** ServerLimits */
         ServerLimits: {
@@ -1806,7 +2038,7 @@ export interface components {
         ProblemCode: "conflict" | "cursor_out_of_range" | "database_unavailable" | "draft_busy" | "draft_moved" | "etag_mismatch" | "etag_required" | "input_closed" | "internal" | "invalid_argument" | "invoke_uncertain" | "key_reused" | "keys_unavailable" | "limit_reached" | "method_not_allowed" | "not_found" | "not_ready" | "permission_denied" | "range_not_satisfiable" | "reader_too_slow" | "reply_unsupported" | "runtime_refused" | "runtime_unavailable" | "shutting_down" | "too_large" | "unauthenticated" | "unprocessable" | "upgrade_required";
         /**
          * FileDecision
-         * @description A decision about a file as a whole, or about some of its hunks; null takes one back.
+         * @description A decision about a file as a whole, or about some of its hunks; null withdraws one.
          */
         FileDecision: {
             /**
@@ -1823,7 +2055,7 @@ export interface components {
             hunk_ids?: string[];
             /**
              * New Path
-             * @description The path that the file comes in under: for one that is new, renamed, or rejected by the proposal, as a whole, and that is accepted.
+             * @description The path under which the file is accepted: for one that is new, renamed, or rejected by the proposal, as a whole, and that is accepted.
              * @default null
              */
             new_path?: string | null;
@@ -1933,7 +2165,7 @@ export interface components {
             refusal?: components["schemas"]["Refusal"];
             /** @description Content of another kind. */
             other?: components["schemas"]["OtherContent"];
-            /** @description What the block has beside the content, such as a document's name: JSON text of an object with the members that the fields of its kind do not have. Empty when they have everything. */
+            /** @description What the block has besides the content, such as a document's name: JSON text of an object with the members that the fields of its kind do not have. Empty when they have everything. */
             extra?: string;
         };
         /** @description Frames of the runtime may be missing or repeated between the events before this one and those after it. */
@@ -1981,7 +2213,7 @@ export interface components {
             discontinuity?: components["schemas"]["Discontinuity"];
             /** @description The run has ended. Exactly one per thread, and always the last event. */
             terminal?: components["schemas"]["Terminal"];
-            /** @description A person has answered the agent: the run goes on. */
+            /** @description A person has answered the agent: the run continues. */
             input_answered?: components["schemas"]["InputAnswered"];
         };
         /** @description One or more events, in order of seq. */
@@ -2148,7 +2380,7 @@ export interface components {
          * @enum {string}
          */
         Outcome: "OUTCOME_UNSPECIFIED" | "OUTCOME_COMPLETED" | "OUTCOME_FAILED" | "OUTCOME_CANCELLED";
-        /** @description Asks the reader to watch again from its cursor, because this replica is shutting down. The stream goes on until then. Readers are given different delays, so that they do not all connect again at once. */
+        /** @description Asks the reader to watch again from its cursor, because this replica is shutting down. The stream continues until then. Readers are given different delays, so that they do not all connect again at once. */
         Reconnect: {
             /** @description How long to wait before watching again, in milliseconds. */
             after_ms: number;
@@ -2378,6 +2610,7 @@ export type FileDiff = components['schemas']['FileDiff'];
 export type Grant = components['schemas']['Grant'];
 export type GrantAccessRequest = components['schemas']['GrantAccessRequest'];
 export type Grants = components['schemas']['Grants'];
+export type GrpcEndpoint = components['schemas']['GrpcEndpoint'];
 export type Health = components['schemas']['Health'];
 export type Hunk = components['schemas']['Hunk'];
 export type MergeConflict = components['schemas']['MergeConflict'];
@@ -2391,17 +2624,29 @@ export type ProblemTypes = components['schemas']['ProblemTypes'];
 export type Proposal = components['schemas']['Proposal'];
 export type ProposalPage = components['schemas']['ProposalPage'];
 export type ProposalStatus = components['schemas']['ProposalStatus'];
+export type QuarantineReport = components['schemas']['QuarantineReport'];
+export type QuarantinedFrame = components['schemas']['QuarantinedFrame'];
+export type QuarantinedFramePage = components['schemas']['QuarantinedFramePage'];
+export type QuarantinedShape = components['schemas']['QuarantinedShape'];
+export type QuarantinedShapePage = components['schemas']['QuarantinedShapePage'];
 export type Ready = components['schemas']['Ready'];
 export type Refinement = components['schemas']['Refinement'];
 export type RejectProposalRequest = components['schemas']['RejectProposalRequest'];
 export type RejectedFile = components['schemas']['RejectedFile'];
+export type Release = components['schemas']['Release'];
+export type ReleaseQuarantinedShapeRequest = components['schemas']['ReleaseQuarantinedShapeRequest'];
+export type ReleasedShape = components['schemas']['ReleasedShape'];
 export type ReplyToInputRequest = components['schemas']['ReplyToInputRequest'];
+export type ReportedState = components['schemas']['ReportedState'];
+export type ReportedToken = components['schemas']['ReportedToken'];
 export type Resolution = components['schemas']['Resolution'];
 export type RestoreDraftVersionRequest = components['schemas']['RestoreDraftVersionRequest'];
 export type ResumeEntry = components['schemas']['ResumeEntry'];
 export type ReviseProposalRequest = components['schemas']['ReviseProposalRequest'];
 export type RotateWebhookSecretRequest = components['schemas']['RotateWebhookSecretRequest'];
 export type RunAgentInput = components['schemas']['RunAgentInput'];
+export type ScanQuarantineRequest = components['schemas']['ScanQuarantineRequest'];
+export type ScannedQuarantine = components['schemas']['ScannedQuarantine'];
 export type ServerInfo = components['schemas']['ServerInfo'];
 export type ServerLimits = components['schemas']['ServerLimits'];
 export type SetDecisionsRequest = components['schemas']['SetDecisionsRequest'];
@@ -7274,6 +7519,551 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["StartProblem"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A limit of this caller is reached; try again later */
+            429: {
+                headers: {
+                    /** @description Seconds after which the same request may succeed; absent if it cannot. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The runtime, the database or this replica is not available; try again later */
+            503: {
+                headers: {
+                    /** @description Seconds after which the same request may succeed; absent if it cannot. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["StartProblem"];
+                };
+            };
+        };
+    };
+    listQuarantinedShapes: {
+        parameters: {
+            query?: {
+                limit?: number;
+                cursor?: string;
+                include_released?: "true" | "false";
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of shapes */
+            200: {
+                headers: {
+                    /** @description The next page, as `rel="next"`; absent on the last one. */
+                    Link?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["QuarantinedShapePage"];
+                };
+            };
+            /** @description A field is missing or wrong; `fields` names all of them */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["FieldProblem"];
+                };
+            };
+            /** @description No token, or not a valid one */
+            401: {
+                headers: {
+                    /** @description The scheme to use. */
+                    "WWW-Authenticate"?: "Bearer";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A limit of this caller is reached; try again later */
+            429: {
+                headers: {
+                    /** @description Seconds after which the same request may succeed; absent if it cannot. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The runtime, the database or this replica is not available; try again later */
+            503: {
+                headers: {
+                    /** @description Seconds after which the same request may succeed; absent if it cannot. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["StartProblem"];
+                };
+            };
+        };
+    };
+    getQuarantinedShape: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                shape_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The shape */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["QuarantinedShape"];
+                };
+            };
+            /** @description No token, or not a valid one */
+            401: {
+                headers: {
+                    /** @description The scheme to use. */
+                    "WWW-Authenticate"?: "Bearer";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found, or not visible to the caller */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The runtime, the database or this replica is not available; try again later */
+            503: {
+                headers: {
+                    /** @description Seconds after which the same request may succeed; absent if it cannot. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["StartProblem"];
+                };
+            };
+        };
+    };
+    listQuarantinedFrames: {
+        parameters: {
+            query?: {
+                limit?: number;
+                cursor?: string;
+            };
+            header?: never;
+            path: {
+                shape_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of frames, without their contents */
+            200: {
+                headers: {
+                    /** @description The next page, as `rel="next"`; absent on the last one. */
+                    Link?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["QuarantinedFramePage"];
+                };
+            };
+            /** @description A field is missing or wrong; `fields` names all of them */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["FieldProblem"];
+                };
+            };
+            /** @description No token, or not a valid one */
+            401: {
+                headers: {
+                    /** @description The scheme to use. */
+                    "WWW-Authenticate"?: "Bearer";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found, or not visible to the caller */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A limit of this caller is reached; try again later */
+            429: {
+                headers: {
+                    /** @description Seconds after which the same request may succeed; absent if it cannot. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The runtime, the database or this replica is not available; try again later */
+            503: {
+                headers: {
+                    /** @description Seconds after which the same request may succeed; absent if it cannot. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["StartProblem"];
+                };
+            };
+        };
+    };
+    readQuarantinedFrame: {
+        parameters: {
+            query: {
+                seq: number;
+            };
+            header?: never;
+            path: {
+                thread_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The bytes of the frame */
+            200: {
+                headers: {
+                    /** @description `attachment`: not for display. */
+                    "Content-Disposition"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": string;
+                };
+            };
+            /** @description A field is missing or wrong; `fields` names all of them */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["FieldProblem"];
+                };
+            };
+            /** @description No token, or not a valid one */
+            401: {
+                headers: {
+                    /** @description The scheme to use. */
+                    "WWW-Authenticate"?: "Bearer";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found, or not visible to the caller */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A limit of this caller is reached; try again later */
+            429: {
+                headers: {
+                    /** @description Seconds after which the same request may succeed; absent if it cannot. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The runtime, the database or this replica is not available; try again later */
+            503: {
+                headers: {
+                    /** @description Seconds after which the same request may succeed; absent if it cannot. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["StartProblem"];
+                };
+            };
+        };
+    };
+    releaseQuarantinedShape: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                shape_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReleaseQuarantinedShapeRequest"];
+            };
+        };
+        responses: {
+            /** @description What the release did, with a page of reports */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReleasedShape"];
+                };
+            };
+            /** @description A field is missing or wrong; `fields` names all of them */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["FieldProblem"];
+                };
+            };
+            /** @description No token, or not a valid one */
+            401: {
+                headers: {
+                    /** @description The scheme to use. */
+                    "WWW-Authenticate"?: "Bearer";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found, or not visible to the caller */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A limit of this caller is reached; try again later */
+            429: {
+                headers: {
+                    /** @description Seconds after which the same request may succeed; absent if it cannot. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The runtime, the database or this replica is not available; try again later */
+            503: {
+                headers: {
+                    /** @description Seconds after which the same request may succeed; absent if it cannot. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["StartProblem"];
+                };
+            };
+        };
+    };
+    scanQuarantine: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ScanQuarantineRequest"];
+            };
+        };
+        responses: {
+            /** @description What the scan did */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ScannedQuarantine"];
+                };
+            };
+            /** @description A field is missing or wrong; `fields` names all of them */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["FieldProblem"];
+                };
+            };
+            /** @description No token, or not a valid one */
+            401: {
+                headers: {
+                    /** @description The scheme to use. */
+                    "WWW-Authenticate"?: "Bearer";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description The body is too large */

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from types import TracebackType
 
 import httpx
 from opentelemetry import trace
@@ -35,12 +34,13 @@ from server.encoding.json_text import dump
 from server.runtime.breaker import Breaker
 from server.runtime.calls import MAX_ANSWER_BYTES, RuntimeCalls, checked_address
 from server.runtime.client import MAX_FRAME_BYTES
+from server.runtime.http_runtime import HttpRuntime
 from server.runtime.thread_ids import path_segment
 
 _tracer = trace.get_tracer("ide_orchestrator")
 
 
-class AgentServer:
+class AgentServer(HttpRuntime):
     """A LangGraph server over HTTP. Implements `Runtime`; one per process.
 
     base_url: http or https; raises ValueError for another scheme. assistant: the name of a graph, or the id
@@ -69,10 +69,9 @@ class AgentServer:
         on_answer: Callable[[str, int | None], None] = lambda endpoint, status: None,
     ) -> None:
         scheme, rest = checked_address(base_url)
-        self.breaker = breaker or Breaker(time.monotonic, name="langgraph-server")
         self._assistant = assistant
         self._stream_limits = StreamLimits(connect_s, total_s, quiet_s, max_frame_bytes)
-        self._calls = RuntimeCalls(
+        calls = RuntimeCalls(
             f"{scheme}://{rest}",
             connect_s=connect_s,
             read_s=read_s,
@@ -82,23 +81,8 @@ class AgentServer:
             headers={"x-api-key": api_key} if api_key else {},
             secrets=(api_key,) if api_key else (),
         )
-        self._threads = Threads(self._calls)
-
-    async def __aenter__(self) -> AgentServer:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Close the connections of calls. A stream is closed by its caller."""
-        await self._calls.close()
-
-    def check_available(self) -> None:
-        """Raise RuntimeUnavailable while calls are refused without being tried."""
-        self.breaker.check()
+        super().__init__(calls, breaker or Breaker(time.monotonic, name="langgraph-server"))
+        self._threads = Threads(calls)
 
     async def invoke(self, invocation: Invocation) -> str:
         """Start the first run of a thread. Returns the job's id. Raises RuntimeUnavailable,

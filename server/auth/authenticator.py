@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+
+import structlog
 
 from server.auth.refusal_log import RefusalLog
 from server.auth.tokens import TokenVerifier
 from server.domain.access.refusals import MISSING, NOTHING, SHARE_LINK, TOKEN, RefusalObserver
 from server.domain.access.sharing import MAX_SHARE_CHARS, SHARE_PREFIX, AccessStore, hash_secret
+from server.domain.access.turns import for_unknown_caller
 from server.domain.access.users import UserStore
 from server.domain.clock import Clock
 from server.domain.errors import PermissionDenied, Unauthenticated
@@ -15,12 +18,14 @@ from server.domain.model import Principal
 
 BEARER = "bearer "
 
+_log = structlog.stdlib.get_logger("server.auth")
+
 
 class Authenticator:
     """Checks tokens, and makes sure that their users are stored. Also checks the secrets of share links.
 
-    A share link authenticates only calls that read. Refusals are logged and counted, without what was
-    presented.
+    A share link authenticates only calls that read. operators: the subjects of the tokens of those who may
+    make operators' calls, which are logged. Refusals are logged and counted, without what was presented.
     """
 
     def __init__(
@@ -31,24 +36,31 @@ class Authenticator:
         links: AccessStore,
         clock: Clock,
         observer: RefusalObserver,
+        operators: Collection[str] = (),
     ) -> None:
         self._verifier, self._users, self._links, self._clock = verifier, users, links, clock
-        self._observer, self._log = observer, RefusalLog(clock)
+        self._observer, self._log, self._operators = observer, RefusalLog(clock), frozenset(operators)
 
     @property
     def ready(self) -> bool:
         """Whether tokens can be checked now."""
         return self._verifier.ready
 
-    async def authenticate(self, token: str | None, *, read_only: bool = False) -> Principal:
+    async def authenticate(
+        self, token: str | None, *, read_only: bool = False, operation: str | None = None
+    ) -> Principal:
         """The caller of a token, without its scheme, or of the secret of a share link.
 
-        read_only: the call only reads, so a share link is enough. Raises Unauthenticated; PermissionDenied
-        for a disabled user, a subject that belongs to another user, and a link for a call that may write;
+        read_only: the call only reads, so a share link is enough. operation: the name of a call that only
+        operators may make. Raises Unauthenticated; PermissionDenied for a disabled user, a subject that
+        belongs to another user, a link for a call that may write, and a caller who is not an operator;
         KeysUnavailable, DatabaseUnavailable.
         """
         try:
-            return await self._authenticate(token, read_only=read_only)
+            caller = await self._authenticate(token, read_only=read_only)
+            if operation is not None:
+                self._check_operator(caller, operation)
+            return caller
         except (Unauthenticated, PermissionDenied) as error:
             is_link = token is not None and token.startswith(SHARE_PREFIX)
             self.on_refused(error, presented=SHARE_LINK if is_link else TOKEN if token else NOTHING)
@@ -68,17 +80,27 @@ class Authenticator:
             return await self._resolve_link(token)
         return await self._users.ensure_user(await self._verifier.verify(token), self._clock.now())
 
+    def _check_operator(self, caller: Principal, operation: str) -> None:
+        if caller.subject not in self._operators:
+            raise PermissionDenied("only operators of the hub may do this: IDEO_OPERATORS names them")
+        _log.info("operator_call", operation=operation, user_id=str(caller.user_id))
+
     async def _resolve_link(self, secret: str) -> Principal:
         caller = None
         if len(secret) <= MAX_SHARE_CHARS:
-            caller = await self._links.resolve_link(hash_secret(secret))
+            sha256 = hash_secret(secret)
+            with for_unknown_caller(sha256):
+                caller = await self._links.resolve_link(sha256)
         if caller is None:
             raise Unauthenticated("the share link is not valid, or was revoked")
         return caller
 
-    async def authenticate_headers(self, values: Sequence[str], *, read_only: bool = False) -> Principal:
-        """The caller of a call's `Authorization` headers or metadata values. Raises as `authenticate`."""
-        return await self.authenticate(bearer_token(values), read_only=read_only)
+    async def authenticate_headers(
+        self, values: Sequence[str], *, read_only: bool = False, operation: str | None = None
+    ) -> Principal:
+        """The caller of a call's `Authorization` headers or metadata values. Arguments and errors are those
+        of `authenticate`."""
+        return await self.authenticate(bearer_token(values), read_only=read_only, operation=operation)
 
 
 def bearer_token(values: Sequence[str]) -> str | None:

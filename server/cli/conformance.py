@@ -92,7 +92,7 @@ def _rules(only: Sequence[str]) -> list[Rule]:
 
 
 async def _with_grpc(target: Target) -> Target:
-    """The target with the address of gRPC where hubs have it by default, if a hub answers there."""
+    """The target with the address of gRPC that the hub says, or by default has, if it answers there."""
     try:
         return await find_grpc(target)
     except HubError as error:

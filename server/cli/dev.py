@@ -65,6 +65,9 @@ def run(*, once: bool, demo: bool | None, verbose: bool) -> NoReturn:
     """
     settings = read_settings(env="dev")
     configure_logging(dev=True, level=logging.INFO if verbose else logging.WARNING)
+    if not verbose:
+        # A busy machine delays the event loop; a developer need not hear of it.
+        logging.getLogger("server.loop").setLevel(logging.ERROR)
     console = open_console()
 
     async def _dev() -> int:
@@ -77,16 +80,19 @@ def run(*, once: bool, demo: bool | None, verbose: bool) -> NoReturn:
         succeeded = await demo_succeeds(opened, console) if wanted else True
         if once:
             return 0 if succeeded else exit_codes.FAILED
-        console.print("\nCtrl-C stops everything.")
+        console.print("\nPress Ctrl-C to stop everything.")
         await asyncio.wait({opened.hub.failed})
         fault = opened.hub.failed.exception()
         named = str(fault) if isinstance(fault, StartError) else "the line above names it"
-        notice(f"a part of the hub failed: {named}; start again")
+        notice(f"a part of the hub failed: {named}; start it again")
         return exit_codes.FAILED
+
+    def _on_stop() -> None:
+        console.print("\nStopping …", style="dim")
 
     async def _until_stopped(stop: asyncio.Event) -> int:
         try:
-            return await (until_stopped if once else serve_until_stopped)(_dev(), stop)
+            return await (until_stopped if once else serve_until_stopped)(_dev(), stop, on_stop=_on_stop)
         except (StartError, HubError) as error:
             raise CommandError(str(error)) from None
 
@@ -108,7 +114,13 @@ async def open_demo(settings: Settings, console: Console, replay: str | None = N
         dsn = await stack.enter_async_context(_database(settings, _say))
         replayed = replay is not None or settings.runtime_url is None
         settings, runtime_url = await _runtime(settings, replay, stack, _say)
-        settings = settings.model_copy(update={"drain_s": 0.0, "workbench": _workbench(settings)})
+        settings = settings.model_copy(
+            update={
+                "drain_s": 0.0,
+                "workbench": _workbench(settings),
+                "operators": settings.operators or (DEMO_USER,),
+            }
+        )
         verifier = SharedSecret(_secret(settings), settings.jwt_issuer, settings.jwt_audience)
         _say("Starting the hub")
         hub = await stack.enter_async_context(
@@ -238,7 +250,7 @@ def show_addresses(demo: Demo, console: Console) -> None:
             f"\nThe workbench, for your browser:\n\n{demo.hub.http_address}/#token={demo.token}", markup=False
         )
     console.print(f"\nHTTP  {demo.hub.http_address}\ngRPC  {demo.hub.grpc_address}")
-    console.print("A token for twelve hours, and a refinement of your own, for a second terminal:\n")
+    console.print("For a second terminal: a token for twelve hours, and a refinement of your own:\n")
     prompt = "Add web search" + (DEMO_RECORDING if demo.replayed else "")
     lines = (
         f"export IDEO_URL={demo.hub.http_address} IDEO_TOKEN={demo.token}",

@@ -38,7 +38,7 @@ def run(
     """
     target = Path(output or f"{name}.{'patch' if patch else 'zip'}")
     if output != "-" and target.exists() and not force:
-        raise CommandError(f"{target} is there already: choose another --output, or --force")
+        raise CommandError(f"{target} exists already: choose another --output, or use --force")
 
     async def _download(client: HubClient) -> int:
         if patch:

@@ -15,7 +15,7 @@ from server.addresses.host_names import HubLoop
 from server.cli import exit_codes
 from server.cli.exit_codes import CommandError
 from server.domain.errors import DatabaseUnavailable
-from server.grpc.wake_ups import reading_all_wake_ups
+from server.grpc.poller import draining_callback
 
 #: Seconds that the event loop has to close.
 LEAVE_S = 2.0
@@ -26,7 +26,7 @@ class CommandLoop(HubLoop):
 
     def add_reader(self, fd: Any, callback: Callable[..., Any], *args: Any) -> None:  # type: ignore[override]
         """As asyncio's."""
-        super().add_reader(fd, reading_all_wake_ups(fd, callback), *args)
+        super().add_reader(fd, draining_callback(fd, callback), *args)
 
 
 def run_command(work: Callable[[asyncio.Event], Coroutine[Any, Any, int]]) -> NoReturn:
@@ -97,16 +97,21 @@ def _unavailable(error: DatabaseUnavailable) -> CommandError:
     )
 
 
-async def until_stopped(work: Awaitable[int], stop: asyncio.Event) -> int:
+async def until_stopped(
+    work: Awaitable[int], stop: asyncio.Event, *, on_stop: Callable[[], None] = lambda: None
+) -> int:
     """Await the work and return its code. When `stop` is set first, cancel it and return INTERRUPTED.
 
-    Raises what the work raises, also while it is cancelled.
+    on_stop: called then, before the work has ended: what it opened may take a while to close. Raises what the
+    work raises, also while it is cancelled.
     """
     task = asyncio.ensure_future(work)
     stopped = asyncio.ensure_future(stop.wait())
     await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
     if not task.done():
         task.cancel()
+        with contextlib.suppress(OSError):
+            on_stop()
         await asyncio.wait({task})
         fault = None if task.cancelled() else task.exception()
         if fault is not None:
@@ -116,9 +121,11 @@ async def until_stopped(work: Awaitable[int], stop: asyncio.Event) -> int:
     return task.result()
 
 
-async def serve_until_stopped(work: Awaitable[int], stop: asyncio.Event) -> int:
+async def serve_until_stopped(
+    work: Awaitable[int], stop: asyncio.Event, *, on_stop: Callable[[], None] = lambda: None
+) -> int:
     """As `until_stopped`, for commands that run until a signal: being stopped is success."""
-    code = await until_stopped(work, stop)
+    code = await until_stopped(work, stop, on_stop=on_stop)
     return 0 if code == exit_codes.INTERRUPTED else code
 
 

@@ -80,9 +80,7 @@ def report(error: BaseException) -> None:
 
     Texts of errors are left out: they may contain a password or a prompt.
     """
-    notice(
-        f"an unexpected error ({' in '.join(_names(error))}), which is a mistake in the hub: please report it"
-    )
+    notice(f"an unexpected error ({' in '.join(_names(error))}), which is a bug in the hub: please report it")
     if os.environ.get(DEBUG, "0") in ("", "0"):
         notice(f"with {DEBUG}=1, or `ideo --debug`, the command also shows where the error came from")
         return

@@ -50,6 +50,10 @@ def run_until_stopped(work: Callable[[], Coroutine[Any, Any, int]]) -> NoReturn:
     async def _until_stopped(stop: asyncio.Event) -> int:
         try:
             return await until_stopped(work(), stop)
+        except NotAuthenticated as error:
+            raise CommandError(
+                f"{error} (IDEO_TOKEN or --token)", exit_code=exit_codes.UNAUTHENTICATED
+            ) from None
         except HubError as error:
             raise CommandError(str(error), exit_code=_exit_code(error)) from None
 
@@ -98,10 +102,13 @@ def address_and_token(url: str | None, token: str | None) -> tuple[str, str]:
     address = _address(url, "--url") if url else _address(settings.url, "IDEO_URL")
     secret = (token or (settings.token.get_secret_value() if settings.token else "")).strip()
     if not secret:
-        raise CommandError("no token: set IDEO_TOKEN or give --token", exit_code=exit_codes.UNAUTHENTICATED)
+        raise CommandError(
+            "no token: set IDEO_TOKEN, as the line that `ideo dev` prints does, or give --token",
+            exit_code=exit_codes.UNAUTHENTICATED,
+        )
     if not _TOKEN.fullmatch(secret):
         raise CommandError(
-            "the token has characters that tokens do not have: copy it again",
+            "the token contains characters that no token has: copy it again",
             exit_code=exit_codes.UNAUTHENTICATED,
         )
     return address, secret
@@ -115,6 +122,6 @@ def _address(text: str, source: str) -> str:
 
 
 def _exit_code(error: HubError) -> int:
-    if isinstance(error, NotAuthenticated) or error.status == 403:
+    if error.status == 403:
         return exit_codes.UNAUTHENTICATED
     return exit_codes.UNAVAILABLE if isinstance(error, Unavailable) else exit_codes.FAILED

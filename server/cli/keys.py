@@ -1,4 +1,4 @@
-"""Key presses in a terminal, or lines of another input, each of which lets something go on."""
+"""Key presses in a terminal, or lines of another input, each of which starts the next step."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ def read_text(file: str) -> str:
     try:
         return content.decode()
     except UnicodeDecodeError:
-        raise CommandError(f"{file} is not a text in UTF-8: a draft takes texts") from None
+        raise CommandError(f"{file} is not text in UTF-8, and this command writes only text") from None
 
 
 async def save(pieces: AsyncIterator[bytes], target: Path) -> int:
@@ -67,9 +67,9 @@ class PrivateFiles:
                 os.unlink(name)
 
     def check(self, target: Path) -> None:
-        """Raise CommandError for a file that is there and may not be replaced."""
+        """Raise CommandError for a file that exists and may not be replaced."""
         if target.exists() and not self._force:
-            raise CommandError(f"{target} is there already: choose another --output, or --force")
+            raise CommandError(f"{target} exists already: choose another --output, or use --force")
 
     def open(self, target: Path) -> BinaryIO:
         """A new file, to be written. Raises CommandError, OSError."""

@@ -15,7 +15,7 @@ import click
 
 from server.cli.draft_commands import draft
 from server.cli.failures import Commands
-from server.cli.options import client_options, examples, when_busy_option
+from server.cli.options import THREAD, client_options, examples, when_busy_option
 from server.cli.proposal_commands import proposal
 from server.cli.quarantine_commands import quarantine
 from server.cli.recording_commands import record, replay, replay_runtime
@@ -62,8 +62,8 @@ def main(debug: bool) -> None:
 def dev(once: bool, demo: bool | None, verbose: bool) -> None:
     """Start everything on this machine and show a refinement.
 
-    Without DEEPAGENTS_RUNTIME_URL a runtime replays recorded runs; without DATABASE_URL a PostgreSQL server
-    of its own has its data in IDEO_DATA_DIR.
+    Without DEEPAGENTS_RUNTIME_URL, the runtime replays recorded runs; without DATABASE_URL, an embedded
+    PostgreSQL keeps its data in IDEO_DATA_DIR.
     """
     print("Loading the hub …", flush=True)
     from server.cli import dev as command
@@ -120,7 +120,10 @@ def token(email: str, ttl: str) -> None:
 @main.command()
 @click.argument("prompt")
 @click.option(
-    "--workflow", "workflow_id", type=click.UUID, help="The workflow's UUID.  [default: your newest]"
+    "--workflow",
+    "workflow_id",
+    type=click.UUID,
+    help="The workflow's UUID.  [default: your newest that can be refined]",
 )
 @click.option("--file", "context_file_path", help="The file that the prompt is about.")
 @click.option("--lines", "context_selection", help="The lines that the prompt is about: `lines 10-25`.")
@@ -151,7 +154,7 @@ def refine(
 
 
 @main.command()
-@click.argument("thread_id", metavar="THREAD", type=click.UUID)
+@THREAD
 @click.option("--after", type=click.IntRange(0, 2**63 - 1), default=0, help="The last seq that you have.")
 @client_options("Print the events as JSON, one per line.")
 def watch(thread_id: UUID, after: int, url: str | None, bearer: str | None, as_json: bool) -> None:
@@ -168,7 +171,7 @@ def watch(thread_id: UUID, after: int, url: str | None, bearer: str | None, as_j
         'ideo reply $THREAD edit --arguments \'{"file_path": "/plan.md", "content": "Shorter."}\'',
     )
 )
-@click.argument("thread_id", metavar="THREAD", type=click.UUID)
+@THREAD
 @click.argument("decisions", metavar="DECISION...", nargs=-1, required=True)
 @click.option(
     "--seq",
@@ -190,7 +193,7 @@ def reply(
 ) -> None:
     """Answer the question of a refinement's agent: approve, edit, reject, or another decision that it allows.
 
-    One decision counts for all actions of the question; otherwise there is one for each, in their order.
+    One decision applies to all actions of the question; otherwise give one for each, in their order.
     """
     from server.cli import reply as command
 
@@ -204,6 +207,16 @@ def reply(
         token=bearer,
         as_json=as_json,
     )
+
+
+@main.command()
+@THREAD
+@client_options("Print the refinement as JSON on one line.")
+def cancel(thread_id: UUID, url: str | None, bearer: str | None, as_json: bool) -> None:
+    """Cancel a refinement: its run ends, and the files until then are kept. Does nothing if it has ended."""
+    from server.cli import cancel as command
+
+    command.run(str(thread_id), url=url, token=bearer, as_json=as_json)
 
 
 def _rules_beginning_with(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
@@ -226,8 +239,8 @@ def _rules_beginning_with(context: click.Context, parameter: click.Parameter, in
     "--grpc",
     "grpc_address",
     metavar="HOST:PORT",
-    help="The address of gRPC; with TLS https://HOST:PORT.  [default: port 50051 of the same host, if a hub "
-    "answers there]",
+    help="The address of gRPC; with TLS https://HOST:PORT.  [default: the one that the hub says, or port "
+    "50051 of the same host, if a hub answers there]",
 )
 @click.option(
     "--other-token",
@@ -251,7 +264,7 @@ def _rules_beginning_with(context: click.Context, parameter: click.Parameter, in
     multiple=True,
     metavar="RULE",
     shell_complete=_rules_beginning_with,
-    help="Only this rule, group of rules or pattern; several times for more.",
+    help="Only this rule, group of rules or pattern. May be repeated.",
 )
 @click.option("--list", "lists", is_flag=True, help="Print the rules, and check nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON, one per line.")
@@ -259,15 +272,15 @@ def _rules_beginning_with(context: click.Context, parameter: click.Parameter, in
     "--junit",
     metavar="FILE",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
-    help="Also write the results into this file, in the form of JUnit.",
+    help="Also write the results to this file, in JUnit's format.",
 )
 def conformance(
     target: str | None, bearer: str | None, grpc_address: str | None, lists: bool, **options: Any
 ) -> None:
     """Check that a hub keeps the promises of its interfaces. Exit 0 if no rule fails.
 
-    Starts a refinement, follows it over every transport, reads its files on each, tries what must be refused,
-    accepts it, and rejects a second one. The workflow that it makes is archived at the end.
+    Starts a refinement, follows it over every transport, reads its files over each, makes calls that must be
+    refused, accepts it, and rejects a second one. The workflow that it creates is archived at the end.
     """
     from server.cli import conformance as command
 

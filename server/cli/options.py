@@ -40,7 +40,7 @@ def download_options(name: str) -> Callable[[Callable[..., None]], Callable[...,
     """The options of commands that download an archive or a patch. name: of the file, without its ending."""
 
     def _with_options(command: Callable[..., None]) -> Callable[..., None]:
-        command = click.option("--force", "-f", is_flag=True, help="Replace a file that is there.")(command)
+        command = click.option("--force", "-f", is_flag=True, help="Replace an existing file.")(command)
         return click.option(
             "--output",
             "-o",
@@ -69,6 +69,10 @@ def complete_thread(context: click.Context, parameter: click.Parameter, text: st
     from server.cli import proposal as command
 
     return [CompletionItem(thread_id, help=prompt) for thread_id, prompt in command.complete_threads(text)]
+
+
+#: The argument of commands about one refinement.
+THREAD = click.argument("thread_id", metavar="THREAD", type=click.UUID, shell_complete=complete_thread)
 
 
 def complete_fault(context: click.Context, parameter: click.Parameter, text: str) -> list[CompletionItem]:

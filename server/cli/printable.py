@@ -54,6 +54,11 @@ def words(code: object) -> str:
     return printable(str(code).replace("_", " "))
 
 
+def counted(count: int | str, noun: str) -> str:
+    """A number of things: `1 file`, `2 files`."""
+    return f"{count} {noun}" if str(count) == "1" else f"{count} {noun}s"
+
+
 def print_line(line: str) -> None:
     """Print a line, whose texts may come from the hub, without what a terminal would obey."""
     sys.stdout.write(printable(line) + "\n")

@@ -94,7 +94,7 @@ def _prompt(proposal: Mapping[str, Any]) -> str:
 def _listed(proposal: Mapping[str, Any]) -> str:
     at = str(member(proposal, "created_at"))[:16].replace("T", " ")
     files = f"{member(proposal, 'file_count'):>4} files"
-    line = f"{member(proposal, 'id')}  {at}  {described(proposal):<10}  {files}  {_prompt(proposal)}"
+    line = f"{member(proposal, 'id')}  {at}  {described(proposal):<16}  {files}  {_prompt(proposal)}"
     before = proposal.get("waits_for_proposal_id")
     return f"{line}  (waits for {before})" if before else line
 

@@ -42,9 +42,9 @@ def proposal() -> None:
 @click.option(
     "--resolution",
     type=click.Choice(("accepted", "rejected", "none")),
-    help="Only those about which this was decided; none: neither.",
+    help="Only those with this resolution; none: still undecided.",
 )
-@click.option("--text", help="Only those whose request, or the path of its file, has this text.")
+@click.option("--text", help="Only those with this text in the request or in the path of its file.")
 @click.option(
     "--limit",
     type=click.IntRange(1),

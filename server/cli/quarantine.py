@@ -1,140 +1,158 @@
-"""`ideo quarantine`: frames that the hub did not understand, beside the database."""
+"""`ideo quarantine`: frames that the hub did not understand, beside the database or by calls of a hub."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from datetime import datetime
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any, NoReturn
-from uuid import UUID
 
+from ide_orchestrator.client import HubError
+from ide_orchestrator.client.http_calls import member
 from server.cli import exit_codes
 from server.cli.environment import read_settings
 from server.cli.event_loop import run_command, until_stopped
 from server.cli.exit_codes import CommandError, notice
+from server.cli.hub_client import HubClient
+from server.cli.hub_session import ids_beginning_with, run_with_hub
 from server.cli.printable import json_line, print_content, print_line, words
-from server.clock import SystemClock
-from server.db.journal import PostgresJournal
-from server.db.pool import open_pool
-from server.db.quarantine import PostgresQuarantineStore
+from server.cli.quarantine_sources import OverHub, Source, open_database
 from server.domain.errors import NotFound
-from server.domain.journal.events import StateUpdate
-from server.domain.quarantine.quarantine import MAX_FRAMES, Quarantine, Released, Report
-from server.domain.quarantine.store import Group, KeptFrame
-from server.frames.interpreter import Interpreter
-from server.wire.codec import ProtobufCodec
+from server.settings.settings import Settings
 
 #: Seconds between two looks at what the owners of runs have released.
 _LOOK_S = 0.5
-#: Seconds of the lease of a journal that is only read.
-_NO_LEASE_S = 1.0
 #: Shapes that are offered as completions.
 _OFFERED = 100
+_OUTCOMES = ("journalled", "superseded", "reported")
+
+#: A frame: its thread and its seq.
+Place = tuple[str, int]
 
 
-def ls(*, handled: bool, limit: int, as_json: bool) -> NoReturn:
+def ls(*, handled: bool, limit: int, url: str | None, token: str | None, as_json: bool) -> NoReturn:
     """List the shapes."""
 
-    async def _ls(quarantine: Quarantine) -> int:
-        for group in await quarantine.groups(handled=handled, limit=limit):
-            print_line(json_line(_group_json(group)) if as_json else _group_line(group))
-            if not as_json:
-                print_line(f"    {group.structure or 'not read: too many values'}")
+    async def _ls(source: Source) -> int:
+        async for shape in _first(limit, source.shapes(include_released=handled)):
+            _print_shape(shape, as_json=as_json)
         return 0
 
-    _run(_ls)
+    _run(_ls, url=url, token=token)
 
 
-def show(shape_id: str, *, content: bool, limit: int, as_json: bool) -> NoReturn:
+def show(
+    shape_id: str, *, content: bool, limit: int, url: str | None, token: str | None, as_json: bool
+) -> NoReturn:
     """Show a shape with its frames, or the content of the example. Raises CommandError."""
 
-    async def _show(quarantine: Quarantine) -> int:
-        group = await quarantine.group(shape_id)
+    async def _show(source: Source) -> int:
+        shape = await source.shape(shape_id)
         if content:
-            print_content(await quarantine.content(*group.example) + b"\n")
+            example = member(shape, "sample_thread_id"), member(shape, "sample_seq")
+            print_content(await source.content(*example) + b"\n")
             return 0
-        frames = await quarantine.frames(shape_id, limit=limit)
+        frames = [frame async for frame in _first(limit, source.frames(shape_id))]
         if as_json:
-            print_line(json_line({**_group_json(group), "frames": [_frame_json(frame) for frame in frames]}))
+            print_line(json_line({**shape, "frames": frames}))
             return 0
-        print_line(_group_line(group))
-        print_line(f"    {group.structure or 'not read: too many values'}")
+        _print_shape(shape, as_json=False)
         for frame in frames:
-            outcome = words(frame.outcome.value) if frame.outcome else "waits"
-            at = f" as {frame.outcome_seq}" if frame.outcome_seq else ""
-            print_line(f"{frame.thread_id} {frame.seq:>6}  {_time(frame.kept_at)}  {outcome}{at}")
+            outcome = words(frame["outcome"] or "waits")
+            at = f" as {frame['outcome_seq']}" if frame["outcome_seq"] else ""
+            print_line(f"{_place_text(frame)}  {_time(frame['kept_at'])}  {outcome}{at}")
         return 0
 
-    _run(_show)
+    _run(_show, url=url, token=token)
 
 
-def release(shape_id: str, *, wait_s: float, as_json: bool) -> NoReturn:
+def release(shape_id: str, *, wait_s: float, url: str | None, token: str | None, as_json: bool) -> NoReturn:
     """Release the frames of a shape. Raises CommandError."""
-    reported: set[tuple[UUID, int]] = set()
+    reported: set[Place] = set()
 
-    async def _released(quarantine: Quarantine) -> Released:
-        released = await quarantine.release(shape_id)
-        for report in released.reports:
-            place = (report.frame.thread_id, report.frame.seq)
-            if place not in reported:
-                print_line(json_line(_report_json(report)) if as_json else _report_line(report))
-            reported.add(place)
-        return released
+    async def _released(source: Source) -> int:
+        """Release everything, print new reports, and return how many frames the owners were asked for."""
+        requested, cursor = 0, None
+        while True:
+            page = await source.release(shape_id, cursor)
+            requested += int(member(page, "requested_count"))
+            for report in member(page, "items"):
+                if _place(report) not in reported:
+                    print_line(json_line(report) if as_json else f"{_place_text(report)}  {_meaning(report)}")
+                reported.add(_place(report))
+            cursor = member(page, "next_cursor")
+            if cursor is None:
+                return requested
 
-    async def _release(quarantine: Quarantine) -> int:
-        released = await _released(quarantine)
-        if released.asked and await _runs_ended(quarantine, shape_id, wait_s, reported):
-            released = await _released(quarantine)
-        group = await quarantine.group(shape_id)
-        print_line(json_line(_group_json(group)) if as_json else _group_line(group))
-        if released.more:
-            notice("more frames of this shape wait: release it again")
-        elif group.waiting:
+    async def _release(source: Source) -> int:
+        if await _released(source) and await _runs_ended(source, shape_id, wait_s, reported):
+            await _released(source)
+        shape = await source.shape(shape_id)
+        print_line(json_line(shape) if as_json else _shape_line(shape))
+        if shape["waiting_count"]:
             notice(
-                f"{group.waiting} frames are left: this release does not understand them, or the owners of"
-                " their runs have not answered yet"
+                f"{shape['waiting_count']} frames are left: this release does not understand them, or the"
+                " owners of their runs have not answered yet"
             )
-        return exit_codes.FAILED if group.waiting else 0
+        return exit_codes.FAILED if shape["waiting_count"] else 0
 
-    _run(_release)
+    _run(_release, url=url, token=token)
 
 
-def scan(*, as_json: bool) -> NoReturn:
+def scan(*, url: str | None, token: str | None, as_json: bool) -> NoReturn:
     """Note what earlier releases have kept."""
 
-    async def _scan(quarantine: Quarantine) -> int:
-        added = await quarantine.scan()
-        print_line(json_line({"added": added}) if as_json else f"{added} frames noted")
+    async def _scan(source: Source) -> int:
+        added, cursor = 0, None
+        while True:
+            page = await source.scan(cursor)
+            added += member(page, "added_count")
+            cursor = member(page, "next_cursor")
+            if cursor is None:
+                break
+        print_line(json_line({"added_count": added}) if as_json else f"{added} frames noted")
         return 0
 
-    _run(_scan)
+    _run(_scan, url=url, token=token)
 
 
 def complete_shapes(incomplete: str) -> Sequence[tuple[str, str]]:
-    """The shapes that wait whose ids begin with the text; none while the database cannot be asked."""
+    """The shapes that wait whose ids begin with the text; none while they cannot be asked for."""
+
+    def shown(shape: Mapping[str, Any]) -> tuple[str, str]:
+        return str(shape["id"]), f"{words(shape['reason'])} {shape['event_type']}"
+
     try:
-        groups = asyncio.run(_with_quarantine(lambda found: found.groups(handled=False, limit=_OFFERED)))
+        settings = read_settings()
+        if settings.database_url is None:
+            return ids_beginning_with(incomplete, "/api/quarantine/shapes", shown)
+        found = asyncio.run(_offered(settings))
     except Exception:
         # Completion neither fails nor says why.
         return []
-    return [
-        (group.shape_id, f"{words(group.reason)} {group.event_type}")
-        for group in groups
-        if group.shape_id.startswith(incomplete)
-    ]
+    return [shown(shape) for shape in found if shape["id"].startswith(incomplete)]
 
 
-async def _runs_ended(
-    quarantine: Quarantine, shape_id: str, wait_s: float, reported: Collection[tuple[UUID, int]]
-) -> bool:
+async def _offered(settings: Settings) -> list[dict[str, Any]]:
+    async with open_database(settings) as source:
+        return [shape async for shape in _first(_OFFERED, source.shapes(include_released=False))]
+
+
+async def _runs_ended(source: Source, shape_id: str, wait_s: float, reported: Collection[Place]) -> bool:
     """Wait until the owners have released what they were asked for, or until the time is over. Returns
     whether runs ended before that, whose frames are to be reported."""
     deadline = asyncio.get_running_loop().time() + wait_s
     while True:
-        frames = await quarantine.frames(shape_id, limit=MAX_FRAMES)
-        waiting = [frame for frame in frames if frame.outcome is None]
-        if not any(frame.requested and not frame.ended for frame in waiting):
-            return any(frame.ended and (frame.thread_id, frame.seq) not in reported for frame in waiting)
+        asked = ended = False
+        async with aclosing(source.frames(shape_id)) as frames:
+            async for frame in frames:
+                if frame["outcome"] is None and frame["run_ended"]:
+                    ended = ended or _place(frame) not in reported
+                elif frame["outcome"] is None and frame["release_requested"]:
+                    asked = True
+                    break
+        if not asked:
+            return ended
         if asyncio.get_running_loop().time() >= deadline:
             notice(
                 f"the owners of the runs did not answer within {wait_s:g} s; they still release the frames"
@@ -143,94 +161,97 @@ async def _runs_ended(
         await asyncio.sleep(_LOOK_S)
 
 
-def _run(work: Callable[[Quarantine], Awaitable[int]]) -> NoReturn:
+def _run(work: Callable[[Source], Awaitable[int]], *, url: str | None, token: str | None) -> NoReturn:
+    """Run a command beside the database of the settings; with an address, or without a database, by calls of
+    the hub."""
+    if url is None:
+        settings = read_settings()
+        if settings.database_url is not None:
+            _run_beside_the_database(work, settings)
+
+    async def _with_hub(client: HubClient) -> int:
+        try:
+            return await work(OverHub(client))
+        except HubError as error:
+            raise (_not_found(error) if error.code == "not_found" else error) from None
+
+    run_with_hub(_with_hub, url=url, token=token)
+
+
+def _run_beside_the_database(work: Callable[[Source], Awaitable[int]], settings: Settings) -> NoReturn:
+    async def _work() -> int:
+        async with open_database(settings) as source:
+            return await work(source)
+
     async def _until_stopped(stop: asyncio.Event) -> int:
         try:
-            return await until_stopped(_with_quarantine(work), stop)
+            return await until_stopped(_work(), stop)
         except NotFound as error:
-            raise CommandError(f"{error}: `ideo quarantine ls` shows the shapes") from None
+            raise _not_found(error) from None
 
     run_command(_until_stopped)
 
 
-async def _with_quarantine(work: Callable[[Quarantine], Awaitable[Any]]) -> Any:
-    """What `work` gets of the quarantine in the settings' database."""
-    settings = read_settings(require=("DATABASE_URL",))
-    dsn = settings.database_url.get_secret_value() if settings.database_url else ""
-    async with open_pool(dsn, max_size=1, application_name="ideo quarantine") as pool:
-        journal = PostgresJournal(pool, SystemClock(), lease_ttl_s=_NO_LEASE_S)
-        return await work(Quarantine(PostgresQuarantineStore(pool), journal, ProtobufCodec(), Interpreter))
+def _not_found(error: Exception) -> CommandError:
+    return CommandError(f"{error}: `ideo quarantine ls` shows the shapes")
 
 
-def _time(time: datetime) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
+async def _first(
+    limit: int, items: AsyncGenerator[dict[str, Any], None]
+) -> AsyncGenerator[dict[str, Any], None]:
+    """At most so many of the items."""
+    async with aclosing(items):
+        async for item in items:
+            yield item
+            limit -= 1
+            if not limit:
+                return
 
 
-def _group_line(group: Group) -> str:
-    outcomes = "".join(f", {count} {words(outcome.value)}" for outcome, count in group.outcomes)
-    thread_id, seq = group.example
+def _time(time: str) -> str:
+    """A time without its fraction."""
+    return f"{time[:19]}Z"
+
+
+def _print_shape(shape: Mapping[str, Any], *, as_json: bool) -> None:
+    print_line(json_line(shape) if as_json else _shape_line(shape))
+    if not as_json:
+        print_line(f"    {shape['structure'] or 'not read: too many values'}")
+
+
+def _shape_line(shape: Mapping[str, Any]) -> str:
+    outcomes = "".join(
+        f", {shape[f'{outcome}_count']} {outcome}" for outcome in _OUTCOMES if shape[f"{outcome}_count"]
+    )
     return (
-        f"{group.shape_id}  {words(group.reason)} {group.event_type or '(no type)'}  {group.waiting} of"
-        f" {group.count} frames wait{outcomes}, in {group.runs} runs, {group.size_bytes} bytes,"
-        f" {_time(group.first_at)} to {_time(group.last_at)}, such as {thread_id} {seq}"
+        f"{member(shape, 'id')}  {words(shape['reason'])} {shape['event_type'] or '(no type)'}"
+        f"  {shape['waiting_count']} of {shape['frame_count']} frames wait{outcomes},"
+        f" in {shape['run_count']} runs, {shape['size_bytes']} bytes,"
+        f" {_time(shape['first_at'])} to {_time(shape['last_at'])},"
+        f" such as {shape['sample_thread_id']} {shape['sample_seq']}"
     )
 
 
-def _group_json(group: Group) -> dict[str, Any]:
-    thread_id, seq = group.example
-    return {
-        "shape": group.shape_id,
-        "reason": group.reason,
-        "event_type": group.event_type,
-        "structure": group.structure,
-        "count": group.count,
-        "waiting": group.waiting,
-        "outcomes": {outcome.value: count for outcome, count in group.outcomes},
-        "runs": group.runs,
-        "size_bytes": group.size_bytes,
-        "first_time": _time(group.first_at),
-        "last_time": _time(group.last_at),
-        "example": {"thread_id": str(thread_id), "seq": seq},
-    }
+def _place(frame: Mapping[str, Any]) -> Place:
+    return frame["thread_id"], frame["seq"]
 
 
-def _frame_json(frame: KeptFrame) -> dict[str, Any]:
-    return {
-        "thread_id": str(frame.thread_id),
-        "seq": frame.seq,
-        "time": _time(frame.kept_at),
-        "run_ended": frame.ended,
-        "outcome": frame.outcome and frame.outcome.value,
-        "outcome_seq": frame.outcome_seq,
-    }
+def _place_text(frame: Mapping[str, Any]) -> str:
+    return f"{frame['thread_id']} {frame['seq']:>6}"
 
 
-def _report_json(report: Report) -> dict[str, Any]:
-    found = {
-        "thread_id": str(report.frame.thread_id),
-        "seq": report.frame.seq,
-        "understood": report.understood,
-    }
-    return {**found, "means": _meaning(report)}
-
-
-def _report_line(report: Report) -> str:
-    return f"{report.frame.thread_id} {report.frame.seq:>6}  {_meaning(report)}"
-
-
-def _meaning(report: Report) -> str:
+def _meaning(report: Mapping[str, Any]) -> str:
     """What a frame means, in counts and without its texts."""
-    if not report.understood:
+    if not report["understood"]:
         return "not understood"
-    event = report.event
-    if event is None:
-        return "adds nothing"
-    if isinstance(event, StateUpdate):
+    if report["state"] is not None:
         counts = {
-            "messages": len(event.messages),
-            "files": len(event.files),
-            "todos": len(event.todos or ()),
-            "other keys": len(event.extra),
+            "messages": report["state"]["message_count"],
+            "files": report["state"]["file_count"],
+            "todos": report["state"]["todo_count"],
+            "other keys": report["state"]["other_key_count"],
         }
         return "a state with " + ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-    return f"a token of {len(event.text)} characters"
+    if report["token"] is not None:
+        return f"a token of {report['token']['character_count']} characters"
+    return "adds nothing"

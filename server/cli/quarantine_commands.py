@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import click
 from click.shell_completion import CompletionItem
 
-from server.cli.options import examples
+from server.cli.options import client_options, examples
 
 
 def _complete_shape(context: click.Context, parameter: click.Parameter, text: str) -> list[CompletionItem]:
@@ -15,43 +17,54 @@ def _complete_shape(context: click.Context, parameter: click.Parameter, text: st
 
 
 SHAPE = click.argument("shape_id", metavar="SHAPE", shell_complete=_complete_shape)
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object per line.")
 _LIMIT = click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="At most.")
+
+
+def _options() -> Callable[[Callable[..., None]], Callable[..., None]]:
+    return client_options("Print JSON, one object per line.")
 
 
 @click.group()
 def quarantine() -> None:
     """Show and release frames of the runtime that the hub did not understand.
 
-    For operators: these commands use the database of DATABASE_URL.
+    For operators. With DATABASE_URL these commands work beside the database; without it, or with --url, they
+    call the hub, with the token of an operator (IDEO_OPERATORS).
     """
 
 
 @quarantine.command(
-    "ls", epilog=examples("ideo quarantine ls", "ideo quarantine ls --all --json | jq .shape")
+    "ls",
+    epilog=examples(
+        "ideo quarantine ls",
+        "ideo quarantine ls --url https://ide.example.com",
+        "ideo quarantine ls --all --json | jq .id",
+    ),
 )
 @click.option("--all", "handled", is_flag=True, help="Also shapes whose frames have all been released.")
 @_LIMIT
-@_JSON
-def quarantine_ls(handled: bool, limit: int, as_json: bool) -> None:
+@_options()
+def quarantine_ls(handled: bool, limit: int, url: str | None, bearer: str | None, as_json: bool) -> None:
     """List the frames by their shape: type, keys and types of values, never what they say."""
     from server.cli import quarantine as command
 
-    command.ls(handled=handled, limit=limit, as_json=as_json)
+    command.ls(handled=handled, limit=limit, url=url, token=bearer, as_json=as_json)
 
 
 @quarantine.command(
     "show", epilog=examples("ideo quarantine show $SHAPE", "ideo quarantine show $SHAPE --content")
 )
 @SHAPE
-@click.option("--content", is_flag=True, help="Print a frame of the shape as it came: it may hold prompts.")
+@click.option("--content", is_flag=True, help="Print one whole frame of the shape: it may contain prompts.")
 @_LIMIT
-@_JSON
-def quarantine_show(shape_id: str, content: bool, limit: int, as_json: bool) -> None:
+@_options()
+def quarantine_show(
+    shape_id: str, content: bool, limit: int, url: str | None, bearer: str | None, as_json: bool
+) -> None:
     """Show a shape and where its frames are, or one of the frames."""
     from server.cli import quarantine as command
 
-    command.show(shape_id, content=content, limit=limit, as_json=as_json)
+    command.show(shape_id, content=content, limit=limit, url=url, token=bearer, as_json=as_json)
 
 
 @quarantine.command("release", epilog=examples("ideo quarantine release $SHAPE"))
@@ -64,22 +77,24 @@ def quarantine_show(shape_id: str, content: bool, limit: int, as_json: bool) -> 
     show_default=True,
     help="Seconds to wait for the owners of open runs.",
 )
-@_JSON
-def quarantine_release(shape_id: str, wait_s: float, as_json: bool) -> None:
+@_options()
+def quarantine_release(
+    shape_id: str, wait_s: float, url: str | None, bearer: str | None, as_json: bool
+) -> None:
     """Interpret the frames of a shape again, as the present release does.
 
-    What those of open runs mean is journalled; of those of ended runs, it is only shown. Exit 1 if frames are
-    left, because they are still not understood or their runs' owners did not answer.
+    For open runs, what the frames mean is added to the journal; for ended runs, it is only shown. Exit 1 if
+    frames are left, because they are still not understood or the owners of their runs did not respond.
     """
     from server.cli import quarantine as command
 
-    command.release(shape_id, wait_s=wait_s, as_json=as_json)
+    command.release(shape_id, wait_s=wait_s, url=url, token=bearer, as_json=as_json)
 
 
 @quarantine.command("scan", epilog=examples("ideo quarantine scan"))
-@_JSON
-def quarantine_scan(as_json: bool) -> None:
+@_options()
+def quarantine_scan(url: str | None, bearer: str | None, as_json: bool) -> None:
     """Note the frames that releases without a quarantine have kept. It reads all journals."""
     from server.cli import quarantine as command
 
-    command.scan(as_json=as_json)
+    command.scan(url=url, token=bearer, as_json=as_json)

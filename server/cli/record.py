@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import BinaryIO, NoReturn
 
 from ide_orchestrator.client import Fault, HubError
+from server.cli import exit_codes
 from server.cli.exit_codes import CommandError, notice
 from server.cli.hub_client import HubClient
 from server.cli.hub_session import run_with_hub
 from server.cli.local_files import PrivateFiles
 from server.cli.printable import json_line, print_line
 from server.cli.recorder import RunNotes
-from server.replay.recording import continuation_of
+from server.replay.recording import continuation_of, is_continuation
 
 #: The statuses of refinements that have ended.
 _ENDED = ("completed", "failed", "cancelled")
@@ -36,6 +37,13 @@ def run(
     `force`.
     """
     target = Path(output or f"{thread_id}.ndjson")
+    if is_continuation(target.stem):
+        # Other recordings beside it would be taken for what follows it, and be replaced.
+        raise CommandError(
+            f"{target.name} is a name of what came after an answer in another recording: choose an --output"
+            " whose name does not end in a dot and a number",
+            exit_code=exit_codes.USAGE,
+        )
 
     async def _record(client: HubClient) -> int:
         with PrivateFiles(force=force) as files:
@@ -76,7 +84,7 @@ async def _read_notes(client: HubClient, thread_id: str, *, follow: bool) -> Run
     notes = RunNotes()
     newest = 0
     if follow and (await client.refinement(thread_id))["status"] not in _ENDED:
-        notice("waiting for the end of the run: --no-follow records it as far as it is")
+        notice("waiting for the end of the run; --no-follow records what there is so far")
 
     def _on_retry(why: HubError, pause_s: float) -> None:
         notice(f"{why}; trying again in {pause_s:.1f} s")
@@ -117,7 +125,7 @@ async def _write(client: HubClient, thread_id: str, notes: RunNotes, files: list
 def _warn(notes: RunNotes) -> None:
     """Say what the recording lacks."""
     if not notes.ended:
-        notice("the run goes on: the recording has its frames until now, and does not end when it is played")
+        notice("the run continues: the recording has its frames so far, and will not end when it is replayed")
     elif notes.stopped_by_hub:
         notice(
             f"the hub ended the run ({notes.reason}): the recording has the runtime's frames alone, and does"
@@ -129,7 +137,7 @@ def _warn(notes: RunNotes) -> None:
             " repeated"
         )
     if notes.binary_frames:
-        notice(f"{notes.binary_frames} frames are not UTF-8: U+FFFD stands for what is not")
+        notice(f"{notes.binary_frames} frames are not UTF-8: U+FFFD replaces the bytes that are not")
 
 
 def _show(targets: list[Path], frames: list[int], notes: RunNotes, *, as_json: bool) -> None:

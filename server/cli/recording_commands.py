@@ -7,7 +7,7 @@ from uuid import UUID
 
 import click
 
-from server.cli.options import client_options, complete_fault, complete_thread, examples
+from server.cli.options import THREAD, client_options, complete_fault, examples
 
 
 @click.command("replay-runtime")
@@ -21,7 +21,7 @@ from server.cli.options import client_options, complete_fault, complete_thread, 
     "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free port."
 )
 @click.option("--default", help="Recording for other prompts.  [default: short_run, or the first by name]")
-@click.option("--choose-thread-ids", is_flag=True, help="Give threads other ids than their jobs'.")
+@click.option("--choose-thread-ids", is_flag=True, help="Give threads ids that differ from their jobs'.")
 def replay_runtime(
     frames: Path | None, host: str, port: int, default: str | None, *, choose_thread_ids: bool
 ) -> None:
@@ -45,7 +45,7 @@ def replay_runtime(
 @click.option(
     "--speed",
     type=click.FloatRange(0, 1_000_000, min_open=True),
-    help="That many times 20 frames a second.  [default: as fast as possible]",
+    help="Speed: 1 is 20 frames a second.  [default: as fast as possible]",
 )
 @click.option("--step", is_flag=True, help="Send the next frame for each key, or line of standard input.")
 @click.option(
@@ -76,14 +76,14 @@ def replay(
     hub: bool,
     once: bool,
 ) -> None:
-    """Serve a recorded run through the runtime's endpoints: every job plays it.
+    """Serve a recorded run through the runtime's endpoints: every job replays it.
 
-    FILE is a recording, as `ideo record` writes it. Its continuations are beside it.
+    FILE is a recording, as `ideo record` writes it. Its continuations are in files next to it.
     """
     from server.cli import replay as command
 
     if once and not hub:
-        raise click.UsageError("--once is for --hub: without it, nothing ends")
+        raise click.UsageError("--once works only with --hub")
     chosen = (0 if hub else 8000) if port is None else port
     command.run(file, speed=speed, faults=faults, step=step, host=host, port=chosen, hub=hub, once=once)
 
@@ -94,18 +94,18 @@ def replay(
         "ideo replay run.ndjson --hub --once",
     )
 )
-@click.argument("thread_id", metavar="THREAD", type=click.UUID, shell_complete=complete_thread)
+@THREAD
 @click.option(
     "--output",
     "-o",
     type=click.Path(dir_okay=False),
     help="The file to write, which only you can read.  [default: THREAD.ndjson]",
 )
-@click.option("--force", "-f", is_flag=True, help="Replace a file that is there.")
+@click.option("--force", "-f", is_flag=True, help="Replace an existing file.")
 @click.option(
     "--follow/--no-follow",
     default=True,
-    help="Wait for the end of a run that goes on, or record it as far as it is.  [default: --follow]",
+    help="Wait until the run has ended, or record what there is so far.  [default: --follow]",
 )
 @client_options("Print the files as JSON, one per line.")
 def record(
@@ -119,7 +119,7 @@ def record(
 ) -> None:
     """Write the runtime's frames of a run to a file that `ideo replay` serves.
 
-    What came after an answer of a person goes to a file beside it: run.2.ndjson, run.3.ndjson.
+    The frames after a person's reply go to files next to it: run.2.ndjson, run.3.ndjson.
     """
     from server.cli import record as command
 

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 from rich.console import Console
 
 from ide_orchestrator.client import Refused
-from ide_orchestrator.client.http_calls import member
+from ide_orchestrator.client.http_calls import PAGE, member
 from server.cli import exit_codes
 from server.cli.hub_client import HubClient
 from server.cli.hub_session import run_with_hub
@@ -20,7 +20,7 @@ from server.cli.watch import show_events
 def run(
     request: dict[str, Any], *, workflow_id: str | None, url: str | None, token: str | None, as_json: bool
 ) -> NoReturn:
-    """Start a refinement in a workflow (default: the user's newest), show it, and list its files."""
+    """Start a refinement (default: in the newest workflow that can be refined), show it, list its files."""
     console = open_console()
 
     async def _refine(client: HubClient) -> int:
@@ -72,7 +72,8 @@ async def show_refinement(
 
 
 async def _newest_workflow(client: HubClient) -> str:
-    workflows = member(await client.call("GET", "/api/workflows?limit=1"), "items")
-    if not workflows:
-        raise Refused("you have no workflow: create one with POST /api/workflows")
-    return str(workflows[0]["id"])
+    """The newest workflow that can be refined. Raises HubError."""
+    async for workflow in client.items("/api/workflows", limit=PAGE):
+        if not member(workflow, "locked") and not member(workflow, "archived"):
+            return str(member(workflow, "id"))
+    raise Refused("you have no workflow that can be refined: create one with POST /api/workflows")

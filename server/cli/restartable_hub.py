@@ -1,4 +1,4 @@
-"""The hub of `ideo dev`, which its callers may restart while the database and the runtime go on."""
+"""The hub of `ideo dev`, which its callers may restart while the database and the runtime keep running."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from ide_orchestrator.client.http_calls import if_match, member
 from server.cli import exit_codes
 from server.cli.hub_client import HubClient
 from server.cli.hub_session import run_with_hub
-from server.cli.printable import json_line, print_line, printable
+from server.cli.printable import counted, json_line, print_line, printable
 from server.cli.proposal import address, described, read
 
 
@@ -25,7 +25,7 @@ def decide(
     token: str | None,
     as_json: bool,
 ) -> NoReturn:
-    """Decide about files, or about hunks of the only one; `none` takes a decision back. hunks: starts of ids.
+    """Decide about files, or about hunks of the only one; `none` withdraws a decision. hunks: starts of ids.
 
     Raises Refused for a start that no hunk, or more than one, has.
     """
@@ -45,7 +45,7 @@ def decide(
         proposal = await client.call(
             "PATCH", f"{address(proposal_id)}/decisions", {"decisions": decisions}, headers=etag
         )
-        what = f"{len(found)} hunks" if found else f"{len(paths)} files"
+        what = counted(len(found), "hunk") if found else counted(len(paths), "file")
         verb = "not decided" if decision == "none" else decision
         print_line(json_line(proposal) if as_json else f"{what} {verb}")
         return 0

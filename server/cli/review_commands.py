@@ -24,7 +24,7 @@ _COMMENT = click.option("--comment", "-m", default="", help="Why, for others who
 @click.argument("decision", type=click.Choice(("accepted", "rejected", "none")))
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @click.option("--hunk", "hunks", multiple=True, help="The start of the id of a hunk; may be repeated.")
-@click.option("--as", "new_path", help="The path under which the file comes in.")
+@click.option("--as", "new_path", help="The new path of the file.")
 @client_options("Print the proposal as JSON on one line.")
 def decide(
     proposal_id: UUID,
@@ -36,10 +36,10 @@ def decide(
     bearer: str | None,
     as_json: bool,
 ) -> None:
-    """Decide about files of a proposal, or about hunks of one; none takes a decision back.
+    """Decide about files of a proposal, or about hunks of one file; none withdraws a decision.
 
-    Accepting the proposal brings in everything that is not rejected. A file that the proposal itself rejects
-    comes in only if it is accepted with a new path.
+    Accepting the proposal accepts everything that is not rejected. A file that the proposal itself rejects is
+    accepted only with a new path.
     """
     from server.cli import review as command
 
@@ -68,14 +68,14 @@ def decide(
 )
 @PROPOSAL
 @click.option("--merge", is_flag=True, help="Merge line by line what also changed in the draft.")
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and show the conflicts.")
+@click.option("--dry-run", is_flag=True, help="Show what would change, and the conflicts; change nothing.")
 @click.option(
     "--use",
     "sides",
     type=(click.Choice(("base", "draft", "proposal", "nothing")), str),
     metavar="SIDE PATH",
     multiple=True,
-    help="For a file in conflict: the text of base, draft or proposal, or nothing: no file. May be repeated.",
+    help="For a file in conflict: use the text of base, draft or proposal, or delete it. May be repeated.",
 )
 @click.option(
     "--resolve",
@@ -83,10 +83,10 @@ def decide(
     type=(str, click.Path(exists=True, dir_okay=False)),
     metavar="PATH FILE",
     multiple=True,
-    help="For a file in conflict: the text of FILE. May be repeated.",
+    help="For a file in conflict: use the text of FILE. May be repeated.",
 )
 @_COMMENT
-@client_options("Print the answer as JSON on one line; when the draft has moved, the problem.")
+@client_options("Print the response as JSON on one line; in a conflict, the problem.")
 def accept(
     proposal_id: UUID,
     merge: bool,
@@ -98,9 +98,9 @@ def accept(
     bearer: str | None,
     as_json: bool,
 ) -> None:
-    """Bring what is not rejected into the draft, as one new version, or nothing.
+    """Accept everything that is not rejected, as one new version of the draft; in a conflict, nothing.
 
-    Exit 1 if it did not come in, with --dry-run if it would not.
+    Exit 1 if the proposal was not accepted, or with --dry-run would not be.
     """
     from server.cli import accept as command
 
@@ -131,7 +131,7 @@ def reject(proposal_id: UUID, comment: str, url: str | None, bearer: str | None,
 @click.command("revise", epilog=examples("ideo proposal revise $PROPOSAL 'Keep the table' --keep-decisions"))
 @PROPOSAL
 @click.argument("prompt")
-@click.option("--keep-decisions", is_flag=True, help="Start the next round with what was decided in this.")
+@click.option("--keep-decisions", is_flag=True, help="Start the next round with the decisions of this one.")
 @when_busy_option
 @client_options("Print the events as JSON, one per line.")
 def revise(
@@ -143,7 +143,7 @@ def revise(
     bearer: str | None,
     as_json: bool,
 ) -> None:
-    """Ask for what is to be done better, and show the next round live. Exit 0 if it completed."""
+    """Ask for improvements, and show the next round live. Exit 0 if it completed."""
     from server.cli import review as command
 
     request = {"user_prompt": prompt, "keep_decisions": keep_decisions}

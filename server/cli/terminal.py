@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from server.cli.printable import printable, words
+from server.cli.printable import counted, printable, words
 
 _FILE_MARKS = {
     "FILE_CHANGE_KIND_ADDED": "[green]+[/]",
@@ -45,8 +45,8 @@ def markup(text: object) -> str:
 class RefinementView:
     """Shows the messages of one stream, in order."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, console: Console, thread_id: str = "") -> None:
+        self._console, self._thread_id = console, thread_id
         self._in_text = False
         self._progress = ""
         self._seq = ""
@@ -135,10 +135,16 @@ class RefinementView:
 
     def _input_requested(self, request: dict[str, Any]) -> None:
         self._line("[yellow]the agent asks for input[/]")
-        for action in request.get("actions", ()):
+        actions = request.get("actions", ())
+        for action in actions:
             allowed = ", ".join(map(markup, action.get("allowed_decisions", ())))
             name, description = markup(action.get("name", "")), markup(action.get("description", ""))
             self._line(f"  {name} ({allowed}): {description}")
+        if actions:
+            advice = f"reply from another terminal: ideo reply {self._thread_id} DECISION"
+        else:
+            advice = f"this question cannot be answered; end the run: ideo cancel {self._thread_id}"
+        self._line(f"  [dim]{advice}[/]")
 
     def _input_answered(self, answer: dict[str, Any]) -> None:
         decisions = ", ".join(map(markup, answer.get("decisions", ())))
@@ -150,9 +156,10 @@ class RefinementView:
     def _terminal(self, terminal: dict[str, Any]) -> None:
         outcome = markup(terminal.get("outcome", "").removeprefix("OUTCOME_").lower())
         colour = "green" if outcome == "completed" else "red"
-        files = markup(terminal.get("file_count", 0))
+        files = counted(markup(terminal.get("file_count", 0)), "file")
+        events = counted(self.events, "event")
         reason = f": {markup(terminal['message'])}" if terminal.get("message") else ""
-        self._line(f"[bold {colour}]{outcome}[/]{reason}, {files} files, {self.events} events")
+        self._line(f"[bold {colour}]{outcome}[/]{reason}, {files}, {events}")
 
 
 #: How each kind of event is shown, by its name in the contract. A test compares it with the contract.
@@ -173,7 +180,7 @@ def show_files(proposal: dict[str, Any], console: Console) -> None:
     for path, file in (proposal.get("generated_files") or {}).items():
         marks = "".join(f", {markup(words(mark))}" for mark in file.get("portability", ()))
         lines = file.get("content")
-        size = f"{file.get('size_bytes', 0)} bytes" if lines is None else f"{len(lines)} lines"
+        size = f"{file.get('size_bytes', 0)} bytes" if lines is None else counted(len(lines), "line")
         console.print(f"  {markup(path)} [dim]({markup(size)}{marks})[/]")
     for rejected in proposal.get("rejected_files") or ():
         path, reason = markup(rejected["path"]), markup(words(rejected["reason"]))

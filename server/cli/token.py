@@ -29,8 +29,8 @@ def run(email: str, *, ttl: str) -> None:
     # mode.
     if (os.environ.get("IDEO_ENV") or "dev") != "dev":
         raise CommandError(
-            "IDEO_ENV: only a hub with IDEO_ENV=dev takes tokens of this command; others take those of the"
-            " issuer of IDEO_JWKS_URL",
+            "IDEO_ENV: the tokens of this command work only with IDEO_ENV=dev; other hubs accept tokens of"
+            " the issuer of IDEO_JWKS_URL",
             exit_code=exit_codes.USAGE,
         )
     lifetime = _lifetime(ttl)

@@ -47,7 +47,7 @@ async def show_events(
     resume_at: when the command ends earlier, show the command that continues, with this address, unless it is
     empty; None: show nothing.
     """
-    view = RefinementView(console)
+    view = RefinementView(console, thread_id)
     view.last_seq = after
 
     def _on_retry(why: HubError, pause_s: float) -> None:

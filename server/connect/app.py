@@ -1,12 +1,13 @@
 """Connect and gRPC-Web: the services of the contract on the HTTP port, for browsers (ADR 0039).
 
 A call reaches the same servicer as over gRPC, and the same connection, turns and deadlines as a request of
-the HTTP face.
+the HTTP interface.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import nullcontext
 
 from litestar.datastructures import Headers
@@ -14,7 +15,7 @@ from litestar.enums import ScopeType
 from litestar.types import HTTPScope, Receive, Scope, Send
 from opentelemetry import trace
 
-from server.connect.calls import Call, CallWriter, end_slow_reader
+from server.connect.calls import Call, CallWriter
 from server.connect.errors import ProtocolError, deadline_exceeded, http_of, status_of, unknown_method
 from server.connect.methods import Method, methods
 from server.connect.protocols import PROTOCOLS, protocol_of
@@ -23,17 +24,19 @@ from server.connect.requests import (
     check_headers,
     deadline_of,
     message_of_body,
-    message_of_query,
+    message_of_get,
+    parameters_of_get,
     protocol_of_call,
 )
 from server.domain.outgoing import WAIT_S, Reservation
 from server.grpc.answers import begin_answer
-from server.grpc.authentication import begin_call, readable_by_share_link
+from server.grpc.authentication import begin_call, operation_of, readable_by_share_link
 from server.grpc.unread_calls import UnreadCalls
 from server.http.connection import ClientGone, SlowReader, connection_of
 from server.http.errors import log_internal_error
-from server.http.protocols import BODY_DEADLINE_S
 from server.http.request_turns import RequestTurns
+from server.http.slow_readers import reset_slow_reader
+from server.http.websocket_protocol import BODY_DEADLINE_S
 from server.use_cases import UseCases
 from server.wire.trace_ids import trace_id_of
 
@@ -42,7 +45,7 @@ _DEFAULT_PROTOCOL = PROTOCOLS["application/json"]
 
 
 class ConnectApp:
-    """The ASGI application. turns: those of the HTTP face. dev: log the texts of internal errors."""
+    """The ASGI application. turns: those of the HTTP interface. dev: log the texts of internal errors."""
 
     def __init__(self, use_cases: UseCases, turns: RequestTurns, *, dev: bool = False) -> None:
         self._authenticator, self._outgoing = use_cases.authenticator, use_cases.outgoing
@@ -66,7 +69,7 @@ class ConnectApp:
             except Exception as error:
                 await self._fail(call, error, scope["path"])
         except SlowReader:
-            end_slow_reader(call, self._readers)
+            reset_slow_reader(connection, self._readers, call.protocol.name, trace_id=call.trace_id)
         except ClientGone:
             connection.abort()
 
@@ -81,26 +84,35 @@ class ConnectApp:
         if method is None:
             raise unknown_method()
         trace.get_current_span().update_name(f"{scope['method']} {method.path}")
-        call.protocol = protocol_of_call(method, scope["method"], headers, scope["query_string"])
+        parameters = parameters_of_get(method, scope["method"], scope["query_string"])
+        call.protocol = protocol_of_call(method, scope["method"], headers, parameters)
         check_headers(call.protocol, headers)
         try:
             async with asyncio.timeout(deadline_of(call.protocol, headers)) as deadline:
-                await self._answer(call, method, headers, scope, receive)
+                await self._answer(call, method, headers, scope, receive, parameters)
         except TimeoutError:
             if deadline.expired():
                 raise deadline_exceeded() from None
             raise
 
     async def _answer(
-        self, call: Call, method: Method, headers: Headers, scope: HTTPScope, receive: Receive
+        self,
+        call: Call,
+        method: Method,
+        headers: Headers,
+        scope: HTTPScope,
+        receive: Receive,
+        parameters: Mapping[str, bytes] | None,
     ) -> None:
         identify = self._authenticator.authenticate_headers(
-            headers.getall("authorization", []), read_only=readable_by_share_link(method.path)
+            headers.getall("authorization", []),
+            read_only=readable_by_share_link(method.path),
+            operation=operation_of(method.path),
         )
         caller = await self._turns.identified(scope, identify)
         who = begin_call(caller)
-        if scope["method"] == "GET":
-            raw = message_of_query(scope["query_string"])
+        if parameters is not None:
+            raw = message_of_get(parameters)
         else:
             raw = await self._unread.request(
                 lambda: message_of_body(call.protocol, receive), who.caller, who.unread

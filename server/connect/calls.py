@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, cast
+from typing import cast
 
-import structlog
 from google.rpc import status_pb2
 from litestar.types import Send
 
@@ -19,9 +18,8 @@ from server.grpc.authentication import Context
 from server.grpc.writing import MessageWriter, make_room
 from server.http.connection import ClientGone, Connection, Pace, SlowReader
 from server.http.pieces import STREAM_HEADERS, send_pieces
+from server.http.slow_readers import reset_slow_reader
 from server.wire.text import dumps
-
-log = structlog.stdlib.get_logger("server.connect")
 
 
 class Call:
@@ -113,12 +111,5 @@ class CallWriter(MessageWriter):
     async def abort(self, context: Context, slow: ClientTooSlow, **ids: str) -> None:
         """Log, count and reset the connection of a slow reader. ids: what it read. Raises ClientGone."""
         call = cast(Call, context)
-        end_slow_reader(call, self._readers, **ids)
+        reset_slow_reader(call.connection, self._readers, call.protocol.name, trace_id=call.trace_id, **ids)
         raise ClientGone from None
-
-
-def end_slow_reader(call: Call, readers: ReaderObserver, **ids: Any) -> None:
-    """Log, count and reset the connection of a slow reader."""
-    log.info("slow_reader", trace_id=call.trace_id, **ids)
-    readers.on_slow_reader(call.protocol.name)
-    call.connection.abort()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -33,10 +34,24 @@ _SECONDS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 _IDENTITY = ("", "identity")
 
 
-def protocol_of_call(method: Method, http_method: str, headers: Headers, query: bytes) -> Protocol:
-    """The protocol of a call. Raises ProtocolError, InvalidArgument."""
-    if http_method == "GET" and method.only_reads:
-        protocol = protocol_of_get(_parameters(query).get("encoding", b"").decode("latin-1"))
+def parameters_of_get(method: Method, http_method: str, query: bytes) -> dict[str, bytes] | None:
+    """The parameters of a call by GET, of several with one name the last; None for another call. Raises
+    InvalidArgument."""
+    if http_method != "GET" or not method.only_reads:
+        return None
+    try:
+        found = parse_qs(query, keep_blank_values=True, max_num_fields=_MAX_PARAMETERS)
+    except ValueError:
+        raise InvalidArgument({"query": f"must have at most {_MAX_PARAMETERS} parameters"}) from None
+    return {name.decode("latin-1"): values[-1] for name, values in found.items()}
+
+
+def protocol_of_call(
+    method: Method, http_method: str, headers: Headers, parameters: Mapping[str, bytes] | None
+) -> Protocol:
+    """The protocol of a call. parameters: those of a GET. Raises ProtocolError, InvalidArgument."""
+    if parameters is not None:
+        protocol = protocol_of_get(parameters.get("encoding", b"").decode("latin-1"))
         if protocol is None:
             raise InvalidArgument({"encoding": "must be json or proto"})
         return protocol
@@ -93,9 +108,8 @@ async def message_of_body(protocol: Protocol, receive: Receive) -> bytes:
             return protocol.request(b"".join(parts))
 
 
-def message_of_query(query: bytes) -> bytes:
-    """The bytes of the message in a GET's query. Raises ProtocolError, InvalidArgument."""
-    parameters = _parameters(query)
+def message_of_get(parameters: Mapping[str, bytes]) -> bytes:
+    """The bytes of the message in the parameters of a GET. Raises ProtocolError, InvalidArgument."""
     if parameters.get("connect", b"v1") != b"v1":
         raise InvalidArgument({"connect": "must be v1"})
     if parameters.get("compression", b"").decode("latin-1") not in _IDENTITY:
@@ -109,17 +123,8 @@ def message_of_query(query: bytes) -> bytes:
         raise InvalidArgument({"message": "must be URL-safe base64"}) from None
 
 
-def _parameters(query: bytes) -> dict[str, bytes]:
-    """The query's parameters; of several with one name, the last."""
-    try:
-        found = parse_qs(query, keep_blank_values=True, max_num_fields=_MAX_PARAMETERS)
-    except ValueError:
-        raise InvalidArgument({"query": f"must have at most {_MAX_PARAMETERS} parameters"}) from None
-    return {name.decode("latin-1"): values[-1] for name, values in found.items()}
-
-
 class RequestParser:
-    """Parses the messages of requests. Large ones in JSON are parsed beside the event loop, and counted when
+    """Parses the messages of requests. Large ones in JSON are parsed off the event loop, and counted when
     they are refused (`RefusedBytes`)."""
 
     def __init__(self, refused_bytes: RefusedBytes) -> None:

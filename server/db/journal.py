@@ -24,7 +24,7 @@ from server.domain.errors import DatabaseUnavailable, LeaseLost
 from server.domain.journal.events import Outcome
 from server.domain.journal.journal import CommitListener, Journal, JournalHead, SegmentTooLarge
 from server.domain.journal.log import CommitQueues, JournalLog, ReadyLogs
-from server.domain.journal.recent import RESTORE_S, RecentBudget, RecentCommits
+from server.domain.journal.recent_commits import RESTORE_S, RecentBudget, RecentCommits
 from server.domain.journal.segments import Segment
 from server.domain.model import Failure
 from server.domain.off_loop import RUNS

@@ -15,7 +15,9 @@ import asyncpg
 from typing_extensions import override
 
 from server.db.errors import database_errors
+from server.db.page_tokens import FRAMES, SCAN, event_place, event_token, shape_place, shape_token
 from server.db.runs import ENDED_STATUSES
+from server.domain.model import Page
 from server.domain.quarantine.entries import Kept, Release
 from server.domain.quarantine.store import DueReleases, Group, KeptFrame, QuarantineStore
 
@@ -35,12 +37,19 @@ FROM quarantined_frames {where}
 GROUP BY shape_id {having}
 ORDER BY last_at DESC, shape_id LIMIT $1
 """
+_PAGE = """
+HAVING ($2 OR count(*) > count(outcome))
+  AND ($3::timestamptz IS NULL OR max(kept_at) < $3 OR (max(kept_at) = $3 AND shape_id > $4))
+"""
 
 _FRAMES = f"""
 SELECT q.thread_id, q.seq, q.kept_at, q.release_requested_at IS NOT NULL AS requested, q.outcome,
   q.outcome_seq, coalesce(r.status IN {ENDED_STATUSES}, true) AS ended
 FROM quarantined_frames q LEFT JOIN runs r USING (thread_id)
-WHERE q.shape_id = $1 AND (q.outcome IS NULL OR NOT $2) ORDER BY q.thread_id, q.seq LIMIT $3
+WHERE q.shape_id = $1
+  AND (NOT $2 OR (q.outcome IS NULL AND coalesce(r.status IN {ENDED_STATUSES}, true)))
+  AND ($4::uuid IS NULL OR (q.thread_id, q.seq) > ($4, $5))
+ORDER BY q.thread_id, q.seq LIMIT $3
 """  # noqa: S608 - only constants
 
 _ADD = """
@@ -99,11 +108,13 @@ class PostgresQuarantineStore(QuarantineStore):
             )
 
     @override
-    async def groups(self, *, handled: bool, limit: int) -> Sequence[Group]:
-        having = "" if handled else "HAVING count(*) > count(outcome)"
+    async def groups(self, *, handled: bool, limit: int, token: str | None = None) -> Page:
+        place = (None, None) if token is None else shape_place(token)
         with database_errors():
-            rows = await self._pool.fetch(_GROUPS.format(where="", having=having), limit)
-        return [_group(row) for row in rows]
+            rows = await self._pool.fetch(_GROUPS.format(where="", having=_PAGE), limit + 1, handled, *place)
+        shown = tuple(_group(row) for row in rows[:limit])
+        more = len(rows) > limit
+        return Page(shown, shape_token(shown[-1].last_at, shown[-1].shape_id) if more else None)
 
     @override
     async def group(self, shape_id: str) -> Group | None:
@@ -114,21 +125,18 @@ class PostgresQuarantineStore(QuarantineStore):
         return None if row is None else _group(row)
 
     @override
-    async def frames(self, shape_id: str, *, waiting: bool, limit: int) -> Sequence[KeptFrame]:
+    async def frames(
+        self, shape_id: str, *, reportable: bool = False, limit: int, token: str | None = None
+    ) -> Page:
+        place = (None, None) if token is None else event_place(FRAMES, token)
         with database_errors():
-            rows = await self._pool.fetch(_FRAMES, shape_id, waiting, limit)
-        return [
-            KeptFrame(
-                row["thread_id"],
-                row["seq"],
-                row["kept_at"],
-                ended=row["ended"],
-                requested=row["requested"],
-                outcome=None if row["outcome"] is None else Release(row["outcome"]),
-                outcome_seq=row["outcome_seq"],
-            )
-            for row in rows
-        ]
+            rows = await self._pool.fetch(_FRAMES, shape_id, reportable, limit + 1, *place)
+        shown = tuple(_frame(row) for row in rows[:limit])
+        return Page(shown, self.frame_token(shown[-1]) if len(rows) > limit else None)
+
+    @override
+    def frame_token(self, frame: KeptFrame) -> str:
+        return event_token(FRAMES, frame.thread_id, frame.seq)
 
     @override
     async def request_release(self, shape_id: str) -> int:
@@ -136,15 +144,22 @@ class PostgresQuarantineStore(QuarantineStore):
             return int(await self._pool.fetchval(_REQUEST, shape_id))
 
     @override
-    async def threads(self, after: UUID | None, limit: int) -> Sequence[UUID]:
+    async def thread_after(self, thread_id: UUID | None) -> UUID | None:
         with database_errors():
-            rows = await self._pool.fetch(
+            found: UUID | None = await self._pool.fetchval(
                 "SELECT thread_id FROM runs WHERE floor <= last_seq AND ($1::uuid IS NULL OR thread_id > $1)"
-                " ORDER BY thread_id LIMIT $2",
-                after,
-                limit,
+                " ORDER BY thread_id LIMIT 1",
+                thread_id,
             )
-        return [row["thread_id"] for row in rows]
+        return found
+
+    @override
+    def scan_token(self, thread_id: UUID, seq: int) -> str:
+        return event_token(SCAN, thread_id, seq)
+
+    @override
+    def scan_place(self, token: str) -> tuple[UUID, int]:
+        return event_place(SCAN, token)
 
     @override
     async def add(self, thread_id: UUID, kept: Sequence[tuple[Kept, datetime]]) -> int:
@@ -186,4 +201,16 @@ def _group(row: Any) -> Group:
         row["last_at"],
         (row["thread_id"], row["seq"]),
         tuple((outcome, row[outcome.value]) for outcome in Release if row[outcome.value]),
+    )
+
+
+def _frame(row: Any) -> KeptFrame:
+    return KeptFrame(
+        row["thread_id"],
+        row["seq"],
+        row["kept_at"],
+        ended=row["ended"],
+        requested=row["requested"],
+        outcome=None if row["outcome"] is None else Release(row["outcome"]),
+        outcome_seq=row["outcome_seq"],
     )

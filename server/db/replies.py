@@ -32,6 +32,8 @@ _IS_OPEN = (
     " WHERE thread_id = $1 AND status = 'running' AND closed_input_seq < $2 AND cancel_requested_at IS NULL"
 )
 
+_CLOSED = "SELECT closed_input_seq FROM runs WHERE thread_id = $1"
+
 _HAS_ENDED = (
     "SELECT finished_at IS NOT NULL OR cancel_requested_at IS NOT NULL FROM runs WHERE thread_id = $1"
 )
@@ -64,6 +66,11 @@ class PostgresReplyStore(ReplyStore):
                     raise InputClosed
                 await store_key(connection, principal.user_id, key, Written(proposal_id=proposal_id))
         return True
+
+    @override
+    async def closed_seq(self, thread_id: UUID) -> int:
+        with database_errors():
+            return int(await self._pool.fetchval(_CLOSED, thread_id) or 0)
 
     @override
     async def is_open(self, thread_id: UUID, seq: int) -> bool:

@@ -21,7 +21,7 @@ from server.domain.clock import Clock
 from server.domain.crash_points import crash_point
 from server.domain.journal.events import Outcome
 from server.domain.journal.log import JournalLog
-from server.domain.journal.recent import KEEP_S
+from server.domain.journal.recent_commits import KEEP_S
 from server.domain.model import Failure, ProposalStatus
 from server.domain.webhooks.events import run_finished
 

@@ -10,7 +10,7 @@ from server.domain.errors import Conflict, KeyReused
 from server.domain.model import IdempotencyKey, ProposalStatus, Refinement, StartRefinement
 from server.domain.proposals.store import EarlierStart
 
-#: The route of a start on every face: the same key names the same request on all of them.
+#: The route of a start on every interface: the same key names the same request on all of them.
 START_ROUTE = "start_refinement"
 #: Seconds after which a start that is still in progress may be repeated.
 IN_FLIGHT_RETRY_S = 1

@@ -17,7 +17,7 @@ from server.domain.refinements import Refinements
 from server.domain.runs.replies import REJECT, USUAL_DECISIONS, ActionDecision, Reply, ReplyStore, value_of
 from server.domain.runs.runner import Runner
 
-#: The route of a reply on every face: the same key names the same request on all of them.
+#: The route of a reply on every interface: the same key names the same request on all of them.
 REPLY_ROUTE = "reply_to_input"
 
 
@@ -100,6 +100,12 @@ class InputReplies:
             await self._refinements.cancel(principal, thread_id)
             return True
         return False
+
+    async def closed_seq(self, refinement: Refinement) -> int:
+        """The questions up to this seq can no longer be answered. Raises DatabaseUnavailable."""
+        if refinement.status.terminal:
+            return refinement.last_seq
+        return await self._replies.closed_seq(refinement.thread_id)
 
     async def _check_may_reply(self, principal: Principal, thread_id: UUID) -> None:
         """Raises NotFound, PermissionDenied."""

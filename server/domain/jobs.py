@@ -13,10 +13,17 @@ from server.domain.runs.runtime import Invocation
 
 
 def job_for(
-    workflow: Workflow, command: StartRefinement, prompt: str, job_context: JobContext, traceparent: str
+    workflow: Workflow,
+    command: StartRefinement,
+    prompt: str,
+    job_context: JobContext,
+    traceparent: str,
+    *,
+    may_wait: bool = False,
 ) -> Invocation:
     """The runtime's job, still without the files of the draft. prompt: what the agent is asked. traceparent:
-    of the trace that the run belongs to, or empty.
+    of the trace that the run belongs to, or empty. may_wait: the run may be queued, and the draft get files
+    meanwhile.
 
     Prompt, file and selection are in both `input_payload` and `agent_definition`: the published runtime
     reads only the latter.
@@ -31,7 +38,7 @@ def job_for(
         prompt = with_context(prompt, command.context_file_path, command.context_selection, text)
     draft = None
     # `files` has the texts alone, and the first version has nothing else; a later one may have other files.
-    if job_context.has_files and (workflow.files or workflow.draft_version > 1):
+    if job_context.has_files and (workflow.files or workflow.draft_version > 1 or may_wait):
         draft = DraftVersion(workflow.current_draft_id, workflow.draft_version)
     return Invocation(
         # A trace id has 16 bytes, like a UUID.

@@ -1,4 +1,4 @@
-"""Long computations, beside the event loop: in a thread that takes one at a time.
+"""Long computations, off the event loop: in a thread that takes one at a time.
 
 A thread does not compute faster. It lets the loop go on between the interpreter's switches, so that no other
 run, reader or probe waits for the computation. With several threads at once, the loop would get a smaller

@@ -142,7 +142,15 @@ class Refinements:
         now = self._clock.now()
         proposal_id = uuid4()
         prompt = command.user_prompt if revision is None else revision.prompt
-        invocation = job_for(workflow, command, prompt, self._job_context, self._observer.traceparent())
+        when_busy = command.when_busy or self._when_busy
+        invocation = job_for(
+            workflow,
+            command,
+            prompt,
+            self._job_context,
+            self._observer.traceparent(),
+            may_wait=when_busy is WhenBusy.ENQUEUE,
+        )
         thread_id = invocation.job_id
         started = RunStarted(thread_id, proposal_id, workflow.id)
         stored = await self._proposals.start(
@@ -157,7 +165,7 @@ class Refinements:
             key=key,
             max_active_runs=self._quotas.limits.max_active_runs,
             revision=revision,
-            when_busy=command.when_busy or self._when_busy,
+            when_busy=when_busy,
         )
         if isinstance(stored, EarlierStart) and key is not None:
             return answer_to_repeat(stored, key, workflow.id)

@@ -30,11 +30,21 @@ class Feature(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class GrpcEndpoint:
+    """Where a server is reached over gRPC. host: empty for the host of the HTTP address."""
+
+    host: str
+    port: int
+    tls: bool
+
+
+@dataclass(slots=True)
 class ServerInfo:
     """A server. when_busy: what a start does by default while another refinement of its draft has not
-    ended."""
+    ended. grpc: None until its port is bound."""
 
     version: str
     features: Collection[Feature]
     when_busy: WhenBusy
     limits: QuotaLimits
+    grpc: GrpcEndpoint | None = None

@@ -72,6 +72,13 @@ def encode_delta(old: bytes, new: bytes) -> bytes:
     return _encode(old, new, 0, 0)[0]
 
 
+def changed_bytes(old: bytes, new: bytes) -> int:
+    """Bytes of `new` between the head and the tail that both have."""
+    shorter = min(len(old), len(new))
+    head = _common_head(old, new, shorter, 0)
+    return len(new) - head - _common_tail(old, new, shorter - head, 0)
+
+
 def _encode(old: bytes, new: bytes, near_head: int, near_tail: int) -> tuple[bytes, int, int]:
     """The difference, and the lengths of its head and tail. near_head, near_tail: about those lengths, if
     they are known; they only save work."""

@@ -1,4 +1,4 @@
-"""The gRPC face: the services of the contract, health, and reflection in development."""
+"""The gRPC interface: the services of the contract, health, and reflection in development."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from server.use_cases import UseCases
 
 
 @dataclass(frozen=True, slots=True)
-class GrpcFace:
-    """The face: bind `server` to addresses, then start, drain, stop."""
+class GrpcServer:
+    """The interface: bind `server` to addresses, then start, drain, stop."""
 
     server: grpc.aio.Server
     health: Health
@@ -126,8 +126,8 @@ def create_grpc_server(
     peers: frozenset[str] = frozenset(),
     traced: bool = False,
     reuse_port: bool = False,
-) -> GrpcFace:
-    """The face, not yet bound to an address.
+) -> GrpcServer:
+    """The interface, not yet bound to an address.
 
     dev: with reflection. limits: grpc itself refuses what exceeds them, with RESOURCE_EXHAUSTED. peers:
     names of the certificates that may call, empty for all. traced: with a span for each call.
@@ -152,4 +152,4 @@ def create_grpc_server(
     health.add_to(server)
     if dev:
         reflection.enable_server_reflection((*SERVICES, *sorted(PUBLIC_SERVICES)), server)
-    return GrpcFace(server, health, watches)
+    return GrpcServer(server, health, watches)

@@ -22,7 +22,7 @@ from server.domain.model import Principal
 from server.grpc.admission import OF_STRANGER
 from server.grpc.transport import check_peer
 from server.grpc.unread_calls import Group
-from server.use_cases import READABLE_BY_SHARE_LINK
+from server.use_cases import OPERATORS_SERVICE, READABLE_BY_SHARE_LINK
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
@@ -59,6 +59,12 @@ def caller() -> Principal:
 def readable_by_share_link(method: str) -> bool:
     """Whether a share link's secret is enough for the method, `/package.Service/Method`."""
     return method in _READABLE_BY_SHARE_LINK
+
+
+def operation_of(method: str) -> str | None:
+    """The name of a method that only operators may call, `/package.Service/Method`; None for any other."""
+    service, _, name = method.rpartition("/")
+    return name if service.rpartition(".")[2] == OPERATORS_SERVICE else None
 
 
 def is_public(method: str) -> bool:
@@ -103,7 +109,7 @@ class Authentication:
         metadata = context.invocation_metadata() or ()
         headers = [str(value) for key, value in metadata if key == "authorization"]
         principal = await self._authenticator.authenticate_headers(
-            headers, read_only=readable_by_share_link(method)
+            headers, read_only=readable_by_share_link(method), operation=operation_of(method)
         )
         return begin_call(principal)
 

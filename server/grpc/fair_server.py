@@ -6,7 +6,7 @@ grpc.aio asks its core for one call at a time, and the core hands calls out firs
 1. Many calls are requested at a time, which costs some 10 µs a call. They wait in a queue for each
    connection, and the server accepts one of each connection in turn. Only then do a call's tasks begin, which
    cost 0.3 to 0.5 ms.
-2. The event loop reads at once all that grpc wakes it with (`server.grpc.wake_ups`): otherwise the calls that
+2. The event loop reads at once all that grpc wakes it with (`server.grpc.poller`): otherwise the calls that
    were requested arrive one by one.
 
 A connection counts as one client: a proxy's users share its turn. Both rely on internals of grpcio, whose
@@ -25,6 +25,7 @@ from grpc._cython import cygrpc
 from grpc.aio._server import Server, _augment_channel_arguments
 
 from server.domain.round_robin import RoundRobin
+from server.grpc.call_ends import CallLoop
 
 #: Calls that are requested of the core at a time. All may arrive in one turn of the loop: some 3 ms.
 REQUESTED = 256
@@ -38,7 +39,7 @@ class _InTurn(cygrpc.AioServer):  # type: ignore[misc]  # the library has no typ
     loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, *arguments: Any) -> None:
-        super().__init__(loop, *arguments)
+        super().__init__(CallLoop(loop), *arguments)
         self._event_loop = loop
         self._queues: RoundRobin[object] = RoundRobin()
         self._next: asyncio.Future[object] = loop.create_future()

@@ -15,6 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from server.domain.clock import Clock
 from server.domain.errors import ClientTooSlow, InvalidArgument
 from server.grpc.authentication import Context
+from server.grpc.call_ends import waiting
 from server.grpc.writing import MessageWriter
 
 #: Seconds between two runs of the checks, and the number of failures in a row that make the status
@@ -62,7 +63,8 @@ class _Servicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # the li
                 except ClientTooSlow as slow:
                     await self._writer.abort(context, slow)
                 sent = status
-            await changed.wait()
+            with waiting():
+                await changed.wait()
 
 
 class Health:

@@ -23,6 +23,7 @@ from grpc_status import rpc_status
 from server.domain.errors import HubError, InvalidArgument, LimitReached, PermissionDenied, Unauthenticated
 from server.grpc.admission import UNKNOWN_METHODS, Admission
 from server.grpc.authentication import Context, Identity, is_public, refused
+from server.grpc.call_ends import waiting
 from server.grpc.public_streams import PublicStreams
 from server.grpc.unread_calls import UnreadCalls
 from server.wire.problem_details import grpc_status
@@ -95,7 +96,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if handler is None:
             found = await continuation(handler_call_details)
             if found is None:
-                with suppress(LimitReached):
+                with waiting(), suppress(LimitReached):
                     await self._admission.turn(UNKNOWN_METHODS)
                 return None
             handler = self._handlers[method] = self._surrounded(found, method)
@@ -110,13 +111,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     async def _identified(self, method: str, context: Context) -> Identity:
         """Who calls, once it is the call's turn. Raises as `identify`, and LimitReached."""
-        try:
-            who = await self._identify(method, context)
-        except (Unauthenticated, PermissionDenied):
-            await self._admission.turn(refused(context))
-            raise
-        await self._admission.turn(who.rates)
-        return who
+        with waiting():
+            try:
+                who = await self._identify(method, context)
+            except (Unauthenticated, PermissionDenied):
+                await self._admission.turn(refused(context))
+                raise
+            await self._admission.turn(who.rates)
+            return who
 
     def _call(self, handler: Handler, method: str) -> Callable[[object, Context], Awaitable[bytes | None]]:
         """The behaviour of a method that takes one message."""

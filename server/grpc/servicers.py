@@ -52,7 +52,7 @@ class WorkflowServicer(WorkflowServiceServicer):
         return m.CreateWorkflowResponse(workflow=await REQUESTS.run(workflow_message, workflow))
 
     async def _command(self, request: m.CreateWorkflowRequest) -> model.CreateWorkflow:
-        """The command of a request, made beside the event loop. A large one that is refused is counted."""
+        """The command of a request, made off the event loop. A large one that is refused is counted."""
         size_bytes, user_id = request.ByteSize(), caller().user_id
         if size_bytes <= SMALL_BYTES:
             return await REQUESTS.run(create_workflow, request)

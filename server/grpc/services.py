@@ -9,6 +9,7 @@ from ide_orchestrator.v1 import (
     draft_pb2,
     info_pb2,
     proposal_pb2,
+    quarantine_pb2,
     refinement_pb2,
     review_pb2,
     user_pb2,
@@ -19,6 +20,7 @@ from ide_orchestrator.v1.access_pb2_grpc import add_AccessServiceServicer_to_ser
 from ide_orchestrator.v1.draft_pb2_grpc import add_DraftServiceServicer_to_server
 from ide_orchestrator.v1.info_pb2_grpc import add_InfoServiceServicer_to_server
 from ide_orchestrator.v1.proposal_pb2_grpc import add_ProposalServiceServicer_to_server
+from ide_orchestrator.v1.quarantine_pb2_grpc import add_QuarantineServiceServicer_to_server
 from ide_orchestrator.v1.refinement_pb2_grpc import add_RefinementServiceServicer_to_server
 from ide_orchestrator.v1.review_pb2_grpc import add_ReviewServiceServicer_to_server
 from ide_orchestrator.v1.user_pb2_grpc import add_UserServiceServicer_to_server
@@ -28,6 +30,7 @@ from server.grpc.draft_servicer import DraftServicer
 from server.grpc.event_reads import EventReads
 from server.grpc.info_servicer import InfoServicer
 from server.grpc.proposal_servicer import ProposalServicer
+from server.grpc.quarantine_servicer import QuarantineServicer
 from server.grpc.refinement_servicer import RefinementServicer
 from server.grpc.review_servicer import ReviewServicer
 from server.grpc.servicers import AccessServicer, WorkflowServicer
@@ -47,6 +50,7 @@ _FILES = (
     user_pb2,
     info_pb2,
     webhook_pb2,
+    quarantine_pb2,
 )
 #: The contract's services, by their full names.
 DESCRIPTORS = {
@@ -84,4 +88,6 @@ def add_services(use_cases: UseCases, writer: MessageWriter, server: grpc.aio.Se
     add_InfoServiceServicer_to_server(InfoServicer(use_cases.server_info), server)
     webhooks = WebhookServicer(use_cases.webhooks, use_cases.webhook_store)
     add_WebhookServiceServicer_to_server(webhooks, server)
+    quarantine = QuarantineServicer(use_cases.quarantine, writer)
+    add_QuarantineServiceServicer_to_server(quarantine, server)
     return watches

@@ -1,4 +1,4 @@
-"""TLS for the gRPC face, and the peers that it accepts (ADR 0021).
+"""TLS for the gRPC interface, and the peers that it accepts (ADR 0021).
 
 Certificate, key and the clients' authority are files that are read again at each handshake: a rotation needs
 no restart. When a file can no longer be read, its last good content stays in use.

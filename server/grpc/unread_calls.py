@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 from server.domain.access.cut_offs import LATE_REQUEST, UNREAD_CALLS, CutOffObserver
 from server.domain.errors import ClientTooSlow, InvalidArgument, LimitReached
@@ -27,6 +28,8 @@ MAX_RECEIVED, MAX_RECEIVED_OF_ONE = 32, 8
 #: Seconds for which no call has to make room. A request usually arrives with its call.
 UNDISTURBED_S = 0.1
 RETRY_S = 1
+#: Calls by the tasks that wait for their requests, in the order of time, and since when each waits.
+_Calls: TypeAlias = "dict[asyncio.Task[Any], float]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,39 +41,14 @@ class Group:
     max_of_one: int
 
 
-class _Calls:
-    """Calls in the order of time."""
-
-    __slots__ = ("calls",)
-
-    def __init__(self) -> None:
-        self.calls: dict[_Call, None] = {}
-
-
-class _Caller(_Calls):
+class _Caller:
     """One caller's calls, and the places of those whose request is received."""
 
-    __slots__ = ("places",)
+    __slots__ = ("calls", "places")
 
     def __init__(self) -> None:
-        super().__init__()
+        self.calls: _Calls = {}
         self.places = asyncio.Semaphore(MAX_RECEIVED_OF_ONE)
-
-
-class _Call:
-    """A call, the task that waits for its request, and where it is counted."""
-
-    __slots__ = ("_counted", "since", "task")
-
-    def __init__(self, since: float, *counted: _Calls) -> None:
-        self.task, self.since, self._counted = asyncio.current_task(), since, counted
-        for each in counted:
-            each.calls[self] = None
-
-    def leave(self) -> None:
-        """Count it no longer."""
-        for each in self._counted:
-            each.calls.pop(self, None)
 
 
 class UnreadCalls:
@@ -87,7 +65,7 @@ class UnreadCalls:
         self._deadline = SharedDeadline(deadline_s)
         self._groups: dict[Hashable, _Calls] = {}
         self._callers: dict[Hashable, _Caller] = {}
-        self._received = _Calls()
+        self._received: _Calls = {}
         self._places = asyncio.Semaphore(MAX_RECEIVED)
 
     async def request(self, read: Callable[[], Awaitable[object]], caller: Hashable, group: Group) -> bytes:
@@ -107,52 +85,59 @@ class UnreadCalls:
         return request
 
     async def _request(self, read: Callable[[], Awaitable[object]], caller: Hashable, group: Group) -> object:
-        of_group = self._groups.setdefault(group.key, _Calls())
-        of_caller = self._callers.setdefault(caller, _Caller())
-        now = asyncio.get_running_loop().time()
-        call = None
+        of_group = self._groups.get(group.key)
+        if of_group is None:
+            of_group = self._groups[group.key] = {}
+        of_caller = self._callers.get(caller)
+        if of_caller is None:
+            of_caller = self._callers[caller] = _Caller()
+        task, now = asyncio.current_task(), asyncio.get_running_loop().time()
+        assert task is not None
         try:
             too_many = len(of_caller.calls) >= group.max_of_one
-            if too_many or (len(of_group.calls) >= group.max_calls and not self._end_oldest(of_group, now)):
+            if too_many or (len(of_group) >= group.max_calls and not self._end_oldest(of_group, now)):
                 raise LimitReached("too many calls have not sent their request", retry_after_s=RETRY_S)
-            call = _Call(now, of_group, of_caller)
-            async with of_caller.places:
-                return await self._receive(read)
+            of_group[task] = of_caller.calls[task] = now
+            await of_caller.places.acquire()
+            try:
+                return await self._receive(task, read)
+            finally:
+                of_caller.places.release()
         finally:
-            if call is not None:
-                call.leave()
-            if not of_group.calls:
+            of_group.pop(task, None)
+            of_caller.calls.pop(task, None)
+            if not of_group:
                 self._groups.pop(group.key, None)
             if not of_caller.calls:
                 self._callers.pop(caller, None)
 
-    async def _receive(self, read: Callable[[], Awaitable[object]]) -> object:
+    async def _receive(self, task: asyncio.Task[Any], read: Callable[[], Awaitable[object]]) -> object:
         """Read the request, in a place among those that are received."""
-        now = asyncio.get_running_loop().time
         # Usually there is one, and no timer is needed.
-        while self._places.locked():
-            try:
-                async with asyncio.timeout(self._undisturbed_s):
-                    await self._places.acquire()
-                break
-            except TimeoutError:
-                if self._received.calls:
-                    self._end_oldest(self._received, now())
-        else:
-            await self._places.acquire()
-        call = _Call(now(), self._received)
+        await (self._take_place() if self._places.locked() else self._places.acquire())
+        self._received[task] = asyncio.get_running_loop().time()
         try:
             return await read()
         finally:
-            call.leave()
+            self._received.pop(task, None)
             self._places.release()
 
+    async def _take_place(self) -> None:
+        """Wait for a place: the oldest request that does not arrive makes room."""
+        while True:
+            try:
+                async with asyncio.timeout(self._undisturbed_s):
+                    await self._places.acquire()
+                return
+            except TimeoutError:
+                if self._received:
+                    self._end_oldest(self._received, asyncio.get_running_loop().time())
+
     def _end_oldest(self, among: _Calls, now: float) -> bool:
-        """End the oldest call. Returns False when it has just begun."""
-        oldest = next(iter(among.calls))
-        if now - oldest.since < self._undisturbed_s:
+        """End the oldest call, and count it no longer. Returns False when it has just begun."""
+        task, since = next(iter(among.items()))
+        if now - since < self._undisturbed_s:
             return False
-        oldest.leave()
-        if oldest.task is not None:
-            self._deadline.expire(oldest.task)
+        del among[task]
+        self._deadline.expire(task)
         return True

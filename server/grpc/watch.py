@@ -22,6 +22,7 @@ from server.domain.streams.steps import Heartbeat, ReconnectElsewhere
 from server.domain.streams.subscription import Subscription
 from server.grpc.answers import message_form, reserved
 from server.grpc.authentication import Context
+from server.grpc.call_ends import waiting
 from server.grpc.writing import MessageWriter
 
 #: Trailing metadata: seq of the last event of the last step that was sent whole.
@@ -70,7 +71,9 @@ class WatchStreams:
             while True:
                 # A step moves the cursor before it is written.
                 sent = subscription.cursor
-                match await subscription.step_when_available():
+                with waiting():
+                    step = await subscription.step_when_available()
+                match step:
                     case Heartbeat(last_seq, progress):
                         await self._writer.write(context, form.heartbeat(last_seq, progress), reserved())
                     case ReconnectElsewhere(after_s):

@@ -18,7 +18,7 @@ from server.domain.errors import (
     NotFound,
     Unprocessable,
 )
-from server.domain.model import Principal, ProposalStatus
+from server.domain.model import Principal, ProposalStatus, Refinement
 from server.domain.outgoing import Reservation
 from server.domain.server_info import Feature
 from server.domain.streams.subscription import Subscription
@@ -67,13 +67,13 @@ async def run_agent(
     ] = None,
 ) -> Response[Any]:
     """Start a refinement, attach to one, or answer its agent, and follow it as a run of AG-UI 1.0."""
-    place, user = place_of(last_event_id), request.user
+    place, user, closed_seq = place_of(last_event_id), request.user, 0
     try:
         if data.resume:
             thread_id, after = await _resumed(use_cases, user, workflow_id, data.resume)
             place = max(place, after)
         else:
-            thread_id = await _started_or_attached(use_cases, user, workflow_id, data)
+            thread_id, closed_seq = await _started_or_attached(use_cases, user, workflow_id, data)
     except _Over as over:
         return Response(short_run(data.threadId, data.runId, over.error), media_type="text/event-stream")
     return EventStream(
@@ -85,6 +85,7 @@ async def run_agent(
             place,
             refinement_id=thread_id,
             can_resume=Feature.INPUT_REPLIES in use_cases.server_info.features,
+            closed_seq=closed_seq,
         ),
         readers=use_cases.readers,
     )
@@ -127,23 +128,25 @@ async def _resumed(
 
 async def _started_or_attached(
     use_cases: UseCases, principal: Principal, workflow_id: UUID, data: RunAgentInput
-) -> UUID:
-    thread_id = await _attached(use_cases, principal, workflow_id, data.threadId)
-    if thread_id is None:
-        started = await use_cases.refinements.start(principal, data.command(workflow_id), key=data.key)
-        thread_id = started.refinement.thread_id
-    return thread_id
+) -> tuple[UUID, int]:
+    """The refinement to follow. Of one that the client attaches to also up to which seq its questions are
+    closed."""
+    attached = await _attached(use_cases, principal, workflow_id, data.threadId)
+    if attached is not None:
+        return attached.thread_id, await use_cases.input_replies.closed_seq(attached)
+    started = await use_cases.refinements.start(principal, data.command(workflow_id), key=data.key)
+    return started.refinement.thread_id, 0
 
 
 async def _attached(
     use_cases: UseCases, principal: Principal, workflow_id: UUID, thread_id: str
-) -> UUID | None:
+) -> Refinement | None:
     """The refinement of the workflow that a client's thread is; None if it is none."""
     try:
         refinement = await use_cases.refinements.get(principal, uuid_or_not_found(thread_id, "refinement"))
     except NotFound:
         return None
-    return refinement.thread_id if refinement.workflow_id == workflow_id else None
+    return refinement if refinement.workflow_id == workflow_id else None
 
 
 async def _follow(

@@ -1,4 +1,4 @@
-"""The HTTP face: REST, server-sent events and WebSockets in one Litestar application."""
+"""The HTTP interface: REST, server-sent events and WebSockets in one Litestar application."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def create_http_app(
     turns: RequestTurns | None = None,
     services: ASGIApp | None = None,
 ) -> Litestar:
-    """The face. Its streams need the protocols of `server.http.server.uvicorn_config`.
+    """The interface. Its streams need the protocols of `server.http.server.uvicorn_config`.
 
     turns: those of its requests, if others share them. services: what answers at the addresses of the
     contract's services.
@@ -79,7 +79,10 @@ def create_http_app(
     @websocket("/api/ws/refinements/{thread_id:str}")
     async def follow(socket: WebSocket[Any, Any, Any], thread_id: FromPath[str]) -> None:
         """Follow a refinement. The handler itself authenticates and refuses, before the upgrade."""
-        await refinement_socket.serve(thread_id, socket.scope, socket.receive, socket.send)
+        receive, send = socket.receive, socket.send
+        # Both hold the socket: without a cycle, the request is freed as soon as its stream begins.
+        del socket.receive, socket.send
+        await refinement_socket.serve(thread_id, socket.scope, receive, send)
 
     routes = [*ROUTES, openapi, asyncapi, socket_only]
     if options.development is not None:

@@ -47,7 +47,7 @@ _SCHEMAS: dict[str, Any] = {
     },
     "RenewToken": {
         "type": "object",
-        "description": "A new token of the same user: the stream goes on when the earlier one expires.",
+        "description": "A new token of the same user: the stream continues when the earlier one expires.",
         "properties": {"type": {"type": "string", "const": "auth"}, "token": {"type": "string"}},
         "required": ["type", "token"],
     },

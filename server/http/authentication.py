@@ -15,9 +15,9 @@ from server.http.eventstream import wants_event_stream
 from server.http.openapi import EVENT_STREAM
 from server.http.request_turns import RequestTurns
 from server.http.stream_callers import StreamCallers
-from server.use_cases import READABLE_BY_SHARE_LINK, UseCases
+from server.use_cases import OPERATORS_PATH, READABLE_BY_SHARE_LINK, UseCases
 from server.wire.addresses import SOCKET_PATH
-from server.wire.validation import sha256_or_not_found, uuid_or_not_found
+from server.wire.validation import sha256_or_not_found, shape_id_or_not_found, uuid_or_not_found
 
 #: Routes that anyone may call. Every other route needs a valid token.
 PUBLIC = frozenset(
@@ -77,9 +77,12 @@ class Authenticate:
         if handler.opt.get(EVENT_STREAM) and wants_event_stream(connection.headers):
             thread_id = connection.path_params["thread_id"]
             return await self._stream_callers.of_event_stream(thread_id, connection.scope)
-        operation = getattr(handler, "operation_id", None)
+        operation = str(getattr(handler, "operation_id", None))
+        for_operators = connection.scope["path_template"].startswith(OPERATORS_PATH)
         return await self._authenticator.authenticate_headers(
-            connection.headers.getall("authorization", []), read_only=operation in _READABLE_BY_SHARE_LINK
+            connection.headers.getall("authorization", []),
+            read_only=operation in _READABLE_BY_SHARE_LINK,
+            operation=operation[0].upper() + operation[1:] if for_operators else None,
         )
 
 
@@ -93,5 +96,7 @@ def _check_ids(connection: Connection) -> None:
     for name, value in connection.path_params.items():
         if name in _RESOURCES:
             uuid_or_not_found(value, _RESOURCES[name])
+        elif name == "shape_id":
+            shape_id_or_not_found(value)
         else:
             sha256_or_not_found(value, _CONTENTS[name])

@@ -1,7 +1,7 @@
 """One client's connection, as the handler of a long stream needs it.
 
 In ASGI a handler learns only from `receive` that its client is gone, which needs a second task, and a client
-that reads nothing has no deadline. Therefore the server's protocols (`server.http.protocols`) put a
+that reads nothing has no deadline. Therefore the server's protocols (`server.http.websocket_protocol`) put a
 `Connection` into each scope, under `EXTENSION`.
 """
 
@@ -16,6 +16,7 @@ from typing import Any
 
 from litestar.types import Send
 
+from server.domain.endings import Endings
 from server.domain.errors import ShuttingDown
 from server.domain.outgoing import Reservation
 
@@ -52,7 +53,8 @@ def _ignore(message: bytes) -> None:
 
 
 class Connection:
-    """A client's connection. writable: whether little data waits to be sent; wait: waits until that is so."""
+    """A client's connection. writable: whether little data waits to be sent; wait: waits until that is so.
+    endings: those of all connections of the server."""
 
     def __init__(
         self,
@@ -61,14 +63,18 @@ class Connection:
         writable: Callable[[], bool],
         wait: Callable[[], Awaitable[object]],
         deadline_s: float,
+        endings: Endings,
     ) -> None:
-        self._transport = transport
+        self._transport, self._endings = transport, endings
         self._writable = writable
         self._wait = wait
         #: Seconds within which the client must take some of the data that waits for it.
         self.deadline_s = deadline_s
         self._task: asyncio.Task[Any] | None = None
         self._end_reason: Exception | None = None
+        self._lost = False
+        #: Whether the stream was cancelled because of the reason, and not by somebody else.
+        self._woken = False
         self._written_bytes = 0
         #: For what is in memory for the client, and not yet sent.
         self.reservation: Reservation | None = None
@@ -105,12 +111,12 @@ class Connection:
         task = asyncio.current_task()
         assert task is not None
         cancellations_before = task.cancelling()
-        self._task = task
+        self._task, self._woken = task, False
         try:
             yield
         except asyncio.CancelledError:
             reason = self.ended
-            if reason is not None and task.uncancel() <= cancellations_before:
+            if reason is not None and self._woken and task.uncancel() <= cancellations_before:
                 raise reason from None
             raise
         finally:
@@ -125,7 +131,12 @@ class Connection:
         """Called by the protocol when the client is gone."""
         if self.reservation is not None:
             self.reservation.close()
-        self._end(ClientGone())
+        self._lost = True
+        if self._end_reason is None:
+            self._end_reason = ClientGone()
+            if self._task is not None:
+                # Nothing can be written any more, and the stream may end a moment later.
+                self._endings.add(self._cancel)
 
     def unanswered(self) -> None:
         """Called by the protocol when the client did not answer a ping; the stream closes itself."""
@@ -138,13 +149,17 @@ class Connection:
     def _end(self, reason: Exception) -> bool:
         if self._end_reason is None:
             self._end_reason = reason
-            if self._task is not None:
-                self._task.cancel()
+            self._cancel()
         return self._task is not None
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._woken = True
+            self._task.cancel()
 
     def write(self, data: bytes) -> None:
         """Write bytes to the transport unchanged. Raises ClientGone."""
-        if self._transport.is_closing():
+        if self._lost or self._transport.is_closing():
             raise ClientGone
         self._transport.write(data)
         self._written_bytes += len(data)
@@ -202,5 +217,5 @@ def connection_of(scope: MutableMapping[str, Any]) -> Connection:
     """The connection of an ASGI scope. Raises RuntimeError under another server's protocols."""
     connection = (scope.get("extensions") or {}).get(EXTENSION)
     if not isinstance(connection, Connection):
-        raise RuntimeError("streams need the protocols of server.http.protocols")
+        raise RuntimeError("streams need the protocols of server.http.websocket_protocol")
     return connection

@@ -53,6 +53,7 @@ _EXPOSED = (
     "Content-Range",
     "ETag",
     "Idempotency-Replayed",
+    "Left-Out-Files",
     "Link",
     "Location",
     "Retry-After",

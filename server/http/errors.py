@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from litestar import Request, Response
@@ -33,12 +33,25 @@ from server.wire.trace_ids import trace_id_of
 log = structlog.stdlib.get_logger("server.http")
 
 
-#: The status of each code that exists only in HTTP.
+class HttpProblem(NamedTuple):
+    """A kind of problem that exists only in HTTP."""
+
+    status: int
+    meaning: str
+
+
+#: The problems that exist only in HTTP, by code.
 HTTP_ONLY = {
-    "method_not_allowed": 405,
-    "range_not_satisfiable": 416,
-    "upgrade_required": 426,
-    "not_ready": 503,
+    "method_not_allowed": HttpProblem(
+        405, "The address does not support the method; `Allow` lists those that it does."
+    ),
+    "range_not_satisfiable": HttpProblem(
+        416, "The range is outside the content; `Content-Range` has its size."
+    ),
+    "upgrade_required": HttpProblem(426, "The address is for WebSockets only."),
+    "not_ready": HttpProblem(
+        503, "The replica cannot serve now; `failing` names the checks that fail. Try again later."
+    ),
 }
 
 
@@ -47,7 +60,7 @@ class HttpError(Exception):
 
     def __init__(self, code: str, detail: str, headers: Mapping[str, str], **members: Any) -> None:
         super().__init__(detail)
-        self.status, self.code, self.detail, self.headers = HTTP_ONLY[code], code, detail, headers
+        self.status, self.code, self.detail, self.headers = HTTP_ONLY[code].status, code, detail, headers
         self.members = members
 
     def json(self, *, instance: str, trace_id: str) -> dict[str, Any]:

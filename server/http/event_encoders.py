@@ -44,6 +44,14 @@ def _json_message(segment: Segment) -> bytes:
     return text_frame(*rendering.batch_json_parts(segment))
 
 
+def _proto_message(segment: Segment) -> bytes:
+    return binary_frame(rendering.event_batch_response(segment))
+
+
+#: Bytes of events whose messages are made at once, for all readers at the live end. JSON takes time for each
+#: event; protobuf is there already.
+_JSON_AT_HAND_BYTES, _PROTO_AT_HAND_BYTES = 16 << 10, 64 << 10
+
 #: Framed messages, or a part of one, and the seq of the last event that is complete with it.
 Piece = tuple[bytes, int]
 
@@ -71,6 +79,13 @@ class JsonEventEncoder:
                 return
         async for message, last_seq in json_messages(segment, self._max_bytes):
             yield text_frame(message), last_seq
+
+    def at_hand(self, segment: Segment) -> bytes | None:
+        """The same at once; None if it is to be read with `segment`."""
+        if len(segment.batch) > _JSON_AT_HAND_BYTES:
+            return None
+        frames = segment.cached(Form.JSON, _json_message)
+        return frames if self._max_bytes is None or len(frames) <= self._max_bytes else None
 
     def heartbeat(self, step: Heartbeat) -> bytes:
         """A heartbeat, made once for all readers."""
@@ -101,13 +116,19 @@ class ProtoEventEncoder:
     async def segment(self, segment: Segment) -> AsyncIterator[Piece]:
         """The message with the segment's events, or several if it is too large."""
         if self._max_bytes is None or len(segment.batch) + MAX_HEAD_BYTES <= self._max_bytes:
-            frames = segment.cached(
-                Form.PROTO, lambda shared: binary_frame(rendering.event_batch_response(shared))
-            )
-            yield frames, segment.last_seq
+            yield segment.cached(Form.PROTO, _proto_message), segment.last_seq
             return
         async for message, last_seq in binary_messages(segment, self._max_bytes):
             yield binary_frame(message), last_seq
+
+    def at_hand(self, segment: Segment) -> bytes | None:
+        """The same at once; None if it is to be read with `segment`."""
+        size_bytes = len(segment.batch)
+        if size_bytes > _PROTO_AT_HAND_BYTES:
+            return None
+        if self._max_bytes is not None and size_bytes + MAX_HEAD_BYTES > self._max_bytes:
+            return None
+        return segment.cached(Form.PROTO, _proto_message)
 
     def heartbeat(self, step: Heartbeat) -> bytes:
         """A heartbeat, made once for all readers."""
@@ -138,6 +159,12 @@ class LegacyFrameEncoder:
     def segment(self, segment: Segment) -> AsyncIterator[Piece]:
         """The frames of the segment's events, in pieces."""
         return self._subscription.legacy_pieces(segment, _CODEC, text_part)
+
+    def at_hand(self, segment: Segment) -> bytes | None:
+        """The same at once; None if it is to be read with `segment`."""
+        if len(segment.batch) > _JSON_AT_HAND_BYTES:
+            return None
+        return self._subscription.legacy_at_hand(segment, _CODEC, text_part)
 
     def heartbeat(self, step: Heartbeat) -> bytes:
         """The runtime's progress when it changed. Otherwise the socket's own ping is the heartbeat."""

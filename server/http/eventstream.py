@@ -22,6 +22,7 @@ from server.http.errors import log, place_of
 from server.http.json_io import prefers_to_json
 from server.http.methods import is_head
 from server.http.pieces import STREAM_HEADERS, joined, send_pieces
+from server.http.slow_readers import reset_slow_reader
 
 _TYPE = "text/event-stream"
 _HEADERS = [
@@ -100,9 +101,8 @@ class EventStream(Response[None]):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         # Before ClientGone, its base class: a slow reader is still connected.
         except SlowReader:
-            log.info("slow_reader", thread_id=str(subscription.topic.thread_id))
-            self._readers.on_slow_reader("sse")
-            connection_of(scope).abort()  # type: ignore[arg-type]
+            connection = connection_of(scope)  # type: ignore[arg-type]
+            reset_slow_reader(connection, self._readers, "sse", thread_id=str(subscription.topic.thread_id))
         except (ClientGone, OSError):
             pass
         finally:

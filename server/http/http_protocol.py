@@ -20,8 +20,8 @@ from server.domain.access.cut_offs import CONNECTIONS, FLOOD, LARGE_REQUEST, LAT
 from server.domain.errors import ClientTooSlow, HubError, InvalidArgument, LimitReached
 from server.http.connection import EXTENSION, PROGRESS_BYTES, Connection
 from server.http.probes import PROBES
-from server.http.protocols import hub_config, refusal
 from server.http.request_head import MAX_HEAD_BYTES, SEPARATOR_BYTES, HeadSize, check_head
+from server.http.websocket_protocol import hub_config, refusal
 
 #: Maximum bytes of one request, with the framing of its chunks and its trailers: more than the largest body,
 #: which is a message of 4 MiB in base64 (`server.connect.requests`).
@@ -75,6 +75,7 @@ class HubHttpProtocol(HttpToolsProtocol):
             writable=lambda: not flow.write_paused,
             wait=flow.drain,
             deadline_s=config.send_deadline_s,
+            endings=config.endings,
         )
         self._guest = not config.places.enter(self, len(self.connections))
         self._expect_within(GUEST_DEADLINE_S if self._guest else config.head_deadline_s)
@@ -143,7 +144,7 @@ class HubHttpProtocol(HttpToolsProtocol):
             if len(self._first_bytes) > MAX_HEAD_BYTES:
                 self.flow.pause_reading()
             return False
-        if self._guest or _is_probe(data) or hub_config(self.config).pace.enter(self):
+        if self._guest or _is_probe(data) or hub_config(self.config).pace.enter(self, data):
             self._first_bytes = None
             return True
         return False
@@ -236,6 +237,8 @@ class HubHttpProtocol(HttpToolsProtocol):
         self._arrived()
         hub_config(self.config).places.leave(self)
         super().handle_websocket_upgrade()
+        # It holds this object's methods: without a cycle, both are freed at once.
+        self.parser = None  # type: ignore[assignment]
 
     def _unsupported_upgrade_warning(self) -> None:
         """Log nothing: strangers could fill the log."""

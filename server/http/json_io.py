@@ -79,7 +79,7 @@ class HubRequest(Request[Principal, Any, Any]):
             raise InvalidArgument({"body": "is incomplete"}) from None
 
     async def json(self) -> Any:
-        """The body, parsed; a large one beside the event loop. Raises InvalidArgument, LimitReached; Litestar
+        """The body, parsed; a large one off the event loop. Raises InvalidArgument, LimitReached; Litestar
         raises for a body that is too large."""
         raw = await self.body()
         if len(raw) <= SMALL_BYTES:

@@ -12,10 +12,10 @@ from litestar.types import Receive, Scope, Send
 from server.domain.outgoing import Reservation
 from server.http.connection import ClientGone, Pace, SlowReader, connection_of
 from server.http.dependencies import answer_reservation
-from server.http.errors import log
 from server.http.json_io import HubRequest, JsonResponse
 from server.http.methods import is_head
 from server.http.pieces import joined, send_pieces
+from server.http.slow_readers import reset_slow_reader
 from server.use_cases import UseCases
 
 T = TypeVar("T")
@@ -67,9 +67,7 @@ class LargeAnswer(JsonResponse[T]):
                     answer = await self._read(self._reservation)
                 await self._send_text(answer, scope, send)
         except SlowReader:
-            log.info("slow_reader")
-            self._readers.on_slow_reader("http")
-            connection.abort()
+            reset_slow_reader(connection, self._readers, "http")
         except (ClientGone, OSError):
             connection.abort()
 

@@ -1,4 +1,4 @@
-"""The options of the HTTP face."""
+"""The options of the HTTP interface."""
 
 from __future__ import annotations
 

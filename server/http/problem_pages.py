@@ -25,14 +25,6 @@ from server.wire.addresses import problem_url
 from server.wire.generated_json import problem_meanings
 from server.wire.problems import ROWS
 
-#: The meanings of the codes that exist only in HTTP.
-_ONLY_HTTP_MEANINGS = {
-    "method_not_allowed": "The address does not support the method; `Allow` lists those that it does.",
-    "range_not_satisfiable": "The range is outside the content; `Content-Range` has its size.",
-    "upgrade_required": "The address is for WebSockets only.",
-    "not_ready": "The replica cannot serve now; `failing` names the checks that fail. Try again later.",
-}
-
 
 class ProblemType(msgspec.Struct):
     """What a problem's `code` means on each transport. `reconnect`: when to open a stream again after a close
@@ -69,17 +61,17 @@ def problem_types() -> dict[str, ProblemType]:
         )
         for row in ROWS
     }
-    only = {
+    http_only = {
         code: ProblemType(
             type=problem_url(code),
-            title=HTTPStatus(status).phrase,
-            status=status,
+            title=HTTPStatus(problem.status).phrase,
+            status=problem.status,
             code=code,
-            meaning=_ONLY_HTTP_MEANINGS[code],
+            meaning=problem.meaning,
         )
-        for code, status in HTTP_ONLY.items()
+        for code, problem in HTTP_ONLY.items()
     }
-    return shared | only
+    return shared | http_only
 
 
 _TYPES = problem_types()

@@ -19,7 +19,7 @@ from server.http.large_answers import JsonText, LargeAnswer
 from server.http.openapi import EVENT_STREAM, header, operation
 from server.http.preconditions import REPLAYED, KeyHeader, headers_of_replay, request_key
 from server.wire.addresses import proposal_url
-from server.wire.event_queries import EventsQuery
+from server.wire.event_queries import EventsQuery, parse_cursor
 from server.wire.refinements import (
     CreateTicketRequest,
     Refinement,
@@ -30,7 +30,7 @@ from server.wire.refinements import (
 from server.wire.rendering import EventPage, events_page_json
 from server.wire.replies import ReplyToInputRequest
 from server.wire.server_sent_events import ServerSentEvents
-from server.wire.validation import MAX_SEQ, cursor, uuid_or_not_found
+from server.wire.validation import MAX_SEQ, uuid_or_not_found
 
 
 @post(
@@ -118,7 +118,7 @@ async def reply_to_input(
     data: JSONBody[ReplyToInputRequest],
     key: KeyHeader = None,
 ) -> JsonResponse[Refinement]:
-    """Answer a question of the agent, once. The run then goes on, with the next events of the same thread."""
+    """Answer a question of the agent, once. The run then continues with the next events of the thread."""
     replied = await use_cases.input_replies.reply(
         request.user, thread_id, data.seq, data.decisions, key=request_key(request)
     )
@@ -176,7 +176,7 @@ async def list_events(
     """The events after a cursor: a page, which may wait for the first event, or, for clients that prefer
     text/event-stream, all events until the last."""
     if wants_event_stream(request.headers):
-        after = max(params.after, cursor(last_event_id or None, "Last-Event-ID"))
+        after = max(params.after, parse_cursor(last_event_id or None, "Last-Event-ID"))
         return EventStream(
             lambda reservation: use_cases.refinements.follow(request.user, thread_id, after, reservation),
             Reservation(use_cases.outgoing, request.user.memory_id),

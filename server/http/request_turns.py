@@ -19,7 +19,7 @@ MAX_WAITING = 1_000
 
 
 class RequestTurns:
-    """The turns of the requests and upgrades of one HTTP face."""
+    """The turns of the requests and upgrades of one HTTP interface."""
 
     def __init__(self, observer: CutOffObserver) -> None:
         self._turns = Turns(observer, max_wait_s=MAX_WAIT_S, max_waiting=MAX_WAITING)

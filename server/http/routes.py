@@ -17,6 +17,7 @@ from server.http.probes import health, legacy_health, metrics, ready
 from server.http.problem_pages import PROBLEM_PAGES
 from server.http.proposal_routes import PROPOSAL_ROUTES
 from server.http.public_pages import PUBLIC_PAGES
+from server.http.quarantine_routes import QUARANTINE_ROUTES
 from server.http.refinement_routes import REFINEMENT_ROUTES
 from server.http.review_routes import REVIEW_ROUTES
 from server.http.user_routes import USER_ROUTES
@@ -35,6 +36,7 @@ ROUTES = (
     *AGUI_ROUTES,
     *FILE_HISTORY_ROUTES,
     *WEBHOOK_ROUTES,
+    *QUARANTINE_ROUTES,
     *USER_ROUTES,
     *INFO_ROUTES,
     *PUBLIC_PAGES,

@@ -1,4 +1,4 @@
-"""How uvicorn serves the HTTP face: its sockets, its limits, its server."""
+"""How uvicorn serves the HTTP interface: its sockets, its limits, its server."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator
 import uvicorn
 from litestar import Litestar
 
+from server.domain.endings import Endings
 from server.domain.rates import Rate
 from server.http.connection import SEND_DEADLINE_S
 from server.http.connection_pace import NEW_CONNECTIONS, ConnectionPace
 from server.http.connection_places import ConnectionPlaces
 from server.http.http_protocol import HubHttpProtocol
-from server.http.protocols import (
+from server.http.websocket_protocol import (
     BODY_DEADLINE_S,
     HEAD_DEADLINE_S,
     MAX_CONNECTIONS,
@@ -79,6 +80,7 @@ def uvicorn_config(
     config.send_deadline_s = send_deadline_s
     config.head_deadline_s, config.body_deadline_s = head_deadline_s, body_deadline_s
     config.places, config.pace = ConnectionPlaces(max_connections), ConnectionPace(new_connections)
+    config.endings = Endings()
     config.on_cut_off = on_cut_off
     return config
 

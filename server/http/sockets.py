@@ -40,6 +40,7 @@ from server.http.event_encoders import Encoder, encoder_of
 from server.http.handshake import form_of
 from server.http.options import HttpOptions
 from server.http.request_turns import RequestTurns
+from server.http.slow_readers import note_slow_reader
 from server.http.stream_callers import FORBIDDEN, StreamCallers, query_of
 from server.http.token_refresh import TokenRefresh
 from server.http.websocket_frames import close_frame, frames_of
@@ -141,8 +142,9 @@ class RefinementSocket:
         # Not left to `serve`, like other errors of its base ClientGone: a slow reader can still be closed.
         except SlowReader as error:
             event = "no_pong" if isinstance(error, NoPong) else "slow_reader"
-            log.info(event, thread_id=thread_id, trace_id=trace_id)
-            self._use_cases.readers.on_slow_reader("websocket")
+            note_slow_reader(
+                self._use_cases.readers, "websocket", event=event, thread_id=thread_id, trace_id=trace_id
+            )
             stream.connection.write(close_frame(CLOSE_SLOW_READER.code, stream.reason(CLOSE_SLOW_READER)))
             return
         await send({"type": "websocket.close", "code": close.code, "reason": stream.reason(close)})
@@ -203,6 +205,7 @@ class _Stream:
     async def follow(self) -> None:
         """Write everything until the terminal event. Raises ClientGone, SlowReader."""
         await self.write(self.encoder.hello(self.subscription.topic.head))
+        self.subscription.send_now = self._send_now
         while True:
             match await self.subscription.step_when_available():
                 case Heartbeat() as heartbeat:
@@ -215,6 +218,22 @@ class _Stream:
                     break
                 case other:
                     assert_never(other)
+
+    def _send_now(self, segment: Segment) -> bool:
+        """Write a segment while `follow` waits for one. Returns False when it is not a matter of one small
+        write: `follow` then writes it."""
+        connection = self.connection
+        if connection.waiting_bytes or connection.ended is not None:
+            return False
+        frames = self.encoder.at_hand(segment)
+        if frames is None or len(frames) > MAX_SHARED_WRITE_BYTES:
+            return False
+        try:
+            self._put(frames)
+        except ClientGone:
+            return False
+        self.sent = segment.last_seq
+        return True
 
     async def _write_segments(self, segments: list[Segment]) -> None:
         if len(segments) == 1:

@@ -98,7 +98,7 @@ async def _collect_when_due() -> None:
     collections = FullCollections(_memory_bytes, time.process_time, time.monotonic())
     while True:
         await asyncio.sleep(TICK_S)
-        # A long computation beside the loop switches collections off: it makes a million objects.
+        # A long computation off the loop switches collections off: it makes a million objects.
         if gc.isenabled() and collections.due(time.monotonic()):
             gc.collect()
             collections.collected()

@@ -1,6 +1,6 @@
 """The watch over the event loop: how long it was blocked, and by what.
 
-While one computation holds the loop, all runs, readers and probes of the replica wait. A timer in the loop
+While one computation blocks the loop, all runs, readers and probes of the replica wait. A timer in the loop
 measures how late it is; a thread looks, when the timer is late, at what the loop's thread is doing.
 """
 

@@ -109,7 +109,7 @@ HISTOGRAMS: dict[str, tuple[str, dict[str, tuple[str, ...]], tuple[float, ...]]]
         (0.1, 0.5, 1, 2, 5, 15, 60, 300, 3600, 14400, 86400),
     ),
     "event_loop_delay_seconds": (
-        "Lateness of a timer that is due 20 times a second: for how long something held the event loop",
+        "Lateness of a timer that is due 20 times a second: for how long something blocked the event loop",
         {},
         (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0),
     ),

@@ -74,10 +74,18 @@ class Recording:
         return found
 
 
+def is_continuation(name: str) -> bool:
+    """Whether a recording of this name goes on after another one."""
+    stem, _, part = name.rpartition(".")
+    return bool(stem) and part.isdecimal()
+
+
 def continuation_of(name: str) -> str:
     """The name of the recording that goes on after the one of this name."""
+    if not is_continuation(name):
+        return f"{name}.2"
     stem, _, part = name.rpartition(".")
-    return f"{stem}.{int(part) + 1}" if stem and part.isdecimal() else f"{name}.2"
+    return f"{stem}.{int(part) + 1}"
 
 
 def frame_of(line: str) -> str:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from types import TracebackType
 
 import httpx
 from opentelemetry import trace
@@ -21,8 +20,9 @@ from server.frames import raw_json
 from server.frames.file_maps import file_entries, state_files
 from server.runtime.breaker import Breaker
 from server.runtime.calls import MAX_ANSWER_BYTES, RuntimeCalls, checked_address
+from server.runtime.http_runtime import HttpRuntime
 from server.runtime.thread_ids import BadThreadId, path_segment, thread_id_in
-from server.runtime.websocket import HandshakeRefused, NoWebSocket, open_websocket
+from server.runtime.websocket_handshake import HandshakeRefused, NoWebSocket, open_websocket
 
 PREFIX = "/deepagents-runtime"
 
@@ -33,7 +33,7 @@ _tracer = trace.get_tracer("ide_orchestrator")
 _SWITCHING_PROTOCOLS = 101
 
 
-class DeepagentsRuntime:
+class DeepagentsRuntime(HttpRuntime):
     """deepagents-runtime over HTTP and WebSocket. Implements `Runtime`; one per process.
 
     base_url: http or https, with or without the `/deepagents-runtime` suffix. Raises ValueError for
@@ -65,13 +65,12 @@ class DeepagentsRuntime:
         scheme, rest = checked_address(base_url)
         rest = rest.removesuffix(PREFIX) + PREFIX
         self._stream_base = f"{'wss' if scheme == 'https' else 'ws'}://{rest}"
-        self.breaker = breaker or Breaker(time.monotonic)
         #: See `Runtime`. The published runtime cannot.
         self.can_resume = can_resume
         self._on_answer = on_answer
         self._handshake_s = handshake_s
         self._max_frame_bytes = max_frame_bytes
-        self._calls = RuntimeCalls(
+        calls = RuntimeCalls(
             f"{scheme}://{rest}",
             connect_s=connect_s,
             read_s=read_s,
@@ -79,22 +78,7 @@ class DeepagentsRuntime:
             max_answer_bytes=max_answer_bytes,
             on_answer=on_answer,
         )
-
-    async def __aenter__(self) -> DeepagentsRuntime:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Close the connections of calls. A stream is closed by its caller."""
-        await self._calls.close()
-
-    def check_available(self) -> None:
-        """Raise RuntimeUnavailable while calls are refused without being tried."""
-        self.breaker.check()
+        super().__init__(calls, breaker or Breaker(time.monotonic))
 
     async def invoke(self, invocation: Invocation) -> str:
         """Start a job. Returns the thread's id. Raises RuntimeUnavailable, RuntimeRefused."""

@@ -24,6 +24,7 @@ from server.settings.values import (
     Receivers,
     RedisUrl,
     Seconds,
+    ServerUrl,
     SharedKey,
 )
 
@@ -103,7 +104,7 @@ class Settings(BaseSettings):
         "parallel", alias="IDEO_WHEN_BUSY"
     )
     """what a start does by default while another refinement of the draft has not ended: `parallel`, it starts
-    beside it; `refuse`, it is refused with 409; `enqueue`, it waits; `supersede`, it cancels the other one
+    alongside it; `refuse`, it is refused with 409; `enqueue`, it waits; `supersede`, it cancels the other one
     (ADR 0038)"""
     lease_ttl_s: Seconds = Field(15.0, alias="IDEO_LEASE_TTL_S")
     """seconds after which another replica may take over the run of a replica that died; at least 12, except
@@ -132,6 +133,9 @@ class Settings(BaseSettings):
     """port of HTTP; `0` takes a free one and prints it"""
     grpc_port: Port = Field(50051, alias="IDEO_GRPC_PORT")
     """port of gRPC; `0` takes a free one and prints it"""
+    grpc_public_url: ServerUrl | None = Field(None, alias="IDEO_GRPC_PUBLIC_URL")
+    """where clients reach gRPC, if not at this port of the HTTP address's host: `https://HOST:PORT`, or
+    `http://HOST:PORT` for a port without TLS. `GET /api/info` says it"""
     grpc_certificate: ReadableFile | None = Field(None, alias="IDEO_GRPC_CERTIFICATE")
     """PEM file of the gRPC port's certificate, read again when it changes; without it gRPC is not
     encrypted"""
@@ -178,6 +182,10 @@ class Settings(BaseSettings):
     """comma-separated domains of e-mail addresses, those of your own organisations: callers whose verified
     address has one of them find users of the same domain by address, to grant them access. Never a domain
     where anybody gets an address (ADR 0017)"""
+    operators: Names = Field((), alias="IDEO_OPERATORS")
+    """comma-separated subjects (`sub`) of the tokens of people and services that operate the hub: they see
+    and release the [quarantine](../howto/operate.md#release-frames-from-quarantine) of all users' runs by
+    calls of the hub. Empty: nobody does; with `ideo dev` its user (ADR 0059)"""
     max_active_runs: int = Field(50, alias="IDEO_MAX_ACTIVE_RUNS", ge=0, le=1_000_000)
     """maximum number of one caller's runs that have not ended, over all replicas; beyond it the answer is
     429 with `Retry-After`. `0`: no limit (ADR 0018)"""

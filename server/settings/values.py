@@ -58,6 +58,13 @@ def http_address(value: str) -> str:
     return text
 
 
+def _server_url(value: str) -> str:
+    text = http_address(value).rstrip("/")
+    if urlsplit(text).path:
+        raise ValueError("must be an address without a path, such as https://grpc.ide.example.com:443")
+    return text
+
+
 def _host(value: str) -> str:
     text = value.strip()
     try:
@@ -153,6 +160,7 @@ Seconds = Annotated[float, Field(gt=0, le=86400)]
 ReadableFile = Annotated[Path, AfterValidator(_file)]
 PostgresUrl = Annotated[SecretStr, AfterValidator(_postgres)]
 HttpUrl = Annotated[str, AfterValidator(http_address)]
+ServerUrl = Annotated[str, AfterValidator(_server_url)]
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis)]
 Headers = Annotated[SecretStr, AfterValidator(_headers)]
 HeaderValue = Annotated[SecretStr, AfterValidator(_header_value)]

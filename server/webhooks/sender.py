@@ -11,6 +11,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from importlib.metadata import version
 from types import TracebackType
 
@@ -32,8 +33,11 @@ MAX_LOOKUPS = 2 * PLACES
 #: Seconds for which an idle connection is kept: fewer than servers keep theirs, so that none is used that is
 #: closed at that moment.
 KEEP_ALIVE_S = 2.0
-#: Bytes of an answer that are read, so that its connection can be used again.
-MAX_ANSWER_BYTES = 16 << 10
+#: Bytes of an answer that are read, and seconds for that, so that its connection can be used again.
+MAX_ANSWER_BYTES, ANSWER_S = 16 << 10, 1.0
+
+#: What reading the rest of an answer raises when it is late or cut off.
+_REST_IS_LOST = (TimeoutError, httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError)
 
 _Resolve = Callable[[str, int], Awaitable[Iterable[str]]]
 
@@ -82,13 +86,15 @@ class HttpSender(Sender):
         *,
         media_type: str,
         call_s: float = CALL_S,
+        answer_s: float = ANSWER_S,
         tls: ssl.SSLContext | None = None,
         look_up: Callable[..., Addresses] = socket.getaddrinfo,
     ) -> None:
-        """media_type: of what is sent. call_s: seconds for a call. tls: how certificates are verified; by
-        default as in the hub's other calls. look_up: as for `HostNames`."""
+        """media_type: of what is sent. call_s: seconds for a call. answer_s: seconds for the rest of an
+        answer, after its status. tls: how certificates are verified; by default as in the hub's other calls.
+        look_up: as for `HostNames`."""
         self._allowed_hosts, self._media_type = allowed_hosts, media_type
-        self._call_s, self._tls = call_s, tls
+        self._call_s, self._answer_s, self._tls = call_s, answer_s, tls
         self._names = HostNames(look_up, max_lookups=MAX_LOOKUPS)
         #: The connections without and with TLS, once there was a call.
         self._pools: dict[bool, httpcore.AsyncConnectionPool] = {}
@@ -130,11 +136,10 @@ class HttpSender(Sender):
         }
         pool = await self._pool(secure=target.secure)
         async with pool.stream("POST", url, headers=[*sent.items()], content=body) as response:
-            left = MAX_ANSWER_BYTES
-            async for piece in response.aiter_stream():
-                left -= len(piece)
-                if left < 0:
-                    break
+            # With the status it is answered, whatever becomes of the rest: a call that fails is made again.
+            with suppress(*_REST_IS_LOST):
+                async with asyncio.timeout(self._answer_s):
+                    await _read_beginning(response)
             return response.status
 
     async def _pool(self, *, secure: bool) -> httpcore.AsyncConnectionPool:
@@ -161,6 +166,14 @@ class HttpSender(Sender):
         except (OSError, UnicodeError):
             return ()
         return dict.fromkeys(str(address[0]) for *_, address in found)
+
+
+async def _read_beginning(response: httpcore.Response) -> None:
+    left = MAX_ANSWER_BYTES
+    async for piece in response.aiter_stream():
+        left -= len(piece)
+        if left < 0:
+            break
 
 
 def _is_tls(error: BaseException) -> bool:

@@ -1,4 +1,4 @@
-"""Access on the wire: requests to grant and share, the contract's messages, the JSON of the HTTP face."""
+"""Access on the wire: requests to grant and share, the contract's messages, JSON of the HTTP interface."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Addresses of resources, as the HTTP face gives them to clients."""
+"""Addresses of resources, as the HTTP interface gives them to clients."""
 
 from __future__ import annotations
 

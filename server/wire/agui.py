@@ -80,11 +80,20 @@ class AgUiRun:
     """
 
     def __init__(
-        self, thread_id: str, run_id: str, place: Place, *, refinement_id: UUID, can_resume: bool
+        self,
+        thread_id: str,
+        run_id: str,
+        place: Place,
+        *,
+        refinement_id: UUID,
+        can_resume: bool,
+        closed_seq: int = 0,
     ) -> None:
         """thread_id, run_id: the client's own. refinement_id: the thread of the journal. can_resume: whether
-        the runtime can continue a run that has asked a person."""
+        the runtime can continue a run that has asked a person. closed_seq: the questions up to this one were
+        closed before the reader came: they end no run."""
         self._refinement_id, self._can_resume = refinement_id, can_resume
+        self._closed_seq = closed_seq
         self._ids = b'"threadId":%b,"runId":%b' % (dumps(thread_id), dumps(run_id))
         self._place = place
         self._running = False
@@ -169,6 +178,8 @@ class AgUiRun:
                     yield b"STATE_DELTA", b'"delta":[%b]' % patch
             case Other(kind, members):
                 yield kind.encode(), members
+            case Question() if seq <= self._closed_seq and not self._had_part_of(seq):
+                return
             case Question(interrupts):
                 yield from self._closed()
                 self._running, self.over = False, True
@@ -182,6 +193,10 @@ class AgUiRun:
                 yield kind.encode(), ids + members
             case other:
                 assert_never(other)
+
+    def _had_part_of(self, seq: int) -> bool:
+        """Whether the last event that the reader has is one of those that this one becomes."""
+        return self._place == Place(seq) or (self._place.seq == seq - 1 and self._place.count > 0)
 
     def _text(self, seq: int, part: Text) -> Iterator[tuple[bytes, bytes]]:
         message_id = self._open.get(part.message_id)

@@ -63,7 +63,7 @@ class _Payload(RequestModel):
             edited = self.editedArgs is not None
             word = "reject" if not self.approved else "edit" if edited else "approve"
         elif self.approved is not None:
-            raise InvalidArgument({"decision": "is instead of approved, not beside it"})
+            raise InvalidArgument({"decision": "must be given instead of approved, not in addition to it"})
         return ActionDecision(word, self._arguments(), self.message)
 
     def _arguments(self) -> str:
@@ -98,8 +98,8 @@ ResumeEntries = Annotated[
     list[ResumeEntry],
     PlainValidator(_validate_entries, json_schema_input_type=list[ResumeEntry] | None),
     Field(
-        description="An answer to each interrupt that the run before ended with. Its refinement goes on, and "
-        "`messages` is not read.",
+        description="An answer to each interrupt that the previous run ended with. Its refinement continues, "
+        "and `messages` is not read.",
         json_schema_extra={"maxItems": MAX_ACTIONS},
     ),
 ]

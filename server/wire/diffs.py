@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections import Counter
 from collections.abc import Collection, Iterator
 
 import msgspec
@@ -26,6 +27,9 @@ _FILE_BYTES, _HUNK_BYTES, _LINE_BYTES = 384, 96, 8
 _NO_LINE_FEED = "\\ No newline at end of file"
 #: The first byte of a cursor, by whether it names a file that the proposal rejects.
 _CURSOR_BYTES = {False: b"f", True: b"r"}
+#: That of one behind the second of several rejected files that are shown with one path, or a later one: its
+#: number follows, from 1, in so many bytes.
+_SAME_PATH, _NUMBER_BYTES = b"s", 4
 
 
 class Hunk(msgspec.Struct):
@@ -118,14 +122,20 @@ def diff_page(
     """
     after = _place(query.cursor)
     wanted = [
-        entry
-        for entry in _entries(comparison)
-        if (after is None or _key(entry) > after) and (paths is None or _shown_path(entry) in paths)
+        (key, entry)
+        for key, entry in _entries(comparison)
+        if (after is None or key > after) and (paths is None or key[0] in paths)
     ]
+    changed = {change.path for change in comparison.changes}
     files: list[FileDiff] = []
     left = MAX_PAGE_BYTES
-    for entry in wanted[: query.size]:
-        file = _file_diff(comparison, entry, query.context, MAX_PAGE_BYTES)
+    for _, entry in wanted[: query.size]:
+        if isinstance(entry, FileChange):
+            file = _file_diff(comparison, entry, query.context, MAX_PAGE_BYTES)
+        else:
+            # A decision about a path that has both is about the file that is kept.
+            decided = comparison.decisions.get(entry.path) if entry.path not in changed else None
+            file = _rejected_diff(entry, decided or FileDecision())
         left -= _size(file)
         if left < 0 and files:
             break
@@ -133,7 +143,7 @@ def diff_page(
     more = len(files) < len(wanted)
     return DiffPage(
         files,
-        _cursor(wanted[len(files) - 1]) if more else None,
+        _cursor(wanted[len(files) - 1][0]) if more else None,
         comparison.etag,
         comparison.base_version,
         _statistics(comparison) if query.cursor is None else None,
@@ -141,33 +151,43 @@ def diff_page(
 
 
 _Entry = FileChange | RejectedFile
+#: The place of an entry: its shown path, whether it is rejected, its number among those with the same two.
+_Key = tuple[str, bool, int]
 
 
-def _entries(comparison: Comparison) -> list[_Entry]:
-    return sorted([*comparison.changes, *comparison.rejected], key=_key)
-
-
-def _key(entry: _Entry) -> tuple[str, bool]:
-    return _shown_path(entry), isinstance(entry, RejectedFile)
+def _entries(comparison: Comparison) -> list[tuple[_Key, _Entry]]:
+    """The entries in order, with their keys. Several rejected files may be shown with one path."""
+    counts = Counter[tuple[str, bool]]()
+    found: list[tuple[_Key, _Entry]] = []
+    entries: tuple[_Entry, ...] = (*comparison.changes, *comparison.rejected)
+    for entry in entries:
+        shown = _shown_path(entry), isinstance(entry, RejectedFile)
+        found.append(((*shown, counts[shown]), entry))
+        counts[shown] += 1
+    return sorted(found, key=lambda each: each[0])
 
 
 def _shown_path(entry: _Entry) -> str:
     return entry.shown_path if isinstance(entry, RejectedFile) else replace_surrogates(entry.path)
 
 
-def _cursor(entry: _Entry) -> str:
-    path, rejected = _key(entry)
-    packed = _CURSOR_BYTES[rejected] + path.encode()
+def _cursor(key: _Key) -> str:
+    path, rejected, number = key
+    head = _SAME_PATH + number.to_bytes(_NUMBER_BYTES, "big") if number else _CURSOR_BYTES[rejected]
+    packed = head + path.encode()
     return base64.urlsafe_b64encode(packed).decode().rstrip("=")
 
 
-def _place(cursor: str | None) -> tuple[str, bool] | None:
+def _place(cursor: str | None) -> _Key | None:
     if cursor is None:
         return None
     try:
         packed = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        if packed[:1] == _SAME_PATH:
+            number, path = packed[1 : 1 + _NUMBER_BYTES], packed[1 + _NUMBER_BYTES :]
+            return path.decode(), True, int.from_bytes(number, "big")
         rejected = {value: key for key, value in _CURSOR_BYTES.items()}[packed[:1]]
-        return packed[1:].decode(), rejected
+        return packed[1:].decode(), rejected, 0
     except (binascii.Error, ValueError, KeyError):
         raise InvalidArgument({"cursor": "is not a cursor of this list"}) from None
 
@@ -184,10 +204,8 @@ def _statistics(comparison: Comparison) -> DiffStatistics:
     )
 
 
-def _file_diff(comparison: Comparison, entry: _Entry, context: int, max_bytes: int) -> FileDiff:
+def _file_diff(comparison: Comparison, entry: FileChange, context: int, max_bytes: int) -> FileDiff:
     decision = comparison.decisions.get(entry.path, FileDecision())
-    if isinstance(entry, RejectedFile):
-        return _rejected_diff(entry, decision)
     added, removed = entry.line_counts
     hunks = list(_hunks(entry, decision, context, max_bytes))
     return FileDiff(

@@ -81,7 +81,7 @@ class JsonForm:
     batches = staticmethod(rendering.event_batch_jsons)
 
     def single(self, segments: Sequence[Segment], max_event_bytes: int) -> None:
-        """None: large segments are made beside the event loop."""
+        """None: large segments are made off the event loop."""
 
     async def page(self, page: EventPage, max_event_bytes: int) -> bytes:
         """The ListEventsResponse."""
@@ -93,7 +93,7 @@ class JsonForm:
         return b'{"events":[%b],%b' % (b",".join(events), rest[1:])
 
     async def message(self, message: Message) -> bytes:
-        """Any other message; a large one is made beside the event loop."""
+        """Any other message; a large one is made off the event loop."""
         if message.ByteSize() <= SMALL_BYTES:
             return rendering.message_json(message)
         return await REQUESTS.run(rendering.message_json, message)

@@ -1,11 +1,13 @@
-"""Queries for events: of pages, server-sent events and WebSockets."""
+"""Queries for events: the cursor, and what pages, server-sent events and WebSockets ask for."""
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from server.domain.errors import InvalidArgument
 from server.wire import messages as m
 from server.wire.validation import DIGITS, MAX_SEQ, QueryModel, field_error, renamed_fields
 
@@ -15,7 +17,19 @@ MAX_WAIT_S = 25
 #: smallest limit, because the JSON of an event that was cut down may be almost as large.
 MAX_MESSAGE_BYTES = 1 << 20
 
+#: A cursor in a query: the last seq that the caller has.
 After = Annotated[int, Field(ge=0, le=MAX_SEQ, description="The last seq that the caller has."), DIGITS]
+
+_CURSOR = re.compile(r"[0-9]{1,10}")
+
+
+def parse_cursor(text: str | None, header: str) -> int:
+    """The cursor in a header; 0 without one. Raises InvalidArgument."""
+    if text is None:
+        return 0
+    if not _CURSOR.fullmatch(text) or int(text) > MAX_SEQ:
+        raise InvalidArgument({header: f"must be a whole number from 0 to {MAX_SEQ}"})
+    return int(text)
 
 
 class EventsQuery(QueryModel):

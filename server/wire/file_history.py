@@ -1,5 +1,5 @@
 """A refinement's files as they were, on the wire: queries, the contract's messages, the JSON of the HTTP
-face."""
+interface."""
 
 from __future__ import annotations
 

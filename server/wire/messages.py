@@ -19,6 +19,7 @@ from ide_orchestrator.v1.limits_pb2 import Limits as Limits
 from ide_orchestrator.v1.limits_pb2 import limits as limits
 from ide_orchestrator.v1.problem_pb2 import *
 from ide_orchestrator.v1.proposal_pb2 import *
+from ide_orchestrator.v1.quarantine_pb2 import *
 from ide_orchestrator.v1.refinement_pb2 import *
 from ide_orchestrator.v1.review_pb2 import *
 from ide_orchestrator.v1.user_pb2 import *

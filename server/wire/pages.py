@@ -19,6 +19,9 @@ PROPOSALS_CURSOR = {"pattern": _CURSOR.format("c[A-P]")}
 WEBHOOKS_CURSOR = {"pattern": _CURSOR.format("a[A-P]")}
 DELIVERIES_CURSOR = {"pattern": _CURSOR.format("Z[A-P]")}
 VERSIONS_CURSOR = {"pattern": "^d[g-v][A-Za-z0-9_-]{26}$"}
+SHAPES_CURSOR = {"pattern": "^c[w-z0-9_-][A-Za-z0-9_-]{20}[AEIMQUYcgkosw048]$"}
+FRAMES_CURSOR = {"pattern": "^c[Q-Za-f][A-Za-z0-9_-]{26}$"}
+SCAN_CURSOR = {"pattern": "^d[A-P][A-Za-z0-9_-]{26}$"}
 CURSOR_TEXT = "`next_cursor` of the previous page; opaque."
 #: The contract's names of a page's members.
 PAGE_NAMES = {"limit": "page_size", "cursor": "page_token"}

@@ -1,4 +1,4 @@
-"""Proposals on the wire: the contract's message, the JSON of the HTTP face."""
+"""Proposals on the wire: the contract's message, the JSON of the HTTP interface."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Refinements on the wire: requests, the contract's message, the JSON of the HTTP face."""
+"""Refinements on the wire: requests, the contract's message, the JSON of the HTTP interface."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ def event_json(event: bytes) -> bytes:
 
 
 async def prepare_jsons(segment: Segment) -> None:
-    """Have the JSON of the segment's events. That of large ones is made beside the event loop."""
+    """Have the JSON of the segment's events. That of large ones is made off the event loop."""
     await segment.prepare_each(event_jsons, _event_jsons)
 
 

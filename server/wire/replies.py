@@ -11,7 +11,7 @@ from server.domain.runs.replies import ActionDecision
 from server.wire import messages as m
 from server.wire.limits import limits_of
 from server.wire.refinements import MAX_PROMPT
-from server.wire.validation import MAX_SEQ, RequestModel, field_error
+from server.wire.validation import MAX_SEQ, WHOLE_NUMBER, RequestModel, field_error
 
 #: More tool calls than an agent asks about at once.
 MAX_ACTIONS = limits_of(m.ReplyToInputRequest, "decisions").max_items
@@ -63,7 +63,9 @@ class ReplyToInputRequest(RequestModel):
     """A reply to a question of the agent."""
 
     seq: Annotated[
-        int, Field(ge=1, le=MAX_SEQ, description="The seq of the `input_requested` event with the question.")
+        int,
+        Field(ge=1, le=MAX_SEQ, description="The seq of the `input_requested` event with the question."),
+        WHOLE_NUMBER,
     ]
     decisions: Annotated[
         tuple[ActionDecision, ...],

@@ -1,4 +1,4 @@
-"""The messages of reviews: requests read as on the other face, answers made of its JSON's models."""
+"""The messages of reviews: requests read as on the other interface, answers made of its JSON's models."""
 
 from __future__ import annotations
 

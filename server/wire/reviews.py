@@ -1,4 +1,4 @@
-"""Decisions about proposals on the wire: requests, and the JSON of the HTTP face."""
+"""Decisions about proposals on the wire: requests, and the JSON of the HTTP interface."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ Comment = Annotated[
 
 
 class FileDecision(RequestModel):
-    """A decision about a file as a whole, or about some of its hunks; null takes one back."""
+    """A decision about a file as a whole, or about some of its hunks; null withdraws one."""
 
     path: Annotated[str, Field(max_length=MAX_PATH, description="The path, as in the comparison.")]
     decision: Annotated[Decision | None, Field(strict=False, description="What is decided.")]
@@ -69,8 +69,8 @@ class FileDecision(RequestModel):
         str | None,
         Field(
             max_length=MAX_PATH,
-            description="The path that the file comes in under: for one that is new, renamed, or rejected by "
-            "the proposal, as a whole, and that is accepted.",
+            description="The path under which the file is accepted: for one that is new, renamed, or "
+            "rejected by the proposal, as a whole, and that is accepted.",
         ),
     ] = None
 

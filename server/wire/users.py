@@ -1,4 +1,4 @@
-"""Users on the wire: the query that finds them, the contract's message, the JSON of the HTTP face."""
+"""Users on the wire: the query that finds them, the contract's message, the JSON of the HTTP interface."""
 
 from __future__ import annotations
 

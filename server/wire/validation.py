@@ -1,4 +1,4 @@
-"""Request models: both faces check requests with the same model, which names all wrong fields at once.
+"""Request models: both interfaces check requests with the same model, which names all wrong fields at once.
 
 Error texts never repeat a field's value.
 """
@@ -29,6 +29,7 @@ NOT_BLANK_PATTERN = {"pattern": "^[^\\u0000]*[^\\s\\u0000][^\\u0000]*$"}
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
+_SHAPE_ID = re.compile(r"[0-9a-f]{16}", re.ASCII)
 _DIGITS = re.compile(r"[0-9]{1,10}")
 #: How many unknown fields an error names, and how many characters of each name it shows.
 _MAX_UNKNOWN, _MAX_UNKNOWN_CHARS = 20, 100
@@ -162,7 +163,7 @@ UUID_TEXT = BeforeValidator(_uuid)
 
 @contextmanager
 def renamed_fields(names: Mapping[str, str]) -> Iterator[None]:
-    """Rename the wrong fields of InvalidArgument: `names` maps the model's names to those of another face."""
+    """Rename the wrong fields of InvalidArgument: `names` maps the model's to another interface's."""
     try:
         yield
     except InvalidArgument as error:
@@ -184,13 +185,11 @@ def sha256_or_not_found(text: str, what: str) -> str:
     raise NotFound(f"no such {what}")
 
 
-def cursor(text: str | None, name: str = "after") -> int:
-    """The last seq that a reader has, from a query or a header; 0 without one. Raises InvalidArgument."""
-    if text is None:
-        return 0
-    if not _DIGITS.fullmatch(text) or int(text) > MAX_SEQ:
-        raise InvalidArgument({name: f"must be a whole number from 0 to {MAX_SEQ}"})
-    return int(text)
+def shape_id_or_not_found(text: str) -> str:
+    """The id. Raises NotFound for a text that cannot be the id of a shape."""
+    if _SHAPE_ID.fullmatch(text):
+        return text
+    raise NotFound("no such shape")
 
 
 def idempotency_key(text: str | None, name: str) -> str | None:

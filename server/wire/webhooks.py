@@ -1,4 +1,4 @@
-"""Webhooks on the wire: requests, the contract's messages, the JSON of the HTTP face, and what receivers
+"""Webhooks on the wire: requests, the contract's messages, the JSON of the HTTP interface, and what receivers
 get."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Workflows on the wire: the request that creates one, the contract's message, the JSON of the HTTP face."""
+"""Workflows on the wire: the request that creates one, the contract's message, JSON of the HTTP interface."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from server.domain.proposals.paths import strict_fault
 from server.encoding.event_batch import read_varint
 from server.encoding.json_text import replace_surrogates
 from server.wire import messages as m
-from server.wire.definition import DEFAULT_DEFINITION, MAX_BYTES, definition_error, definition_of
+from server.wire.agent_definition import DEFAULT_DEFINITION, MAX_BYTES, definition_error, definition_of
 from server.wire.large_proposals import MAX_RESPONSE_BYTES, drop_last
 from server.wire.limits import limits_of
 from server.wire.pages import CURSOR_TEXT, WORKFLOWS_CURSOR, PageQuery

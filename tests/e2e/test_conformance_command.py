@@ -5,28 +5,13 @@ from __future__ import annotations
 import json
 import sys
 import xml.etree.ElementTree as ET
-from collections.abc import AsyncIterator
 from pathlib import Path
-
-import pytest
-import pytest_asyncio
 
 from ide_orchestrator.conformance import RULES
 from tests.support.commands import Commands, Ideo
 from tests.support.hub import RunningHub, running_hub
 from tests.support.pages import code_blocks
 from tests.support.programs import output_of
-
-
-@pytest_asyncio.fixture
-async def hub(database: str) -> AsyncIterator[RunningHub]:
-    async with running_hub(database) as running:
-        yield running
-
-
-@pytest.fixture
-def ideo(hub: RunningHub) -> Ideo:
-    return Commands(hub.ideo_settings).ideo
 
 
 async def test_the_table_the_junit_file_and_the_json_say_the_same(
@@ -54,16 +39,26 @@ async def test_the_table_the_junit_file_and_the_json_say_the_same(
     assert [workflow["archived"] for workflow in workflows] == [True, True]
 
 
-async def test_without_an_address_of_grpc_its_rules_are_skipped_and_with_a_wrong_one_they_fail(
+async def test_the_address_of_grpc_is_the_one_that_the_hub_says_and_with_a_wrong_one_its_rules_fail(
     ideo: Ideo,
 ) -> None:
     code, output, messages = await ideo("conformance", "--only", "info")
     assert code == 0
-    assert "skip  info.grpc" in output
-    assert "give --grpc HOST:PORT" in messages
+    assert "pass  info.grpc" in output
+    assert "skip" not in output + messages
     code, output, _ = await ideo("conformance", "--only", "info", "--grpc", "127.0.0.1:1")
     assert code == 1
     assert "FAIL  info.grpc" in output
+
+
+async def test_where_no_hub_answers_over_grpc_its_rules_are_skipped(database: str) -> None:
+    # Nobody listens there.
+    async with running_hub(database, grpc_public_url="http://127.0.0.1:1") as hub:
+        code, output, messages = await Commands(hub.ideo_settings).ideo("conformance", "--only", "info")
+    assert code == 0
+    assert "skip  info.grpc" in output
+    assert "127.0.0.1:1 (UNAVAILABLE)" in messages
+    assert "give --grpc HOST:PORT" in messages
 
 
 async def test_what_cannot_be_checked_has_the_exit_code_of_its_cause(ideo: Ideo) -> None:

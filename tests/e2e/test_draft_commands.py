@@ -4,28 +4,13 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import AsyncIterator
 from pathlib import Path
 
-import pytest
-import pytest_asyncio
-
-from tests.support.commands import Commands, Ideo
-from tests.support.hub import RunningHub, running_hub
+from tests.support.commands import Ideo
+from tests.support.hub import RunningHub
 from tests.support.terminals import in_shell, in_terminal
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
-
-
-@pytest_asyncio.fixture
-async def hub(database: str) -> AsyncIterator[RunningHub]:
-    async with running_hub(database) as running:
-        yield running
-
-
-@pytest.fixture
-def ideo(hub: RunningHub) -> Ideo:
-    return Commands(hub.ideo_settings).ideo
 
 
 async def test_drafts_are_listed_shown_and_restored(hub: RunningHub, ideo: Ideo) -> None:

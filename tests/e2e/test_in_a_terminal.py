@@ -146,13 +146,14 @@ async def test_dev_with_a_runtime_of_ones_own_serves_whatever_becomes_of_the_dem
     async with http_server(refuse) as runtime:
         environment = dev(tmp_path, DEEPAGENTS_RUNTIME_URL=runtime)
         async with in_terminal("ideo", "dev", environment=environment) as quiet:
-            await quiet.shows("Ctrl-C stops everything")
+            await quiet.shows("Ctrl-C to stop everything")
             assert "A refinement:" not in quiet.text
             assert bodies == []
             quiet.types(CTRL_C)
+            await quiet.shows("Stopping")
             assert await quiet.ended() == 0
         async with in_terminal("ideo", "dev", "--demo", environment=environment) as shown:
-            await shown.shows("Ctrl-C stops everything")
+            await shown.shows("Ctrl-C to stop everything")
             assert shown.text.index("export IDEO_URL") < shown.text.index("A refinement:")
             assert "the demo refinement failed: " in shown.text
             shown.types(CTRL_C)

@@ -7,12 +7,11 @@ import zipfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import pytest
 import pytest_asyncio
 
 from server.cli.proposal_commands import STATUSES
 from server.domain.model import ProposalStatus
-from tests.support.commands import Commands, Ideo
+from tests.support.commands import Ideo
 from tests.support.hub import RunningHub, a_workflow, finished, running_hub, start
 from tests.support.recordings import write_recording
 from tests.support.terminals import in_shell, in_terminal
@@ -33,11 +32,6 @@ async def hub(database: str, tmp_path: Path) -> AsyncIterator[RunningHub]:
     write_recording(recordings, "names", FILES)
     async with running_hub(database, recordings=recordings, directory_domains=("example.com",)) as running:
         yield running
-
-
-@pytest.fixture
-def ideo(hub: RunningHub) -> Ideo:
-    return Commands(hub.ideo_settings).ideo
 
 
 async def a_proposal(hub: RunningHub, prompt: str = "go on", workflow: str | None = None) -> str:

@@ -22,7 +22,7 @@ from server.cli.main import main
 from server.domain.runs.runtime import Invocation, StreamClosed
 from server.replay.recording import SHIPPED
 from server.runtime.client import DeepagentsRuntime
-from tests.support.commands import Commands, Ideo
+from tests.support.commands import Ideo
 from tests.support.hub import RunningHub, finished, running_hub, start
 from tests.support.processes import ROOT, clean_environment, running
 from tests.support.recordings import content_of, frames
@@ -37,11 +37,6 @@ OWN = ("create_time", "run_started", "input_answered")
 async def hub(database: str) -> AsyncIterator[RunningHub]:
     async with running_hub(database, runtime_can_resume=True) as opened:
         yield opened
-
-
-@pytest.fixture
-def ideo(hub: RunningHub) -> Ideo:
-    return Commands(hub.ideo_settings).ideo
 
 
 async def events_of(client: HubClient, thread_id: str) -> list[dict[str, Any]]:
@@ -104,7 +99,7 @@ async def test_a_recorded_run_plays_again_with_its_answers(
         len(frames(name)) for name in ("approval", "approval.2", "approval.3")
     ]
     code, _, messages = await ideo("record", started["thread_id"], "-o", str(file))
-    assert (code, messages) == (1, f"ideo: {file} is there already: choose another --output, or --force\n")
+    assert (code, messages) == (1, f"ideo: {file} exists already: choose another --output, or use --force\n")
     async with (
         replaying(file) as (_, address),
         running_hub(database, runtime_url=address, runtime_can_resume=True) as other,
@@ -145,6 +140,22 @@ async def test_a_recording_replaces_an_earlier_one_with_all_its_parts_only_when_
         state = await runtime.state(thread_id)
         assert state is not None
         assert state.status == "running"
+
+
+async def test_a_recording_does_not_get_the_name_of_a_part_of_another_one(
+    hub: RunningHub, ideo: Ideo, tmp_path: Path
+) -> None:
+    """With --force it would remove the parts after it."""
+    async with hub.client() as client:
+        started = await start(client, "[[replay:short_run]]")
+        await finished(client, started)
+    later = tmp_path / "release-1.3.ndjson"
+    later.write_text("{}")
+    file = tmp_path / "release-1.2.ndjson"
+    code, output, messages = await ideo("record", started["thread_id"], "-o", str(file), "--force")
+    assert (code, output) == (2, "")
+    assert messages.startswith("ideo: release-1.2.ndjson is a name of what came after an answer")
+    assert (later.read_text(), file.exists()) == ("{}", False)
 
 
 async def test_a_recording_that_is_broken_off_leaves_no_file(hub: RunningHub, tmp_path: Path) -> None:
@@ -228,7 +239,7 @@ async def test_a_recording_is_shown_through_a_hub_of_its_own(database: str) -> N
         ("{}\n", ("--fault", "drop@0"), "must be a number above 0"),
         ("{}\n", ("--fault", "drop@1:2"), "none of drop@K"),
         ("{}\n", ("--fault", "drop@1", "--fault", "drop@2"), "is given twice"),
-        ("{}\n", ("--once",), "--once is for --hub"),
+        ("{}\n", ("--once",), "--once works only with --hub"),
     ],
 )
 def test_a_mistake_is_named_in_a_line(

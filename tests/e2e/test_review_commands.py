@@ -106,7 +106,7 @@ async def test_what_is_rejected_stays_out_and_the_rest_comes_in(reviewer: Review
     first = json.loads(output)["hunks"][0]["id"]
     for arguments in (("--hunk", first[:12]), ("--hunk", first)):
         decided = await reviewer.ideo("proposal", "decide", proposal, "rejected", "/plan.md", *arguments)
-        assert decided == (0, "1 hunks rejected\n", "")
+        assert decided == (0, "1 hunk rejected\n", "")
     for arguments in (
         ("rejected", "/plan.md", "--hunk", "no-hunk"),
         ("rejected", "/nothing.md"),

@@ -60,3 +60,20 @@ async def events_of(client: HubClient, thread_id: str, until: str = "terminal") 
 def texts(files: dict[str, Any]) -> dict[str, str]:
     """Contents by path."""
     return {path: "\n".join(file["content"]) for path, file in files.items()}
+
+
+async def approving(client: HubClient, thread_id: str) -> list[dict[str, Any]]:
+    """The events of a thread to its end, whose questions are answered with an approval."""
+    events: list[dict[str, Any]] = []
+    async for message in client.messages(thread_id):
+        for event in message.get("batch", {}).get("events", ()):
+            events.append(event)
+            if "input_requested" in event:
+                reply = {"seq": event["seq"], "decisions": [{"decision": "approve"}]}
+                await client.call("POST", f"/api/refinements/{thread_id}/reply", reply)
+    return events
+
+
+def questions_in(events: list[dict[str, Any]]) -> int:
+    """How many of the events are questions."""
+    return sum("input_requested" in event for event in events)

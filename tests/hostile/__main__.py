@@ -27,19 +27,21 @@ from tests.support.processes import StartFailed
 
 #: Measurements of an attack that misses a bar of time, until it meets it.
 TRIES = 2
+#: The control of `--control`.
+ANOTHER_HUB = "another-hub"
 _HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line says."""
+    """What the command line says. `control`: whether each attack is also aimed at another hub."""
 
     seconds: int
     examples: int
     seed: int
     attacks: tuple[str, ...] = tuple(ATTACKS)
     attack_s: float = 8.0
-    elsewhere: bool = False
+    control: bool = False
 
 
 @dataclass
@@ -144,8 +146,8 @@ async def browser(options: Options) -> list[Outcome]:
 async def attacks(options: Options) -> list[Outcome]:
     """Another user's calls, on every transport, while a hub is attacked; and the hub's memory and runs."""
     outcome, rows = Outcome("attacks"), []
-    seconds, elsewhere = options.attack_s, options.elsewhere
-    async with open_rig(before_s=seconds, attack_s=seconds, tries=TRIES, elsewhere=elsewhere) as rig:
+    seconds = options.attack_s
+    async with open_rig(before_s=seconds, attack_s=seconds, tries=TRIES, another_hub=options.control) as rig:
         for number, name in enumerate(options.attacks, 1):
             try:
                 row = await rig.run(ATTACKS[name])
@@ -156,7 +158,7 @@ async def attacks(options: Options) -> list[Outcome]:
             rows.append(row)
             log(f"{number} of {len(options.attacks)} {' | '.join(row.cells)} | {row.said}")
             outcome.failures += [f"{name}: {missed}" for missed in row.missed]
-    print(f"{table(rows)}\n")
+    print(f"{table(rows, control=options.control)}\n")
     outcome.tried = len(rows)
     outcome.note = f"{sum(not row.missed for row in rows)} held"
     return [outcome]
@@ -206,18 +208,18 @@ def main() -> int:
     )
     parser.add_argument("--attack-seconds", type=float, default=8.0, help="of each attack, and before it (8)")
     parser.add_argument(
-        "--elsewhere",
-        action="store_true",
-        help="attack the other replica: what another user waits for then is the machine",
+        "--control",
+        choices=[ANOTHER_HUB],
+        help="aim each attack also at a hub of this machine that the other user does not call: what the "
+        "calls take then is the machine's share",
     )
     given = parser.parse_args()
     chosen = tuple(given.attack or ATTACKS)
     for what, names, known in (("part", given.parts, PARTS), ("attack", chosen, ATTACKS)):
         if unknown := [name for name in names if name not in known]:
             parser.error(f"there is no {what} {unknown[0]}: choose of {', '.join(known)}")
-    options = Options(
-        given.seconds, given.examples, given.seed, chosen, given.attack_seconds, given.elsewhere
-    )
+    control = given.control == ANOTHER_HUB
+    options = Options(given.seconds, given.examples, given.seed, chosen, given.attack_seconds, control)
     outcomes = asyncio.run(campaign(given.parts or list(PARTS), options))
     width = max(len(outcome.name) for outcome in outcomes)
     for outcome in outcomes:

@@ -23,6 +23,8 @@ SAMPLE = (
     "frames-interpolated-text",
     "rights-streams-by-links",
 )
+#: The one that is also aimed at another hub.
+CONTROLLED = "rights-streams-by-links"
 #: Seconds that a probe may take on a busy machine. What the attacks did to a hub without limits took 20.
 MAX_PROBE_S = 10.0
 #: Seconds of a lease, the default: on a busy machine a shorter one may end without an attack.
@@ -34,10 +36,14 @@ LEASE_S = 15
 @pytest.mark.parametrize("name", SAMPLE)
 async def test_an_attack_harms_no_other_user(name: str, postgres: Postgres, tmp_path: Path) -> None:
     # Beside other tests, an attacker of low priority would do little.
-    rig = Rig(postgres, 0.5, 2.0, tmp_path, lease_s=LEASE_S, nice=False)
+    rig = Rig(postgres, 0.5, 2.0, tmp_path, another_hub=name == CONTROLLED, lease_s=LEASE_S, nice=False)
     measured = await rig.run(ATTACKS[name])
     assert not measured.harm, measured
     assert measured.probe_s < MAX_PROBE_S, measured
+    if name == CONTROLLED:
+        # Both hubs opened as many streams as an account may have: they share no quota.
+        assert " x 101" in measured.said, measured
+        assert measured.control_said == measured.said
 
 
 def test_the_page_says_what_each_attack_does() -> None:

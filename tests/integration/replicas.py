@@ -145,7 +145,7 @@ async def replica(
                 asyncio.create_task(part)
                 for part in (
                     every(broadcaster.poll_interval_s, broadcaster.poll, clock),
-                    broadcaster.catch_up_forever(),
+                    broadcaster.catch_up.read_forever(),
                     wakeups.run_forever(broadcaster, on_released=released.set),
                 )
             ]

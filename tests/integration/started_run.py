@@ -43,7 +43,7 @@ class StartedRun:
     async def poll(self) -> None:
         """Read what is new."""
         await self.broadcaster.poll()
-        await self.broadcaster.catch_up()
+        await self.broadcaster.catch_up.read_due()
 
     async def finish(self, delta: bytes = b"", *, outcome: Outcome = Outcome.COMPLETED) -> None:
         terminal = Terminal(outcome, "" if outcome is Outcome.COMPLETED else "deadline_exceeded", "too long")

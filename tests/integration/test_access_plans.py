@@ -28,7 +28,8 @@ QUERIES: dict[str, tuple[str, list[Any]]] = {
     "whether some streams may go on": (access._AUTHORIZED, [_FEW, _FEW]),
     "who hears of an event": (outbox._ADD_EVENT, [uuid4(), "run.finished", uuid4(), "{}"]),
     "who hears of some events": (_OF_ARRAYS, [_FEW, ["run.finished"] * 20, _FEW, ["{}"] * 20]),
-    "whether a caller may see a refinement": (proposals._REFINEMENT, [_ANN, uuid4()]),
+    "whether a caller may see a refinement": (proposals._REFINEMENTS, [[_ANN], _ONE]),
+    "whether some callers may see refinements": (proposals._REFINEMENTS, [[_ANN] * 20, _FEW]),
     "who may cancel a draft's refinements": (busy_drafts._OTHERS, [uuid4(), _ANN]),
 }
 
@@ -48,8 +49,15 @@ async def ann(pool: Any) -> Principal:
 
 async def test_the_rights_of_a_few_are_found_without_reading_those_of_all(pool: Any, ann: Principal) -> None:
     for name, (query, arguments) in QUERIES.items():
-        given = [ann.user_id if argument is _ANN else argument for argument in arguments]
+        given = [_with_id(ann, argument) for argument in arguments]
         rows = await pool.fetch(f"EXPLAIN {query}", *given)
         plan = "\n".join(row[0] for row in rows)
         assert "proposal_access" in plan, name
         assert "Seq Scan on proposal_access" not in plan, f"{name}:\n{plan}"
+
+
+def _with_id(ann: Principal, argument: Any) -> Any:
+    """The argument of a query, with the user's id where it asks for that user."""
+    if isinstance(argument, list):
+        return [_with_id(ann, each) for each in argument]
+    return ann.user_id if argument is _ANN else argument

@@ -19,7 +19,7 @@ from server.domain.etags import IfMatch
 from server.domain.idempotent_start import Started
 from server.domain.journal.events import RunStarted, Terminal
 from server.domain.model import CreateWorkflow, Principal, ProposalStatus, Refinement, StartRefinement
-from server.wire.definition import DEFAULT_DEFINITION
+from server.wire.agent_definition import DEFAULT_DEFINITION
 from tests.support.client import WAYS, events
 from tests.support.driven import Driven, driven
 from tests.support.hand_clock import until
@@ -221,10 +221,13 @@ async def test_a_queued_run_begins_as_soon_as_the_one_before_it_is_over(rig: Any
         assert (await on.now(first)).status is ProposalStatus.COMPLETED
 
 
-async def test_a_queued_run_begins_from_what_was_accepted_while_it_waited(rig: Any) -> None:
+@pytest.mark.parametrize("texts", [{"/b": "old"}, {}])
+async def test_a_queued_run_begins_from_what_was_accepted_while_it_waited(
+    rig: Any, texts: dict[str, str]
+) -> None:
     async with rig() as on:
         core = on.one.core
-        made = await core.workflows.create(on.user, CreateWorkflow("w2", DEFAULT_DEFINITION, {"/b": "old"}))
+        made = await core.workflows.create(on.user, CreateWorkflow("w2", DEFAULT_DEFINITION, texts))
         on.one.workflow_id = made.id
         first, second = await on.start("a"), await on.start("b", WhenBusy.ENQUEUE)
         edit = UpdateDraft({"/b": "new"}, ())
@@ -239,7 +242,7 @@ async def test_a_queued_run_begins_from_what_was_accepted_while_it_waited(rig: A
         ]
         assert bases == [1, 2]
         given = [{path: file["content"] for path, file in job.items()} for job in on.runtime.given]
-        assert given == [{"/b": ["old"]}, {"/b": ["new"]}]
+        assert given == [{path: [text] for path, text in texts.items()}, {"/b": ["new"]}]
 
 
 @pytest.mark.parametrize("when_busy", [WhenBusy.REFUSE, WhenBusy.ENQUEUE])
@@ -417,6 +420,8 @@ async def test_followers_of_a_queued_run_wait_and_get_its_events_on_every_way(da
         thread_id = str(queued["thread_id"])
         page = await client.call("GET", f"/api/refinements/{thread_id}/events")
         assert (page["items"], page["complete"]) == ([], False)
+        files = await client.call("GET", f"/api/refinements/{thread_id}/files")
+        assert files == {"items": [], "next_cursor": None, "seq": 0}
 
         async def watch(name: str) -> list[Any]:
             return [event async for event in events(name, hub, hub.token(), thread_id, 0)]

@@ -30,7 +30,7 @@ from server.domain.runs.lease import Lease
 from server.runtime.breaker import Breaker
 from server.settings.loading import load
 from server.wire import messages as m
-from server.wire.definition import DEFAULT_DEFINITION
+from server.wire.agent_definition import DEFAULT_DEFINITION
 from tests.support.driven import driven
 from tests.support.grpc_face import Caller, refusal_of
 from tests.support.hand_clock import until

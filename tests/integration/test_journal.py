@@ -25,6 +25,7 @@ from server.domain.journal.segments import Segment
 from server.domain.model import Failure
 from server.domain.proposals.files import File, FileSet
 from server.domain.proposals.partition import ProposalFiles, partition_files
+from tests.support.postgres import Postgres
 from tests.support.stored import a_running_run
 
 
@@ -367,12 +368,9 @@ async def test_a_deadlock_with_an_operators_lock_is_tried_again(database: str, p
 
 @pytest.mark.parametrize("level", ["repeatable read", "serializable"])
 async def test_runs_go_on_though_the_database_has_another_default_isolation_level(
-    database: str, level: str
+    postgres: Postgres, database: str, level: str
 ) -> None:
-    admin = await asyncpg.connect(database)
-    name = await admin.fetchval("SELECT current_database()")
-    await admin.execute(f"ALTER DATABASE {name} SET default_transaction_isolation TO '{level}'")
-    await admin.close()
+    await postgres.set_default_isolation(database, level)
     async with open_pool(database) as pool, writing(pool) as (journal, told):
         # Like a pooler: the session's default is the database's.
         async with open_pool(database) as other_pool:

@@ -13,13 +13,10 @@ import httpx
 import pytest_asyncio
 
 from ide_orchestrator.v1 import workflow_pb2, workflow_pb2_grpc
-from server.adapters import create_verifier
 from server.auth.keyset import KeySet
-from server.compose import open_hub
 from server.domain.errors import Unauthenticated
 from server.lifecycle import Hub
-from server.replay.server import replay_runtime
-from server.settings.loading import load
+from tests.integration.issuer_hub import issuer_hub
 from tests.integration.token_corpus import forged, issuer, valid
 from tests.support.hand_clock import HandClock
 from tests.support.http_face import upgrade
@@ -38,19 +35,7 @@ async def server() -> AsyncIterator[JwksServer]:
 
 @pytest_asyncio.fixture
 async def hub(database: str, server: JwksServer) -> AsyncIterator[Hub]:
-    settings = load(
-        env="dev",
-        http_port=0,
-        grpc_port=0,
-        drain_s=0,
-        jwks_url=server.url,
-        jwt_issuer=ISSUER,
-        jwt_audience=AUDIENCE,
-    )
-    async with (
-        replay_runtime() as runtime,
-        open_hub(settings, dsn=database, runtime_url=runtime, verifier=create_verifier(settings)) as serving,
-    ):
+    async with issuer_hub(database, server.url) as serving:
         yield serving
 
 

@@ -1,4 +1,4 @@
-"""Frames that are interpreted beside the event loop: their order, their files, and the end of a run among
+"""Frames that are interpreted off the event loop: their order, their files, and the end of a run among
 them."""
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import pytest
 
 from server.supervision import PartFailed
 from tests.support.hub import finished, running_hub, start
+from tests.support.postgres import Postgres
 
 
 async def test_a_hub_whose_journal_is_no_longer_written_ends(database: str) -> None:
@@ -64,12 +65,9 @@ async def test_a_hub_outlives_an_operator_who_locks_its_tables(database: str) ->
 
 @pytest.mark.parametrize("level", ["repeatable read", "serializable"])
 async def test_a_hub_works_whatever_the_databases_default_isolation_level_is(
-    database: str, level: str
+    postgres: Postgres, database: str, level: str
 ) -> None:
-    admin = await asyncpg.connect(database)
-    name = await admin.fetchval("SELECT current_database()")
-    await admin.execute(f"ALTER DATABASE {name} SET default_transaction_isolation TO '{level}'")
-    await admin.close()
+    await postgres.set_default_isolation(database, level)
     async with running_hub(database) as hub, running_hub(database) as other, hub.client() as client:
         started = [await start(client, "[[replay:short_run]]") for _ in range(4)]
         async with other.client() as reader:

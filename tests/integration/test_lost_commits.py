@@ -21,11 +21,12 @@ from server.domain.errors import CursorOutOfRange, DatabaseUnavailable, LeaseLos
 from server.domain.journal.events import Outcome
 from server.domain.journal.journal import JournalHead
 from server.domain.journal.log import JournalLog
-from server.domain.journal.recent import KEEP_S
+from server.domain.journal.recent_commits import KEEP_S
 from server.domain.journal.segments import Segment
 from server.domain.proposals.files import File
 from server.domain.proposals.partition import ProposalFiles
-from server.domain.streams.broadcaster import REWIND_S, Broadcaster
+from server.domain.streams.broadcaster import Broadcaster
+from server.domain.streams.catch_up import REWIND_S
 from server.domain.streams.steps import Heartbeat
 from server.encoding.event_batch import delimited_delta, delimited_event
 from tests.support.hand_clock import HandClock, retried
@@ -181,7 +182,7 @@ async def test_a_reader_of_what_is_lost_for_good_gets_an_error_after_a_while_and
 
         async def poll() -> None:
             await broadcaster.poll()
-            await broadcaster.catch_up()
+            await broadcaster.catch_up.read_due()
 
         await lose_commits(pool, log.thread_id, 9)
         await poll()
@@ -208,11 +209,11 @@ async def test_a_journal_that_was_written_again_in_time_ends_no_reader(pool: Any
         for _ in range(3):
             await lose_commits(pool, log.thread_id, 9)
             await broadcaster.poll()
-            await broadcaster.catch_up()
+            await broadcaster.catch_up.read_due()
             clock.move(REWIND_S - 1)
             await journal.restore_lost_commits()
             await broadcaster.poll()
-            await broadcaster.catch_up()
+            await broadcaster.catch_up.read_due()
         assert reader.topic.rewinds == 0
         assert reader.topic.head.last_seq == 21
         reader.close()

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
+from server.auth.authenticator import Authenticator
+from server.auth.tokens import SharedSecret
+from server.clock import SystemClock
+from server.db.access import PostgresAccessStore
 from server.db.connection_turns import ConnectionTurns
 from server.db.pool import open_pool
-from server.domain.access.turns import on_behalf_of
+from server.db.users import PostgresUserStore
+from server.domain.access.sharing import SHARE_PREFIX
+from server.domain.access.turns import UNKNOWN_TURNS, on_behalf_of
+from server.domain.errors import DatabaseUnavailable, Unauthenticated
+from server.observability.metrics import Metrics
 
 
 async def test_a_transaction_that_is_left_open_is_rolled_back_before_the_next_use(database: str) -> None:
@@ -59,3 +68,33 @@ async def test_a_connection_that_is_given_to_a_caller_who_leaves_goes_to_the_nex
     assert not turns.take_now()
     turns.give_back()
     assert turns.take_now()
+
+
+async def test_those_who_are_not_known_yet_take_no_turns_of_the_hub_itself(database: str) -> None:
+    served: list[str] = []
+    async with open_pool(database, max_size=1) as pool:
+        links = Authenticator(
+            verifier=SharedSecret("s" * 32),
+            users=PostgresUserStore(pool),
+            links=PostgresAccessStore(pool),
+            clock=SystemClock(),
+            observer=Metrics(),
+        )
+
+        async def resolve(number: int) -> None:
+            # On a busy machine some wait too long.
+            with suppress(Unauthenticated, DatabaseUnavailable):
+                await links.authenticate(f"{SHARE_PREFIX}{number}", read_only=True)
+            served.append("link")
+
+        async def commit() -> None:
+            await pool.fetchval("SELECT 1")
+            served.append("hub")
+
+        async with pool.acquire():
+            flood = [asyncio.create_task(resolve(number)) for number in range(5 * UNKNOWN_TURNS)]
+            await asyncio.sleep(0)
+            own = asyncio.create_task(commit())
+            await asyncio.sleep(0)
+        await asyncio.gather(own, *flood)
+    assert served.index("hub") <= 2 * UNKNOWN_TURNS

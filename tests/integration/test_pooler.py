@@ -15,7 +15,7 @@ from server.db.proposals import PostgresProposalStore
 from server.db.runs import PostgresRunStore
 from server.domain.runs.lease import Renewed
 from server.wakeups.postgres import PostgresWakeups
-from tests.integration.replicas import read_events, replica
+from tests.integration.replicas import Replica, read_events, replica
 from tests.support.hand_clock import until
 from tests.support.hub import finished, running_hub, start
 from tests.support.pooler import pooler
@@ -52,6 +52,17 @@ async def test_migrations_work_through_it(postgres: Postgres, empty_database: st
         assert all(state.applied for state in await migrate.status(pooled))
 
 
+async def follow_a_run(here: Replica, there: Replica) -> None:
+    """A run of one replica, which the other one follows to its end."""
+    run = await here.run()
+    reader = asyncio.create_task(read_events(await there.broadcaster.subscribe(run.thread_id, 0)))
+    for number in range(20):
+        await run.say(str(number))
+    await run.finish()
+    async with asyncio.timeout(20):
+        assert [event.seq for event in await reader] == list(range(1, 23))
+
+
 async def test_wakeups_use_the_direct_connection(database: str, pooled: str) -> None:
     def direct(pool: object) -> PostgresWakeups:
         return PostgresWakeups(pool, database)
@@ -61,13 +72,7 @@ async def test_wakeups_use_the_direct_connection(database: str, pooled: str) -> 
         replica(pooled, direct, statement_cache_size=0) as there,
     ):
         await asyncio.gather(here.told(), there.told())
-        run = await here.run()
-        reader = asyncio.create_task(read_events(await there.broadcaster.subscribe(run.thread_id, 0)))
-        for number in range(20):
-            await run.say(str(number))
-        await run.finish()
-        async with asyncio.timeout(20):
-            assert [event.seq for event in await reader] == list(range(1, 23))
+        await follow_a_run(here, there)
 
 
 async def test_listening_through_it_is_detected_and_polling_continues(pooled: str) -> None:
@@ -80,13 +85,7 @@ async def test_listening_through_it_is_detected_and_polling_continues(pooled: st
     ):
         wakeups = there.wakeups
         assert isinstance(wakeups, PostgresWakeups)
-        run = await here.run()
-        reader = asyncio.create_task(read_events(await there.broadcaster.subscribe(run.thread_id, 0)))
-        for number in range(20):
-            await run.say(str(number))
-        await run.finish()
-        async with asyncio.timeout(20):
-            assert [event.seq for event in await reader] == list(range(1, 23))
+        await follow_a_run(here, there)
         # LISTEN was taken without an error, again and again; the self-test never passed.
         await until(lambda: wakeups.connections >= 3)
         assert not wakeups.healthy

@@ -11,7 +11,7 @@ import pytest
 
 from server.db.proposals import PostgresProposalStore
 from server.db.quotas import PostgresQuotaStore
-from server.domain.access.quotas import QuotaLimits, Quotas
+from server.domain.access.quotas import MIN_OPENINGS, QuotaLimits, Quotas
 from server.domain.errors import LimitReached
 from server.domain.model import Principal, StartRefinement
 from tests.support.stored import NOON, a_user, a_workflow, an_invocation
@@ -20,10 +20,30 @@ CALLER = UUID("10000000-0000-4000-8000-000000000000")
 ANN, BOB = Principal(CALLER, "ann"), Principal(uuid4(), "bob")
 
 
-def replicas(pool: Any, **limits: int) -> list[Quotas]:
+class Clock:
+    """Time that stands still, and pauses that are noted."""
+
+    def __init__(self) -> None:
+        self.time = 0.0
+        self.pauses: list[float] = []
+
+    async def pause(self, seconds: float) -> None:
+        """Note it."""
+        self.pauses.append(seconds)
+
+
+def replicas(pool: Any, clock: Clock | None = None, **limits: int) -> list[Quotas]:
     """Two replicas with quotas."""
-    quota_limits = QuotaLimits(**limits)
-    return [Quotas(PostgresQuotaStore(pool, replica=name), quota_limits) for name in ("one", "two")]
+    quota_limits, at = QuotaLimits(**limits), clock or Clock()
+    return [
+        Quotas(
+            PostgresQuotaStore(pool, replica=name),
+            quota_limits,
+            now=lambda: at.time,
+            pause=at.pause,
+        )
+        for name in ("one", "two")
+    ]
 
 
 async def sync_all(*quotas: Quotas) -> None:
@@ -50,14 +70,52 @@ async def test_two_replicas_together_let_a_caller_make_no_more_than_one_would(po
 
 
 async def test_a_minute_later_there_is_room_again(pool: Any) -> None:
-    one, _ = replicas(pool, max_creates_per_minute=1)
+    clock = Clock()
+    one, _ = replicas(pool, clock, max_creates_per_minute=1)
     assert await outcomes([one.count_creation(CALLER)]) == (1, 0)
     with pytest.raises(LimitReached) as refused:
         await one.count_creation(CALLER)
     assert 55 <= (refused.value.retry_after_s or 0) <= 60
     await pool.execute("UPDATE quotas SET minute_began_at = minute_began_at - interval '61 seconds'")
+    clock.time += 61
     assert await outcomes([one.count_creation(CALLER)]) == (1, 0)
     assert await outcomes([one.count_creation(CALLER)]) == (0, 1)
+
+
+async def test_the_database_is_asked_no_more_until_a_caller_that_it_refused_may_try_again(pool: Any) -> None:
+    clock = Clock()
+    one, _ = replicas(pool, clock, max_creates_per_minute=1)
+    assert await outcomes([one.count_creation(CALLER) for _ in range(2)]) == (1, 1)
+    await pool.execute("DELETE FROM quotas")
+    with pytest.raises(LimitReached) as refused:
+        await one.count_creation(CALLER)
+    clock.time += refused.value.retry_after_s or 0
+    assert await outcomes([one.count_creation(CALLER)]) == (1, 0)
+
+
+async def test_a_caller_does_not_use_up_the_creations_of_a_minute_at_once(pool: Any) -> None:
+    clock = Clock()
+    one, _ = replicas(pool, clock, max_creates_per_minute=120)
+    limits = one.limits.creations
+    for _ in range(int(limits.burst)):
+        await one.count_creation(CALLER)
+    assert clock.pauses == []
+    for number in (1, 2, 3):
+        await one.count_creation(CALLER)
+        assert clock.pauses[-1] == pytest.approx(number / limits.per_s)
+    await one.count_creation(uuid4())
+    assert len(clock.pauses) == 3
+
+
+async def test_the_streams_of_a_caller_do_not_open_all_at_once(pool: Any) -> None:
+    clock = Clock()
+    one, _ = replicas(pool, clock, max_streams=500)
+    for _ in range(int(MIN_OPENINGS.burst)):
+        await one.open_stream(ANN)
+    assert clock.pauses == []
+    await one.open_stream(ANN)
+    await one.open_stream(BOB)
+    assert clock.pauses == [pytest.approx(1 / MIN_OPENINGS.per_s)]
 
 
 async def test_two_replicas_together_open_no_more_streams_than_one_would(pool: Any) -> None:

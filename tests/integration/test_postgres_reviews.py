@@ -32,7 +32,7 @@ from server.domain.errors import (
 )
 from server.domain.etags import IfMatch
 from server.domain.model import Principal, Proposal, Resolution, Workflow
-from server.domain.proposals.files import File
+from server.domain.proposals.files import File, FileSet
 from server.domain.review.acceptance import AcceptProposal, MergeSide
 from server.domain.review.comparison import Comparison, DecideFile, DiffBase
 from server.domain.review.comparisons import Comparisons
@@ -71,7 +71,7 @@ class Reviewer:
         draft = await self.store.get(self.user, self.workflow.current_draft_id, files=False)
         return draft.latest_version
 
-    async def propose(self, files: Mapping[str, File], **others: Any) -> UUID:
+    async def propose(self, files: Mapping[str, File] | FileSet, **others: Any) -> UUID:
         return await a_proposal(self.pool, self.user, self.workflow, files, **others)
 
     async def write(self, *gone: str, **texts: str) -> None:
@@ -226,6 +226,46 @@ async def test_files_whose_names_are_not_valid_on_every_system_come_in_under_new
     await ann.decide(proposal_id, DecideFile("/A", A, new_path="/aa"))
     await ann.accept(proposal_id)
     assert await ann.contents() == {"/a": b"1", "/b.md": b"2", "/x": b"4", "/aa": b"5"}
+
+
+@pytest.mark.parametrize(
+    ("came", "new", "fault"),
+    [
+        ("/docs", "/docs/a.md", "under_a_file"),
+        ("/docs/a.md", "/docs", "above_a_file"),
+        ("/README.md", "/readme.md", "collision"),
+    ],
+)
+async def test_a_new_file_is_not_accepted_where_the_draft_has_another_one_by_now(
+    pool: Any, came: str, new: str, fault: str
+) -> None:
+    ann = await a_reviewer(pool, a="1")
+    proposal_id = await ann.propose({"/a": File(b"1"), new: File(b"new")})
+    await ann.write(**{came.removeprefix("/"): "came"})
+    assert set((await ann.compare(proposal_id, base=DiffBase.DRAFT)).faulty_names) == {new}
+    for command in (AcceptProposal(), MERGE):
+        with pytest.raises(Unprocessable, match=f"'{new}' needs a new path: {fault}"):
+            await ann.accept(proposal_id, command)
+    await ann.decide(proposal_id, DecideFile(new, A, new_path="/other.md"))
+    await ann.accept(proposal_id)
+    assert await ann.contents() == {"/a": b"1", came: b"came", "/other.md": b"new"}
+
+
+async def test_a_decision_about_a_path_of_two_files_is_about_the_one_that_is_kept(pool: Any) -> None:
+    """An agent's later entry of a path may not be a file: then its earlier version is the proposal's."""
+    ann = await a_reviewer(pool, a="1")
+    files = FileSet({"/a": File(b"2"), "/b": File(b"3")}, True, {"/a": b"7", "/b": b"8", "/c": b"9"})
+    proposal_id = await ann.propose(files)
+    await ann.decide(
+        proposal_id,
+        DecideFile("/a", R),
+        DecideFile("/b", A, new_path="/new.md"),
+        DecideFile("/c", A, new_path="/c.json"),
+    )
+    compared = await ann.compare(proposal_id)
+    assert compared.decisions["/a"].decision is R
+    await ann.accept(proposal_id)
+    assert await ann.contents() == {"/a": b"1", "/new.md": b"3", "/c.json": b"9"}
 
 
 async def test_a_rejected_file_without_a_decision_stays_out(pool: Any) -> None:

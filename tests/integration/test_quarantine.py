@@ -151,7 +151,7 @@ async def test_frames_are_grouped_by_shape_and_their_content_is_shown_only_when_
     async with hub(runtime, database, pool) as on:
         started = await on.start(PROMPT)
         await on.outcome(started)
-        groups = await quarantine_of(on).groups(handled=False, limit=10)
+        groups = (await quarantine_of(on).groups(handled=False, limit=10)).items
         assert sorted((group.reason, group.event_type, group.structure, group.count) for group in groups) == [
             ("malformed", "on_llm_stream", "{data: num, event_type: str}", 1),
             ("unknown_type", "thought", "{data: {level: num, text: null}, event_type: str}", 1),
@@ -195,7 +195,7 @@ async def test_a_kept_state_of_an_open_run_is_journalled_once_and_the_run_ends_w
     started, user = await left_open(runtime, database, pool)
     async with hub(runtime, database, pool) as on:
         ideo = operator(database)
-        [group] = await quarantine_of(on).groups(handled=False, limit=10)
+        [group] = (await quarantine_of(on).groups(handled=False, limit=10)).items
         for _ in range(2):
             code, output, messages = await ideo("quarantine", "release", group.shape_id)
             assert (code, messages) == (0, "")
@@ -203,9 +203,9 @@ async def test_a_kept_state_of_an_open_run_is_journalled_once_and_the_run_ends_w
         events = await events_of(on, started.thread_id, 4)
         assert [type(event.kind) for event in events[1:]] == [StateUpdate, UpstreamFrame, StateUpdate]
         assert paths(events[3]) == ["/b"]
-        [frame] = await quarantine_of(on).frames(group.shape_id, limit=10)
+        [frame] = (await quarantine_of(on).frames(group.shape_id, limit=10)).items
         assert (frame.outcome, frame.outcome_seq) == (Release.JOURNALLED, 4)
-        assert await quarantine_of(on).groups(handled=False, limit=10) == []
+        assert (await quarantine_of(on).groups(handled=False, limit=10)).items == ()
     # The next owner, and the next state, continue from there.
     runtime.frames[2:] = [files_frame(a="1", b="2", c="3"), END]
     async with hub(runtime, database, pool) as on:
@@ -229,13 +229,13 @@ async def test_what_something_later_has_replaced_is_not_journalled(database: str
     started, _ = await left_open(runtime, database, pool)
     async with hub(runtime, database, pool) as on:
         quarantine = quarantine_of(on)
-        for group in await quarantine.groups(handled=False, limit=10):
-            assert (await quarantine.release(group.shape_id)).reports == []
+        for group in (await quarantine.groups(handled=False, limit=10)).items:
+            assert (await quarantine.release(group.shape_id, limit=10)).reports == []
             await all_released(quarantine, group.shape_id)
         outcomes = {
             frame.seq: frame.outcome
-            for group in await quarantine.groups(handled=True, limit=10)
-            for frame in await quarantine.frames(group.shape_id, limit=10)
+            for group in (await quarantine.groups(handled=True, limit=10)).items
+            for frame in (await quarantine.frames(group.shape_id, limit=10)).items
         }
         assert outcomes == {
             2: Release.SUPERSEDED,
@@ -254,8 +254,8 @@ async def test_several_kept_states_are_put_back_in_their_order(database: str, po
     started, _ = await left_open(runtime, database, pool)
     async with hub(runtime, database, pool) as on:
         quarantine = quarantine_of(on)
-        [group] = await quarantine.groups(handled=False, limit=10)
-        assert (await quarantine.release(group.shape_id)).asked == 3
+        [group] = (await quarantine.groups(handled=False, limit=10)).items
+        assert (await quarantine.release(group.shape_id, limit=10)).requested == 3
         await all_released(quarantine, group.shape_id)
         events = await events_of(on, started.thread_id, 7)
     texts = [
@@ -278,7 +278,7 @@ async def test_of_an_ended_run_it_is_told_what_would_have_come_and_nothing_chang
         started = await on.start(PROMPT)
         proposal, events = await on.outcome(started)
         assert proposal.status is ProposalStatus.COMPLETED
-        shapes = [group.shape_id for group in await quarantine_of(on).groups(handled=False, limit=10)]
+        shapes = [group.shape_id for group in (await quarantine_of(on).groups(handled=False, limit=10)).items]
         ideo = operator(database)
         shown = ""
         for shape in shapes:
@@ -298,7 +298,7 @@ async def test_what_is_noted_goes_with_the_journal(database: str, pool: Any) -> 
         started = await on.start(PROMPT)
         await on.outcome(started)
         quarantine = quarantine_of(on)
-        [group] = await quarantine.groups(handled=False, limit=10)
+        [group] = (await quarantine.groups(handled=False, limit=10)).items
         await pool.execute("UPDATE runs SET finished_at = now() - interval '2 days'")
         await PostgresRetentionStore(pool).remove(timedelta(days=1), Piece())
         with pytest.raises(NotFound):
@@ -313,7 +313,7 @@ async def test_a_release_that_is_asked_for_while_nobody_drives_the_run_is_the_ne
     runtime = OpenRuntime(new(files_frame(a="1")), SILENCE)
     started, _ = await left_open(runtime, database, pool)
     store = PostgresQuarantineStore(pool)
-    [group] = await store.groups(handled=False, limit=10)
+    [group] = (await store.groups(handled=False, limit=10)).items
     assert await store.request_release(group.shape_id) == 1
     for _ in range(2):
         # The second owner has nothing left to do.
@@ -333,13 +333,13 @@ async def test_a_scan_notes_what_an_earlier_release_kept_and_nothing_twice(datab
         )
         await pool.execute("DELETE FROM quarantined_frames")
         ideo = operator(database)
-        assert await ideo("quarantine", "scan") == (0, "1 frames noted\n", "")
+        assert await ideo("quarantine", "scan") == (0, "1 frame noted\n", "")
         assert await ideo("quarantine", "scan") == (0, "0 frames noted\n", "")
         again = await pool.fetch(
             "SELECT thread_id, seq, shape_id, structure, size_bytes FROM quarantined_frames"
         )
         assert again == noted
-        [group] = await quarantine_of(on).groups(handled=False, limit=10)
+        [group] = (await quarantine_of(on).groups(handled=False, limit=10)).items
         events = await events_of(on, started.thread_id)
         assert group.first_at == events[1].time
 
@@ -376,7 +376,7 @@ async def test_a_note_is_stored_with_its_event_and_not_under_a_lost_lease(pool: 
                 leases[0].thread_id,
             )
             await journal.restore_lost_commits()
-            frames = await PostgresQuarantineStore(pool).frames(shape.id, waiting=False, limit=10)
+            frames = (await PostgresQuarantineStore(pool).frames(shape.id, limit=10)).items
             found = {frame.thread_id: (frame.outcome, frame.outcome_seq) for frame in frames}
             assert found == {
                 leases[0].thread_id: (Release.JOURNALLED, 3),

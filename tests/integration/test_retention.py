@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -155,44 +156,44 @@ async def test_a_reader_whose_events_are_removed_meanwhile_gets_an_error_and_no_
             subscription.close()
 
 
+@asynccontextmanager
+async def a_late_reader(hub: RunningHub, thread: UUID) -> AsyncIterator[Callable[[], Awaitable[object]]]:
+    """Reads the first piece of legacy frames near the end, for which it has to read what is before it."""
+    subscription = await hub.core.broadcaster.subscribe(thread, 49)
+    try:
+        segments = await subscription.step()
+        assert isinstance(segments, list)
+        # What readers share was dropped meanwhile: from there the reader would get everything.
+        subscription.topic.clear()
+        yield lambda: anext(subscription.legacy_pieces(segments[0], ProtobufCodec(), lines))
+    finally:
+        subscription.close()
+
+
 async def test_a_reader_of_legacy_frames_whose_journal_is_removed_while_it_opens_gets_an_error(
     database: str,
 ) -> None:
     """It has to read what is before its cursor, and that is gone."""
     async with running_hub(database) as hub:
         thread = UUID((await a_run(hub))["thread_id"])
-        subscription = await hub.core.broadcaster.subscribe(thread, 49)
-        try:
-            segments = await subscription.step()
-            assert isinstance(segments, list)
-            # What readers share was dropped meanwhile: from there the reader would get everything.
-            subscription.topic.clear()
+        async with a_late_reader(hub, thread) as first_piece:
             await hub.core.pool.execute(AGED, thread)
             assert await hub.core.retention.sweep() == 1
             async with asyncio.timeout(20):
                 with pytest.raises(CursorOutOfRange) as told:
-                    await anext(subscription.legacy_pieces(segments[0], ProtobufCodec(), lines))
-            assert (told.value.floor, told.value.last_seq) == (53, 52)
-        finally:
-            subscription.close()
+                    await first_piece()
+        assert (told.value.floor, told.value.last_seq) == (53, 52)
 
 
 async def test_a_reader_of_legacy_frames_of_a_journal_with_a_hole_ends(database: str) -> None:
     """Rows that only a person can have deleted, or a disk lost."""
     async with running_hub(database) as hub:
         thread = UUID((await a_run(hub))["thread_id"])
-        subscription = await hub.core.broadcaster.subscribe(thread, 49)
-        try:
-            segments = await subscription.step()
-            assert isinstance(segments, list)
-            # What readers share was dropped meanwhile: from there the reader would get everything.
-            subscription.topic.clear()
+        async with a_late_reader(hub, thread) as first_piece:
             await hub.core.pool.execute("DELETE FROM events WHERE thread_id = $1", thread)
             async with asyncio.timeout(20):
                 with pytest.raises(JournalIncomplete):
-                    await anext(subscription.legacy_pieces(segments[0], ProtobufCodec(), lines))
-        finally:
-            subscription.close()
+                    await first_piece()
 
 
 async def test_a_large_journal_is_removed_in_pieces_from_its_beginning_and_an_interruption_loses_none(

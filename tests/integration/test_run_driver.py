@@ -19,7 +19,7 @@ from server.domain.etags import IfMatch
 from server.domain.journal.events import Discontinuity, Event, InputRequested, StateUpdate, Terminal, Token
 from server.domain.model import CreateWorkflow, Proposal, ProposalStatus, StartRefinement
 from server.settings.loading import load
-from server.wire.definition import DEFAULT_DEFINITION
+from server.wire.agent_definition import DEFAULT_DEFINITION
 from tests.support.driven import Driven, driven, verdict
 from tests.support.runtime import (
     CLOSE,

@@ -136,11 +136,7 @@ async def test_a_connection_lost_in_the_middle_is_marked_and_the_run_goes_on(
     )
     async with hub_on(runtime) as on:
         started = await on.start()
-        await _journalled(on, started, 2)
-        await redis.kill()
-        lost.set()
-        await until(lambda: runtime.done == 3)
-        await redis.start()
+        await _lose_a_frame(on, started, redis, runtime, lost)
         await _subscribed(redis, started)
         found.set()
         proposal, events = await on.outcome(started)
@@ -156,11 +152,7 @@ async def test_an_end_that_was_lost_with_the_connection_is_not_a_success(
     runtime = PublishedRuntime(redis, [files_frame(a="1"), lost, END])
     async with hub_on(runtime, run_silent_s=0.6) as on:
         started = await on.start()
-        await _journalled(on, started, 2)
-        await redis.kill()
-        lost.set()
-        await until(lambda: runtime.done == 3)
-        await redis.start()
+        await _lose_a_frame(on, started, redis, runtime, lost)
         proposal, events = await on.outcome(started)
     assert verdict(proposal) == ("failed", "upstream_lost", {"/a": "1"})
     assert kinds_of(events) == ["RunStarted", "StateUpdate", "Discontinuity", "Terminal"]
@@ -175,11 +167,7 @@ async def test_an_end_after_a_gap_that_may_hold_the_last_files_is_not_a_success(
     runtime = PublishedRuntime(redis, [files_frame(a="1"), lost, files_frame(a="2"), found, END])
     async with hub_on(runtime) as on:
         started = await on.start()
-        await _journalled(on, started, 2)
-        await redis.kill()
-        lost.set()
-        await until(lambda: runtime.done == 3)
-        await redis.start()
+        await _lose_a_frame(on, started, redis, runtime, lost)
         await _subscribed(redis, started)
         found.set()
         proposal, events = await on.outcome(started)
@@ -257,6 +245,17 @@ async def _journalled(on: Driven, started: Any, last_seq: int) -> None:
     async with asyncio.timeout(20):
         while (await on.core.refinements.get(on.user, started.thread_id)).last_seq < last_seq:
             await asyncio.sleep(0.01)
+
+
+async def _lose_a_frame(
+    on: Driven, started: Any, redis: RedisServer, runtime: PublishedRuntime, lost: asyncio.Event
+) -> None:
+    """Take the channel's server away while the frame behind `lost` is published."""
+    await _journalled(on, started, 2)
+    await redis.kill()
+    lost.set()
+    await until(lambda: runtime.done == 3)
+    await redis.start()
 
 
 async def _subscribed(redis: RedisServer, started: Any) -> None:

@@ -13,7 +13,8 @@ from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
 from server.domain.runs.runtime import OversizedFrame, StreamClosed, admit_at_once
-from server.runtime.websocket import READ_AHEAD_BYTES, HandshakeRefused, NoWebSocket, open_websocket
+from server.runtime.websocket import READ_AHEAD_BYTES
+from server.runtime.websocket_handshake import HandshakeRefused, NoWebSocket, open_websocket
 from tests.support.hand_clock import until
 from tests.support.proxy import reset
 from tests.support.runtime import one_by_one

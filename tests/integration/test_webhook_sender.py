@@ -109,9 +109,9 @@ async def test_a_receiver_that_does_not_answer_in_time_is_left() -> None:
         await reader.read()
 
     async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """An answer that never ends, a byte at a time."""
+        """A head that never ends, a byte at a time."""
         await read_request(reader)
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nx: ")
         while True:
             writer.write(b"x")
             await writer.drain()
@@ -120,6 +120,25 @@ async def test_a_receiver_that_does_not_answer_in_time_is_left() -> None:
     async with tcp_server(silent) as one, tcp_server(trickle) as two, a_sender(call_s=0.5) as sender:
         for port in (one, two):
             assert await failure(sender, f"http://127.0.0.1:{port}") == "timeout"
+
+
+@pytest.mark.parametrize("status", [200, 503])
+@pytest.mark.parametrize("rest", ["stalls", "is cut off", "not a chunk"])
+async def test_an_answer_counts_with_its_status_whatever_becomes_of_the_rest(status: int, rest: str) -> None:
+    """Otherwise the receiver would get an event again and again that it has taken."""
+
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(b"HTTP/1.1 %d Some\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n" % status)
+        if rest == "not a chunk":
+            writer.write(b"none\r\n")
+        await writer.drain()
+        if rest == "stalls":
+            await reader.read()
+        writer.close()
+
+    async with tcp_server(respond) as port, a_sender(answer_s=0.2) as sender:
+        assert await sender.send(parse_target(f"http://127.0.0.1:{port}"), {}, b"") == status
 
 
 async def test_of_a_large_answer_only_the_beginning_is_read() -> None:

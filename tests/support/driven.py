@@ -21,8 +21,8 @@ from server.domain.model import (
 )
 from server.lifecycle import Core
 from server.settings.loading import load
+from server.wire.agent_definition import DEFAULT_DEFINITION
 from server.wire.codec import ProtobufCodec
-from server.wire.definition import DEFAULT_DEFINITION
 from tests.support.stored import a_user
 from tests.support.tokens import VERIFIER
 

@@ -20,7 +20,7 @@ from ide_orchestrator.v1.review_pb2_grpc import ReviewServiceStub
 from ide_orchestrator.v1.user_pb2_grpc import UserServiceStub
 from ide_orchestrator.v1.workflow_pb2_grpc import WorkflowServiceStub
 from server.core import open_core
-from server.grpc.app import GrpcFace, GrpcLimits, create_grpc_server
+from server.grpc.app import GrpcLimits, GrpcServer, create_grpc_server
 from server.lifecycle import Core
 from server.replay.server import replay_runtime
 from server.settings.loading import load
@@ -74,7 +74,7 @@ class GrpcHub:
     """The hub, its face, and its address."""
 
     core: Core
-    face: GrpcFace
+    face: GrpcServer
     channel: grpc.aio.Channel
     address: str
 

@@ -121,6 +121,11 @@ class Postgres:
             query += f"&options={quote(f'-c ideo.replica={replica}', safe='')}"
         return urlunsplit(parts._replace(path=f"/{database}", query=query))
 
+    async def set_default_isolation(self, dsn: str, level: str) -> None:
+        """Set the isolation level with which transactions of a database begin from now on."""
+        name = urlsplit(dsn).path[1:]
+        await self.fetch(f"ALTER DATABASE {name} SET default_transaction_isolation TO '{level}'")
+
     async def make_template(self, more: str = "") -> None:
         """Make the database that migrated ones are copied from; `more`: SQL to run in it."""
         await self.fetch(f"CREATE DATABASE {_TEMPLATE}")

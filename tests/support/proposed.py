@@ -31,7 +31,7 @@ async def a_proposal(
     pool: Any,
     principal: Principal,
     workflow: Workflow,
-    files: Mapping[str, File],
+    files: Mapping[str, File] | FileSet,
     *,
     includes_base: bool = True,
     status: str = "completed",
@@ -39,7 +39,7 @@ async def a_proposal(
     """A proposal of the draft's newest version, whose run ended with these files."""
     lease = await a_run(pool, principal, workflow)
     assert lease.proposal_id is not None
-    parts = partition_files(FileSet(files, seen=True))
+    parts = partition_files(files if isinstance(files, FileSet) else FileSet(files, seen=True))
     stored = StoredFiles.of(parts)
     await pool.execute(
         _FINISH_PROPOSAL,

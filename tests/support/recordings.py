@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from server.replay.recording import SHIPPED
-from tests.support.runtime import state_frame
+from tests.support.runtime import END, state_frame
 
 NAMES = ("short_run", "long_run", "error_mid_stream")
 
@@ -33,8 +33,12 @@ def expected(name: str) -> dict[str, Any]:
 
 def write_recording(folder: Path, name: str, *states: Mapping[str, Any]) -> None:
     """A recording whose state frames have these files, one after the other, and that then ends."""
-    sent = [*(state_frame(files=files) for files in states), {"event_type": "end", "data": {}}]
-    (folder / f"{name}.jsonl").write_text("".join(f"{json.dumps(frame)}\n" for frame in sent))
+    write_frames(folder, name, *(state_frame(files=files) for files in states))
+
+
+def write_frames(folder: Path, name: str, *frames: Mapping[str, Any]) -> None:
+    """A recording with these frames, that then ends."""
+    (folder / f"{name}.jsonl").write_text("".join(f"{json.dumps(frame)}\n" for frame in (*frames, END)))
 
 
 def content_of(file: Mapping[str, Any]) -> bytes:
@@ -55,3 +59,22 @@ def facts_of(files: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
         }
         for path, file in (files or {}).items()
     }
+
+
+#: A text of the frames of `odd`.
+ODD_TEXT = "a prompt that nobody else is to read"
+
+
+def write_odd_recording(folder: Path) -> Path:
+    """The shipped recordings, and one called `odd`, whose first three frames the hub does not understand."""
+    for path in SHIPPED.glob("*.jsonl"):
+        (folder / path.name).symlink_to(path)
+    sent = [
+        {"event_type": "thought", "data": {"text": ODD_TEXT, "level": 1}},
+        {"event_type": "thought", "data": {"text": ODD_TEXT, "level": 2}},
+        {"event_type": "on_llm_stream", "data": 3},
+        state_frame(files={"/a.md": {"content": "A", "encoding": "utf-8"}}),
+        {"event_type": "end", "data": {}},
+    ]
+    (folder / "odd.jsonl").write_text("".join(f"{json.dumps(frame)}\n" for frame in sent))
+    return folder

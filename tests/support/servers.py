@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from itertools import chain, cycle, islice
 from pathlib import Path
+from ssl import SSLContext
 from typing import Any
 
 import uvicorn
@@ -41,9 +42,11 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def tcp_server(handler: Handler, place: Place = 0) -> AsyncIterator[Place]:
-    """Serve each connection with `handler`, at a free port by default. A lost connection is not an error,
-    and connections that are open at the end are cut."""
+async def tcp_server(
+    handler: Handler, place: Place = 0, *, ssl: SSLContext | None = None
+) -> AsyncIterator[Place]:
+    """Serve each connection with `handler`, at a free port by default, with TLS if there is a context. A lost
+    connection is not an error, and connections that are open at the end are cut."""
     tasks: set[asyncio.Task[Any]] = set()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -61,7 +64,7 @@ async def tcp_server(handler: Handler, place: Place = 0) -> AsyncIterator[Place]
     if isinstance(place, Path):
         server = await asyncio.start_unix_server(connected, str(place), backlog=512)
     else:
-        server = await asyncio.start_server(connected, "127.0.0.1", place, backlog=512)
+        server = await asyncio.start_server(connected, "127.0.0.1", place, backlog=512, ssl=ssl)
         place = server.sockets[0].getsockname()[1]
     try:
         yield place

@@ -157,7 +157,10 @@ def test_a_default_that_is_no_recording_is_named_with_those_that_there_are(tmp_p
 
 def test_a_client_without_a_token_ends_with_four() -> None:
     done = CliRunner().invoke(main, ["watch", THREAD], env={"IDEO_TOKEN": None})
-    assert (done.exit_code, done.stderr) == (4, "ideo: no token: set IDEO_TOKEN or give --token\n")
+    assert (done.exit_code, done.stderr) == (
+        4,
+        "ideo: no token: set IDEO_TOKEN, as the line that `ideo dev` prints does, or give --token\n",
+    )
 
 
 @pytest.mark.parametrize(
@@ -187,7 +190,7 @@ def test_a_token_that_no_header_can_hold_is_named_and_not_shown() -> None:
     for token in ("king fisher", "king\nfisher", "kingfisherü"):
         done = CliRunner().invoke(main, ["watch", THREAD, "--token", token])
         assert done.exit_code == 4
-        assert done.stderr.startswith("ideo: the token has characters")
+        assert done.stderr.startswith("ideo: the token contains characters")
         assert "king" not in done.stderr
 
 

@@ -92,6 +92,12 @@ WRONG = {
         "*",
         "-kingfisher",
     ),
+    "IDEO_GRPC_PUBLIC_URL": (
+        "kingfisher:50051",
+        "https://kingfisher/path",
+        "grpc://kingfisher",
+        "https://a@kingfisher",
+    ),
     "IDEO_CRASH_POINT": ("kingfisher", "kingfisher:2", "after_append:0", ""),
     "IDEO_HTTP_PORT": ("99999", "-1", "8080.5", "9" * 5000),
     "IDEO_RUN_MAX_DURATION_S": ("nan", "inf", "1e999", "0"),

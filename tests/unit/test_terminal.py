@@ -34,6 +34,19 @@ def shown(*events: dict[str, Any]) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", console.file.getvalue())
 
 
+@pytest.mark.parametrize(
+    ("actions", "command"), [([{"name": "write_file"}], "ideo reply t-1 DECISION"), ([], "ideo cancel t-1")]
+)
+def test_a_question_comes_with_the_command_that_ends_the_wait(
+    actions: list[dict[str, str]], command: str
+) -> None:
+    console = Console(file=io.StringIO(), width=200)
+    asked = {"seq": 1, "input_requested": {"actions": actions}}
+    RefinementView(console, "t-1").show({"batch": {"events": [asked]}})
+    assert isinstance(console.file, io.StringIO)
+    assert command in console.file.getvalue()
+
+
 def test_every_kind_of_event_of_the_contract_has_a_rendering() -> None:
     kinds = event_pb2.Event.DESCRIPTOR.oneofs_by_name["kind"].fields
     assert RENDERERS.keys() == {field.name for field in kinds}
@@ -161,6 +174,6 @@ def test_the_list_of_files_has_their_marks_and_the_rejected_ones_with_their_reas
     assert isinstance(console.file, io.StringIO)
     assert console.file.getvalue().splitlines() == [
         "  /a?.md (2 lines, collision, reserved character)",
-        "  /b.md (1 lines)",
+        "  /b.md (1 line)",
         "  /../c (not among the files: dot segment)",
     ]

@@ -8,7 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
+from playwright.async_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Locator,
+    Page,
+    async_playwright,
+    expect,
+)
 
 from tests.support.browser import BROWSERS, OPTIONS
 from tests.support.hub import RunningHub, running_hub
@@ -71,6 +79,16 @@ class Workbench:
     def _on_console(self, message: ConsoleMessage) -> None:
         if message.type == "error":
             self.complaints.append(message.text)
+
+
+async def tab_to(page: Page, target: Locator) -> None:
+    """Press Tab until an element has the focus, as a person does who has no pointer."""
+    await expect(target).to_be_visible()
+    for _ in range(100):
+        if await target.evaluate("element => element.matches(':focus')"):
+            return
+        await page.keyboard.press("Tab")
+    raise AssertionError(f"the keyboard does not lead to {target}")
 
 
 @asynccontextmanager

@@ -25,6 +25,10 @@ CHANGED = (
 #: Written to the draft while `edits` runs: the first line collides with it, the other one does not.
 MOVED = NOTES.replace("line 3 of", "line THREE of").replace("line 20 of", "line TWENTY of")
 
+#: Two hunks with one empty line in between, and the lines that they change.
+NEAR = "# Notes\n\nfirst\n\nsecond\n\nlast\n"
+NEAR_CHANGED = NEAR.replace("first", "first, as it is now").replace("second", "second, as it is now")
+
 
 def _text(content: str) -> dict[str, str]:
     return {"content": content, "encoding": "utf-8"}
@@ -42,7 +46,7 @@ def many_files(seventh: str = "seven") -> dict[str, str]:
 
 
 def write_recordings(folder: Path) -> Path:
-    """The recordings that ship, and `edits`, `unsafe` and `many`; the folder."""
+    """The recording `short_run`, and `edits`, `near`, `unsafe` and `many`; the folder."""
     shutil.copy(SHIPPED / "short_run.jsonl", folder)
     write_recording(
         folder,
@@ -50,6 +54,7 @@ def write_recordings(folder: Path) -> Path:
         {"/notes.md": _text(NOTES.replace("line 3 of", "line 3a of"))},
         {"/notes.md": _text(CHANGED), "/src/agent.py": _text("print('hello')\n")},
     )
+    write_recording(folder, "near", {"/notes.md": _text(NEAR_CHANGED)})
     write_recording(
         folder,
         "unsafe",

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Page, expect
 
-from tests.support.hub import finished, start
 from tests.support.postgres import Postgres
 from tests.support.programs import installed
 from tests.support.recordings import SHIPPED, write_recording
 from tests.workbench.driver import Workbench, workbench
+from tests.workbench.every_view import each_view, ran
 from tools import workbench as build
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -43,37 +42,6 @@ async def bench(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) ->
         yield opened
 
 
-async def views(bench: Workbench, proposal: dict[str, Any], secret: str) -> dict[str, str]:
-    """The address of each view."""
-    thread = proposal["thread_id"]
-    return {
-        "start": "/",
-        "watch": f"/runs/{thread}",
-        "history": f"/runs/{thread}/history",
-        "review": f"/proposals/{proposal['id']}",
-        "draft": f"/drafts/{proposal['workflow_id']}",
-        "inspector": f"/inspector/{thread}",
-        "HTTP": "/api?part=http&name=startRefinement",
-        "WebSocket": "/api?part=websocket",
-        "RPCs": "/api?part=rpc&name=RefinementService.WatchRefinement",
-        "share": f"/share/{proposal['id']}?secret={secret}",
-    }
-
-
-async def ran(bench: Workbench, prompt: str) -> tuple[dict[str, Any], str]:
-    """A proposal of a run that has ended, and the secret of a link to it."""
-    async with bench.hub.client() as client:
-        proposal = await finished(client, await start(client, prompt))
-        link = await client.call("POST", f"/api/proposals/{proposal['id']}/shares", {})
-    return proposal, str(link["secret"])
-
-
-async def settled(page: Page) -> None:
-    """Wait until the view shows what it has."""
-    await expect(page.get_by_role("heading", level=1)).to_be_visible()
-    await expect(page.get_by_text("Loading")).to_have_count(0)
-
-
 async def findings(page: Page, *rules: str) -> list[str]:
     """What axe finds that is serious or critical."""
     only = {"runOnly": {"type": "rule", "values": list(rules)}} if rules else {}
@@ -89,13 +57,11 @@ async def findings(page: Page, *rules: str) -> list[str]:
 async def test_axe_finds_nothing_serious_on_any_view(bench: Workbench) -> None:
     installed("npm")
     build.install()
-    proposal, secret = await ran(bench, "Add web search [[replay:short_run]]")
+    shown = await ran(bench, "Add web search [[replay:short_run]]")
     wrong: list[str] = []
     for width in (1440, 320):
         async with bench.window(width=width, color_scheme="light") as page:
-            for name, path in (await views(bench, proposal, secret)).items():
-                await page.goto(f"{bench.hub.http}/#{path}")
-                await settled(page)
+            async for name in each_view(bench, page, shown):
                 await page.evaluate(AXE.read_text())
                 wrong += [f"{name} at {width}: {each}" for each in await findings(page)]
                 if width == 1440:
@@ -104,9 +70,20 @@ async def test_axe_finds_nothing_serious_on_any_view(bench: Workbench) -> None:
                     dark = await findings(page, "color-contrast")
                     wrong += [f"{name}, dark: {each}" for each in dark]
                     await page.emulate_media(color_scheme="light")
-                wide = await page.evaluate("document.documentElement.scrollWidth")
-                if wide > width:
-                    wrong.append(f"{name} at {width}: the page is {wide} pixels wide")
+    assert wrong == []
+
+
+async def test_buttons_stay_readable_under_the_pointer(bench: Workbench) -> None:
+    installed("npm")
+    build.install()
+    shown = await ran(bench, "Add web search [[replay:short_run]]")
+    wrong: list[str] = []
+    async with bench.window(f"/proposals/{shown.proposal['id']}") as page:
+        await expect(page.get_by_role("button", name="Accept hunk")).to_be_visible()
+        await page.evaluate(AXE.read_text())
+        for name in ("Accept …", "Revise …", "Reject …", "Unified", "Side by side", "Accept hunk"):
+            await page.get_by_role("button", name=name).hover()
+            wrong += await findings(page, "color-contrast")
     assert wrong == []
 
 
@@ -119,16 +96,14 @@ async def test_axe_finds_what_it_is_for(bench: Workbench, page: Page) -> None:
 
 
 async def test_names_prompts_and_contents_that_mean_harm_are_text_on_every_view(bench: Workbench) -> None:
-    proposal, secret = await ran(bench, f"{SCRIPT} \u202e [[replay:hostile]]")
+    shown = await ran(bench, f"{SCRIPT} \u202e [[replay:hostile]]")
     async with bench.window() as page:
         dialogs: list[str] = []
         page.on("dialog", lambda dialog: dialogs.append(dialog.message))
-        for path in (await views(bench, proposal, secret)).values():
-            await page.goto(f"{bench.hub.http}/#{path}")
-            await settled(page)
+        async for _ in each_view(bench, page, shown):
             assert await page.evaluate("[globalThis.harmed, {}.harmed]") == [None, None]
             assert await page.locator("main img, main script, main iframe").count() == 0
         assert dialogs == []
-        await page.goto(f"{bench.hub.http}/#/proposals/{proposal['id']}")
+        await page.goto(f"{bench.hub.http}/#/proposals/{shown.proposal['id']}")
         await expect(page.get_by_text("report\\u{202e}txt.exe").first).to_be_visible()
         await expect(page.get_by_text("<img src=x onerror=globalThis.harmed=1>.md").first).to_be_visible()

@@ -11,11 +11,12 @@ import pytest_asyncio
 from playwright.async_api import Locator, Page, Route, expect
 
 from tests.support.postgres import Postgres
-from tests.workbench.driver import Workbench, workbench
+from tests.workbench.driver import Workbench, tab_to, workbench
 from tests.workbench.reviewed import (
     CHANGED,
     MANY,
     MOVED,
+    NEAR,
     NOTES,
     a_proposal,
     draft_texts,
@@ -115,6 +116,60 @@ async def expect_same_height(lines: Locator) -> None:
         }""",
         arg=await lines.element_handles(),
     )
+
+
+#: What an editor shows, from top to bottom: lines, bars and removed lines by their texts.
+SHOWN = """content => [...content.children].map(each =>
+    each.matches(".hunk-bar") ? each.querySelector(".hunk-place").textContent.split(" · ")[0]
+    : each.matches(".cm-deletedChunk") ? `- ${each.textContent}`
+    : each.matches(".cm-changedLine") ? `+ ${each.textContent}` : each.textContent)"""
+
+
+async def test_hunks_with_one_empty_line_in_between_are_two_with_decisions_of_their_own(
+    bench: Workbench, page: Page
+) -> None:
+    async with bench.hub.client() as client:
+        proposal = await a_proposal(client, "near", {"/notes.md": NEAR})
+    await review(page, proposal)
+    await expect(hunk(page, 2)).to_be_visible()
+    assert await page.locator(".diff .cm-content").evaluate(SHOWN) == [
+        "# Notes",
+        "",
+        "Hunk 1 of 2",
+        "- first",
+        "+ first, as it is now",
+        "",
+        "Hunk 2 of 2",
+        "- second",
+        "+ second, as it is now",
+        "",
+        "last",
+        "",
+    ]
+    await hunk(page, 2).get_by_role("button", name="Reject hunk").click()
+    await expect(hunk(page, 2)).to_contain_text("rejected")
+    await expect(hunk(page, 1)).to_contain_text("accepted by default")
+    await page.get_by_role("button", name="Side by side").click()
+    for side, changed in (("a", ["first", "second"]), ("b", ["first, as it is now", "second, as it is now"])):
+        lines = page.locator(f".cm-merge-{side} .cm-changedLine")
+        await expect(lines).to_have_text(changed)
+    await expect_same_height(page.locator(".cm-line", has_text="second"))
+
+
+async def test_unchanged_lines_are_opened_by_keyboard(bench: Workbench, page: Page) -> None:
+    proposal = await proposed(bench, "edits")
+    await review(page, proposal)
+    rows = page.get_by_role("button", name="unchanged lines")
+    await expect(rows.first).to_have_text("Show 20 unchanged lines")
+    count = await rows.count()
+    hidden = page.locator(".cm-line", has_text="line 15 of the notes")
+    await expect(hidden).to_have_count(0)
+    await tab_to(page, rows.first)
+    await page.keyboard.press("Enter")
+    await expect(hidden).to_be_visible()
+    await expect(rows).to_have_count(count - 1)
+    # The keyboard goes on where the row was.
+    await expect(page.locator(".cm-content")).to_be_focused()
 
 
 async def test_a_conflict_is_resolved_place_by_place_and_by_hand(bench: Workbench, page: Page) -> None:

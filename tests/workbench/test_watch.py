@@ -12,7 +12,7 @@ from playwright.async_api import Locator, Page, expect
 from tests.support.hub import a_workflow, finished, start
 from tests.support.postgres import Postgres
 from tests.support.proxy import proxy
-from tests.workbench.driver import Workbench, workbench
+from tests.workbench.driver import Workbench, tab_to, workbench
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -78,13 +78,44 @@ async def test_a_refinement_is_started_about_lines_of_the_draft_and_watched_to_i
         await expect(page.get_by_label("/THE_SPEC/constitution.md", exact=True)).to_contain_text(
             "Constitution"
         )
-        assert await page.title() == "completed: Add web search [[replay:short_run]] · Workbench"
+        assert await page.title() == "completed: Add web search · Workbench"
     async with bench.hub.client() as client:
         [proposal] = (await client.call("GET", f"/api/proposals?workflow_id={workflow}"))["items"]
     assert (proposal["context_file_path"], proposal["context_selection"]) == (
         "/THE_SPEC/constitution.md",
         "lines 3-4",
     )
+
+
+async def test_from_the_prompt_to_an_accepted_proposal_by_keyboard_alone(bench: Workbench) -> None:
+    async with bench.hub.client() as client:
+        workflow = await a_workflow(client, files={"/THE_SPEC/constitution.md": "# Constitution\n"})
+    async with bench.window(f"/?workflow={workflow}") as page:
+        await tab_to(page, page.get_by_label("What should change?"))
+        await page.keyboard.type("Add web search [[replay:short_run]]")
+        await page.keyboard.press("Control+Enter")
+        await tab_to(page, page.get_by_role("link", name="Review the proposal"))
+        await page.keyboard.press("Enter")
+        await tab_to(page, page.get_by_role("tree").locator("[tabindex='0']"))
+        await page.keyboard.press("End")
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("heading", name="/definition.json")).to_be_visible()
+        await page.keyboard.press("X")
+        await expect(page.get_by_role("treeitem", name="definition.json")).to_contain_text("rejected")
+        await tab_to(page, page.get_by_role("button", name="Accept …"))
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("heading", name="Accept", exact=True)).to_be_focused()
+        await tab_to(page, page.get_by_role("textbox", name="Comment"))
+        await page.keyboard.type("by keyboard")
+        await tab_to(page, page.get_by_role("button", name="Accept into the draft"))
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_text("by keyboard")).to_be_visible()
+        await expect(page.get_by_role("heading", name="Review", exact=True)).to_be_focused()
+    async with bench.hub.client() as client:
+        draft = (await client.call("GET", f"/api/workflows/{workflow}"))["current_draft_id"]
+        accepted = await client.call("GET", f"/api/drafts/{draft}")
+    assert list(accepted["files"]) == ["/THE_SPEC/constitution.md"]
+    assert accepted["version"] == 2
 
 
 async def test_a_cut_connection_is_seen_and_the_page_resumes_at_its_cursor(bench: Workbench) -> None:

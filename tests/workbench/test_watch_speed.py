@@ -1,4 +1,4 @@
-"""The watch view at full speed: nothing is missing, the page stays responsive, and memory is bounded.
+"""The watch view under load: nothing is missing, the page stays responsive, and memory is bounded.
 
 `pytest -s` shows the figures of this machine.
 """
@@ -6,22 +6,77 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import CDPSession, Page, expect
 
 from ide_orchestrator.v1 import event_pb2
+from server.replay.directives import FRAMES_PER_SECOND
+from server.replay.recording import SHIPPED
 from tests.support.hub import a_workflow, start
-from tests.workbench.driver import Workbench
+from tests.support.postgres import Postgres
+from tests.support.recordings import write_frames
+from tests.support.runtime import files, state_frame, token_frame
+from tests.workbench.driver import Workbench, workbench
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+#: Events of the recording `long_run`.
 EVENTS = 2_259
+#: The recording `words`: tokens a second, and how long they come.
+TOKENS_PER_S, SECONDS = 2_000, 4
+WORDS = [f"word{number} " for number in range(TOKENS_PER_S * SECONDS)]
+#: The recording `growing`: files in the end, and how many of them are new in each state.
+FILES, FILES_PER_STATE = 500, 20
+PATHS = [f"part{number % 25:02}/file{number:03}.md" for number in range(FILES)]
+#: Milliseconds that a run takes at most, also on a machine that is busy with other things.
+RUN_MS = 150_000
 #: Milliseconds of computing that one task of the page's main thread may take.
 LONGEST_TASK_MS = 200
-#: MiB of JavaScript objects of a page that has shown the run.
+#: MiB of JavaScript objects of a page that has shown a run.
 MAX_HEAP_MIB = 40
+
+#: The files that a tree shows while it is scrolled from its beginning to its end, in their order.
+ALL_ROWS = """async tree => {
+    const frame = () => new Promise(requestAnimationFrame);
+    const found = new Map();
+    let most = 0;
+    for (let top = 0; top < tree.scrollHeight; top += tree.clientHeight) {
+        tree.scrollTop = top;
+        await frame();
+        await frame();
+        const rows = tree.querySelectorAll("[role=treeitem]:not([aria-expanded])");
+        for (const row of rows) found.set(parseInt(row.style.top), row.title);
+        most = Math.max(most, rows.length);
+    }
+    return { names: [...found].sort(([one], [other]) => one - other).map(([, name]) => name), most };
+}"""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def bench(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Workbench]:
+    """The file's hub, whose runtime also replays `words` and `growing`."""
+    folder = tmp_path_factory.mktemp("recordings")
+    for name in ("short_run", "long_run"):
+        (folder / f"{name}.jsonl").symlink_to(SHIPPED / f"{name}.jsonl")
+    write_frames(folder, "words", *map(token_frame, WORDS))
+    texts = {path: f"# {path}\n\n{path} has this line.\n" * 8 for path in PATHS}
+    write_frames(
+        folder,
+        "growing",
+        *(
+            state_frame(files=files(**{path: texts[path] for path in PATHS[:count]}))
+            for count in range(FILES_PER_STATE, FILES + 1, FILES_PER_STATE)
+        ),
+    )
+    async with postgres.fresh(migrated=True) as dsn, workbench(dsn, recordings=folder) as opened:
+        yield opened
 
 
 async def heap_mib(devtools: CDPSession) -> float:
@@ -48,14 +103,52 @@ def longest_task_ms(trace: bytes) -> float:
     return max(tasks)
 
 
-async def watch(bench: Workbench, page: Page, workflow: str) -> str:
-    """Start the long run in the page, and watch it to its end. Returns its thread."""
+@dataclass
+class Cost:
+    """What a run costs the page. heap_mib: afterwards."""
+
+    longest_ms: float = 0.0
+    heap_mib: float = 0.0
+
+    def __str__(self) -> str:
+        return f"longest task {self.longest_ms:.0f} ms of computing, heap {self.heap_mib:.1f} MiB"
+
+
+@asynccontextmanager
+async def measured(bench: Workbench, page: Page) -> AsyncIterator[Cost]:
+    """The cost of what a page does meanwhile, which is within the bounds."""
+    cost = Cost()
+    categories = ["toplevel", "disabled-by-default-devtools.timeline", "devtools.timeline"]
+    await bench.browser.start_tracing(page=page, categories=categories)
+    try:
+        yield cost
+    finally:
+        trace = await bench.browser.stop_tracing()
+    cost.longest_ms = longest_task_ms(trace)
+    cost.heap_mib = await heap_mib(await page.context.new_cdp_session(page))
+    assert cost.longest_ms < LONGEST_TASK_MS
+    assert cost.heap_mib < MAX_HEAP_MIB
+
+
+async def watch(bench: Workbench, page: Page, directive: str, workflow: str | None = None) -> str:
+    """Start a recorded run in the page, and watch it to its end. Returns its thread."""
+    if workflow is None:
+        async with bench.hub.client() as client:
+            workflow = await a_workflow(client)
     await page.goto(f"{bench.hub.http}/#/?workflow={workflow}")
-    await page.get_by_label("What should change?").fill("[[replay:long_run]]")
+    await page.get_by_label("What should change?").fill(f"[[replay:{directive}]]")
     await page.get_by_role("button", name="Start", exact=True).click()
-    await expect(page.locator(f'[data-seq="{EVENTS}"]')).to_be_visible()
-    await expect(page.locator('[data-connection="ended"]')).to_be_visible()
+    await expect(page.locator('[data-connection="ended"]')).to_be_visible(timeout=RUN_MS)
     return page.url.rpartition("/")[2]
+
+
+async def stored(bench: Workbench, page: Page, thread: str) -> list[event_pb2.Event]:
+    """The events of a run, the last of which the page has shown."""
+    async with bench.hub.client() as client:
+        found = [event async for event in client.follow(thread)]
+    assert [event.seq for event in found] == list(range(1, len(found) + 1))
+    await expect(page.locator(f'[data-seq="{len(found)}"]')).to_be_visible()
+    return found
 
 
 async def test_a_run_at_full_speed_is_shown_whole_by_short_tasks_in_bounded_memory(
@@ -63,22 +156,18 @@ async def test_a_run_at_full_speed_is_shown_whole_by_short_tasks_in_bounded_memo
 ) -> None:
     async with bench.hub.client() as client:
         workflow = await a_workflow(client)
-    devtools = await page.context.new_cdp_session(page)
-    await bench.browser.start_tracing(
-        page=page, categories=["toplevel", "disabled-by-default-devtools.timeline", "devtools.timeline"]
-    )
-    thread = await watch(bench, page, workflow)
-    longest = longest_task_ms(await bench.browser.stop_tracing())
-    heap = await heap_mib(devtools)
+    async with measured(bench, page) as cost:
+        thread = await watch(bench, page, "long_run", workflow)
 
     messages: dict[int, str] = {}
     tokens = 0
-    async with bench.hub.client() as client:
-        async for event in client.follow(thread):
-            tokens += event.HasField("token")
-            for change in event.state_update.messages:
-                if change.message.role != event_pb2.MESSAGE_ROLE_TOOL:
-                    messages[change.index] = change.message.text
+    events = await stored(bench, page, thread)
+    assert len(events) == EVENTS
+    for event in events:
+        tokens += event.HasField("token")
+        for change in event.state_update.messages:
+            if change.message.role != event_pb2.MESSAGE_ROLE_TOOL:
+                messages[change.index] = change.message.text
     shown = await page.locator(".message:not(.draft)").evaluate_all(
         "(found) => found.map((each) => [...each.querySelectorAll(':scope > .text')]"
         ".map((text) => text.textContent).join(''))"
@@ -87,15 +176,50 @@ async def test_a_run_at_full_speed_is_shown_whole_by_short_tasks_in_bounded_memo
     assert tokens > 2_200
 
     for _ in range(3):
-        await watch(bench, page, workflow)
-    later = await heap_mib(devtools)
-    print(
-        f"\n{EVENTS} events, {tokens} tokens: longest task {longest:.0f} ms of computing; "
-        f"heap {heap:.1f} MiB, after three more runs {later:.1f} MiB"
+        await watch(bench, page, "long_run", workflow)
+    later = await heap_mib(await page.context.new_cdp_session(page))
+    print(f"\n{EVENTS} events, {tokens} tokens: {cost}, after three more runs {later:.1f} MiB")
+    assert later < cost.heap_mib + 10
+
+
+@pytest.mark.timeout(300)
+async def test_2000_tokens_a_second_are_shown_in_order_by_short_tasks_in_bounded_memory(
+    bench: Workbench, page: Page
+) -> None:
+    async with measured(bench, page) as cost:
+        thread = await watch(bench, page, f"words speed={TOKENS_PER_S / FRAMES_PER_SECOND:g}")
+    # All that was said is one message, of which the page shows the end at first.
+    await page.get_by_role("button", name=re.compile("Show all")).click()
+    assert await page.locator(".message.draft .text").text_content() == "".join(WORDS)
+    events = await stored(bench, page, thread)
+    assert [event.token.text for event in events if event.HasField("token")] == WORDS
+    first, last = await page.evaluate(
+        "['ideo first event', 'ideo last event'].map(name => performance.getEntriesByName(name)[0].startTime)"
     )
-    assert longest < LONGEST_TASK_MS
-    assert heap < MAX_HEAP_MIB
-    assert later < heap + 10
+    seconds = (last - first) / 1000
+    print(f"\n{len(WORDS) / seconds:,.0f} tokens a second for {seconds:.1f} s: {cost}")
+    # They came one by one, and not when all were there.
+    assert seconds > SECONDS / 2
+
+
+async def test_a_run_with_500_files_is_shown_whole_by_short_tasks_in_bounded_memory(
+    bench: Workbench, page: Page
+) -> None:
+    async with measured(bench, page) as cost:
+        thread = await watch(bench, page, "growing")
+        await expect(page.get_by_role("heading", name=f"Files {FILES}")).to_be_visible()
+        tree = page.get_by_role("tree", name="Files of the run").locator("..")
+        rows = await tree.evaluate(ALL_ROWS)
+        await tree.get_by_role("treeitem", name="file499.md").click()
+        await expect(page.get_by_label(f"/{PATHS[-1]}", exact=True)).to_contain_text("has this line")
+    assert rows["names"] == [f"/{path}" for path in sorted(PATHS)]
+    events = await stored(bench, page, thread)
+    written = [change.path for event in events for change in event.state_update.files]
+    # Each file once: a state has all files, and an event those that changed.
+    assert sorted(written) == sorted(f"/{path}" for path in PATHS)
+    states = FILES // FILES_PER_STATE
+    print(f"\n{FILES} files in {states} states: {cost}, at most {rows['most']} of them on the page")
+    assert rows["most"] < 60
 
 
 async def test_the_first_event_is_on_the_page_soon_and_the_page_is_small(bench: Workbench) -> None:

@@ -18,7 +18,7 @@ export function Header() {
       </a>
       <nav aria-label="Views">
         {LINKS.map(([path, name]) => (
-          <a href={`#${path}`} aria-current={address.value.path === path ? "page" : undefined}>
+          <a href={`#${path}`} aria-current={currentOf(path)}>
             {name}
           </a>
         ))}
@@ -33,4 +33,11 @@ export function Header() {
       )}
     </header>
   );
+}
+
+/** Runs, proposals and drafts belong to workflows. */
+function currentOf(path: string): "page" | "true" | undefined {
+  const { path: now } = address.value;
+  if (now === path) return "page";
+  return path === "/" && !now.startsWith("/api") && !now.startsWith("/share/") ? "true" : undefined;
 }

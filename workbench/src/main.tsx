@@ -3,7 +3,8 @@
 import { render, type ComponentType } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { Announcements } from "./components/announce.js";
-import { Failed, Loading } from "./components/states.js";
+import { FailedView, Loading } from "./components/states.js";
+import { useTitle } from "./components/title.js";
 import { takeToken } from "./hub.js";
 import { Header } from "./header.js";
 import { address, matched, type Params } from "./router.js";
@@ -37,7 +38,7 @@ function Page() {
       <Header />
       <main id="main" tabIndex={-1}>
         {route === undefined ? (
-          <Failed error={new Error("There is no page at this address.")} />
+          <NoPage />
         ) : (
           <Loaded key={address.value.path} pattern={route.pattern} params={route.params} />
         )}
@@ -45,6 +46,18 @@ function Page() {
       <TokenDialog />
       <Announcements />
     </>
+  );
+}
+
+function NoPage() {
+  useTitle("No page");
+  return (
+    <section class="view">
+      <h1>There is no page at this address</h1>
+      <p>
+        <a href="#/">Go to your workflows</a>
+      </p>
+    </section>
   );
 }
 
@@ -62,7 +75,7 @@ function Loaded({ pattern, params }: { pattern: string; params: Params }) {
     };
   }, [pattern]);
   useFocus();
-  if (loaded.error !== undefined) return <Failed error={loaded.error} />;
+  if (loaded.error !== undefined) return <FailedView what="The view" error={loaded.error} />;
   return loaded.View === undefined ? <Loading what="the view" /> : <loaded.View params={params} />;
 }
 

@@ -11,7 +11,7 @@ export interface FollowOptions {
   transport?: "websocket" | "sse";
   /** The form of a WebSocket's messages: `ideo.v1.proto` by default, or `ideo.v1`. */
   format?: "binary" | "json";
-  /** Gives a ticket for each connection, on pages that have no token. By default the hub is asked for one. */
+  /** Returns a ticket for each connection, on pages that have no token. By default the hub is asked for one. */
   ticket?: () => Promise<Ticket>;
   /** Called when a connection is open, with the seq of the newest event that there is. */
   onConnected?: (lastSeq: number) => void;
@@ -26,7 +26,7 @@ export const SHARE_PREFIX = "ideo_share_";
 /** At most 15 s pass without a message: after longer silence the connection is dead. */
 export const SILENCE_MS = 20_000;
 
-/** A connection ended before the journal did; another one goes on from the cursor. */
+/** A connection ended before the journal did; another one continues from the cursor. */
 export class ConnectionLost extends Error {
   override readonly name = "ConnectionLost";
 

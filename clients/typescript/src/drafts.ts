@@ -19,7 +19,7 @@ export class Drafts {
     return this.http.json("GET", `/api/drafts/${encodeURIComponent(id)}`, { query, signal });
   }
 
-  /** Write files. Gives the version that was made, without files; files that are not named stay. */
+  /** Write files. Returns the version that was made, without files; files that are not named stay. */
   update(
     draft: Versioned,
     changes: UpdateDraftRequest,

@@ -2,7 +2,7 @@
 
 import type { Problem as ProblemDocument, ProblemCode } from "./resources.js";
 
-/** Problem details (RFC 9457), as the hub answers them. Some codes have members of their own. */
+/** Problem details (RFC 9457), as the hub returns them. Some codes have members of their own. */
 export type Problem = Omit<ProblemDocument, "code"> & {
   code: ProblemCode | (string & {});
   fields?: Record<string, string>;
@@ -48,7 +48,7 @@ export class ProblemError extends Error {
     return this.problem?.code === undefined && [408, 429, 500, 502, 503, 504].includes(this.status);
   }
 
-  /** The error of an answer that is not a success. */
+  /** The error of a response that is not a success. */
   static async of(answer: Response): Promise<ProblemError> {
     const text = await answer.text().catch(() => "");
     const seconds = Number(answer.headers.get("Retry-After") ?? NaN);
@@ -66,7 +66,7 @@ function problemOf(text: string): Problem | undefined {
   return undefined;
 }
 
-/** The hub did not answer: it cannot be reached, the connection broke, or the time for the answer is over. */
+/** The hub did not answer: it cannot be reached, the connection broke, or the response took too long. */
 export class UnreachableError extends Error {
   override readonly name = "UnreachableError";
 }

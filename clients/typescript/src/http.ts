@@ -4,8 +4,8 @@ import { Backoff, pause } from "./backoff.js";
 import { ProblemError, UnreachableError } from "./errors.js";
 
 /**
- * A token, or a function that gives the current one. It is called for each request and each connection, with
- * `rejected` when the hub has just rejected that token: then give a new one.
+ * A token, or a function that returns the current one. It is called for each request and each connection, with
+ * `rejected` when the hub has just rejected that token: then return a new one.
  */
 export type TokenSource = string | ((rejected?: string) => string | Promise<string>);
 
@@ -14,9 +14,9 @@ export interface HubOptions {
   url: string | URL;
   /** Without one, only what needs none works, and streams with a ticket. */
   token?: TokenSource;
-  /** How often a call is made at most when its answer is lost or says to come back: 5 by default. */
+  /** The most attempts of a call whose response is lost or asks to retry: 5 by default. */
   maxAttempts?: number;
-  /** The time for one answer in milliseconds: 60,000 by default. */
+  /** The time limit of one response in milliseconds: 60,000 by default. */
   timeoutMs?: number;
   /** Used instead of the global `fetch`. */
   fetch?: typeof fetch;
@@ -31,7 +31,7 @@ export interface CallOptions {
   headers?: Record<string, string>;
   /** The etag of what is changed. */
   etag?: string | undefined;
-  /** Idempotency key: the call does its work once, however often it is sent. */
+  /** Idempotency key: the call takes effect once, however often it is sent. */
   requestId?: string | undefined;
   signal?: AbortSignal | undefined;
 }

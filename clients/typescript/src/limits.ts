@@ -7,7 +7,7 @@ import { limits as option, type Limits } from "./gen/ide_orchestrator/v1/limits_
 const BLANK = /^[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]*$/u;
 
 /**
- * The fields of a request that hold what the limits of the contract do not allow, by their names in the contract and in its
+ * The fields of a request that violate the limits of the contract, by their names in the contract and in its
  * order. A field that holds other messages is wrong when one of these has a wrong field. The hub refuses such a request as
  * `invalid_argument` with the same `fields`. A newer hub may allow more.
  */

@@ -34,7 +34,7 @@ export class Proposals {
     return this.http.bytes(`/api/proposals/${encodeURIComponent(id)}/files/${encodeURIComponent(sha256)}`, { signal });
   }
 
-  /** The files that differ from the draft, with their hunks and what is decided, in path order. */
+  /** The files that differ from the draft, with their hunks and the decisions about them, in path order. */
   diff(
     id: string,
     query: Query<"diffProposal"> = {},
@@ -63,7 +63,7 @@ export class Proposals {
     );
   }
 
-  /** Decide about files or hunks. Gives the proposal with its new etag, without files. */
+  /** Decide about files or hunks. Returns the proposal with its new etag, without files. */
   decide(proposal: Versioned, decisions: FileDecision[], { signal }: Options = {}): Promise<Proposal> {
     return this.http.json("PATCH", `/api/proposals/${encodeURIComponent(proposal.id)}/decisions`, {
       body: { decisions },
@@ -72,7 +72,7 @@ export class Proposals {
     });
   }
 
-  /** Make what is accepted a version of the draft. */
+  /** Accept everything that is not rejected, as a new version of the draft. */
   accept(
     proposal: Versioned,
     request: AcceptProposalRequest = {},

@@ -19,7 +19,7 @@ import type {
 export class Refinements {
   constructor(private readonly http: HttpClient) {}
 
-  /** Start one run, also when answers are lost: each attempt has the same request id. */
+  /** Start one run, even if responses are lost: each attempt has the same request id. */
   start(
     workflowId: string,
     request: StartRefinementRequest,
@@ -40,7 +40,7 @@ export class Refinements {
     return this.http.json("POST", `/api/refinements/${encodeURIComponent(threadId)}/cancel`, { signal });
   }
 
-  /** Answer the agent's question: that of the `input_requested` event with this seq. The run goes on. */
+  /** Answer the agent's question: that of the `input_requested` event with this seq. The run continues. */
   reply(
     threadId: string,
     request: ReplyToInputRequest,

@@ -52,7 +52,7 @@ export interface Options {
   signal?: AbortSignal;
 }
 
-/** Of a call that does its work once, however often it is sent. */
+/** Of a call that takes effect once, however often it is sent. */
 export interface OnceOptions extends Options {
   /** Idempotency key, to repeat the call in another process; by default the client makes one. */
   requestId?: string;

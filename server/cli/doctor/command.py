@@ -16,7 +16,7 @@ from server.cli.database import embedded_dir
 from server.cli.doctor import database, machine, services
 from server.cli.doctor.finding import Check, Finding
 from server.cli.event_loop import run_command, until_stopped
-from server.cli.printable import json_line, printable
+from server.cli.printable import counted, json_line, printable
 from server.db.errors import reason_of
 from server.domain.errors import DatabaseUnavailable
 from server.embedded_postgres.server import running_dsn
@@ -79,7 +79,7 @@ async def _examine(settings: Settings, *, as_json: bool) -> int:
         _print(finding, as_json=as_json)
         wrong += not finding.ok
     if not as_json:
-        print(f"{wrong} to fix" if wrong else "everything is ok")
+        print(f"{counted(wrong, 'problem')} to fix" if wrong else "everything is ok")
     return exit_codes.FAILED if wrong else 0
 
 
@@ -108,7 +108,9 @@ async def examined(check: Check, settings: Settings, dsn: str) -> Finding:
         why = f"the database refused it ({reason_of(error)})"
     except Exception as error:
         why = f"it failed ({type(error).__name__})"
-    return Finding(name, f"could not be checked: {why}", "run `ideo doctor` again, and report it if it stays")
+    return Finding(
+        name, f"could not be checked: {why}", "run `ideo doctor` again, and report it if it happens again"
+    )
 
 
 def findings_of(problems: list[str]) -> list[Finding]:

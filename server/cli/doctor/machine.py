@@ -27,7 +27,7 @@ async def check_origins(settings: Settings, dsn: str) -> Finding:
         if parts.scheme == "http" and not local and not settings.dev:
             return Finding(
                 "origins",
-                "IDEO_ALLOWED_ORIGINS has an entry that is not encrypted",
+                "IDEO_ALLOWED_ORIGINS has an http:// entry, which is not encrypted",
                 "serve the IDE's pages over https and allow that origin",
             )
     return Finding("origins", f"{len(settings.allowed_origins)} allowed")

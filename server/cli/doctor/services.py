@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from uuid import uuid4
 
 import asyncpg
@@ -12,6 +13,7 @@ from redis.exceptions import RedisError
 from server.adapters import create_verifier
 from server.agent_server.client import AgentServer
 from server.auth.keyset import KeySet
+from server.auth.secret_file import SecretFileError, read_secret
 from server.cli.doctor.database import fetch_row
 from server.cli.doctor.finding import TIMEOUT_S, Finding
 from server.db.connections import connect
@@ -81,6 +83,10 @@ async def _ping(check: str, setting: str, url: str) -> Finding:
 
 async def check_keys(settings: Settings, dsn: str) -> Finding:
     """Whether there are keys to verify tokens with."""
+    if settings.dev and settings.jwt_secret is None and settings.jwks_url is None:
+        with contextlib.suppress(OSError, SecretFileError):
+            read_secret(settings.data_dir)
+            return Finding("keys", "tokens are verified with the key that `ideo dev` keeps in IDEO_DATA_DIR")
     try:
         verifier = create_verifier(settings)
     except SettingsError as error:
@@ -90,7 +96,7 @@ async def check_keys(settings: Settings, dsn: str) -> Finding:
             return Finding(
                 "keys",
                 "no usable key could be fetched from IDEO_JWKS_URL",
-                "request it by hand: it must answer 200 with a JWK Set that has RS256, ES256 or EdDSA keys",
+                "request it with curl: it must answer 200 with a JWK Set of RS256, ES256 or EdDSA keys",
             )
     kind = "published keys" if isinstance(verifier, KeySet) else "a shared secret"
     return Finding("keys", f"tokens are verified with {kind}")
@@ -99,11 +105,11 @@ async def check_keys(settings: Settings, dsn: str) -> Finding:
 async def check_tokens(settings: Settings, dsn: str) -> Finding:
     """Where a token may be; what it costs to have it in addresses."""
     if not settings.query_token:
-        return Finding("tokens", "are taken from headers and subprotocols")
+        return Finding("tokens", "are accepted in headers and subprotocols")
     return Finding(
         "tokens",
-        "are also taken from addresses (?token=), which gateways log and browsers remember; clients that use "
-        "tickets or headers need none: IDEO_QUERY_TOKEN=false turns it off",
+        "are also accepted in addresses (?token=), which gateways log and browsers remember; if all clients "
+        "use tickets or headers, turn this off with IDEO_QUERY_TOKEN=false",
     )
 
 

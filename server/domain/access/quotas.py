@@ -6,24 +6,37 @@
 2. Each quota is checked where it is counted, in one statement of the store: two replicas together never
    admit more than one would. The streams of a dead replica stop counting once it is known to be dead.
 3. A quota of 0 means no limit.
+4. A caller uses up neither the creations of a minute nor its streams at once (`QuotaLimits.creations`,
+   `QuotaLimits.openings`).
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import math
+import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
+from server.domain.access.turns import MAX_CALLERS
 from server.domain.errors import LimitReached
 from server.domain.model import Principal
+from server.domain.rates import Rate, TokenBuckets
 
 #: Seconds between two heartbeats of a replica, and seconds without one until it counts as dead.
 SYNC_S, DEAD_AFTER_S = 5.0, 15.0
 #: One in so many streams is never a share link's.
 LINKS_LEAVE_ONE_IN = 5
+#: The creations of a minute take so many seconds at least, but a caller begins so many at once and in each
+#: second: a start of a refinement takes 5 ms of the event loop, and 120 at once would hold up everybody.
+CREATIONS_S, MIN_CREATIONS = 3.0, Rate(burst=10, per_s=40)
+#: A caller opens all of its streams within so many seconds, such as when a replica drains. Each takes some
+#: 3 ms of the event loop, more than other calls; a caller opens so many at once and in each second.
+OPENINGS_S, MIN_OPENINGS = 5.0, Rate(burst=20, per_s=100)
 #: Whole seconds after which a caller with too many active runs, or too many streams, may try again.
 RUNS_RETRY_S, STREAMS_RETRY_S = 15, 5
 
@@ -35,6 +48,18 @@ class QuotaLimits:
     max_active_runs: int = 50
     max_creates_per_minute: int = 120
     max_streams: int = 500
+
+    @property
+    def creations(self) -> Rate:
+        """How fast a caller may use up the creations of a minute."""
+        per_s = max(self.max_creates_per_minute / CREATIONS_S, MIN_CREATIONS.per_s)
+        return Rate(per_s * MIN_CREATIONS.burst / MIN_CREATIONS.per_s, per_s)
+
+    @property
+    def openings(self) -> Rate:
+        """How fast a caller may use up its streams."""
+        per_s = max(self.max_streams / OPENINGS_S, MIN_OPENINGS.per_s)
+        return Rate(per_s * MIN_OPENINGS.burst / MIN_OPENINGS.per_s, per_s)
 
     def streams_of(self, principal: Principal) -> int:
         """How many streams there may be, all of the user's and of its share links together, for the principal
@@ -69,33 +94,76 @@ class QuotaStore(Protocol):
 class Quotas:
     """The quotas, as this replica applies them."""
 
-    def __init__(self, store: QuotaStore, limits: QuotaLimits) -> None:
+    def __init__(
+        self,
+        store: QuotaStore,
+        limits: QuotaLimits,
+        *,
+        now: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._store, self.limits = store, limits
+        self._now, self._pause = now, pause
+        self._creations, self._openings = TokenBuckets(MAX_CALLERS), TokenBuckets(MAX_CALLERS)
+        #: When callers may create something again whom the store has refused.
+        self._refused_until: dict[UUID, float] = {}
         self._open: Counter[UUID] = Counter()
         self._waiting: Counter[UUID] = Counter()
         #: Callers whose count in the store may be out of date.
         self._changed: set[UUID] = set()
 
     async def count_creation(self, caller: UUID) -> None:
-        """Count something that the caller creates. Raises LimitReached."""
-        if not self.limits.max_creates_per_minute:
+        """Count something that the caller creates, and wait until the caller may begin it. Raises
+        LimitReached."""
+        limit = self.limits.max_creates_per_minute
+        if not limit:
             return
-        wait_s = await self._store.count_creation(caller, self.limits.max_creates_per_minute)
-        if wait_s is not None:
-            raise LimitReached(
-                f"at most {self.limits.max_creates_per_minute} creations per minute are allowed",
-                retry_after_s=wait_s,
-            )
+        wait_s = self._refused_for_s(caller)
+        if wait_s is None:
+            wait_s = await self._store.count_creation(caller, limit)
+            if wait_s is None:
+                await self._wait_for_turn(self._creations, caller, self.limits.creations)
+                return
+            self._remember_refused(caller, wait_s)
+        raise LimitReached(f"at most {limit} creations per minute are allowed", retry_after_s=wait_s)
+
+    async def _wait_for_turn(self, turns: TokenBuckets, caller: Hashable, rate: Rate) -> None:
+        pause_s = turns.take(caller, rate, 1, self._now())
+        if pause_s:
+            await self._pause(pause_s)
+
+    def _refused_for_s(self, caller: UUID) -> int | None:
+        """Whole seconds for which the store would refuse a creation of the caller; None if it has to be
+        asked. A caller who goes on all the same does not cost the database a statement each time."""
+        until = self._refused_until.get(caller)
+        if until is None:
+            return None
+        left_s = until - self._now()
+        if left_s <= 0:
+            del self._refused_until[caller]
+            return None
+        return math.ceil(left_s)
+
+    def _remember_refused(self, caller: UUID, wait_s: int) -> None:
+        self._refused_until[caller] = self._now() + wait_s
+        if len(self._refused_until) > MAX_CALLERS:
+            del self._refused_until[next(iter(self._refused_until))]
 
     async def open_stream(self, principal: Principal) -> None:
-        """Count a stream that is about to open, until `close_stream`. Raises LimitReached."""
+        """Count a stream that is about to open, until `close_stream`, and wait until it may. Raises
+        LimitReached."""
         caller, limit = principal.quota_id, self.limits.streams_of(principal)
         if not limit:
             return
         # Counted here first: what `sync` reports meanwhile may be too high, never too low.
         self._open[caller] += 1
         try:
-            counted = self._open[caller] <= limit and await self._store.count_stream(caller, limit)
+            counted = self._open[caller] <= limit
+            if counted:
+                # Those who have a link do not keep its maker waiting.
+                key = ("links", caller) if principal.is_share_link else caller
+                await self._wait_for_turn(self._openings, key, self.limits.openings)
+                counted = await self._store.count_stream(caller, limit)
         except BaseException:
             self.close_stream(principal)
             raise

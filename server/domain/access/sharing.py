@@ -5,7 +5,7 @@ This module makes and revokes grants and links. `server.auth.authenticator` chec
 queries of the stores check the access.
 
     viewer  reads the proposal, the refinement and its events
-    editor  also cancels the run
+    editor  also answers the agent, cancels the run, decides about the proposal, and writes to the draft
     owner   also grants and revokes access; a proposal always has one
 
 The secret of a share link identifies a separate caller, which is a viewer of one proposal and can only read

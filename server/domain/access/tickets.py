@@ -17,6 +17,7 @@ from typing import Protocol
 from uuid import UUID
 
 from server.domain.access.quotas import Quotas
+from server.domain.access.turns import for_unknown_caller
 from server.domain.errors import NotFound, Unauthenticated
 from server.domain.model import Principal
 from server.domain.proposals.store import ProposalStore
@@ -100,7 +101,9 @@ class Tickets:
         """
         found = None
         if 0 < len(ticket) <= MAX_TICKET_CHARS:
-            found = await self._store.take(_digest(ticket), thread_id)
+            digest = _digest(ticket)
+            with for_unknown_caller(digest):
+                found = await self._store.take(digest, thread_id)
         if found is None:
             raise Unauthenticated("the ticket is not valid or has been used already: get a new one")
         return found
@@ -110,7 +113,8 @@ class Tickets:
         the ticket may have been used for one."""
         resuming = _digest(ticket[:MAX_TICKET_CHARS], purpose=_RESUME)
         if resumed:
-            found = await self._store.find(resuming, thread_id)
+            with for_unknown_caller(resuming):
+                found = await self._store.find(resuming, thread_id)
             if found is not None:
                 return found
         principal = await self.redeem(ticket, thread_id)

@@ -1,4 +1,4 @@
-"""When a call may proceed: how many calls a caller may begin per second, on each face (ADR 0018).
+"""When a call may proceed: how many calls a caller may begin per second, on each interface (ADR 0018).
 
 A call that is refused at once costs its client nothing: it makes the next one, and everybody's calls wait in
 one line for the event loop. A call that waits for its turn keeps its client waiting: a flood waits for
@@ -8,7 +8,8 @@ itself.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TypeAlias
 
@@ -32,6 +33,20 @@ MAX_CALLERS = 20_000
 #: For whom the current task works: a call's first key, such as the caller's id. None is the hub itself. What
 #: a call starts, such as a run, works for its caller, too.
 on_behalf_of: ContextVar[Hashable] = ContextVar("on_behalf_of", default=None)
+#: Turns of those who are not known yet, all together.
+UNKNOWN_TURNS = 8
+
+
+@contextmanager
+def for_unknown_caller(sha256: bytes) -> Iterator[None]:
+    """Within the block the current task works for a caller who is not known yet, by the hash of what it
+    presented. Otherwise a flood of links would have the hub's own turns, and the journal would wait for it.
+    The turns are few: a client that invents links gets no more of them than eight callers."""
+    before = on_behalf_of.set(("unknown", sha256[0] % UNKNOWN_TURNS))
+    try:
+        yield
+    finally:
+        on_behalf_of.reset(before)
 
 
 def counted_with(caller: Principal) -> Counted:
@@ -42,8 +57,8 @@ def counted_with(caller: Principal) -> Counted:
 
 
 class Turns:
-    """The turns of one face's calls. max_wait_s: the longest wait. After it a call is refused: late, since
-    another one comes in its place. max_waiting: calls that wait; further ones are refused at once."""
+    """The turns of one interface's calls. max_wait_s: the longest wait. After it a call is refused: late,
+    since another one comes in its place. max_waiting: calls that wait; further ones are refused at once."""
 
     def __init__(self, observer: CutOffObserver, *, max_wait_s: float, max_waiting: int) -> None:
         self._observer, self._max_wait_s, self._max_waiting = observer, max_wait_s, max_waiting

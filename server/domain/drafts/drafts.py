@@ -20,7 +20,7 @@ from server.domain.etags import IfMatch
 from server.domain.model import IdempotencyKey, Principal
 from server.domain.off_loop import REQUESTS
 
-#: The routes of writes on every face, for idempotency keys.
+#: The routes of writes on every interface, for idempotency keys.
 UPDATE_ROUTE, RESTORE_ROUTE = "update_draft", "restore_draft_version"
 
 

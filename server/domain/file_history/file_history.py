@@ -188,7 +188,8 @@ class FileHistory(ContentStore):
         if seq > refinement.last_seq or refinement.floor > 1:
             raise CursorOutOfRange(seq, refinement.floor, refinement.last_seq)
         seq = seq or refinement.last_seq
-        if seq <= principal.after_seq:
+        # A queued run has no event, and no file yet.
+        if seq <= principal.after_seq and refinement.last_seq:
             raise NotFound("no such event")
         return seq
 

@@ -26,7 +26,7 @@ class FileIndex:
         self._store, self._codec = store, codec
 
     async def each_change(self, thread_id: UUID, up_to: int, take: Callable[[IndexedChange], None]) -> None:
-        """Call `take`, beside the event loop, with each change of a file up to seq `up_to`, in order.
+        """Call `take`, off the event loop, with each change of a file up to seq `up_to`, in order.
 
         Raises CursorOutOfRange when events were removed, DatabaseUnavailable.
         """

@@ -15,7 +15,7 @@ from typing import TypeVar
 from server.domain.byte_budget import ByteBudget
 from server.domain.clock import Clock
 from server.domain.errors import LeaseLost
-from server.domain.journal.recent import Commit, RecentCommits
+from server.domain.journal.recent_commits import Commit, RecentCommits
 from server.domain.quarantine.entries import QuarantineEntry
 from server.domain.runs.lease import Lease
 from server.domain.webhooks.events import OutboxEvent

@@ -47,7 +47,7 @@ class Segment:
         self.terminal = terminal
         self._on_grow = on_grow
         self._renderings: dict[object, Any] = {}
-        #: Renderings that are being made beside the event loop.
+        #: Renderings that are being made off the event loop.
         self._making: dict[object, asyncio.Task[Any]] = {}
         #: The segment that this one is a part of, if any. Not itself: it would be freed late.
         self._part_of: Segment | None = None
@@ -178,7 +178,7 @@ class Segment:
         return kept[start:end]  # type: ignore[return-value]
 
     async def prepared(self, key: object, render: Callable[[Segment], T]) -> T:
-        """As `cached`, but that of a large segment is made beside the event loop."""
+        """As `cached`, but that of a large segment is made off the event loop."""
         if len(self.batch) <= SMALL_BYTES or key in self._renderings:
             return self.cached(key, render)
         made = await self._made(key, render)
@@ -186,7 +186,7 @@ class Segment:
 
     async def prepare_each(self, key: object, render: Callable[[Segment], list[bytes]]) -> None:
         """Have what `cached_each` gives, for all parts of the segment that this one is a part of. That of a
-        large segment is made beside the event loop."""
+        large segment is made off the event loop."""
         whole = self._part_of or self
         if len(self.batch) > SMALL_BYTES and whole._is_incomplete(key):
             made = await whole._made(key, render)
@@ -202,7 +202,7 @@ class Segment:
         return key not in self._renderings or None in self._renderings[key]
 
     async def _made(self, key: object, render: Callable[[Segment], T]) -> T:
-        """`render(self)`, made beside the event loop, once for all who wait for it."""
+        """`render(self)`, made off the event loop, once for all who wait for it."""
         return await single_flight(self._making, key, lambda: REQUESTS.run(render, self), name="rendering")
 
     def _grow(self, size: int) -> None:

@@ -45,7 +45,7 @@ class ArchivedFiles:
     def of_proposal(cls, proposal: Proposal) -> ArchivedFiles:
         """Those of a proposal that was read with `listed_files`. Raises Conflict while its run goes on."""
         if not proposal.status.terminal:
-            raise Conflict("the run is not over: its proposal has no files yet")
+            raise Conflict("the run has not ended: its proposal has no files yet")
         hashes = {path: file.sha256 for path, file in proposal.listed_files.items()}
         return cls(proposal.id, hashes, proposal.completed_at or proposal.created_at, proposal.portability)
 

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
+from server.domain.model import Page
 from server.domain.quarantine.entries import Kept, Release
 
 
@@ -72,18 +73,27 @@ class RunQuarantine(Protocol):
 
 
 class QuarantineStore(RunQuarantine, Protocol):
-    """What operators need."""
+    """What operators need. Methods with a token raise InvalidArgument for one that their list never
+    issued."""
 
-    async def groups(self, *, handled: bool, limit: int) -> Sequence[Group]:
-        """The shapes with the most recent frames first; handled: also those of which no frame waits."""
+    async def groups(self, *, handled: bool, limit: int, token: str | None = None) -> Page:
+        """A page of the shapes (`Group`), with the most recent frames first; handled: also those of which no
+        frame waits."""
         ...
 
     async def group(self, shape_id: str) -> Group | None:
         """One shape; None if there is no frame of it."""
         ...
 
-    async def frames(self, shape_id: str, *, waiting: bool, limit: int) -> Sequence[KeptFrame]:
-        """Frames of a shape, by thread and seq. waiting: only those that were not released."""
+    async def frames(
+        self, shape_id: str, *, reportable: bool = False, limit: int, token: str | None = None
+    ) -> Page:
+        """A page of the frames of a shape (`KeptFrame`), by thread and seq. reportable: only those of ended
+        runs that were not released."""
+        ...
+
+    def frame_token(self, frame: KeptFrame) -> str:
+        """The token of the position after a frame, in the list of its shape's frames."""
         ...
 
     async def request_release(self, shape_id: str) -> int:
@@ -91,8 +101,16 @@ class QuarantineStore(RunQuarantine, Protocol):
         frames these are."""
         ...
 
-    async def threads(self, after: UUID | None, limit: int) -> Sequence[UUID]:
-        """The threads that have events, in order of their ids, after the given one."""
+    async def thread_after(self, thread_id: UUID | None) -> UUID | None:
+        """The thread with events that follows one in the order of their ids; None after the last."""
+        ...
+
+    def scan_token(self, thread_id: UUID, seq: int) -> str:
+        """The token of the position after an event, for a scan."""
+        ...
+
+    def scan_place(self, token: str) -> tuple[UUID, int]:
+        """The thread and the seq of a token."""
         ...
 
     async def add(self, thread_id: UUID, kept: Sequence[tuple[Kept, datetime]]) -> int:

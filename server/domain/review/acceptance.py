@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -65,6 +65,8 @@ def plan_acceptance(files: ReviewFiles, command: AcceptProposal) -> Acceptance:
         raise InvalidArgument({"resolved_files": f"no conflict has the path {merge.unused[0]!a}"})
     if merge.conflicts:
         return Acceptance(Changes(), conflicts=merge.conflicts)
+    # Beside what came into the draft meanwhile.
+    _check_names(merge.files.keys() - draft.keys(), merge.files)
     return Acceptance(accepted(files.draft.files, merge.files), merge.merged_paths)
 
 
@@ -73,17 +75,25 @@ def _decided(files: ReviewFiles, base: Mapping[str, File]) -> dict[str, File]:
     changes = diff_files(base, with_changes(files, base))
     decisions = holding(changes, files)
     rejected = {path: file_of(file) for path, file in files.rejected.items()}
+    # The path of a file that is kept may also be that of one that is rejected: a decision is about the first.
+    changed = {change.path for change in changes}
     new_paths = {
         path: decision.new_path
         for path, decision in decisions.items()
-        if decision.new_path is not None and path in rejected
+        if decision.new_path is not None and path in rejected and path not in changed
     }
     decided = bring_in(apply_decisions(base, changes, decisions), rejected, new_paths)
-    faults = name_faults(decided.keys() - base.keys(), decided.keys())
+    _check_names(decided.keys() - base.keys(), decided)
+    return decided
+
+
+def _check_names(new: Iterable[str], files: Iterable[str]) -> None:
+    """Raise Unprocessable for new files whose names are not valid on every system, or not beside the
+    others."""
+    faults = name_faults(new, files)
     for path, fault in faults.items():
         others = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         raise Unprocessable({"decisions": f"{path!a} needs a new path: {fault}{others}"})
-    return decided
 
 
 def _resolved(chosen: Mapping[str, str | MergeSide | None], merge: Merge) -> dict[str, File | None]:

@@ -159,8 +159,9 @@ def _changed_in_draft(changes: Iterable[FileChange], files: ReviewFiles) -> set[
 
 def holding(changes: Iterable[FileChange], files: ReviewFiles) -> dict[str, FileDecision]:
     """The decisions that apply: one about a whole file applies only to the content that it was made for."""
-    contents = {change.path: change.target.sha256 if change.target else None for change in changes}
-    contents |= {rejected.path: rejected.sha256 for rejected in files.proposal.rejected_files}
+    contents = {rejected.path: rejected.sha256 for rejected in files.proposal.rejected_files}
+    # A decision about a path that has both is about the file that is kept.
+    contents |= {change.path: change.target.sha256 if change.target else None for change in changes}
     found = {
         path: decision.about(contents[path]) for path, decision in files.decisions.items() if path in contents
     }

@@ -134,7 +134,7 @@ class Comparisons:
 def check_over(files: ReviewFiles) -> None:
     """Raise Conflict while the proposal's run is not over."""
     if not files.proposal.status.terminal:
-        raise Conflict("the run is not over: there is nothing to compare yet")
+        raise Conflict("the run has not ended: there is nothing to compare yet")
 
 
 async def _patch_of(find_sides: Callable[[], Sides], reservation: Reservation | None) -> PatchText:

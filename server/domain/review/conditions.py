@@ -10,7 +10,7 @@ from server.domain.model import IdempotencyKey, ProposalStatus
 from server.domain.review.acceptance import AcceptProposal
 from server.domain.review.store import ReviewEdit
 
-#: The routes of decisions on every face, for idempotency keys.
+#: The routes of decisions on every interface, for idempotency keys.
 ACCEPT_ROUTE, REJECT_ROUTE = "accept_proposal", "reject_proposal"
 
 
@@ -20,12 +20,12 @@ def check_undecided(edit: ReviewEdit, if_match: IfMatch | None) -> None:
     if if_match is None:
         raise EtagRequired
     if edit.frozen is not None:
-        raise Conflict(f"the workflow is {edit.frozen}: nothing is decided about its proposals")
+        raise Conflict(f"the workflow is {edit.frozen}: its proposals cannot be decided")
     if proposal.resolution is not None:
         raise Conflict(f"the proposal was {proposal.resolution.value} before")
     if proposal.status is not ProposalStatus.COMPLETED:
         state = "did not complete" if proposal.status.terminal else "is not over"
-        raise Conflict(f"the run {state}: nothing is decided about its proposal")
+        raise Conflict(f"the run {state}: its proposal cannot be decided")
     if not if_match.matches(proposal.etag):
         raise EtagMismatch("proposal")
 

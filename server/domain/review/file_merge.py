@@ -1,4 +1,4 @@
-"""A proposal's changes come into a draft, which may have others since: a merge from the common base."""
+"""Merging a proposal's changes into a draft that may have changed since, from the common base."""
 
 from __future__ import annotations
 

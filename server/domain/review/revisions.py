@@ -21,7 +21,7 @@ from server.domain.review.patch import make_patch
 from server.domain.review.store import ReviewEdit, ReviewFiles, ReviewStore
 from server.encoding.json_text import decode_surrogates, replace_surrogates
 
-#: The route of a revision on every face, for idempotency keys.
+#: The route of a revision on every interface, for idempotency keys.
 REVISE_ROUTE = "revise_proposal"
 #: Requests of earlier rounds that the agent gets at most: each may have as many characters as a prompt.
 MAX_REQUESTS = 5
@@ -91,7 +91,7 @@ def _check(edit: ReviewEdit, if_match: IfMatch | None) -> None:
     if edit.frozen is not None:
         raise Conflict(f"the workflow is {edit.frozen}: it cannot be refined")
     if not proposal.status.terminal:
-        raise Conflict("the run is not over: its proposal cannot be revised")
+        raise Conflict("the run has not ended: its proposal cannot be revised")
     if proposal.resolution is Resolution.ACCEPTED:
         raise Conflict("the proposal was accepted before: refine the draft")
     if not if_match.matches(proposal.etag):

@@ -21,6 +21,7 @@ from server.domain.runs.loop_turns import fill_turn
 from server.domain.runs.run_recorder import RunRecorder
 from server.domain.runs.runtime import Frames, Interpretation, OversizedFrame, StreamClosed
 from server.domain.runs.verdict import VerdictRules
+from server.encoding.frame_delta import digest_of
 
 #: Frames handled before other work gets a turn.
 TURN_FRAMES = 64
@@ -69,8 +70,8 @@ class Connection:
         rules.connecting(clock.now())
         self._alignment = Alignment(
             context.limits.profile,
-            recorder.digests,
-            epoch=recorder.epoch,
+            recorder.journalled.digests,
+            epoch=recorder.journalled.epoch,
             from_first_frame=rules.from_first_frame,
         )
 
@@ -152,10 +153,12 @@ class Connection:
             return
         if self._alignment.repeats(frame) is not None:
             return
-        if len(frame) <= SMALL_BYTES and not self._recorder.state_stored:
+        if self._recorder.is_quick(frame):
             meaning = self._recorder.interpret(frame)
             if self._on_meaning(meaning, frame):
                 self._recorder.record(meaning)
+                if len(frame) > SMALL_BYTES and not self._recorder.has_room():
+                    await to_the_end(self._recorder.shrink_memory(meaning))
         else:
             with self._clock.standing_still():
                 meaning = await to_the_end(self._journal_large(frame))
@@ -186,7 +189,7 @@ class Connection:
             self._context.on_progress(self._lease.thread_id, meaning.progress)
             return False
         self._mark_gap()
-        self._rules.frame(meaning, is_new=self._recorder.is_new(meaning))
+        self._rules.frame(meaning, is_new=self._recorder.journalled.is_new([digest_of(meaning.delta)]))
         if meaning.end and self.ended:
             self._recorder.put_further_end(frame)
         return True

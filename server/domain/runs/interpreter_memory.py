@@ -5,14 +5,16 @@ from __future__ import annotations
 from server.domain.byte_budget import ByteBudget
 from server.domain.journal.events import EventKind
 from server.domain.off_loop import RUNS
+from server.domain.runs.quick_frames import QuickFrames
 from server.domain.runs.runtime import FrameInterpreter
 
 
 class InterpreterMemory:
-    """The memory of one interpreter, which releases what it can if the budget has no room."""
+    """The memory of one interpreter, and of the frame that the next one is compared with. If the budget has
+    no room for it, what can be released is."""
 
-    def __init__(self, budget: ByteBudget, interpreter: FrameInterpreter) -> None:
-        self._budget, self._interpreter = budget, interpreter
+    def __init__(self, budget: ByteBudget, interpreter: FrameInterpreter, quick: QuickFrames) -> None:
+        self._budget, self._interpreter, self._quick = budget, interpreter, quick
         #: Bytes in use of the budget.
         self._kept_bytes = 0
 
@@ -23,24 +25,24 @@ class InterpreterMemory:
 
     async def shrink_to_budget(self, seq: int, kind: EventKind) -> None:
         """Count what the interpreter keeps after the last event, or release it. seq: of that event."""
-        if not self._count():
+        if not self.count():
             await RUNS.run(self._release, seq, kind)
-            self._count()
+            self.count()
 
     def count_restored(self) -> None:
         """Count what the interpreter keeps once all events are restored, or release it."""
-        if not self._count():
-            self._interpreter.forget_frames()
-            self._count()
+        if not self.count():
+            self._forget_frames()
+            self.count()
 
     def close(self) -> None:
         """Give all bytes back: no more frames come."""
         kept_bytes, self._kept_bytes = self._kept_bytes, 0
         self._budget.release_kept(kept_bytes)
 
-    def _count(self) -> bool:
+    def count(self) -> bool:
         """Take what the interpreter keeps into use. Returns whether there is room for it."""
-        size_bytes = self._interpreter.size_bytes
+        size_bytes = self._interpreter.size_bytes + self._quick.size_bytes
         if size_bytes < self._kept_bytes:
             self._budget.release_kept(self._kept_bytes - size_bytes)
         elif not self._budget.keep(size_bytes - self._kept_bytes):
@@ -50,4 +52,8 @@ class InterpreterMemory:
 
     def _release(self, seq: int, kind: EventKind) -> None:
         self._interpreter.release_files(seq, kind)
+        self._forget_frames()
+
+    def _forget_frames(self) -> None:
         self._interpreter.forget_frames()
+        self._quick.forget()

@@ -34,11 +34,12 @@ class Questions:
     def undelivered(self) -> Reply | None:
         """The reply that an earlier owner has journalled, and the runtime may not have."""
         reply = self._lease.reply
-        return reply if reply is not None and reply.seq == self._recorder.answered_seq else None
+        return reply if reply is not None and reply.seq == self._recorder.journalled.answered_seq else None
 
     async def show(self) -> None:
         """Show that the agent waits, once it has asked. Raises LeaseLost."""
-        if self._recorder.facts.awaiting_input and self._shown_seq != self._recorder.question_seq:
+        asked_seq = self._recorder.journalled.question_seq
+        if self._recorder.facts.awaiting_input and self._shown_seq != asked_seq:
             await self._read_reply()
 
     async def take_reply(self) -> Reply | None:
@@ -56,7 +57,7 @@ class Questions:
         return reply
 
     async def _read_reply(self) -> Reply | None:
-        seq = self._recorder.question_seq
+        seq = self._recorder.journalled.question_seq
         await self._recorder.flush()
         reply = await self._context.retry_while_unavailable(
             lambda: self._context.runs.await_input(self._lease, seq)

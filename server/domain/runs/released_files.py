@@ -9,7 +9,7 @@ from functools import partial
 
 from server.domain.journal.events import StateUpdate
 from server.domain.journal.log import JournalLog
-from server.domain.journal.recent import RESTORE_S
+from server.domain.journal.recent_commits import RESTORE_S
 from server.domain.journal.segments import Segment
 from server.domain.off_loop import RUNS
 from server.domain.proposals.files import File, FileSet

@@ -69,6 +69,11 @@ class ReplyStore(Protocol):
         """
         ...
 
+    async def closed_seq(self, thread_id: UUID) -> int:
+        """The seq of the last question that can no longer be answered, with all before it; 0 for none.
+        Raises DatabaseUnavailable."""
+        ...
+
     async def is_open(self, thread_id: UUID, seq: int) -> bool:
         """Whether a reply to the question would be stored now. Raises DatabaseUnavailable."""
         ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -19,7 +20,6 @@ from server.domain.journal.events import (
     InputRequested,
     Outcome,
     RunStarted,
-    StateUpdate,
     Terminal,
     UpstreamFrame,
 )
@@ -35,13 +35,14 @@ from server.domain.runs.context import LARGE_BYTES, RunContext
 from server.domain.runs.frame_worker import FrameNotRead, FramePlace, FrameWorker, WorkerMissing
 from server.domain.runs.interpreter_memory import InterpreterMemory
 from server.domain.runs.journal_entries import JournalEntry, entry_of
+from server.domain.runs.journal_record import JournalRecord
 from server.domain.runs.lease import Lease
+from server.domain.runs.quick_frames import QuickFrames
 from server.domain.runs.released_files import all_files
 from server.domain.runs.replies import Reply
 from server.domain.runs.runtime import Interpretation, OversizedFrame, UpstreamError
 from server.domain.runs.superseding import Superseding
 from server.domain.webhooks.events import OutboxEvent, input_requested
-from server.encoding.frame_delta import digest_of
 
 #: Bytes of one read of the journal.
 RESTORE_BYTES = 1 << 20
@@ -66,19 +67,9 @@ class RunRecorder:
         self._interpreter = context.interpreter()
         self._token_encoder = context.codec.token_encoder()
         self._restored_seq = 0
-        self._memory = InterpreterMemory(context.budget, self._interpreter)
-        #: Grows with each discontinuity.
-        self.epoch = lease.epoch
-        #: Digests of the frames journalled in this epoch, to align a replay with.
-        self.digests: list[bytes] = []
-        #: The digests of the epoch before.
-        self._digests_before: frozenset[bytes] = frozenset()
-        #: Whether a state frame, and one with a file map, came in this epoch, under this lease.
-        self._state_shown = self._files_shown = False
-        #: What the last `error` frame about the run reports, whichever lease it came under.
-        self._error: UpstreamError | None = None
-        #: The seqs of the last question, and of the last one that was answered; 0 for none.
-        self.question_seq = self.answered_seq = 0
+        self._quick = QuickFrames()
+        self._memory = InterpreterMemory(context.budget, self._interpreter, self._quick)
+        self.journalled = JournalRecord(self._interpreter, epoch=lease.epoch)
         left_s = context.limits.max_duration_s - lease.age_s
         #: When the run's time is over, by this replica's clock.
         self._expires_at = context.clock.now() + timedelta(seconds=left_s)
@@ -91,19 +82,7 @@ class RunRecorder:
     @property
     def facts(self) -> JournalFacts:
         """What the journal holds, as of the last event put."""
-        return self._facts_before or self._facts()
-
-    def _facts(self) -> JournalFacts:
-        return JournalFacts(
-            epoch=self.epoch,
-            has_files=self._interpreter.has_files,
-            files_seen=self._interpreter.files_seen,
-            files_unread=self._interpreter.files_unread,
-            awaiting_input=self._interpreter.awaiting_input,
-            error=self._error,
-            state_shown=self._state_shown,
-            files_shown=self._files_shown,
-        )
+        return self._facts_before or self.journalled.facts()
 
     def begin(self) -> None:
         """Journal the start of a run that was queued, unless it is journalled. Raises LeaseLost."""
@@ -137,29 +116,30 @@ class RunRecorder:
     def _restore(self, segment: Segment) -> None:
         for seq, event, delta in segment.entries_after(self._restored_seq):
             kind = self._context.codec.decode(event).kind
-            if isinstance(kind, Discontinuity | InputAnswered):
-                self.digests.clear()
-            self._note_input(seq, kind)
-            self._note(kind, delta, self._reported_by(kind))
+            self.journalled.note_restored(seq, kind, delta, self._reported_by(kind))
             self._interpreter.restore(kind, delta)
             self.superseding.note(seq, kind, delta, shows_files=self._interpreter.shows_files)
             if len(event) > SMALL_BYTES:
                 # Runs that are taken over together would keep more than the budget.
                 self._interpreter.release_files(seq, kind)
 
-    @property
-    def state_stored(self) -> bool:
-        """Whether the next frame is to be interpreted beside the event loop, unless `record_similar_tokens`
-        takes it: the state of the run has to be read first."""
-        return self._interpreter.stored
-
     def interpret(self, frame: bytes) -> Interpretation:
         """What the next frame means; `record` journals it."""
-        return self._interpreter.interpret(frame)
+        if len(frame) <= SMALL_BYTES:
+            return self._interpreter.interpret(frame)
+        return self._interpret_noting_time(frame)
 
-    def is_new(self, meaning: Interpretation) -> bool:
-        """Whether the epoch before does not have the same frame."""
-        return digest_of(meaning.delta) not in self._digests_before
+    def _interpret_noting_time(self, frame: bytes) -> Interpretation:
+        began_s = time.thread_time()
+        meaning = self._interpreter.interpret(frame)
+        self._quick.note(frame, time.thread_time() - began_s)
+        return meaning
+
+    async def shrink_memory(self, meaning: Interpretation) -> None:
+        """Release what the budget has no room for, after a quick frame that is not a small one."""
+        first_seq = self._log.last_seq - len(meaning.kinds) + 1
+        for seq, kind in enumerate(meaning.kinds, start=first_seq):
+            await self._memory.shrink_to_budget(seq, kind)
 
     def record(self, meaning: Interpretation) -> None:
         """Journal what a frame means. Raises LeaseLost."""
@@ -178,21 +158,30 @@ class RunRecorder:
             return 0, False
         first_seq, now = self._log.last_seq + 1, self._context.clock.now()
         events = self._token_encoder.encode(
-            first_seq, self.epoch, now, tokens.token, tokens.place, tokens.texts
+            first_seq, self.journalled.epoch, now, tokens.token, tokens.place, tokens.texts
         )
-        self._log.put_all(events, tokens.deltas, epoch=self.epoch)
+        self._log.put_all(events, tokens.deltas, epoch=self.journalled.epoch)
         self.superseding.note_tokens(self._log.last_seq)
-        self.digests += tokens.digests
-        return len(events), not self._digests_before.issuperset(tokens.digests)
+        self.journalled.digests += tokens.digests
+        return len(events), self.journalled.is_new(tokens.digests)
+
+    def has_room(self) -> bool:
+        """Whether the budget has room for what is kept of the frames, which is counted now."""
+        return self._memory.count()
+
+    def is_quick(self, frame: bytes) -> bool:
+        """Whether the next frame is interpreted in the event loop itself."""
+        # A state that is kept as bytes has to be read first.
+        return not self._interpreter.stored and self._quick.includes(frame)
 
     async def interpret_large(self, frame: bytes, *, after_gap: bool) -> LargeFrame:
-        """As `interpret`, beside the event loop. after_gap: a discontinuity comes before it in the journal.
+        """As `interpret`, off the event loop. after_gap: a discontinuity comes before it in the journal.
         Until it ends, nothing else may be asked of the recorder but `facts`."""
-        self._facts_before = self._facts()
+        self._facts_before = self.journalled.facts()
         try:
             if self._context.worker is not None and len(frame) > LARGE_BYTES:
                 return await self._interpret_in_worker(self._context.worker, frame, after_gap)
-            return LargeFrame(await RUNS.run(self._interpreter.interpret, frame))
+            return LargeFrame(await RUNS.run(self._interpret_noting_time, frame))
         finally:
             self._facts_before = None
 
@@ -200,7 +189,7 @@ class RunRecorder:
         state, calls = await RUNS.run(self._interpreter.dump)
         place = FramePlace(
             self._log.last_seq + 1 + after_gap,
-            self.epoch + after_gap,
+            self.journalled.epoch + after_gap,
             self._context.clock.now(),
             self._expires_at,
             self._memory.room_bytes,
@@ -208,14 +197,14 @@ class RunRecorder:
         try:
             found = await worker.interpret(state, calls, frame, place)
         except WorkerMissing:
-            return LargeFrame(await RUNS.run(self._interpreter.interpret, frame))
+            return LargeFrame(await RUNS.run(self._interpret_noting_time, frame))
         except FrameNotRead:
             return LargeFrame(await RUNS.run(self._interpreter.keep, frame))
         await RUNS.run(self._interpreter.advance, found.change)
         return LargeFrame(found.meaning, place.seq, found.entries)
 
     async def record_large(self, frame: LargeFrame) -> None:
-        """As `record`, for a frame that was interpreted beside the event loop."""
+        """As `record`, for a frame that was interpreted off the event loop."""
         meaning = frame.meaning
         delta = meaning.delta
         for index, kind in enumerate(meaning.kinds):
@@ -275,10 +264,7 @@ class RunRecorder:
 
     def put_discontinuity(self, reason: DiscontinuityReason) -> None:
         """Journal that the events before and after may not join up: a new epoch begins."""
-        self.epoch += 1
-        self._digests_before = frozenset(self.digests)
-        self.digests.clear()
-        self._state_shown = self._files_shown = False
+        self.journalled.begin_epoch()
         self._put(Discontinuity(reason))
         self._context.observer.discontinued(self._lease, reason)
         crash_point("discontinuity")
@@ -288,8 +274,7 @@ class RunRecorder:
         frames that come after the answer."""
         await self._load()
         kind = InputAnswered(reply.seq, reply.input_id, reply.user_id, reply.decisions)
-        self.digests.clear()
-        self._digests_before = frozenset()
+        self.journalled.begin_answer()
         self._put(kind)
         self._interpreter.restore(kind, b"")
 
@@ -350,15 +335,14 @@ class RunRecorder:
         quarantine: QuarantineEntry | None = None,
     ) -> None:
         seq = self._log.last_seq + 1
-        self._note_input(seq, kind)
         self.superseding.note(seq, kind, delta, shows_files=self._interpreter.shows_files)
-        self._note(kind, delta, error)
+        self.journalled.note(seq, kind, delta, error)
         if entry.shape is not None and isinstance(kind, UpstreamFrame):
             quarantine = Kept(seq, entry.shape, len(kind.body))
         self._log.put_entry(
             entry.event,
             delta,
-            epoch=self.epoch,
+            epoch=self.journalled.epoch,
             file_changes=entry.file_changes,
             outbox=self._outbox_event(kind),
             quarantine=quarantine,
@@ -371,29 +355,10 @@ class RunRecorder:
         return input_requested(self._lease.proposal_id, seq=self._log.last_seq + 1)
 
     def _note_shown(self, meaning: Interpretation) -> None:
-        self._files_shown = self._files_shown or meaning.shows_files
+        self.journalled.note_shown(meaning)
         for kind in meaning.kinds:
-            self._state_shown = self._state_shown or isinstance(kind, StateUpdate)
             if isinstance(kind, UpstreamFrame):
                 self._context.observer.uninterpreted(self._lease, kind.reason)
-
-    def _note_input(self, seq: int, kind: EventKind) -> None:
-        if isinstance(kind, InputRequested):
-            self.question_seq = seq
-        elif isinstance(kind, InputAnswered):
-            self.answered_seq = kind.seq
-
-    def _note(self, kind: EventKind, delta: bytes, error: UpstreamError | None) -> None:
-        """Remember what the event's frame means for the verdict, and for the alignment of a replay. error:
-        what it reports, if it is an `error` frame."""
-        if isinstance(kind, UpstreamFrame) and kind.reason is FrameReason.ERROR_REPORT:
-            if error is not None and error.of_endpoint:
-                # A replay does not repeat it.
-                return
-            self._error = error or self._error
-        digest = digest_of(delta)
-        if digest is not None:
-            self.digests.append(digest)
 
     def _reported_by(self, kind: EventKind) -> UpstreamError | None:
         """What a journalled `error` frame reports: the event keeps the frame alone."""
@@ -404,7 +369,7 @@ class RunRecorder:
     def _event(self, kind: EventKind) -> Event:
         if isinstance(kind, InputRequested):
             kind = replace(kind, expires_at=self._expires_at)
-        return Event(self._log.last_seq + 1, self.epoch, self._context.clock.now(), kind)
+        return Event(self._log.last_seq + 1, self.journalled.epoch, self._context.clock.now(), kind)
 
     def _entry(self, kind: EventKind) -> JournalEntry:
         return entry_of(self._event(kind), self._context.codec)

@@ -105,14 +105,14 @@ class Runner:
 
     # --- Leases ------------------------------------------------------------------------------
 
-    async def keep_leases_forever(self) -> None:
+    async def renew_leases_forever(self) -> None:
         """Renew the leases again and again; soon after an outage of the database."""
         clock = self.context.clock
         while True:
             limits = self.context.limits
             pause_s = limits.renew_s
             try:
-                await self.keep_leases()
+                await self.renew_leases()
             except DatabaseUnavailable:
                 pause_s = min(pause_s, limits.database_retry_s)
             if any(driver.on_probation for driver in self._drivers.values()):
@@ -120,7 +120,7 @@ class Runner:
                 pause_s = min(pause_s, limits.advanced_s / 2)
             await clock.sleep(pause_s)
 
-    async def keep_leases(self) -> None:
+    async def renew_leases(self) -> None:
         """Renew the leases of the runs driven here; drop those lost; see cancel requests and replies."""
         drivers = dict(self._drivers)
         advanced = [id_ for id_, driver in drivers.items() if driver.on_probation and driver.advanced]

@@ -23,22 +23,17 @@ from server.domain.errors import CursorOutOfRange, DatabaseUnavailable, NotFound
 from server.domain.journal.journal import JournalHead, JournalReader
 from server.domain.journal.segments import Segment
 from server.domain.outgoing import Reservation
+from server.domain.streams.catch_up import REWIND_S, CatchUp
 from server.domain.streams.shared_memory import MAX_SHARED_BYTES, SharedMemory
 from server.domain.streams.subscription import Subscription
-from server.domain.streams.topic import STEP_BYTES, Topic
+from server.domain.streams.topic import Topic
 from server.domain.streams.wakeups import PROGRESS_CHARS, Wakeups
 
-#: Threads that are read from the journal at the same time, when wake-ups or a poll announce several.
-_CONCURRENT_READS = 4
-#: Seconds for which a journal may end before what readers have: a database lost its newest commits.
-REWIND_S = 8.0
 #: Shortest time in seconds between two progress texts of a thread: each one wakes all of its readers.
 PROGRESS_S = 1.0
 #: For how long in seconds what readers of a finished thread shared is kept for the next one, and of how many
 #: threads.
 _UNFOLLOWED_S, _MAX_UNFOLLOWED = 60.0, 200
-#: The head of a journal that the database has lost as a whole.
-_LOST = JournalHead(0, 1, 1, False)
 
 
 class Broadcaster:
@@ -78,11 +73,7 @@ class Broadcaster:
         #: Threads with a progress text that is still to be shown.
         self._unshown: dict[UUID, str] = {}
         self._empty = asyncio.Event()
-        #: Threads that may have new events in the journal.
-        self._due: set[UUID] = set()
-        self._work = asyncio.Event()
-        #: Since when the journal of a thread ends before what readers have.
-        self._behind_since: dict[UUID, float] = {}
+        self.catch_up = CatchUp(self._topics, journal, clock)
 
     def __len__(self) -> int:
         return len(self._topics)
@@ -159,7 +150,7 @@ class Broadcaster:
         if topic.readers == 0:
             thread_id = topic.thread_id
             del self._topics[thread_id]
-            self._behind_since.pop(thread_id, None)
+            self.catch_up.forget(thread_id)
             self._unshown.pop(thread_id, None)
             if topic.head.terminal:
                 topic.unfollowed_since = self._clock.monotonic()
@@ -244,8 +235,7 @@ class Broadcaster:
         """Read the thread's journal if it is followed here and `last_seq`, its end, is new."""
         topic = self._topics.get(thread_id)
         if topic is not None and last_seq > topic.head.last_seq:
-            self._due.add(thread_id)
-            self._work.set()
+            self.catch_up.request([thread_id])
 
     def on_progress(self, thread_id: UUID, text: str) -> None:
         """Deliver the progress text of a run that another replica drives."""
@@ -270,61 +260,6 @@ class Broadcaster:
         """Have every active thread that is followed read again, to find what no wake-up announced."""
         self._forget_unfollowed()
         # Threads driven here too: another replica may have taken one over unnoticed.
-        self._due.update(thread_id for thread_id, topic in self._topics.items() if not topic.head.terminal)
-        self._work.set()
-
-    async def catch_up_forever(self) -> None:
-        """Read what other replicas commit to the threads that are followed here."""
-        while True:
-            await self._work.wait()
-            # After DatabaseUnavailable the next poll marks all of them again.
-            with contextlib.suppress(DatabaseUnavailable):
-                await self.catch_up()
-
-    async def catch_up(self) -> None:
-        """Read the threads that may have new events now. Raises DatabaseUnavailable."""
-        self._work.clear()
-        due, self._due = self._due, set()
-        known = {id_: topic.head.last_seq for id_ in due if (topic := self._topics.get(id_)) is not None}
-        if not known:
-            return
-        heads = await self._journal.heads(list(known))
-        self._find_rewound(known, heads)
-        # One iterator for all workers: each takes the next remaining thread.
-        left = iter(heads.items())
-
-        async def work() -> None:
-            for thread_id, head in left:
-                await self._read_up_to(thread_id, head)
-
-        if len(heads) == 1:
-            await work()
-            return
-        workers = [work() for _ in range(min(_CONCURRENT_READS, len(heads)))]
-        for result in await asyncio.gather(*workers, return_exceptions=True):
-            if isinstance(result, BaseException):
-                raise result
-
-    def _find_rewound(self, known: Mapping[UUID, int], heads: Mapping[UUID, JournalHead]) -> None:
-        """Rewind the topics of journals that end before what was committed before this look at them, and did
-        so for a while: the process that committed it may write it again."""
-        now = self._clock.monotonic()
-        for thread_id, last_seq in known.items():
-            topic, head = self._topics.get(thread_id), heads.get(thread_id, _LOST)
-            if topic is None or head.last_seq >= last_seq:
-                self._behind_since.pop(thread_id, None)
-            elif now - self._behind_since.setdefault(thread_id, now) >= REWIND_S:
-                del self._behind_since[thread_id]
-                topic.rewind(head)
-
-    async def _read_up_to(self, thread_id: UUID, head: JournalHead) -> None:
-        """Read the segments between the topic's head and this one."""
-        while (topic := self._topics.get(thread_id)) is not None and topic.head.last_seq < head.last_seq:
-            segments = await self._journal.read_after(thread_id, topic.head.last_seq, max_bytes=STEP_BYTES)
-            if not segments:
-                return
-            for segment in segments:
-                # The journal may have grown since the head was read, so the segment says where it ends.
-                topic.extend(segment, JournalHead(segment.last_seq, head.epoch, head.floor, segment.terminal))
-        if topic is not None:
-            topic.advance(head)
+        self.catch_up.request(
+            thread_id for thread_id, topic in self._topics.items() if not topic.head.terminal
+        )

@@ -7,7 +7,7 @@
 3. A reader keeps a cursor and nothing else. What is dropped from the shared memory is made again.
 4. A large frame is never in memory as a whole: it is framed while it is written, and its large files are read
    one after the other. A reader writes it once there is room for what it keeps meanwhile (ADR 0030).
-5. What is large is read and made beside the event loop, for one thread of this replica at a time.
+5. What is large is read and made off the event loop, for one thread of this replica at a time.
 """
 
 from __future__ import annotations
@@ -84,6 +84,14 @@ class LegacyFrames:
                 # Nothing is kept while it waits.
                 piece = source = None
                 await reader.reserve(needed)
+
+    def at_hand(self, segment: Segment, framing: Framing) -> bytes | None:
+        """The framed legacy frames of the segment's events if they are made already, or made at once; None if
+        they are to be read with `pieces`."""
+        piece = self._piece_with(segment.first_seq) or self._make(segment, segment.first_seq, framing)
+        if not isinstance(piece, SmallFrames) or piece.last_seq < segment.last_seq:
+            return None
+        return piece.part(segment.first_seq, segment.last_seq)
 
     async def _framed(
         self, piece: LargeFrames, framing: Framing, reader: LegacyReader

@@ -7,7 +7,7 @@ from functools import partial
 
 from server.domain.access.stream_authorization import StreamAuthorization
 from server.domain.clock import Clock
-from server.domain.errors import CursorOutOfRange
+from server.domain.errors import CursorOutOfRange, HubError
 from server.domain.journal.journal import EventCodec, JournalIncomplete, JournalReader, SegmentTooLarge
 from server.domain.journal.segments import Segment
 from server.domain.outgoing import Reservation
@@ -51,6 +51,9 @@ class Subscription:
         self._heartbeats, self._rewinds = topic.heartbeats, topic.rewinds
         self._closed = False
         self._reconnect_sent = False
+        #: Called with a segment that follows the cursor while `step` waits. Returns whether the reader has
+        #: sent it: then `step` goes on waiting. It must not wait or raise.
+        self.send_now: Callable[[Segment], bool] | None = None
 
     @property
     def complete(self) -> bool:
@@ -85,7 +88,22 @@ class Subscription:
             if self._heartbeats != self.topic.heartbeats:
                 self._heartbeats = self.topic.heartbeats
                 return Heartbeat(self.topic.head.last_seq, self.topic.progress)
-            await self.topic.wait()
+            await self.topic.wait(None if self.send_now is None else self._take)
+
+    def _take(self, segment: Segment) -> bool:
+        """Have a segment at the live end sent at once, without a step. Returns whether it was; otherwise the
+        next step returns it, or raises why not."""
+        if self.send_now is None or segment.first_seq != self.cursor + 1 or segment.terminal:
+            return False
+        if self.authorization is not None:
+            try:
+                self.authorization.check()
+            except HubError:
+                return False
+        if not self.send_now(segment):
+            return False
+        self.cursor = segment.last_seq
+        return True
 
     def _small_step(self) -> list[Segment] | None:
         """The next segments of the window if they need no reservation: the usual step at the live end."""
@@ -151,6 +169,10 @@ class Subscription:
     ) -> AsyncIterator[tuple[bytes, int]]:
         """The legacy frames of a segment's events, as `LegacyFrames.pieces`."""
         return self.topic.legacy_frames(codec).pieces(segment, framing, self)
+
+    def legacy_at_hand(self, segment: Segment, codec: EventCodec, framing: Framing) -> bytes | None:
+        """As `LegacyFrames.at_hand`."""
+        return self.topic.legacy_frames(codec).at_hand(segment, framing)
 
     @property
     def reserved_bytes(self) -> int:

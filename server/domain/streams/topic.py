@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from math import inf
 from uuid import UUID
 
@@ -44,7 +45,7 @@ class Topic:
         self._max_window_bytes = max_window_bytes
         self._window_bytes = 0
         #: One for each reader that waits, and those of readers that have left meanwhile.
-        self._waiting: list[asyncio.Future[None]] = []
+        self._waiting: list[tuple[asyncio.Future[None], Callable[[Segment], bool] | None]] = []
 
     def legacy_frames(self, codec: EventCodec) -> LegacyFrames:
         """What readers of legacy frames share."""
@@ -58,7 +59,8 @@ class Topic:
         return self._window_bytes
 
     def extend(self, segment: Segment, head: JournalHead) -> None:
-        """Add the next committed segment to the window and wake the readers."""
+        """Add the next committed segment to the window, and give it to the readers that wait: those who do
+        not take it at once are woken."""
         if self._window and self._window[-1].last_seq >= segment.last_seq:
             return
         if self._window and self._window[-1].last_seq + 1 != segment.first_seq:
@@ -68,7 +70,8 @@ class Topic:
         self._window_bytes += segment.size_bytes
         self._memory.add(segment, self)
         self._limit_window()
-        self.advance(head)
+        if self._adopt(head):
+            self._offer(segment)
 
     def _on_grow(self, segment: Segment, size: int) -> None:
         # A reader may still render a segment that has left the window.
@@ -105,9 +108,14 @@ class Topic:
 
     def advance(self, head: JournalHead) -> None:
         """Adopt a newer head of the journal and wake the readers. An older head changes nothing."""
-        if (head.last_seq, head.terminal) > (self.head.last_seq, self.head.terminal):
-            self.head = head
+        if self._adopt(head):
             self.wake()
+
+    def _adopt(self, head: JournalHead) -> bool:
+        if (head.last_seq, head.terminal) <= (self.head.last_seq, self.head.terminal):
+            return False
+        self.head = head
+        return True
 
     def resume(self, head: JournalHead) -> None:
         """Adopt the head that a new reader found. If nobody followed the thread meanwhile, what is kept of it
@@ -138,15 +146,28 @@ class Topic:
     def wake(self) -> None:
         """Wake every waiting reader."""
         waiting, self._waiting = self._waiting, []
-        for waiter in waiting:
+        for waiter, _ in waiting:
             if not waiter.done():
                 waiter.set_result(None)
 
-    async def wait(self) -> None:
-        """Wait for the next `wake`."""
+    def _offer(self, segment: Segment) -> None:
+        """Give every waiting reader the segment, or wake it. A task switch costs more than a small write."""
+        waiting, self._waiting = self._waiting, []
+        for waiting_reader in waiting:
+            waiter, take = waiting_reader
+            if waiter.done():
+                continue
+            if take is not None and take(segment):
+                self._waiting.append(waiting_reader)
+            else:
+                waiter.set_result(None)
+
+    async def wait(self, take: Callable[[Segment], bool] | None = None) -> None:
+        """Wait for the next `wake`. take: called with each segment that comes meanwhile; returns whether the
+        reader has it now, so that it need not be woken. It never waits."""
         # An asyncio.Event would do the same, and cost each reader a place in a queue that it leaves itself.
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiter)
+        self._waiting.append((waiter, take))
         await waiter
 
     def segments_after(self, seq: int) -> list[Segment] | None:

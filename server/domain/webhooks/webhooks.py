@@ -20,7 +20,7 @@ from server.domain.webhooks.store import WebhookStore, WrittenWebhook
 from server.domain.webhooks.targets import AllowedHosts, BadTarget, parse_target
 from server.domain.webhooks.webhook import CreateWebhook, Delivery, UpdateWebhook, Webhook
 
-#: The routes of writes on every face, for idempotency keys.
+#: The routes of writes on every interface, for idempotency keys.
 CREATE_ROUTE, ROTATE_ROUTE = "create_webhook", "rotate_webhook_secret"
 
 

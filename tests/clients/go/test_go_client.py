@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from server.replay.recording import SHIPPED
+from tests.contract.schema.golden_events import FOLDER, GOLDEN
 from tests.support.cut_runs import read_cut_run
 from tests.support.hand_clock import until
 from tests.support.hub import running_hub, start
@@ -32,10 +33,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     go = installed("go")
     folder = tmp_path_factory.mktemp("project")
     [example] = code_blocks("clients/go/README.md", "go")
-    for name in ("follow", "cases", "limits", "example"):
+    for name in ("follow", "cases", "limits", "golden", "example"):
         (folder / name).mkdir()
     (folder / "example" / "main.go").write_text(example)
-    for name in ("follow", "cases", "limits"):
+    for name in ("follow", "cases", "limits", "golden"):
         shutil.copy(PROGRAMS / f"{name}.go", folder / name / "main.go")
 
     async def get_and_build() -> None:
@@ -84,6 +85,11 @@ async def test_the_limits_of_requests_are_those_of_the_python_client(project: Pa
     expected = write_cases(tmp_path / "requests")
     output = await output_of(str(project / "limits"), str(tmp_path / "requests"))
     assert [json.loads(line) for line in output.splitlines()] == expected
+
+
+async def test_every_golden_event_is_read_and_written_back_unchanged(project: Path) -> None:
+    output = await output_of(str(project / "golden"), str(FOLDER))
+    assert output.strip() == f"{len(GOLDEN)} events, 0 bad"
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -15,8 +15,8 @@ PAGES = [
     ROOT / "README.md",
     *sorted(
         page
-        for room in ("bench", "docs", "tests")
-        for page in (ROOT / room).rglob("*.md")
+        for folder in ("bench", "docs", "tests")
+        for page in (ROOT / folder).rglob("*.md")
         if "node_modules" not in page.parts
     ),
 ]

@@ -78,4 +78,4 @@ def test_a_recording_has_as_many_events_and_files_as_its_page_says(name: str) ->
     row = row_of("reference/recordings.md", "# Recorded runs", name)
     # The first event is the hub's own; `end` is the terminal event.
     counts = [len(recording.frames) + 1, len(recording.files[-1] or {})]
-    assert re.findall(r"[\d,]+(?= (?:events|files))", row) == [f"{count:,}" for count in counts]
+    assert re.findall(r"[\d,]+(?= (?:events|files?)\b)", row) == [f"{count:,}" for count in counts]

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 GLOSSARY = ROOT / "docs" / "glossary.md"
-ROOMS = ("server", "proto", "docs", "tools", "bench", "tests")
+FOLDERS = ("server", "proto", "docs", "tools", "bench", "tests")
 
 #: Words that no reader knows, and phrases that are hard to read: a pattern, and what to write instead.
 BANNED = {
@@ -48,8 +48,8 @@ ALLOWED = {
 def texts() -> Iterator[Path]:
     """The sources and pages that people wrote."""
     yield ROOT / "README.md"
-    for room in ROOMS:
-        for path in sorted((ROOT / room).rglob("*")):
+    for folder in FOLDERS:
+        for path in sorted((ROOT / folder).rglob("*")):
             installed = {"node_modules", ".cache"} & set(path.parts)
             if path.suffix in (".py", ".md", ".proto") and not installed and path != Path(__file__):
                 yield path

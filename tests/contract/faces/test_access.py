@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import cycle
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -25,6 +26,7 @@ from ide_orchestrator.v1 import (
     draft_pb2_grpc,
     info_pb2_grpc,
     proposal_pb2_grpc,
+    quarantine_pb2_grpc,
     refinement_pb2_grpc,
     review_pb2_grpc,
     user_pb2_grpc,
@@ -40,29 +42,35 @@ from tests.support.grpc_face import refusal_of
 from tests.support.hand_clock import until
 from tests.support.http_face import problem, socket, upgrade
 from tests.support.hub import RunningHub, finished, running_hub, start
+from tests.support.recordings import write_odd_recording
 
 OK, DENIED, HIDDEN, UNKNOWN = "ok", "permission_denied", "not_found", "unauthenticated"
 #: Columns of the table. `withdrawn`: a share link that was. `nobody`: no token. `forged`: signed by others.
-CALLERS = ("owner", "editor", "viewer", "stranger", "disabled", "link", "withdrawn", "nobody", "forged")
+CALLERS = (
+    *("owner", "editor", "viewer", "stranger", "operator"),
+    *("disabled", "link", "withdrawn", "nobody", "forged"),
+)
 #: What each caller is answered, by kind of verb.
 TABLE: dict[str, tuple[str, ...]] = {
-    "read": (OK, OK, OK, HIDDEN, DENIED, OK, UNKNOWN, UNKNOWN, UNKNOWN),
+    "read": (OK, OK, OK, HIDDEN, HIDDEN, DENIED, OK, UNKNOWN, UNKNOWN, UNKNOWN),
     # A list shows what may be read, and is refused to nobody who has a token.
-    "listed": (OK, OK, OK, HIDDEN, DENIED, OK, UNKNOWN, UNKNOWN, UNKNOWN),
-    "ticket": (OK, OK, OK, HIDDEN, DENIED, DENIED, DENIED, UNKNOWN, UNKNOWN),
-    "act": (OK, OK, DENIED, HIDDEN, DENIED, DENIED, DENIED, UNKNOWN, UNKNOWN),
-    "manage": (OK, DENIED, DENIED, HIDDEN, DENIED, DENIED, DENIED, UNKNOWN, UNKNOWN),
+    "listed": (OK, OK, OK, HIDDEN, HIDDEN, DENIED, OK, UNKNOWN, UNKNOWN, UNKNOWN),
+    "ticket": (OK, OK, OK, HIDDEN, HIDDEN, DENIED, DENIED, DENIED, UNKNOWN, UNKNOWN),
+    "act": (OK, OK, DENIED, HIDDEN, HIDDEN, DENIED, DENIED, DENIED, UNKNOWN, UNKNOWN),
+    "manage": (OK, DENIED, DENIED, HIDDEN, HIDDEN, DENIED, DENIED, DENIED, UNKNOWN, UNKNOWN),
     # Who may see a proposal may see its draft, and who may act on it may change it. A link shows the
     # proposal.
-    "draft": (OK, OK, OK, HIDDEN, DENIED, DENIED, DENIED, UNKNOWN, UNKNOWN),
+    "draft": (OK, OK, OK, HIDDEN, HIDDEN, DENIED, DENIED, DENIED, UNKNOWN, UNKNOWN),
     # A workflow belongs to its owner alone, also when others see a proposal of it.
-    "workflow": (OK, HIDDEN, HIDDEN, HIDDEN, DENIED, DENIED, DENIED, UNKNOWN, UNKNOWN),
+    "workflow": (OK, HIDDEN, HIDDEN, HIDDEN, HIDDEN, DENIED, DENIED, DENIED, UNKNOWN, UNKNOWN),
     # A webhook belongs to the user or service that made it. One about a workflow is made by the workflow's
     # owner: others have webhooks of their own for the proposals that they may see.
-    "webhook": (OK, HIDDEN, HIDDEN, HIDDEN, DENIED, DENIED, DENIED, UNKNOWN, UNKNOWN),
+    "webhook": (OK, HIDDEN, HIDDEN, HIDDEN, HIDDEN, DENIED, DENIED, DENIED, UNKNOWN, UNKNOWN),
     # The grant that the caller was given.
-    "own": (OK, OK, OK, HIDDEN, DENIED, DENIED, DENIED, UNKNOWN, UNKNOWN),
-    "anyone": (OK, OK, OK, OK, DENIED, DENIED, DENIED, UNKNOWN, UNKNOWN),
+    "own": (OK, OK, OK, HIDDEN, HIDDEN, DENIED, DENIED, DENIED, UNKNOWN, UNKNOWN),
+    "anyone": (OK, OK, OK, OK, OK, DENIED, DENIED, DENIED, UNKNOWN, UNKNOWN),
+    # The quarantine is for those whom the hub's settings name.
+    "operate": (DENIED, DENIED, DENIED, DENIED, OK, DENIED, DENIED, DENIED, UNKNOWN, UNKNOWN),
 }
 
 
@@ -81,6 +89,8 @@ class Environment:
     draft_sha256: str
     webhook: str
     delivery: str
+    shape: str
+    odd_thread: str
     channel: grpc.aio.Channel
     #: The refusals that callers received, without what differs for every call.
     refusals: list[object] = field(default_factory=list)
@@ -107,9 +117,15 @@ class Environment:
 
 
 @pytest.fixture
-async def environment(database: str) -> AsyncIterator[Environment]:
-    async with running_hub(database, heartbeat_s=0.1, webhook_allowed_hosts=("127.0.0.1",)) as hub:
-        emails = {who: f"{who}@example.com" for who in ("owner", "editor", "viewer", "stranger", "disabled")}
+async def environment(database: str, tmp_path: Path) -> AsyncIterator[Environment]:
+    settings: dict[str, Any] = {"heartbeat_s": 0.1, "operators": ("operator@example.com",)}
+    async with running_hub(
+        database,
+        recordings=write_odd_recording(tmp_path),
+        webhook_allowed_hosts=("127.0.0.1",),
+        **settings,
+    ) as hub:
+        emails = {who: f"{who}@example.com" for who in CALLERS[:6]}
         tokens: dict[str, str | None] = {who: hub.token(email) for who, email in emails.items()}
         async with hub.client(emails["owner"]) as client:
             # Nobody listens there.
@@ -126,6 +142,12 @@ async def environment(database: str) -> AsyncIterator[Environment]:
             draft_sha256 = (await client.call("GET", draft))["files"]["/a"]["sha256"]
             deliveries = await client.call("GET", f"/api/webhooks/{webhook}/deliveries")
             delivery = deliveries["items"][0]["id"]
+        async with hub.client("maker@example.com") as client:
+            odd = await start(client, "[[replay:odd]]")
+            await finished(client, odd)
+        async with hub.client(emails["operator"]) as client:
+            shapes = (await client.call("GET", "/api/quarantine/shapes"))["items"]
+            [shape] = [each["id"] for each in shapes if each["event_type"] == "thought"]
         for email in emails.values():
             async with hub.client(email) as client:
                 await client.call("GET", "/api/proposals")
@@ -145,6 +167,8 @@ async def environment(database: str) -> AsyncIterator[Environment]:
                 draft_sha256,
                 webhook,
                 delivery,
+                shape,
+                odd["thread_id"],
                 channel,
             )
             async with made.http("owner") as owner:
@@ -164,7 +188,7 @@ async def environment(database: str) -> AsyncIterator[Environment]:
             )
             # What this replica remembers of a user is half a minute old at most; the test is not to wait.
             async with (
-                running_hub(database, heartbeat_s=0.1) as fresh,
+                running_hub(database, **settings) as fresh,
                 grpc.aio.insecure_channel(fresh.grpc) as other,
             ):
                 yield replace(made, hub=fresh, channel=other)
@@ -190,6 +214,8 @@ def rest(method: str, path: str, body: Any = None, *, listed: bool = False, if_m
             draft_sha256=environment.draft_sha256,
             webhook=environment.webhook,
             delivery=environment.delivery,
+            shape=environment.shape,
+            odd_thread=environment.odd_thread,
         )
         text = json.dumps(body).replace("{thread}", environment.thread)
         named = json.loads(text.replace("{workflow}", environment.workflow))
@@ -211,13 +237,14 @@ def rpc(
     async def _call(environment: Environment, who: str) -> str:
         ids = {
             "proposal_id": environment.proposal,
-            "thread_id": environment.thread,
+            "thread_id": environment.odd_thread if "Quarantined" in method else environment.thread,
             "workflow_id": environment.workflow,
             "user_id": environment.users["stranger"],
             "sha256": environment.draft_sha256 if "Draft" in method else environment.sha256,
             "draft_id": environment.draft,
             "webhook_id": environment.webhook,
             "delivery_id": environment.delivery,
+            "shape_id": environment.shape,
         }
         kind = getattr(m, f"{method}Request")
         wanted = kind.DESCRIPTOR.fields_by_name if of is None else of
@@ -317,6 +344,7 @@ _DRAFTS, _REVIEWS = draft_pb2_grpc.DraftServiceStub, review_pb2_grpc.ReviewServi
 _USERS = user_pb2_grpc.UserServiceStub
 _INFO = info_pb2_grpc.InfoServiceStub
 _WEBHOOKS = webhook_pb2_grpc.WebhookServiceStub
+_QUARANTINE = quarantine_pb2_grpc.QuarantineServiceStub
 _REPLY_PATH = "/api/refinements/{thread}/reply"
 _REPLY: dict[str, Any] = {"seq": 1, "decisions": [{"decision": "approve"}]}
 _RECEIVER = "https://receiver.example/hook"
@@ -511,6 +539,18 @@ VERBS: dict[str, tuple[str, Call]] = {
     "gRPC FindUsers": ("anyone", rpc(_USERS, "FindUsers", email="owner@example.com")),
     "REST CreateWorkflow": ("anyone", rest("POST", "/api/workflows", {"name": "w"})),
     "gRPC CreateWorkflow": ("anyone", rpc(_WORKFLOWS, "CreateWorkflow", name="w")),
+    "REST ListQuarantinedShapes": ("operate", rest("GET", "/api/quarantine/shapes")),
+    "gRPC ListQuarantinedShapes": ("operate", rpc(_QUARANTINE, "ListQuarantinedShapes")),
+    "REST GetQuarantinedShape": ("operate", rest("GET", "/api/quarantine/shapes/{shape}")),
+    "gRPC GetQuarantinedShape": ("operate", rpc(_QUARANTINE, "GetQuarantinedShape")),
+    "REST ListQuarantinedFrames": ("operate", rest("GET", "/api/quarantine/shapes/{shape}/frames")),
+    "gRPC ListQuarantinedFrames": ("operate", rpc(_QUARANTINE, "ListQuarantinedFrames")),
+    "REST ReadQuarantinedFrame": ("operate", rest("GET", "/api/quarantine/frames/{odd_thread}?seq=2")),
+    "gRPC ReadQuarantinedFrame": ("operate", rpc(_QUARANTINE, "ReadQuarantinedFrame", seq=2)),
+    "REST ReleaseQuarantinedShape": ("operate", rest("POST", "/api/quarantine/shapes/{shape}/release", {})),
+    "gRPC ReleaseQuarantinedShape": ("operate", rpc(_QUARANTINE, "ReleaseQuarantinedShape")),
+    "REST ScanQuarantine": ("operate", rest("POST", "/api/quarantine/scan", {})),
+    "gRPC ScanQuarantine": ("operate", rpc(_QUARANTINE, "ScanQuarantine")),
     # Last, since they change who may what, and what is there.
     "REST DeleteWebhook": ("webhook", rest("DELETE", "/api/webhooks/{webhook}")),
     "gRPC DeleteWebhook of none": ("webhook", rpc(_WEBHOOKS, "DeleteWebhook")),

@@ -25,14 +25,6 @@ async def hub(database: str) -> AsyncIterator[RunningHub]:
 
 
 @pytest.fixture
-async def http(hub: RunningHub) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(
-        base_url=hub.http, headers=bearer(hub.token()), trust_env=False, timeout=30
-    ) as client:
-        yield client
-
-
-@pytest.fixture
 async def workflow(hub: RunningHub) -> str:
     async with hub.client() as client:
         return await a_workflow(client)
@@ -240,6 +232,31 @@ async def test_answers_continue_the_run_from_question_to_question_to_its_end(res
             assert [each for each, _ in again] == [each for each, _ in runs[number]]
         (proposal,) = (await http.get("/api/proposals")).json()["items"]
         assert proposal["status"] == "completed"
+
+
+async def test_who_attaches_gets_the_run_up_to_its_open_question_or_its_end(resuming: RunningHub) -> None:
+    async with caller_of(resuming) as http, resuming.client() as client:
+        workflow = await a_workflow(client)
+        parts = [await run(http, workflow, asked("[[replay:approval]]"))]
+        thread_id = interrupts_of(parts[0])[0]["id"].split(":")[0]
+        attach = asked("not started", threadId=thread_id)
+        while interrupts := interrupts_of(parts[-1]):
+            attached = await run(http, workflow, attach)
+            check(event for _, event in attached)
+            assert interrupts_of(attached) == interrupts
+            # Who has had the question goes on behind it.
+            request = asked(runId=f"run {len(parts)}", resume=answers(interrupts, APPROVED))
+            parts.append(await run(http, workflow, request))
+        whole = await run(http, workflow, attach)
+        check(event for _, event in whole)
+        bounds = ("RUN_STARTED", "RUN_FINISHED")
+        of_parts = [each for part in parts for each in part if each[1]["type"] not in bounds]
+        assert [each for each in whole if each[1]["type"] not in bounds] == of_parts
+        for number in range(0, len(whole), 7):
+            assert await run(http, workflow, attach, whole[number][0]) == whole[number + 1 :]
+        asked_at = parts[0][-1][0]
+        again = await run(http, workflow, attach, asked_at)
+        assert (again[0][1]["type"], again[-1][1]["outcome"]) == ("RUN_STARTED", {"type": "success"})
 
 
 @pytest.mark.parametrize("answer", [REJECTED, CANCELLED])

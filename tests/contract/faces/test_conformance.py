@@ -17,8 +17,8 @@ from ide_orchestrator.v1.event_pb2 import Event
 from ide_orchestrator.v1.proposal_pb2 import GetProposalResponse
 from ide_orchestrator.v1.refinement_pb2 import WatchRefinementResponse
 from server.wire.problems import ROWS
+from tests.contract.faces.rewriting import Changes, rewriting_proxy
 from tests.support.hub import RunningHub, running_hub
-from tests.support.rewriting import Changes, rewriting_proxy
 
 PROMPT = "[[replay:short_run]]"
 WATCH, PROPOSAL = "/WatchRefinement", "/GetProposal"

@@ -25,7 +25,7 @@ from ide_orchestrator.conformance.connect_channel import (
 from server.connect.requests import MAX_MESSAGE_BYTES
 from server.wire import messages as m
 from tests.support.grpc_face import Refusal, refusal_of
-from tests.support.hub import RunningHub, running_hub
+from tests.support.hub import RunningHub
 from tests.support.tokens import bearer
 
 ABSENT = "00000000-0000-4000-8000-000000000000"
@@ -34,12 +34,6 @@ WATCH = "/ide_orchestrator.v1.RefinementService/WatchRefinement"
 CREATE = "/ide_orchestrator.v1.WorkflowService/CreateWorkflow"
 PROTO = m.GetRefinementRequest(thread_id=ABSENT).SerializeToString()
 JSON = json.dumps({"threadId": ABSENT}).encode()
-
-
-@pytest_asyncio.fixture
-async def hub(database: str) -> AsyncIterator[RunningHub]:
-    async with running_hub(database) as running:
-        yield running
 
 
 @pytest_asyncio.fixture

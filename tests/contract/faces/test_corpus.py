@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,23 +16,27 @@ from ide_orchestrator.conformance.target import Target
 from tests.contract.faces.callers import CALLERS
 from tests.support.client import TYPED_WAYS, WAYS, events
 from tests.support.hub import RunningHub, finished, running_hub, start
+from tests.support.recordings import write_odd_recording
 
 WATCHED = "short_run"
+OPERATOR = "root@example.com"
 
 
 @pytest_asyncio.fixture
-async def hub(database: str) -> AsyncIterator[RunningHub]:
+async def hub(database: str, tmp_path: Path) -> AsyncIterator[RunningHub]:
     settings: dict[str, Any] = {
         # Each case that creates something does so over every face.
         "max_creates_per_minute": 1_000,
         "webhook_allowed_hosts": ("localhost",),
         "runtime_can_resume": True,
+        "operators": (OPERATOR,),
     }
-    async with running_hub(database, **settings) as running:
+    recordings = write_odd_recording(tmp_path)
+    async with running_hub(database, recordings=recordings, **settings) as running:
         yield running
 
 
-async def _known(hub: RunningHub) -> dict[str, str]:
+async def _known(hub: RunningHub) -> dict[str, Any]:
     """What cases may name: a workflow of the owner's with one finished refinement, and one with a run."""
     async with hub.client() as client:
         made = await client.call(
@@ -45,6 +50,12 @@ async def _known(hub: RunningHub) -> dict[str, str]:
         busy = await client.call("POST", "/api/workflows", {"name": "busy"})
         await start(client, "[[replay:long_run speed=0.01]]", busy["id"])
         told = await client.call("GET", f"/api/webhooks/{webhook['id']}/deliveries")
+    # What others do is not in the owner's lists.
+    async with hub.client("dan@example.com") as client:
+        await finished(client, await start(client, "[[replay:odd]]"))
+    async with hub.client(OPERATOR) as client:
+        shapes = (await client.call("GET", "/api/quarantine/shapes"))["items"]
+        [shape] = [each["id"] for each in shapes if each["event_type"] == "thought"]
     return {
         "$workflow": made["id"],
         "$busy": busy["id"],
@@ -53,9 +64,12 @@ async def _known(hub: RunningHub) -> dict[str, str]:
         "$proposal": started["proposal_id"],
         "$webhook": webhook["id"],
         "$delivery": told["items"][0]["id"],
+        "$shape": shape,
+        "$grpc_port": int(hub.grpc.rpartition(":")[2]),
         "$nothing": "00000000-0000-4000-8000-000000000000",
         "$owner": hub.token(),
         "$stranger": hub.token("eve@example.com"),
+        "$operator": hub.token(OPERATOR),
         "$expired": hub.token(minutes=-10),
         "$nobody": "",
     }

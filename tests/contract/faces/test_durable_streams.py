@@ -30,14 +30,6 @@ async def hub(database: str) -> AsyncIterator[RunningHub]:
 
 
 @pytest.fixture
-async def http(hub: RunningHub) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(
-        base_url=hub.http, headers=bearer(hub.token()), trust_env=False, timeout=30
-    ) as client:
-        yield client
-
-
-@pytest.fixture
 async def thread(hub: RunningHub) -> str:
     """The address of a finished refinement's stream."""
     return await ended(hub, "[[replay:short_run]]")

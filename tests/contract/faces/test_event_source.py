@@ -10,7 +10,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from tests.support.event_source import Dispatched, EventSource
+from tests.contract.faces.event_source import Dispatched, EventSource
 from tests.support.hand_clock import until
 from tests.support.http_face import problem, upgrade
 from tests.support.hub import RunningHub, finished, running_hub, start

@@ -1,10 +1,11 @@
-"""How many calls of other connections a gRPC call waits for."""
+"""How many calls of other connections a gRPC call waits for, when they begin, and when they end."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 import struct
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from typing import Any
@@ -12,7 +13,9 @@ from typing import Any
 import grpc
 
 from server.cli.event_loop import CommandLoop
+from server.domain.endings import ENDS_PER_TURN
 from server.grpc.app import DEFAULT_LIMITS, server_options
+from server.grpc.call_ends import waiting
 from server.grpc.fair_server import MAX_QUEUED, REQUESTED, fair_server
 from tests.hostile.attacks.http2 import ACK, END_HEADERS, HEADERS, PING, PREFACE, SETTINGS, fields, frame
 
@@ -34,9 +37,13 @@ def make_calls(port: int, stack: ExitStack, count: int) -> int:
 
 
 class Server:
-    """A server of one method. `begun`: the connections of its calls, in the order in which they begin."""
+    """A server of one method. `begun`: the connections of its calls, in the order in which they begin; then
+    they go on as `handle` does. `ended`: in which turn of the event loop their handlers ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, handle: Callable[[str], Awaitable[None]] | None = None) -> None:
+        self._handle_call = handle
+        self.ended: Counter[int] = Counter()
+        self.turn = 0
         self.begun: list[str] = []
         self._changed = asyncio.Event()
         self.server = fair_server(options=server_options(DEFAULT_LIMITS, reuse_port=False))
@@ -47,12 +54,30 @@ class Server:
     async def _handle(self, _: object, context: Any) -> bytes:
         self.begun.append(context.peer())
         self._changed.set()
+        try:
+            if self._handle_call is not None:
+                await self._handle_call(context.peer())
+        finally:
+            self.ended[self.turn] += 1
+            self._changed.set()
         return b""
+
+    def count_turns(self) -> None:
+        """Count the turns of the event loop from now on."""
+        self.turn += 1
+        asyncio.get_running_loop().call_soon(self.count_turns)
 
     async def have_begun(self, count: int) -> None:
         """Wait for so many calls."""
+        await self._until(lambda: len(self.begun) >= count)
+
+    async def have_ended(self, count: int) -> None:
+        """Wait for the ends of so many handlers."""
+        await self._until(lambda: self.ended.total() >= count)
+
+    async def _until(self, holds: Callable[[], bool]) -> None:
         async with asyncio.timeout(30):
-            while len(self.begun) < count:
+            while not holds():
                 self._changed.clear()
                 await self._changed.wait()
 
@@ -97,5 +122,49 @@ def test_a_server_that_stops_ends_the_calls_that_it_has_not_accepted() -> None:
             await served.have_begun(REQUESTED)
             await served.server.stop(None)
         assert len(served.begun) < MAX_QUEUED
+
+    run(test)
+
+
+def test_calls_that_wait_when_their_client_leaves_end_in_turns() -> None:
+    async def wait(_: str) -> None:
+        with waiting():
+            await asyncio.Event().wait()
+
+    async def test() -> None:
+        served = Server(wait)
+        await served.server.start()
+        with ExitStack() as stack:
+            make_calls(served.port, stack, CALLS)
+            await served.have_begun(CALLS)
+        served.count_turns()
+        await served.have_ended(CALLS)
+        await served.server.stop(None)
+        # The turns are counted in the middle of one.
+        assert max(served.ended.values()) <= 2 * ENDS_PER_TURN, served.ended
+
+    run(test)
+
+
+def test_a_call_that_ended_while_it_waited_does_not_go_on() -> None:
+    go_on, went_on = asyncio.Event(), list[str]()
+
+    async def wait(peer: str) -> None:
+        with waiting():
+            await go_on.wait()
+        went_on.append(peer)
+
+    async def test() -> None:
+        served = Server(wait)
+        await served.server.start()
+        with ExitStack() as stack:
+            make_calls(served.port, stack, CALLS)
+            await served.have_begun(CALLS)
+        await served.have_ended(1)
+        # The others have ended, too, but it is not their turn yet.
+        go_on.set()
+        await served.have_ended(CALLS)
+        await served.server.stop(None)
+        assert went_on == []
 
     run(test)

@@ -4,29 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 import structlog.testing
 
 from tests.support.http_face import ORIGIN, http_face, problem
-from tests.support.hub import RunningHub, a_workflow, finished, running_hub, start
+from tests.support.hub import RunningHub, a_workflow, finished, start
 
 ABSENT = "00000000-0000-4000-8000-000000000000"
-
-
-@pytest.fixture
-async def hub(database: str) -> AsyncIterator[RunningHub]:
-    async with running_hub(database) as running:
-        yield running
-
-
-@pytest.fixture
-async def http(hub: RunningHub) -> AsyncIterator[httpx.AsyncClient]:
-    headers = {"Authorization": f"Bearer {hub.token()}"}
-    async with httpx.AsyncClient(base_url=hub.http, headers=headers, timeout=30, trust_env=False) as client:
-        yield client
 
 
 async def test_a_method_that_an_address_has_not_is_answered_with_those_that_it_has(
@@ -140,6 +126,33 @@ async def test_pages_of_the_ide_may_call_and_no_others(hub: RunningHub, http: ht
 
     assert refused.headers["vary"] == "Origin"
     assert (await http.get("/api/workflows")).headers["vary"] == "Origin"
+
+
+#: What every page may read (Fetch standard, CORS-safelisted response-header names).
+ALWAYS_READABLE = {
+    "cache-control",
+    "content-language",
+    "content-length",
+    "content-type",
+    "expires",
+    "last-modified",
+    "pragma",
+}
+
+
+async def test_a_page_may_read_every_header_that_the_description_names(http: httpx.AsyncClient) -> None:
+    document = (await http.get("/openapi.json")).json()
+    named = {
+        name.lower()
+        for path in document["paths"].values()
+        for operation in path.values()
+        for answer in operation["responses"].values()
+        for name in answer.get("headers", {})
+    }
+    assert {"etag", "left-out-files", "stream-next-offset"} <= named
+    answer = await http.get("/healthz", headers={"Origin": ORIGIN})
+    exposed = {each.strip().lower() for each in answer.headers["access-control-expose-headers"].split(",")}
+    assert named - ALWAYS_READABLE - exposed == set()
 
 
 #: What pages ask for, by the library that makes the request.

@@ -15,17 +15,11 @@ from server.http.http_protocol import MAX_BLANK_BYTES, MAX_PIPELINED, MAX_UNREAD
 from server.http.intake import BYTES, FRAMES, MAX_FRAGMENTS
 from server.http.request_head import MAX_HEADERS
 from tests.support.http_face import HttpFace, http_face, socket
-from tests.support.hub import RunningHub, running_hub, start
+from tests.support.hub import RunningHub, start
 
 QUIET = "[[replay:short_run silent=20]]"
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 CHUNKED = b"POST /api/workflows HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n%s\r\n"
-
-
-@pytest.fixture
-async def hub(database: str) -> AsyncIterator[RunningHub]:
-    async with running_hub(database) as running:
-        yield running
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Iterator
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,6 +18,7 @@ from server.http.routes import ROUTES
 from server.wire import messages as m
 from server.wire.problems import PROBLEMS
 from tests.support.hub import RunningHub, finished, running_hub, start
+from tests.support.recordings import write_odd_recording
 
 ABSENT = "00000000-0000-4000-8000-000000000000"
 METHODS = {"get", "post", "put", "delete", "patch"}
@@ -33,7 +35,11 @@ SHOWN = {
     "retry-after",
 }
 #: The members that a query must have, with a value.
-NEEDED = {"blameFile": {"path": "/definition.json"}, "findUsers": {"email": "ann@example.com"}}
+NEEDED = {
+    "blameFile": {"path": "/definition.json"},
+    "findUsers": {"email": "ann@example.com"},
+    "readQuarantinedFrame": {"seq": "2"},
+}
 #: Operations that take a body.
 WITH_BODIES = {
     "acceptProposal",
@@ -54,21 +60,17 @@ WITH_BODIES = {
     "createWebhook",
     "updateWebhook",
     "rotateWebhookSecret",
+    "releaseQuarantinedShape",
+    "scanQuarantine",
 }
 CODES = {"internal", *(row.code for row in PROBLEMS.values()), *HTTP_ONLY}
 
 
 @pytest.fixture
-async def hub(database: str) -> AsyncIterator[RunningHub]:
-    async with running_hub(database, runtime_can_resume=True) as running:
+async def hub(database: str, tmp_path: Path) -> AsyncIterator[RunningHub]:
+    settings: dict[str, Any] = {"runtime_can_resume": True, "operators": ("ann@example.com",)}
+    async with running_hub(database, recordings=write_odd_recording(tmp_path), **settings) as running:
         yield running
-
-
-@pytest.fixture
-async def http(hub: RunningHub) -> AsyncIterator[httpx.AsyncClient]:
-    headers = {"Authorization": f"Bearer {hub.token()}"}
-    async with httpx.AsyncClient(base_url=hub.http, headers=headers, timeout=30, trust_env=False) as client:
-        yield client
 
 
 async def read(http: httpx.AsyncClient) -> dict[str, Any]:
@@ -190,6 +192,9 @@ async def test_answers_have_the_members_that_it_says(hub: RunningHub, http: http
         started = await start(client, "[[replay:short_run]]")
         proposal = await finished(client, started)
         file = next(iter(proposal["generated_files"].values()))
+        odd = await start(client, "[[replay:odd]]")
+        await finished(client, odd)
+        shapes = (await client.call("GET", "/api/quarantine/shapes"))["items"]
     async with hub.client("bob@example.com") as bob:
         await bob.call("GET", "/api/proposals")
     bob_id = await hub.core.pool.fetchval("SELECT id::text FROM users WHERE email = 'bob@example.com'")
@@ -210,6 +215,8 @@ async def test_answers_have_the_members_that_it_says(hub: RunningHub, http: http
         # Before the others: another content than the proposal's.
         "/drafts/{draft_id}/files/{sha256}": f"/drafts/{proposal['draft_id']}/files/{written}",
         "/refinements/{thread_id}/reply": f"/refinements/{asking['thread_id']}/reply",
+        "/quarantine/frames/{thread_id}": f"/quarantine/frames/{odd['thread_id']}",
+        "{shape_id}": next(each["id"] for each in shapes if each["event_type"] == "thought"),
         "{draft_id}": proposal["draft_id"],
         "{user_id}": bob_id,
         "{code}": "not_found",
@@ -244,6 +251,8 @@ async def test_answers_have_the_members_that_it_says(hub: RunningHub, http: http
         "createWebhook": receiver,
         "updateWebhook": {"event_types": ["run.finished"]},
         "rotateWebhookSecret": {},
+        "releaseQuarantinedShape": {},
+        "scanQuarantine": {},
     }
     assert bodies.keys() == WITH_BODIES
     for path, method, operation in operations(document):

@@ -1,4 +1,4 @@
-"""What `server.http.protocols` builds on in uvicorn, and what its protocols do on raw sockets."""
+"""What `server.http.websocket_protocol` builds on in uvicorn, and what its protocols do on raw sockets."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from websockets.exceptions import ConnectionClosed
 
 from server.http import protocols
 from server.http.http_protocol import HubHttpProtocol
-from server.http.protocols import HubSocketProtocol
 from server.http.request_head import MAX_HEAD_BYTES
+from server.http.websocket_protocol import HubSocketProtocol
 from tests.support.http_face import HttpFace, http_face, socket, upgrade
-from tests.support.hub import RunningHub, running_hub, start
+from tests.support.hub import RunningHub, start
 
-#: The modules as they were when server/http/protocols.py was last held against them. After an upgrade:
-#: read what changed, see that each method there still does what it says, and put the new digest here.
+#: The modules as they were when server/http/websocket_protocol.py was last compared with them. After an
+#: upgrade: read what changed, see that each method still does what it says, and put the new digest here.
 READ: list[tuple[ModuleType, str]] = [
     (httptools_impl, "1d4e1c579df41684"),
     (websockets_sansio_impl, "8b32a97a1608788b"),
@@ -49,12 +49,6 @@ OWN = {
     "begin",
     "refuse",
 }
-
-
-@pytest.fixture
-async def hub(database: str) -> AsyncIterator[RunningHub]:
-    async with running_hub(database) as running:
-        yield running
 
 
 @pytest.fixture

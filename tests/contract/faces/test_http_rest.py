@@ -33,19 +33,6 @@ ABSENT = "00000000-0000-4000-8000-000000000000"
 SECRET = "hunter2"
 
 
-@pytest.fixture
-async def hub(database: str) -> AsyncIterator[RunningHub]:
-    async with running_hub(database) as running:
-        yield running
-
-
-@pytest.fixture
-async def http(hub: RunningHub) -> AsyncIterator[httpx.AsyncClient]:
-    headers = {"Authorization": f"Bearer {hub.token()}"}
-    async with httpx.AsyncClient(base_url=hub.http, headers=headers, timeout=30, trust_env=False) as client:
-        yield client
-
-
 async def test_a_start_that_the_runtime_refuses_names_its_failed_proposal(database: str) -> None:
     async with (
         serve_runtime(ScriptedRuntime(invokes=[422])) as url,
@@ -475,7 +462,7 @@ async def test_a_body_that_its_client_cuts_off_is_no_fault(hub: RunningHub) -> N
             writer.transport.abort()
         async with httpx.AsyncClient(base_url=hub.http, trust_env=False) as client:
             assert (await client.get("/healthz")).status_code == 200
-    # A machine that is busy may hold the event loop; that is not these requests' doing.
+    # A machine that is busy may block the event loop; that is not caused by these requests.
     logged = [entry for entry in entries if entry["event"] != "event_loop_held"]
     assert [entry for entry in logged if entry["log_level"] in ("warning", "error")] == []
 

@@ -17,8 +17,8 @@ from websockets.frames import Frame, Opcode
 from server.domain.rates import Rate
 from server.domain.streams.topic import STEP_BYTES
 from server.http.connection import HIGH_WATER_BYTES
-from server.http.protocols import hub_config
 from server.http.websocket_frames import close_frame
+from server.http.websocket_protocol import hub_config
 from tests.support.http_face import HttpFace, http_face, small_socket, socket, upgrade_request
 from tests.support.hub import RunningHub, finished, running_hub, start
 

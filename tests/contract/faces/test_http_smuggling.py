@@ -11,7 +11,7 @@ from contextlib import suppress
 import pytest
 
 from tests.support.http_face import HttpFace, http_face
-from tests.support.hub import RunningHub, running_hub
+from tests.support.hub import RunningHub
 
 #: The request inside another one: an answer to it names its address.
 INNER = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -115,12 +115,6 @@ HOSTILE: dict[str, bytes] = {
     "an expectation": post(HOST, b"Expect: 100-continue", LENGTH, body=INNER),
     "an unknown expectation": post(HOST, b"Expect: cow", LENGTH, body=INNER),
 }  # fmt: skip
-
-
-@pytest.fixture
-async def hub(database: str) -> AsyncIterator[RunningHub]:
-    async with running_hub(database) as running:
-        yield running
 
 
 @pytest.fixture

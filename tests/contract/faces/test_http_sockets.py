@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
 from typing import Any
 from uuid import UUID
@@ -20,39 +19,13 @@ from ide_orchestrator.v1 import refinement_pb2
 from server.http.handshake import BEARER_PREFIX
 from server.http.server import MAX_CLIENT_MESSAGE_BYTES
 from server.http.websocket_frames import close_frame
+from tests.contract.faces.quiet import quiet_thread
 from tests.support.hand_clock import until
 from tests.support.http_face import ORIGIN, http_face, socket, upgrade, upgrade_request
-from tests.support.hub import RunningHub, running_hub, start
+from tests.support.hub import RunningHub, running_hub
 from tests.support.tokens import bearer
 
 ABSENT = "00000000-0000-4000-8000-000000000000"
-#: Behind this many frames the run says nothing more; with the start, as many events and one.
-QUIET = "[[replay:short_run silent=10]]"
-
-
-@pytest.fixture
-async def hub(database: str) -> AsyncIterator[RunningHub]:
-    async with running_hub(database) as running:
-        yield running
-
-
-@pytest.fixture
-async def thread(hub: RunningHub) -> str:
-    """A finished refinement of 52 events, which nobody has read."""
-    async with hub.client() as client:
-        started = await start(client, "[[replay:short_run]]")
-        await hub.core.runner.wait(UUID(started["thread_id"]))
-    return str(started["thread_id"])
-
-
-async def quiet_thread(hub: RunningHub) -> str:
-    """A refinement that is under way and says nothing more."""
-    async with hub.client() as client:
-        started = await start(client, QUIET)
-        async for message in client.messages(started["thread_id"]):
-            if message.get("batch", {}).get("events", [{}])[-1].get("seq") == 11:
-                return str(started["thread_id"])
-    raise AssertionError("the run ended")
 
 
 def last_seq(message: str | bytes) -> int | None:

@@ -13,9 +13,8 @@ from uuid import UUID
 import httpx
 import pytest
 
-from tests.support.hub import RunningHub, running_hub, start
-
-QUIET = "[[replay:short_run silent=10]]"
+from tests.contract.faces.quiet import quiet_thread
+from tests.support.hub import RunningHub, running_hub
 
 
 @dataclass
@@ -26,28 +25,6 @@ class ServerSentEvent:
     id: int | None
     data: dict[str, Any]
     retry_ms: int | None
-
-
-@pytest.fixture
-async def hub(database: str) -> AsyncIterator[RunningHub]:
-    async with running_hub(database) as running:
-        yield running
-
-
-@pytest.fixture
-async def thread(hub: RunningHub) -> str:
-    """A finished refinement of 52 events, which nobody has read."""
-    async with hub.client() as client:
-        started = await start(client, "[[replay:short_run]]")
-        await hub.core.runner.wait(UUID(started["thread_id"]))
-    return str(started["thread_id"])
-
-
-async def quiet_thread(hub: RunningHub) -> str:
-    """A refinement that is under way and says nothing more behind event 11."""
-    async with hub.client() as client:
-        started = await start(client, QUIET)
-    return str(started["thread_id"])
 
 
 @asynccontextmanager

@@ -7,7 +7,6 @@ import asyncio
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import httpx
@@ -17,14 +16,8 @@ from websockets.exceptions import InvalidStatus
 from server.domain.access.turns import OF_USER, REFUSED
 from server.domain.rates import Rate
 from tests.support.http_face import http_face, socket
-from tests.support.hub import RunningHub, running_hub
+from tests.support.hub import RunningHub
 from tests.support.tokens import bearer
-
-
-@pytest.fixture
-async def hub(database: str) -> AsyncIterator[RunningHub]:
-    async with running_hub(database) as running:
-        yield running
 
 
 def in_a_second(rate: Rate) -> int:

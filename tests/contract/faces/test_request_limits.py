@@ -15,7 +15,9 @@ from tests.support.limit_cases import LimitCase, limit_cases
 
 @pytest_asyncio.fixture
 async def hub(database: str) -> AsyncIterator[RunningHub]:
-    async with running_hub(database, max_creates_per_minute=10_000) as running:
+    async with running_hub(
+        database, max_creates_per_minute=10_000, operators=("ann@example.com",)
+    ) as running:
         yield running
 
 

@@ -19,13 +19,12 @@ from websockets.protocol import State
 
 from ide_orchestrator.v1 import refinement_pb2, refinement_pb2_grpc
 from server.domain.errors import Unauthenticated
+from tests.contract.faces.quiet import quiet_thread
 from tests.support.hand_clock import until
 from tests.support.http_face import http_face, problem, socket, upgrade
-from tests.support.hub import RunningHub, running_hub, start
+from tests.support.hub import RunningHub, running_hub
 
 ABSENT = "00000000-0000-4000-8000-000000000000"
-#: Behind these frames, which end in event 11, the run says nothing more.
-QUIET = "[[replay:short_run silent=10]]"
 ANN = "ann@example.com"
 
 
@@ -33,16 +32,6 @@ ANN = "ann@example.com"
 async def hub(database: str) -> AsyncIterator[RunningHub]:
     async with running_hub(database, heartbeat_s=0.1) as running:
         yield running
-
-
-async def quiet_thread(hub: RunningHub) -> str:
-    """A refinement that is under way and says nothing more behind event 11."""
-    async with hub.client() as client:
-        started = await start(client, QUIET)
-        async for message in client.messages(started["thread_id"]):
-            if message.get("batch", {}).get("events", [{}])[-1].get("seq") == 11:
-                return str(started["thread_id"])
-    raise AssertionError("the run ended")
 
 
 def caller(hub: RunningHub, token: str) -> httpx.AsyncClient:

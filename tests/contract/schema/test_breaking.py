@@ -236,7 +236,15 @@ def test_stale_stubs_are_found(tmp_path: Path, language: Language) -> None:
 @pytest.mark.parametrize("tool", ["gen", "breaking"])
 def test_in_ci_a_gate_that_cannot_compare_fails(tmp_path: Path, tool: str) -> None:
     """Runs copies of the tools, far from what was built before and without node, go or git."""
-    for name in ("tools", "proto", "gen", "buf.yaml", "pyproject.toml", "docs/reference"):
+    for name in (
+        "tools",
+        "proto",
+        "gen",
+        "buf.yaml",
+        "buf.gen.python.yaml",
+        "pyproject.toml",
+        "docs/reference",
+    ):
         source, target = ROOT / name, tmp_path / name
         ignore = shutil.ignore_patterns(".cache", "node_modules", "__pycache__")
         if source.is_dir():

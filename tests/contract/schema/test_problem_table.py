@@ -99,7 +99,7 @@ def test_a_row_is_well_formed(row: Problem) -> None:
 
 def test_the_reference_lists_every_code_with_its_statuses() -> None:
     expected = {row.code: (row.http, code_pb2.Code.Name(row.grpc)) for row in ROWS}
-    expected |= {code: (status, "none") for code, status in HTTP_ONLY.items()}
+    expected |= {code: (problem.status, "none") for code, problem in HTTP_ONLY.items()}
     section = (REFERENCE / "http.md").read_text().partition("\n## Errors\n")[2].partition("\n## ")[0]
     listed = [
         (code, (int(cells[2].split()[0].strip(",")), cells[3].split()[0].strip(",")))

@@ -49,11 +49,17 @@ class Calls:
 
     def between(self, since: float, until: float) -> Calls:
         """Those that ended in that time."""
-        chosen = {
-            name: [each for each in calls if since <= each.ended_at < until]
-            for name, calls in self.of.items()
-        }
-        return Calls(chosen, [each for each in self.probes if since <= each.ended_at < until])
+        return self._those(lambda each: since <= each.ended_at < until)
+
+    def under_way(self, since: float, until: float) -> Calls:
+        """Those that were under way in that time, whenever they ended."""
+        return self._those(lambda each: since <= each.ended_at and each.ended_at - each.seconds < until)
+
+    def _those(self, chosen: Callable[[Call], bool]) -> Calls:
+        return Calls(
+            {name: list(filter(chosen, calls)) for name, calls in self.of.items()},
+            list(filter(chosen, self.probes)),
+        )
 
 
 @asynccontextmanager

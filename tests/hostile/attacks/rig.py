@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,7 +16,7 @@ import asyncpg
 
 from server.cli.hub_client import open_client
 from tests.hostile.attacks.attack import Aim, Attack, Outcome, StoredRun
-from tests.hostile.attacks.bystander import bystander
+from tests.hostile.attacks.bystander import Calls, bystander
 from tests.hostile.attacks.machine import Meter
 from tests.hostile.attacks.measured import Measured, measured
 from tests.support.hub import a_workflow, start
@@ -30,27 +30,38 @@ LEASE_S = 5
 LIVE_RUNS = 6
 #: Seconds until the other user's first calls have opened what they need.
 WARM_UP_S = 1.5
+#: Seconds after the attack on the control hub, and after the end of that hub.
+SETTLE_S = 1.0
 #: Seconds that an attacker has beyond those of the attack: to begin, and for calls that last.
 SPARE_S = 60.0
 ATTACKER = "ann@example.com"
+
+
+@dataclass(frozen=True)
+class _Hub:
+    """A hub process, its database and its log."""
+
+    process: Process
+    dsn: str
+    log: Path
 
 
 @dataclass
 class Rig:
     """What all attacks share. `before_s`, `attack_s`: seconds without and with the attack. `tries`: how often
     an attack is measured until it meets the bars of time, each time with a hub of its own: what is the hub's
-    comes again, what is the machine's does not. `lease_s`: a hub that cannot renew its leases for so long
-    loses its runs to the other replica. `nice`: whether the attacker has the lowest priority. `elsewhere`:
-    whether the other replica is attacked instead: what another user waits for then is the machine."""
+    comes again, what is the machine's does not. `another_hub`: whether each attack is first aimed at a hub
+    that the other user does not call, as a control. `lease_s`: a hub that cannot renew its leases for so long
+    loses its runs to the other replica. `nice`: whether the attacker has the lowest priority."""
 
     postgres: Postgres
     before_s: float
     attack_s: float
     folder: Path
     tries: int = 1
+    another_hub: bool = False
     lease_s: int = LEASE_S
     nice: bool = True
-    elsewhere: bool = False
     #: DSNs of databases with stored runs, and the runs, by the names of the runs.
     stored: dict[tuple[str, ...], tuple[str, Mapping[str, StoredRun]]] = field(default_factory=dict)
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
@@ -65,48 +76,79 @@ class Rig:
 
     async def _run(self, attack: Attack) -> Measured:
         copied, stored = await self._stored(tuple(attack.reads)) if attack.reads else ("", {})
+        async with AsyncExitStack() as stack, AsyncExitStack() as until_attacked:
+            control = None
+            if self.another_hub:
+                control = await until_attacked.enter_async_context(self._hub(attack, copied, "control"))
+            hub = await stack.enter_async_context(self._hub(attack, copied, attack.name, replica=True))
+            return await self._measure(attack, hub, control, until_attacked, stored)
+
+    @asynccontextmanager
+    async def _hub(
+        self, attack: Attack, copied: str, name: str, *, replica: bool = False
+    ) -> AsyncIterator[_Hub]:
+        """A hub with a database and a runtime of its own. `replica`: whether another one is beside it."""
         async with AsyncExitStack() as stack:
             dsn = await stack.enter_async_context(self.postgres.fresh(migrated=True, copy_of=copied))
             runtime = await stack.enter_async_context(runtime_process(attack.plays))
-            log, other_log = self.folder / f"{attack.name}.log", self.folder / "other.log"
             environment = hub_environment(dsn, runtime, IDEO_LEASE_TTL_S=str(self.lease_s), **attack.settings)
-            hub = await stack.enter_async_context(running("serve", environment=environment, log=log))
-            heir = await stack.enter_async_context(running("serve", environment=environment, log=other_log))
-            await asyncio.gather(hub.serving("HTTP", "gRPC"), heir.serving("HTTP", "gRPC"))
-            return await self._measure(attack, hub, heir if self.elsewhere else hub, log, dsn, stored)
+            logs = [self.folder / f"{name}.log", *([self.folder / "other.log"] if replica else [])]
+            hubs = [
+                await stack.enter_async_context(running("serve", environment=environment, log=log))
+                for log in logs
+            ]
+            await asyncio.gather(*(hub.serving("HTTP", "gRPC") for hub in hubs))
+            yield _Hub(hubs[0], dsn, logs[0])
 
     async def _measure(
         self,
         attack: Attack,
-        hub: Process,
-        attacked_hub: Process,
-        log: Path,
-        dsn: str,
+        hub: _Hub,
+        control: _Hub | None,
+        until_attacked: AsyncExitStack,
         stored: Mapping[str, StoredRun],
     ) -> Measured:
-        http, grpc = attacked_hub.addresses["HTTP"], attacked_hub.addresses["gRPC"]
-        aim = await _aim(http, grpc, self.attack_s, stored)
-        await _live_runs(hub.addresses["HTTP"])
-        async with bystander(replace(aim, http=hub.addresses["HTTP"], grpc=hub.addresses["gRPC"])) as calls:
+        """What the other user's calls of `hub` take: without an attack, while `control` is attacked, if there
+        is one, and while the hub itself is. `until_attacked` ends what must not be there then."""
+        aim = await _aim(hub.process, self.attack_s, stored)
+        control_aim = None if control is None else await _aim(control.process, self.attack_s, stored)
+        await _live_runs(aim.http)
+        async with bystander(aim) as calls:
             await asyncio.sleep(WARM_UP_S)
             began = time.monotonic()
             await asyncio.sleep(self.before_s)
-            owners = await _owner_changes(dsn)
-            meter, attacked = Meter(hub.pid, log), time.monotonic()
+            before, on_control, control_said = calls.between(began, time.monotonic()), None, ""
+            if control_aim is not None:
+                on_control, control_said = await self._attacked_meanwhile(attack, control_aim, calls)
+                await until_attacked.aclose()
+                await asyncio.sleep(SETTLE_S)
+            owners = await _owner_changes(hub.dsn)
+            meter, attacked = Meter(hub.process.pid, hub.log), time.monotonic()
             outcome = await _attack(attack, aim, nice=self.nice)
-            usage, lasted_s = meter.usage(), time.monotonic() - attacked
+            ended = time.monotonic()
+            usage = meter.usage()
         # The calls that were waiting have ended now, and count.
-        ended = time.monotonic()
         return measured(
             attack.name,
-            calls.between(began, attacked),
-            calls.between(attacked, ended),
+            before,
+            calls.under_way(attacked, ended),
+            on_control=on_control,
             usage=usage,
-            owner_changes=await _owner_changes(dsn) - owners,
-            attacker_share=outcome.cpu_s / lasted_s,
+            owner_changes=await _owner_changes(hub.dsn) - owners,
+            attacker_share=outcome.cpu_s / (ended - attacked),
             said=outcome.said,
+            control_said=control_said,
             broken="" if outcome.held else outcome.said,
         )
+
+    async def _attacked_meanwhile(self, attack: Attack, aim: Aim, calls: Calls) -> tuple[Calls, str]:
+        """The other user's calls while another hub is attacked, and what became of that."""
+        began = time.monotonic()
+        outcome = await _attack(attack, aim, nice=self.nice)
+        ended = time.monotonic()
+        # The calls that wait end, and count.
+        await asyncio.sleep(SETTLE_S)
+        return calls.under_way(began, ended), outcome.said
 
     async def _stored(self, names: tuple[str, ...]) -> tuple[str, Mapping[str, StoredRun]]:
         """The database with these runs in it, made when it is first asked for."""
@@ -129,12 +171,12 @@ class Rig:
 
 @asynccontextmanager
 async def open_rig(
-    *, before_s: float, attack_s: float, tries: int, elsewhere: bool = False
+    *, before_s: float, attack_s: float, tries: int, another_hub: bool = False
 ) -> AsyncIterator[Rig]:
     """A PostgreSQL of its own, and no hub yet."""
     with TemporaryDirectory(prefix="hostile-") as folder:
         async with running_postgres(Path(folder) / "postgres") as postgres, AsyncExitStack() as stack:
-            yield Rig(postgres, before_s, attack_s, Path(folder), tries, elsewhere=elsewhere, stack=stack)
+            yield Rig(postgres, before_s, attack_s, Path(folder), tries, another_hub, stack=stack)
 
 
 @asynccontextmanager
@@ -145,8 +187,9 @@ async def runtime_process(plays: Iterable[str]) -> AsyncIterator[str]:
         yield process.addresses["runtime"]
 
 
-async def _aim(http: str, grpc: str, seconds: float, stored: Mapping[str, StoredRun]) -> Aim:
+async def _aim(hub: Process, seconds: float, stored: Mapping[str, StoredRun]) -> Aim:
     """The attacker's account, with a live run and a link to it."""
+    http, grpc = hub.addresses["HTTP"], hub.addresses["gRPC"]
     credential = token(ATTACKER)
     async with open_client(http, credential) as client:
         workflow_id = await a_workflow(client)

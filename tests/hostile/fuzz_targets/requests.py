@@ -32,7 +32,8 @@ from server.wire import (
     workflows,
 )
 from server.wire import messages as m
-from server.wire.validation import cursor, idempotency_key
+from server.wire.event_queries import parse_cursor
+from server.wire.validation import idempotency_key
 from tests.hostile.fuzz_targets.target import Target, text_of
 
 _NIL = UUID(int=0)
@@ -153,7 +154,7 @@ def cursors(data: bytes) -> None:
     readers: list[Callable[[], object]] = [
         *(lambda kind=kind: page_place(kind, text) for kind in (b"p", b"w", b"h", b"d")),
         lambda: version_place(_NIL, text),
-        lambda: cursor(text),
+        lambda: parse_cursor(text, "Last-Event-ID"),
         lambda: file_history.FilesAtQuery.model_validate({"cursor": text}).place(),
         lambda: diffs._place(text),
     ]

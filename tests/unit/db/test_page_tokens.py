@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import struct
 from datetime import UTC, datetime
 from uuid import UUID
@@ -9,8 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.db.page_tokens import page_place, page_token
+from server.db.page_tokens import (
+    FRAMES,
+    SCAN,
+    event_place,
+    event_token,
+    page_place,
+    page_token,
+    shape_place,
+    shape_token,
+)
 from server.domain.errors import InvalidArgument
+from server.wire.pages import FRAMES_CURSOR, SCAN_CURSOR, SHAPES_CURSOR
 
 aware = st.datetimes(timezones=st.just(UTC))
 
@@ -43,3 +54,31 @@ def test_a_time_outside_the_calendar_is_the_nearest_time_in_it(microseconds: int
     packed = struct.pack(">cq16s", b"p", microseconds, bytes(16))
     place, item = page_place(b"p", base64.urlsafe_b64encode(packed).decode().rstrip("="))
     assert (place.year, item) == (year, UUID(int=0))
+
+
+@given(aware, st.binary(min_size=8, max_size=8))
+def test_a_token_of_shapes_names_its_position_and_has_the_form_that_is_documented(
+    newest_at: datetime, shape: bytes
+) -> None:
+    token = shape_token(newest_at, shape.hex())
+    assert shape_place(token) == (newest_at, shape.hex())
+    assert re.fullmatch(SHAPES_CURSOR["pattern"], token)
+
+
+@pytest.mark.parametrize(
+    ("kind", "other", "form"), [(FRAMES, SCAN, FRAMES_CURSOR), (SCAN, FRAMES, SCAN_CURSOR)]
+)
+@given(thread=st.uuids(), seq=st.integers(0, 2**31 - 1))
+def test_a_token_of_frames_names_its_position_in_its_list_alone(
+    kind: bytes, other: bytes, form: dict[str, str], thread: UUID, seq: int
+) -> None:
+    token = event_token(kind, thread, seq)
+    assert event_place(kind, token) == (thread, seq)
+    assert re.fullmatch(form["pattern"], token)
+    with pytest.raises(InvalidArgument):
+        event_place(other, token)
+
+
+def test_a_seq_that_no_column_can_hold_is_the_largest_one() -> None:
+    token = event_token(FRAMES, UUID(int=7), 2**32 - 1)
+    assert event_place(FRAMES, token) == (UUID(int=7), 2**31 - 1)

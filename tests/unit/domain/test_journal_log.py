@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from server.domain.byte_budget import ByteBudget
 from server.domain.errors import LeaseLost
 from server.domain.journal.log import COMMIT_BYTES, CommitQueues, JournalLog
-from server.domain.journal.recent import KEEP_S, Commit, RecentBudget, RecentCommits
+from server.domain.journal.recent_commits import KEEP_S, Commit, RecentBudget, RecentCommits
 from server.domain.runs.lease import Lease
 from server.domain.runs.runtime import Invocation
 from server.domain.runs.status import RunStatus

@@ -1,4 +1,4 @@
-"""Computations beside the event loop."""
+"""Computations off the event loop."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from server.domain.endings import ENDS_PER_TURN, Endings
 from server.domain.errors import ShuttingDown
 from server.http.connection import ClientGone, Connection, SlowReader, connection_of
 
@@ -27,8 +28,19 @@ class _Transport(asyncio.Transport):
         self.aborted = True
 
 
-def _connection(transport: _Transport, writable: asyncio.Event, deadline_s: float = 5) -> Connection:
-    return Connection(transport, writable=writable.is_set, wait=writable.wait, deadline_s=deadline_s)
+def _connection(
+    transport: _Transport,
+    writable: asyncio.Event,
+    deadline_s: float = 5,
+    endings: Endings | None = None,
+) -> Connection:
+    return Connection(
+        transport,
+        writable=writable.is_set,
+        wait=writable.wait,
+        deadline_s=deadline_s,
+        endings=endings or Endings(),
+    )
 
 
 async def _follow(connection: Connection, entered: asyncio.Event) -> str:
@@ -51,6 +63,25 @@ async def test_a_lost_client_ends_its_stream_and_leaves_the_task_uncancelled() -
     connection.lost()
     assert await task == "ended by itself"
     assert task.cancelling() == 0
+
+
+async def test_the_streams_of_many_clients_that_leave_at_once_end_in_turns() -> None:
+    endings, entered = Endings(), [asyncio.Event() for _ in range(2 * ENDS_PER_TURN + 1)]
+    connections = [_connection(_Transport(), asyncio.Event(), endings=endings) for _ in entered]
+    streams = [
+        asyncio.create_task(_follow(connection, event))
+        for connection, event in zip(connections, entered, strict=True)
+    ]
+    await asyncio.gather(*(event.wait() for event in entered))
+    for connection in connections:
+        connection.lost()
+        with pytest.raises(ClientGone):
+            connection.write(b"x")
+    ended = 0
+    while ended < len(streams):
+        await asyncio.sleep(0)
+        before, ended = ended, sum(stream.done() for stream in streams)
+        assert ended - before <= ENDS_PER_TURN
 
 
 async def test_a_cancelled_task_stays_cancelled_also_when_the_client_goes_too() -> None:
@@ -92,7 +123,9 @@ async def test_a_client_that_takes_nothing_is_stuck_and_one_that_takes_little_is
             transport.size -= 100_000
         await asyncio.Event().wait()
 
-    slow: Any = Connection(transport, writable=writable.is_set, wait=take_some, deadline_s=0.05)
+    slow: Any = Connection(
+        transport, writable=writable.is_set, wait=take_some, deadline_s=0.05, endings=Endings()
+    )
     with pytest.raises(SlowReader):
         await slow.drain()
     assert waits == 4

@@ -15,15 +15,15 @@ from server.domain.errors import InvalidArgument, NotFound, Unprocessable
 from server.domain.model import CreateWorkflow, ProposalStatus, Resolution, StartRefinement, Workflow
 from server.domain.proposals.store import ProposalFilter
 from server.wire import messages as m
+from server.wire.agent_definition import DEFAULT_DEFINITION, MAX_DEPTH
 from server.wire.agui_input import RunAgentInput
 from server.wire.agui_resume import ResumeEntry
-from server.wire.definition import DEFAULT_DEFINITION, MAX_DEPTH
-from server.wire.event_queries import EventsQuery, events_query
+from server.wire.event_queries import EventsQuery, events_query, parse_cursor
 from server.wire.pages import PageQuery, page_values
 from server.wire.proposal_queries import ProposalsQuery, proposals_query
 from server.wire.refinements import StartRefinementRequest
 from server.wire.refinements import start_refinement as start_from_message
-from server.wire.validation import QueryModel, RequestModel, cursor, uuid_or_not_found
+from server.wire.validation import QueryModel, RequestModel, uuid_or_not_found
 from server.wire.workflows import MAX_FILES, MAX_FILES_BYTES, CreateWorkflowRequest, workflow_message
 from server.wire.workflows import create_workflow as workflow_from_message
 
@@ -281,7 +281,7 @@ def test_pages_have_defaults_and_limits() -> None:
     assert events(EventsQuery.model_validate({})) == (0, 100, 0)
     assert events(EventsQuery.model_validate({"after": "7", "limit": "1000", "wait": "25"})) == (7, 1000, 25)
     assert events(events_query(m.ListEventsRequest(after_seq=7))) == (7, 100, 0)
-    assert cursor(None) == 0
+    assert parse_cursor(None, "Last-Event-ID") == 0
 
 
 @pytest.mark.parametrize("number", ["-1", "1.0", "", " 1", "+1", "x", "٣", "1" * 11])
@@ -296,7 +296,7 @@ def test_numbers_above_their_limit_are_named() -> None:
         events_query(m.ListEventsRequest(limit=1001, wait_seconds=26))
     assert set(caught.value.fields) == {"limit", "wait_seconds"}
     with pytest.raises(InvalidArgument):
-        cursor(str(2**32))
+        parse_cursor(str(2**32), "Last-Event-ID")
     with pytest.raises(InvalidArgument):
         page(page_values(m.ListWorkflowsRequest(page_size=201)))
 

@@ -3,6 +3,7 @@
 import { ProblemError } from "@bizmatters/ide-orchestrator";
 import type { ComponentChildren } from "preact";
 import { Button } from "./button.js";
+import { useTitle } from "./title.js";
 
 /** @param what Such as "the proposal". */
 export function Loading({ what }: { what: string }) {
@@ -17,8 +18,13 @@ export function Empty({ children }: { children: ComponentChildren }) {
   return <p class="state quiet">{children}</p>;
 }
 
+interface FailedProps {
+  error: unknown;
+  retry?: (() => void) | undefined;
+}
+
 /** An error in words, with the means to try again. */
-export function Failed({ error, retry }: { error: unknown; retry?: (() => void) | undefined }) {
+export function Failed({ error, retry }: FailedProps) {
   const problem = error instanceof ProblemError ? error : undefined;
   return (
     <div class="notice bad" role="alert">
@@ -33,6 +39,20 @@ export function Failed({ error, retry }: { error: unknown; retry?: (() => void) 
       )}
       {retry !== undefined && <Button onClick={retry}>Try again</Button>}
     </div>
+  );
+}
+
+/** A view that cannot be shown. @param what Such as "The proposal". */
+export function FailedView({ what, error, retry }: FailedProps & { what: string }) {
+  useTitle(what);
+  return (
+    <section class="view">
+      <h1>{what} cannot be shown</h1>
+      <Failed error={error} retry={retry} />
+      <p>
+        <a href="#/">Go to your workflows</a>
+      </p>
+    </section>
   );
 }
 

@@ -13,6 +13,7 @@ import {
 import { useEffect, useRef, useState } from "preact/hooks";
 import { linesOf } from "../components/diff-view/hunk-changes.js";
 import { languageOf, LINES, LOOK, READ_ONLY, shadowOf } from "../components/editor.js";
+import { timeOfDay } from "../components/format.js";
 import { printable } from "../components/printable.js";
 
 interface BlameViewProps {
@@ -102,7 +103,7 @@ function rangeOf(blame: FileBlame, line: number): BlameRange | undefined {
 }
 
 function sentence({ seq, created_at: at, tool_call_id: call }: BlameRange, toolOf: BlameViewProps["toolOf"]): string {
-  const time = at === null ? "" : `, ${new Date(at).toLocaleTimeString()}`;
+  const time = at === null ? "" : `, ${timeOfDay(at)}`;
   const tool = toolOf(call);
   const writer =
     call === null ? "" : tool === undefined ? `, ${printable(call)}` : `, ${printable(tool)} (${printable(call)})`;

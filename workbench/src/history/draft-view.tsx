@@ -8,9 +8,11 @@ import { Button } from "../components/button.js";
 import CodeView from "../components/code-view.js";
 import { Dialog } from "../components/dialog.js";
 import { FileTree } from "../components/file-tree/file-tree.js";
+import { dateTime, plural } from "../components/format.js";
 import { printable } from "../components/printable.js";
 import { all, useResource } from "../components/resource.js";
-import { Empty, Failed, Loading } from "../components/states.js";
+import { Empty, Failed, FailedView, Loading } from "../components/states.js";
+import { useTitle } from "../components/title.js";
 import { hub } from "../hub.js";
 import type { ViewProps } from "../main.js";
 import { address, replaceQuery } from "../router.js";
@@ -22,7 +24,7 @@ export default function DraftView({ params }: ViewProps) {
   const workflow = useResource((signal) => hub.workflows.get(id, { signal }), [id]);
   if (workflow.value !== undefined) return <DraftPage workflow={workflow.value} />;
   return workflow.error !== undefined ? (
-    <Failed error={workflow.error} retry={workflow.reload} />
+    <FailedView what="The draft" error={workflow.error} retry={workflow.reload} />
   ) : (
     <Loading what="the draft" />
   );
@@ -30,6 +32,7 @@ export default function DraftView({ params }: ViewProps) {
 
 function DraftPage({ workflow }: { workflow: Workflow }) {
   const draft = workflow.current_draft_id;
+  useTitle(`Draft of ${workflow.name}`);
   const versions = useResource((signal) => all(hub.drafts.versions(draft, { limit: 200 }, { signal })), [draft]);
   const [restoring, setRestoring] = useState<Draft>();
   const newest = versions.value?.[0];
@@ -45,6 +48,10 @@ function DraftPage({ workflow }: { workflow: Workflow }) {
         <h1>Draft of {printable(workflow.name)}</h1>
         {workflow.locked && <Badge tone="warn">locked</Badge>}
         {workflow.archived && <Badge tone="warn">archived</Badge>}
+        <span class="grow" />
+        <a href={`#/?workflow=${workflow.id}`} class="button">
+          Start a refinement
+        </a>
       </header>
       {versions.error !== undefined && <Failed error={versions.error} retry={versions.reload} />}
       {versions.value === undefined || newest === undefined || version === undefined ? (
@@ -54,7 +61,7 @@ function DraftPage({ workflow }: { workflow: Workflow }) {
           <nav aria-label="Versions" class="versions" tabIndex={0}>
             <ol class="list">
               {versions.value.map((each) => (
-                <li>
+                <li class={each.version === version ? "chosen" : ""}>
                   <div class="row">
                     <button
                       type="button"
@@ -73,7 +80,7 @@ function DraftPage({ workflow }: { workflow: Workflow }) {
                     )}
                   </div>
                   <div class="quiet">
-                    {new Date(each.created_at).toLocaleString()} · <Origin version={each} />
+                    {dateTime(each.created_at)} · <Origin version={each} />
                   </div>
                 </li>
               ))}
@@ -210,8 +217,8 @@ function Comparison({ draft, version, base }: { draft: string; version: number; 
     <>
       <div class="row">
         <span class="quiet">
-          {read.value.differing.length === 1 ? "1 file differs" : `${read.value.differing.length} files differ`}, of{" "}
-          {Object.keys(read.value.shown.files ?? {}).length}
+          {plural(read.value.differing.length, "file differs", "files differ")} ·{" "}
+          {plural(Object.keys(read.value.shown.files ?? {}).length, "file")} in this version
         </span>
         <Button aria-pressed={!onlyChanged} onClick={() => setOnlyChanged(!onlyChanged)}>
           All files

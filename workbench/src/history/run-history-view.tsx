@@ -9,6 +9,7 @@ import DiffView from "../components/diff-view/diff-view.js";
 import { FileTree } from "../components/file-tree/file-tree.js";
 import { useResource } from "../components/resource.js";
 import { Empty, Failed, Loading } from "../components/states.js";
+import { useTitle } from "../components/title.js";
 import { hub } from "../hub.js";
 import type { ViewProps } from "../main.js";
 import { address, replaceQuery } from "../router.js";
@@ -22,6 +23,7 @@ const ADDRESS_MS = 300;
 
 export default function RunHistoryView({ params }: ViewProps) {
   const thread = params["thread"]!;
+  useTitle("History of the run");
   const [path, setPath] = useState(address.peek().query.get("path") ?? undefined);
   const history = useMemo(() => {
     const chosen = Number(address.peek().query.get("seq") ?? NaN);
@@ -55,7 +57,9 @@ export default function RunHistoryView({ params }: ViewProps) {
           History of the run
         </h1>
         <span class="grow" />
-        <a href={`#/runs/${thread}`}>Run</a>
+        <a href={`#/runs/${thread}`} class="button">
+          Run
+        </a>
       </header>
       {history.error.value !== undefined && <Failed error={history.error.value} retry={() => void history.start()} />}
       {history.newest.value === 0 ? (
@@ -115,7 +119,7 @@ function Files({ history, path, onPath }: FilesProps) {
               tone={item.file.seq === changedAt ? "busy" : "neutral"}
               title={`Written last by event ${item.file.seq}`}
             >
-              {String(item.file.seq)}
+              {`event ${item.file.seq}`}
             </Badge>
           </>
         )}
@@ -145,7 +149,7 @@ function HistoricFile({ history, file }: { history: RunHistory; file: FileAt }) 
     <StoredFile owner={{ refinement: history.thread }} path={file.path} sha256={file.sha256}>
       {(text) => (
         <>
-          <div class="row">
+          <div class="segments" role="group" aria-label="What is shown">
             <Button aria-pressed={!changes} onClick={() => setChanges(false)}>
               Who wrote it
             </Button>

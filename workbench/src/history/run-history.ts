@@ -2,6 +2,7 @@
 
 import type { Event, FileAt } from "@bizmatters/ide-orchestrator";
 import { computed, signal } from "@preact/signals";
+import { timeOfDay } from "../components/format.js";
 import { all } from "../components/resource.js";
 import { hub } from "../hub.js";
 
@@ -117,9 +118,14 @@ export class RunHistory {
 
   /** An event in words, such as "event 37, 12:00:03: 1 file changed". */
   describe(seq: number): string {
+    return [`event ${seq}`, this.happened(seq)].filter(Boolean).join(", ");
+  }
+
+  /** What happened at an event, such as "12:00:03: 1 file changed". */
+  happened(seq: number): string {
     const short = this.#shorts[seq - 1];
-    if (short === undefined) return `event ${seq}`;
-    return `event ${seq}${short.time === undefined ? "" : `, ${short.time.toLocaleTimeString()}`}: ${short.text}`;
+    if (short === undefined) return "";
+    return short.time === undefined ? short.text : `${timeOfDay(short.time)}: ${short.text}`;
   }
 
   /** The name of the tool that a call called; undefined for a call that no message has. */

@@ -2,6 +2,7 @@
 
 import type { ComponentChildren } from "preact";
 import { content, MAX_SHOWN, type ContentOwner } from "../components/contents.js";
+import { size } from "../components/format.js";
 import { printable } from "../components/printable.js";
 import { useResource } from "../components/resource.js";
 import { Empty, Failed, Loading } from "../components/states.js";
@@ -23,7 +24,7 @@ export function StoredFile({ owner, path, sha256, children }: StoredFileProps) {
         <h2 id="file-name" class="file-name">
           <bdi>{printable(path)}</bdi>
         </h2>
-        {value !== undefined && <span class="quiet">{value.bytes.toLocaleString("en")} bytes</span>}
+        {value !== undefined && <span class="quiet">{size(value.bytes)}</span>}
       </header>
       {value === undefined ? (
         read.error !== undefined ? (

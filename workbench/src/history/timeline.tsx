@@ -53,7 +53,7 @@ export function Timeline({ history }: { history: RunHistory }) {
           />
           of {last}
         </label>
-        <span class="quiet">{history.describe(seq.value)}</span>
+        <span class="quiet">{history.happened(seq.value)}</span>
       </div>
     </div>
   );

@@ -3,6 +3,7 @@
 import { useState } from "preact/hooks";
 import { announce } from "../components/announce.js";
 import { Button } from "../components/button.js";
+import { timeOfDay } from "../components/format.js";
 import { messageOf } from "../components/states.js";
 import type { Inspection } from "./inspection.js";
 import { canSlowSockets } from "./observed.js";
@@ -81,7 +82,7 @@ export function Controls({ inspection, development }: ControlsProps) {
         </p>
       )}
       {socket && !canSlowSockets && <p class="quiet">This browser cannot read a WebSocket slowly: choose another transport.</p>}
-      {ends !== undefined && <p>The token in use ends at {ends.toLocaleTimeString()}.</p>}
+      {ends !== undefined && <p>The token in use ends at {timeOfDay(ends)}.</p>}
       {error !== undefined && (
         <p class="error" role="alert">
           {error}

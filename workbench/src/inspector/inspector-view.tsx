@@ -4,6 +4,7 @@ import { useEffect, useState } from "preact/hooks";
 import { Button } from "../components/button.js";
 import { Badge, type Tone } from "../components/badge.js";
 import { useResource } from "../components/resource.js";
+import { useTitle } from "../components/title.js";
 import { askToken, hub } from "../hub.js";
 import type { ViewProps } from "../main.js";
 import { address, replaceQuery } from "../router.js";
@@ -26,6 +27,7 @@ function transportOf(name: string | null): Transport {
 
 export default function InspectorView({ params }: ViewProps) {
   const threadId = params["thread"]!;
+  useTitle("Inspector");
   const { query } = address.value;
   const [transport, setTransport] = useState(transportOf(query.get("transport")));
   const [after, setAfter] = useState(Math.max(0, Math.floor(Number(query.get("after") ?? 0)) || 0));
@@ -47,8 +49,10 @@ export default function InspectorView({ params }: ViewProps) {
   return (
     <section class="view inspector">
       <div class="row">
-        <h1>Inspector</h1>
-        <a href={`#/runs/${encodeURIComponent(threadId)}`}>the run</a>
+        <h1 class="grow">Inspector</h1>
+        <a href={`#/runs/${encodeURIComponent(threadId)}`} class="button">
+          Run
+        </a>
       </div>
       <form
         class="row"
@@ -75,7 +79,7 @@ export default function InspectorView({ params }: ViewProps) {
             onInput={({ currentTarget: { value } }) => setAfter(Math.max(0, Math.floor(Number(value)) || 0))}
           />
         </label>
-        <Button type="submit">Restart</Button>
+        <Button type="submit">Start again</Button>
       </form>
       {inspection !== undefined && (
         <Stream
@@ -107,7 +111,7 @@ function Stream({ inspection, development, selected, onSelect }: StreamProps) {
       <Controls inspection={inspection} development={development} />
       <p class="row" role="status">
         <Badge tone={tone}>{word}</Badge>
-        <span>cursor {wire.cursor}</span>
+        <span>cursor {wire.cursor} ·</span>
         <Order inspection={inspection} />
       </p>
       {inspection.error.value !== undefined && (

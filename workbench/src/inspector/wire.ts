@@ -30,6 +30,8 @@ export interface Connection {
   bytes: number;
   first: number | undefined;
   last: number | undefined;
+  /** When it was opened, in milliseconds since 1970. */
+  opened: number;
   /** How it ended; undefined while it is open. */
   end: string | undefined;
 }
@@ -69,7 +71,8 @@ export class Wire {
   /** The last seq that arrived. */
   cursor: number;
   readonly pace: Pace = { bytesPerSecond: undefined, changed: new EventTarget() };
-  #past = 0;
+  /** The last event of the journal when the connection began; undefined where the transport does not say it. */
+  #past: number | undefined;
   #cut: (() => void) | undefined;
   #cutBy: string | undefined;
 
@@ -91,10 +94,11 @@ export class Wire {
       bytes: 0,
       first: undefined,
       last: undefined,
+      opened: Date.now(),
       end: undefined,
     };
     this.connections.push(connection);
-    this.#past = 0;
+    this.#past = undefined;
     this.#cut = cut;
     this.#cutBy = undefined;
     this.changed();
@@ -110,6 +114,7 @@ export class Wire {
   }
 
   #arrive(connection: Connection, message: WireMessage, event: WireEvent, now: number): void {
+    const past = this.#past === undefined ? event.time < connection.opened : event.seq <= this.#past;
     const fault = event.seq <= this.cursor ? "repeated" : event.seq > this.cursor + 1 ? "gap" : undefined;
     if (fault !== undefined) this.faults++;
     this.cursor = Math.max(this.cursor, event.seq);
@@ -121,7 +126,7 @@ export class Wire {
       seq: event.seq,
       kind: event.kind,
       bytes: event.bytes,
-      latency: event.seq <= this.#past ? undefined : now - event.time,
+      latency: past ? undefined : now - event.time,
       connection: connection.number,
       message: connection.messages,
       messageBytes: message.bytes,

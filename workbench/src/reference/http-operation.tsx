@@ -131,7 +131,7 @@ function Example({ route, known }: { route: Route; known: Known }) {
         <Button kind="primary" type="submit" busy={busy ? "Waiting for the answer …" : undefined}>
           Send
         </Button>
-        {route.method !== "GET" && <span class="quiet">This changes what the hub has.</span>}
+        {route.method !== "GET" && <span class="quiet">Sending it changes the data of the hub.</span>}
       </div>
       <Command text={command} />
       <Outcome error={error} answered={answered} />

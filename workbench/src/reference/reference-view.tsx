@@ -2,6 +2,7 @@
 
 import { useState } from "preact/hooks";
 import { useResource } from "../components/resource.js";
+import { useTitle } from "../components/title.js";
 import type { ViewProps } from "../main.js";
 import { address } from "../router.js";
 import { routes, rpcs } from "./documents.js";
@@ -42,6 +43,7 @@ function link(part: Part, id?: string): string {
 export default function ReferenceView(_: ViewProps) {
   const { query } = address.value;
   const given = query.get("part") ?? "http";
+  useTitle("API");
   const part: Part = given in PARTS ? (given as Part) : "http";
   const entries = ENTRIES[part];
   const chosen = entries.find(({ id }) => id === query.get("name")) ?? entries[0];
@@ -105,7 +107,11 @@ function Index({ part, entries, chosen }: { part: Part; entries: Entry[]; chosen
               .map(({ id, name }) => (
                 <li key={id}>
                   <a href={link(part, id)} aria-current={id === chosen ? "true" : undefined}>
-                    <code>{name}</code>
+                    <code>
+                      {name.split(" ").map((word) => (
+                        <span>{word} </span>
+                      ))}
+                    </code>
                   </a>
                 </li>
               ))}

@@ -139,7 +139,7 @@ function Example({ service, method, known }: { service: Service; method: Method;
           Call
         </Button>
         {busy && method.stream && <Button onClick={() => stop.current.abort()}>Stop</Button>}
-        {!method.reads && !method.stream && <span class="quiet">This changes what the hub has.</span>}
+        {!method.reads && !method.stream && <span class="quiet">Calling it changes the data of the hub.</span>}
       </div>
       <Command text={command} />
       <Outcome error={error} messages={messages} answered={answered} />

@@ -1,7 +1,7 @@
 // Accepting: first what it would do, with the conflicts and how they are resolved, then the step itself.
 
 import { ProblemError, type AcceptedProposal, type ResolvedFile } from "@bizmatters/ide-orchestrator";
-import { useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { announce } from "../components/announce.js";
 import { Badge, StatusBadge } from "../components/badge.js";
 import { Button } from "../components/button.js";
@@ -23,6 +23,9 @@ export function AcceptPanel({ review, onDone }: AcceptPanelProps) {
   const [comment, setComment] = useState("");
   const [sending, setSending] = useState(false);
   const [refusal, setRefusal] = useState<unknown>();
+  const title = useRef<HTMLHeadingElement>(null);
+  // The button that opened it is gone.
+  useEffect(() => title.current?.focus(), []);
   const preview = useResource(
     (signal) => hub.proposals.preview(proposal, { strategy: "three_way" }, { signal }),
     [proposal.etag],
@@ -70,7 +73,9 @@ export function AcceptPanel({ review, onDone }: AcceptPanelProps) {
   return (
     <section class="stack" aria-label="Accept the proposal">
       <header class="row">
-        <h2 tabIndex={-1}>Accept</h2>
+        <h2 ref={title} tabIndex={-1}>
+          Accept
+        </h2>
         <span class="grow" />
         <Button onClick={onDone}>Back to the files</Button>
       </header>
@@ -93,7 +98,7 @@ export function AcceptPanel({ review, onDone }: AcceptPanelProps) {
       {preview.value !== undefined && (
         <>
           <label class="field">
-            Comment
+            Comment (optional)
             <textarea rows={2} value={comment} onInput={({ currentTarget }) => setComment(currentTarget.value)} />
           </label>
           <div class="row">

@@ -73,7 +73,7 @@ export function ConflictResolver({ review, conflict, onResolve }: ConflictResolv
         {editable && option("text", "Resolved text")}
         {conflict.draft_sha256 !== null && option("draft", "Draft's file")}
         {conflict.proposal_sha256 !== null && option("proposal", "Proposal's file")}
-        {option("deleted", "No file")}
+        {option("deleted", "Delete the file")}
       </div>
       {texts !== undefined ? (
         <ThreePanes path={conflict.path} texts={texts} places={conflict.places} place={place} />

@@ -1,7 +1,7 @@
 // One file of the review: its marks, the decision about it, and its differences.
 
 import { useMemo } from "preact/hooks";
-import type { Hunk } from "@bizmatters/ide-orchestrator";
+import type { FileDiff, Hunk } from "@bizmatters/ide-orchestrator";
 import { Badge, StatusBadge } from "../components/badge.js";
 import { Button } from "../components/button.js";
 import CodeView from "../components/code-view.js";
@@ -43,11 +43,10 @@ export function FilePane({ review, file, layout, whole, target }: FilePaneProps)
         {diff.rejection === null && (
           <>
             <StatusBadge status={diff.kind} />
-            <span class="added">+{diff.added_lines}</span>
-            <span class="removed">−{diff.removed_lines}</span>
+            <LineCounts added={diff.added_lines} removed={diff.removed_lines} />
           </>
         )}
-        <OutcomeBadge outcome={outcomeOf(diff)} />
+        <OutcomeBadge diff={diff} />
         <span class="grow" />
         {decidable && <FileDecision review={review} file={file} />}
       </header>
@@ -68,6 +67,15 @@ export function FilePane({ review, file, layout, whole, target }: FilePaneProps)
   );
 }
 
+/** How many lines are new and gone; nothing of what is none. */
+export function LineCounts({ added, removed }: { added: number; removed: number }) {
+  return (
+    <span>
+      {added > 0 && <span class="added">+{added}</span>} {removed > 0 && <span class="removed">−{removed}</span>}
+    </span>
+  );
+}
+
 const OUTCOMES: Record<Outcome, "good" | "bad" | "warn"> = {
   accepted: "good",
   rejected: "bad",
@@ -76,7 +84,10 @@ const OUTCOMES: Record<Outcome, "good" | "bad" | "warn"> = {
   "left out": "bad",
 };
 
-export function OutcomeBadge({ outcome }: { outcome: Outcome }) {
+/** What becomes of a file, unless it is accepted by default. */
+export function OutcomeBadge({ diff }: { diff: FileDiff }) {
+  const outcome = outcomeOf(diff);
+  if (outcome === "accepted" && diff.decision === null) return null;
   return <Badge tone={OUTCOMES[outcome]}>{outcome}</Badge>;
 }
 

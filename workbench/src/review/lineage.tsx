@@ -2,6 +2,7 @@
 
 import type { Proposal } from "@bizmatters/ide-orchestrator";
 import { StatusBadge } from "../components/badge.js";
+import { promptText } from "../components/prompt.js";
 import { useResource } from "../components/resource.js";
 import { hub } from "../hub.js";
 
@@ -44,8 +45,8 @@ export function Lineage({ rounds, current }: { rounds: Proposal[]; current: stri
               Round {index + 1}
             </a>{" "}
             <StatusBadge status={round.resolution ?? round.status} />
-            <span class="quiet round-prompt" title={round.user_prompt}>
-              {round.user_prompt}
+            <span class="quiet round-prompt" title={promptText(round.user_prompt)}>
+              {promptText(round.user_prompt)}
             </span>
           </li>
         ))}

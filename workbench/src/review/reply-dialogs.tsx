@@ -42,7 +42,7 @@ export function RejectDialog({ review, onClose }: ReplyDialogProps) {
       <form class="stack" onSubmit={submit}>
         <p>Nothing of it comes into the draft. This cannot be undone.</p>
         <label class="field">
-          Comment
+          Comment (optional)
           <textarea
             rows={4}
             value={comment}

@@ -7,17 +7,20 @@ import { Button } from "../components/button.js";
 import type { Layout } from "../components/diff-view/diff-view.js";
 import { FileTree } from "../components/file-tree/file-tree.js";
 import { treeRows } from "../components/file-tree/tree-rows.js";
+import { dateTime } from "../components/format.js";
 import { useWide } from "../components/media.js";
 import { printable } from "../components/printable.js";
-import { Empty, Failed, Loading } from "../components/states.js";
+import { promptText } from "../components/prompt.js";
+import { Empty, Failed, FailedView, Loading } from "../components/states.js";
+import { useTitle } from "../components/title.js";
 import type { ViewProps } from "../main.js";
 import { address, replaceQuery } from "../router.js";
 import { ShareButton } from "../share/share-button.js";
 import { AcceptPanel } from "./accept-panel.js";
-import { FilePane, OutcomeBadge } from "./file-pane.js";
+import { FilePane, LineCounts, OutcomeBadge } from "./file-pane.js";
 import { Lineage, useRounds } from "./lineage.js";
 import { RejectDialog, ReviseDialog } from "./reply-dialogs.js";
-import { outcomeOf, Review, type ComparedWith, type ReviewedFile } from "./review.js";
+import { Review, type ComparedWith, type ReviewedFile } from "./review.js";
 import { Shortcuts, shortcutOf } from "./shortcuts.js";
 
 export default function ReviewView({ params }: ViewProps) {
@@ -39,7 +42,8 @@ export default function ReviewView({ params }: ViewProps) {
   }, [selected, compared]);
 
   const proposal = review.proposal.value;
-  if (review.error.value !== undefined) return <Failed error={review.error.value} retry={() => void review.load()} />;
+  if (review.error.value !== undefined)
+    return <FailedView what="The proposal" error={review.error.value} retry={() => void review.load()} />;
   if (proposal === undefined) return <Loading what="the proposal" />;
   return <ReviewPage review={review} proposal={proposal} compared={compared} />;
 }
@@ -64,10 +68,15 @@ function ReviewPage({ review, proposal, compared }: ReviewPageProps) {
   const [step, setStep] = useState<Step>("files");
   const title = useRef<HTMLHeadingElement>(null);
   const rounds = useRounds(proposal);
+  useTitle(`Review: ${promptText(proposal.user_prompt).slice(0, 40)}`);
   useEffect(() => {
     if (document.activeElement === document.body) title.current?.focus();
   }, []);
   const open = review.open.value;
+  const toFiles = () => {
+    setStep("files");
+    title.current?.focus();
+  };
   return (
     <section class="view review">
       <header class="stack">
@@ -83,18 +92,23 @@ function ReviewPage({ review, proposal, compared }: ReviewPageProps) {
           )}
           {proposal.superseded && <Badge tone="warn">revised</Badge>}
           <span class="grow" />
-          <a href={`#/runs/${proposal.thread_id}`}>Run</a>
-          <a href={`#/runs/${proposal.thread_id}/history`}>History of the run</a>
-          <a href={`#/drafts/${proposal.workflow_id}`}>Draft</a>
+          <nav class="row" aria-label="This proposal">
+            <a href={`#/runs/${proposal.thread_id}`} class="button">
+              Run
+            </a>
+            <a href={`#/runs/${proposal.thread_id}/history`} class="button">
+              History
+            </a>
+            <a href={`#/drafts/${proposal.workflow_id}`} class="button">
+              Draft
+            </a>
+          </nav>
           <ShareButton proposalId={proposal.id} />
         </div>
-        <details class="prompt">
-          <summary>{printable(proposal.user_prompt.slice(0, 200))}</summary>
-          <p>{proposal.user_prompt}</p>
-        </details>
+        <Prompt text={promptText(proposal.user_prompt)} />
         <Lineage rounds={rounds} current={proposal.id} />
         <Resolved proposal={proposal} />
-        {open && step === "files" && (
+        {open && step !== "accept" && (
           <div class="row" role="group" aria-label="Answer">
             <Button kind="primary" onClick={() => setStep("accept")}>
               Accept …
@@ -108,7 +122,7 @@ function ReviewPage({ review, proposal, compared }: ReviewPageProps) {
       </header>
       {review.refusal.value !== undefined && <Failed error={review.refusal.value} />}
       {step === "accept" ? (
-        <AcceptPanel review={review} onDone={() => setStep("files")} />
+        <AcceptPanel review={review} onDone={toFiles} />
       ) : (
         <Files review={review} proposal={proposal} rounds={rounds} compared={compared} />
       )}
@@ -118,13 +132,25 @@ function ReviewPage({ review, proposal, compared }: ReviewPageProps) {
   );
 }
 
+/** Characters of a prompt that are shown at first. */
+const SHOWN = 200;
+
+function Prompt({ text }: { text: string }) {
+  if (text.length <= SHOWN && !text.includes("\n")) return <p class="review-prompt">{printable(text)}</p>;
+  return (
+    <details class="review-prompt">
+      <summary>{printable(text.slice(0, SHOWN))} …</summary>
+      <p>{text}</p>
+    </details>
+  );
+}
+
 function Resolved({ proposal }: { proposal: Proposal }) {
   if (proposal.resolution !== null)
     return (
       <div class={`notice ${proposal.resolution === "accepted" ? "good" : "bad"}`}>
         <strong>
-          {proposal.resolution === "accepted" ? "Accepted" : "Rejected"} on{" "}
-          {new Date(proposal.resolved_at!).toLocaleString()}
+          {proposal.resolution === "accepted" ? "Accepted" : "Rejected"} on {dateTime(proposal.resolved_at!)}
         </strong>
         {proposal.result_version !== null && (
           <p>
@@ -136,6 +162,9 @@ function Resolved({ proposal }: { proposal: Proposal }) {
           </p>
         )}
         {proposal.resolution_comment && <p>“{proposal.resolution_comment}”</p>}
+        {proposal.resolution === "accepted" && (
+          <a href={`#/?workflow=${proposal.workflow_id}`}>Start the next refinement</a>
+        )}
       </div>
     );
   if (proposal.status === "completed") return null;
@@ -253,7 +282,7 @@ function Files({ review, proposal, rounds, compared }: FilesProps) {
         <Statistics statistics={review.statistics.value} />
         <span class="grow" />
         {wide && (
-          <div class="row" role="group" aria-label="Layout">
+          <div class="segments" role="group" aria-label="Layout">
             <Button aria-pressed={chosen === "unified"} onClick={() => setChosen("unified")}>
               Unified
             </Button>
@@ -293,14 +322,13 @@ function Files({ review, proposal, rounds, compared }: FilesProps) {
 }
 
 function fileMark({ diff }: ReviewedFile) {
-  const outcome = outcomeOf(diff);
   return (
     <>
       {diff.rejection !== null && <Badge tone="bad">unsafe</Badge>}
       {diff.portability.length > 0 && <Badge tone="warn">not portable</Badge>}
-      {diff.changed_in_draft && <Badge tone="warn">draft too</Badge>}
-      {diff.rejection === null && <StatusBadge status={diff.kind} />}
-      {(outcome !== "accepted" || diff.decision !== null) && <OutcomeBadge outcome={outcome} />}
+      {diff.changed_in_draft && <Badge tone="warn">changed in draft</Badge>}
+      {diff.rejection === null && diff.portability.length === 0 && <StatusBadge status={diff.kind} />}
+      <OutcomeBadge diff={diff} />
     </>
   );
 }
@@ -319,8 +347,7 @@ function Statistics({ statistics }: { statistics: DiffStatistics | null }) {
         .filter(([count]) => count > 0)
         .map(([count, word]) => `${count} ${word}`)
         .join(", ") || "no files"}
-      , <span class="added">+{statistics.added_lines}</span> <span class="removed">−{statistics.removed_lines}</span>{" "}
-      lines
+      , <LineCounts added={statistics.added_lines} removed={statistics.removed_lines} /> lines
     </span>
   );
 }

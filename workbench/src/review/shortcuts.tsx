@@ -22,7 +22,7 @@ export function shortcutOf(event: KeyboardEvent): string | undefined {
 export function Shortcuts() {
   return (
     <details class="quiet">
-      <summary>Keys</summary>
+      <summary>Keyboard shortcuts</summary>
       <dl class="keys">
         {KEYS.map(([one, other, meaning]) => (
           <div>

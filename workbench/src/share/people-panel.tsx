@@ -14,6 +14,12 @@ interface Grant {
   email: string | null;
 }
 
+/** What people with access may do. */
+const MAY: Record<Grant["access_type"], string> = {
+  viewer: "read",
+  editor: "read and decide",
+  owner: "do everything",
+};
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
 export function PeoplePanel({ proposalId }: { proposalId: string }) {
@@ -49,7 +55,7 @@ export function PeoplePanel({ proposalId }: { proposalId: string }) {
       <h3>People</h3>
       {me.value !== undefined && (
         <p class="quiet">
-          Others share with you by your user id, <code>{me.value.user_id}</code>.
+          Others share with you by your user id: <code>{me.value.user_id}</code>
         </p>
       )}
       <form class="row" onSubmit={grant}>
@@ -60,9 +66,9 @@ export function PeoplePanel({ proposalId }: { proposalId: string }) {
         <label class="inline">
           may
           <select name="access">
-            <option value="viewer">read</option>
-            <option value="editor">read and decide</option>
-            <option value="owner">do everything</option>
+            {Object.entries(MAY).map(([access, name]) => (
+              <option value={access}>{name}</option>
+            ))}
           </select>
         </label>
         <Button type="submit">Grant access</Button>
@@ -77,7 +83,7 @@ export function PeoplePanel({ proposalId }: { proposalId: string }) {
         {grants.value?.map((each) => (
           <li class="row" key={each.user_id}>
             <span class="grow">
-              {each.email ?? each.user_id} <span class="quiet">{each.access_type}</span>
+              {each.email ?? each.user_id} <span class="quiet">may {MAY[each.access_type]}</span>
             </span>
             {each.user_id !== me.value?.user_id && (
               <Button

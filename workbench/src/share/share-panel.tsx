@@ -3,6 +3,7 @@
 import { useState } from "preact/hooks";
 import { announce } from "../components/announce.js";
 import { Button } from "../components/button.js";
+import { dateTime } from "../components/format.js";
 import { useResource } from "../components/resource.js";
 import { Empty, Failed, Loading, messageOf } from "../components/states.js";
 import { hub } from "../hub.js";
@@ -73,8 +74,8 @@ export function SharePanel({ proposalId, cursor = 0 }: SharePanelProps) {
     <section class="stack share-panel" aria-label="Share">
       <h3>Links for anybody</h3>
       <p class="quiet">
-        Who has a link reads this proposal, its files and its events, and can do nothing else, until the link expires or is
-        revoked.
+        Anybody with a link can read this proposal, its files and its events, and nothing else, until the link expires or
+        is revoked.
       </p>
       <form class="row" onSubmit={create}>
         <label class="inline">
@@ -112,12 +113,12 @@ export function SharePanel({ proposalId, cursor = 0 }: SharePanelProps) {
           <li class="row" key={link.id}>
             <span class="grow">
               {link.after_seq === 0 ? "All events" : `Events after ${link.after_seq}`}, until{" "}
-              {new Date(link.expires_at).toLocaleString()}
+              {dateTime(link.expires_at)}
             </span>
             <Button
               kind="danger"
               busy={busy === link.id ? "Revoking …" : undefined}
-              aria-label={`Revoke the link of ${new Date(link.created_at).toLocaleString()}`}
+              aria-label={`Revoke the link of ${dateTime(link.created_at)}`}
               onClick={() => revoke(link.id)}
             >
               Revoke

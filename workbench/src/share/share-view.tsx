@@ -5,8 +5,10 @@ import { lazy } from "../components/lazy.js";
 import { useEffect, useMemo, useState } from "preact/hooks";
 import { StatusBadge } from "../components/badge.js";
 import { FileTree } from "../components/file-tree/file-tree.js";
+import { promptText } from "../components/prompt.js";
 import { useResource } from "../components/resource.js";
 import { Empty, Failed, Loading, messageOf } from "../components/states.js";
+import { useTitle } from "../components/title.js";
 import type { ViewProps } from "../main.js";
 import { address } from "../router.js";
 import { takeSecret } from "./secrets.js";
@@ -16,6 +18,7 @@ const CodeView = lazy(() => import("../components/code-view.js"), "the editor");
 
 export default function ShareView({ params }: ViewProps) {
   const id = params["link"]!;
+  useTitle("Shared proposal");
   const [secret] = useState(() => takeSecret(id, address.value.query));
   if (secret === undefined) {
     return (
@@ -47,7 +50,7 @@ function Shared({ id, secret }: { id: string; secret: string }) {
         <StatusBadge status={value.resolution ?? value.status} />
         <span class="badge">read only</span>
       </div>
-      <p class="prompt">{value.user_prompt}</p>
+      <p class="shared-prompt">{promptText(value.user_prompt)}</p>
       {error !== undefined && <Refused error={error} retry={reload} />}
       <SharedRun hub={hub} threadId={value.thread_id} onEnd={() => value.generated_files === null && reload()} />
       <Files hub={hub} proposal={value} />

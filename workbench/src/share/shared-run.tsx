@@ -2,6 +2,7 @@
 
 import type { Event, Hub } from "@bizmatters/ide-orchestrator";
 import { useEffect, useRef, useState } from "preact/hooks";
+import { memo } from "../components/memo.js";
 import { printable } from "../components/printable.js";
 import { messageOf } from "../components/states.js";
 
@@ -13,6 +14,8 @@ interface Line {
 
 /** Lines that are shown: older ones are left out. */
 const MAX_LINES = 500;
+/** Characters of a line, after which its text goes on in the next one: what grows is laid out again and again. */
+const MAX_LINE = 2_000;
 
 interface SharedRunProps {
   hub: Hub;
@@ -44,6 +47,7 @@ export function SharedRun({ hub, threadId, onEnd }: SharedRunProps) {
         last = event.seq;
         over = event.kind.case === "terminal";
         add(found, event);
+        if (found.length > 2 * MAX_LINES) found.splice(0, found.length - MAX_LINES);
         frame ||= requestAnimationFrame(show);
       }
       ended.current();
@@ -59,25 +63,29 @@ export function SharedRun({ hub, threadId, onEnd }: SharedRunProps) {
       <h2>Events</h2>
       <p role="status">{state}</p>
       <ol class="list shared-events" tabIndex={0} aria-label="Events, newest last">
-        {lines.map(({ seq, what, text }) => (
-          <li key={seq}>
-            <span class="quiet">
-              {seq} {what}
-            </span>{" "}
-            {text}
-          </li>
+        {lines.map((line) => (
+          <SharedLine key={line.seq} line={line} />
         ))}
       </ol>
     </section>
   );
 }
 
+const SharedLine = memo(({ line: { seq, what, text } }: { line: Line }) => (
+  <li>
+    <span class="quiet">
+      {seq} {what}
+    </span>{" "}
+    {text}
+  </li>
+));
+
 /** Add an event; tokens that follow each other are one line. */
 function add(lines: Line[], { seq, kind }: Event): void {
   const newest = lines.at(-1);
   switch (kind.case) {
     case "token":
-      if (newest?.what === "text") lines[lines.length - 1] = { ...newest, text: newest.text + kind.value.text };
+      if (newest?.what === "text" && newest.text.length < MAX_LINE) lines[lines.length - 1] = { ...newest, text: newest.text + kind.value.text };
       else lines.push({ seq, what: "text", text: kind.value.text });
       return;
     case "stateUpdate": {

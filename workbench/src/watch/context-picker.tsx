@@ -40,7 +40,7 @@ export function ContextPicker({ draftId, context, onChange }: ContextPickerProps
           )}
         </span>
         <Button aria-expanded={open} onClick={() => setOpen(!open)}>
-          {open ? "Close the draft" : "Choose a file or lines"}
+          {open ? "Done" : "Choose a file or lines"}
         </Button>
         {context.path !== undefined && (
           <Button kind="quiet" onClick={() => onChange({})}>

@@ -6,6 +6,7 @@ import { Button } from "../components/button.js";
 import { FileTree } from "../components/file-tree/file-tree.js";
 import { size } from "../components/format.js";
 import { lazy } from "../components/lazy.js";
+import { memo } from "../components/memo.js";
 import { printable } from "../components/printable.js";
 import { useResource } from "../components/resource.js";
 import { Empty, Failed, Loading } from "../components/states.js";
@@ -19,7 +20,8 @@ interface FilesPanelProps {
   files: readonly RunFile[];
 }
 
-export function FilesPanel({ threadId, files }: FilesPanelProps) {
+/** Drawn again only when a file has changed, and not for each token. */
+export const FilesPanel = memo(({ threadId, files }: FilesPanelProps) => {
   const [path, setPath] = useState<string>();
   const shown = files.find((file) => file.path === path);
   return (
@@ -45,7 +47,7 @@ export function FilesPanel({ threadId, files }: FilesPanelProps) {
       {shown !== undefined && <File threadId={threadId} file={shown} onClose={() => setPath(undefined)} />}
     </section>
   );
-}
+});
 
 function File({ threadId, file, onClose }: { threadId: string; file: RunFile; onClose: () => void }) {
   return (

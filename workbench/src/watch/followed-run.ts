@@ -64,6 +64,7 @@ export class FollowedRun {
 
   #apply(event: Event): void {
     if (this.state.seq === 0) performance.mark("ideo first event");
+    if (event.kind.case === "terminal") performance.mark("ideo last event");
     this.state.apply(event);
     // A page in the background draws no frames, and shows everything once it is looked at.
     this.#frame ||= requestAnimationFrame(() => this.#show());

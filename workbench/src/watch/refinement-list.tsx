@@ -5,6 +5,7 @@ import { useEffect, useState } from "preact/hooks";
 import { StatusBadge } from "../components/badge.js";
 import { Button } from "../components/button.js";
 import { dateTime, plural } from "../components/format.js";
+import { promptText } from "../components/prompt.js";
 import { useResource } from "../components/resource.js";
 import { Empty, Failed, Loading } from "../components/states.js";
 import { hub } from "../hub.js";
@@ -19,7 +20,7 @@ export function RefinementList({ workflowId }: { workflowId: string }) {
   const text = useSettled(words);
   const found = useResource((signal) => read(workflowId, text, limit, signal), [workflowId, text, limit]);
   return (
-    <section class="panel stack" aria-label="Refinements">
+    <section class="panel stack refinements" aria-label="Refinements">
       <div class="row">
         <h2 class="grow">Refinements</h2>
         <input
@@ -36,7 +37,7 @@ export function RefinementList({ workflowId }: { workflowId: string }) {
       {found.value === undefined ? (
         found.loading && <Loading what="the refinements" />
       ) : found.value.items.length === 0 ? (
-        <Empty>{text === "" ? "None was started yet." : "No prompt has these words."}</Empty>
+        <Empty>{text === "" ? "Nothing was started yet. What you start is listed here, with its proposal." : "No prompt has these words."}</Empty>
       ) : (
         <ul class="list">
           {found.value.items.map((proposal) => (
@@ -54,7 +55,7 @@ function Entry({ proposal }: { proposal: Proposal }) {
   return (
     <li class="refinement">
       <a class="grow" href={`#/runs/${thread_id}`}>
-        {user_prompt}
+        {promptText(user_prompt)}
       </a>
       <span class="row">
         <StatusBadge status={resolution ?? status} />

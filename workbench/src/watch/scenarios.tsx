@@ -26,7 +26,7 @@ export async function readRecordings(signal: AbortSignal): Promise<string[]> {
 
 export function firstScenario(recordings: string[]): Scenario | undefined {
   const [recording] = recordings;
-  return recording === undefined ? undefined : { recording, options: "speed=4" };
+  return recording === undefined ? undefined : { recording, options: "speed=1" };
 }
 
 /** A prompt with the directive that the runtime of recorded runs reads. */

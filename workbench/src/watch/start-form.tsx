@@ -53,15 +53,18 @@ export function StartForm({ workflow }: { workflow: Workflow }) {
     <form class="panel stack" onSubmit={start} onKeyDown={onKeyDown} aria-label="Start a refinement">
       <div class="row">
         <h2 class="grow">Refine {printable(workflow.name)}</h2>
-        <a href={`#/drafts/${workflow.id}`}>Draft and versions</a>
+        <a href={`#/drafts/${workflow.id}`} class="button">
+          Draft and versions
+        </a>
       </div>
+      <p class="quiet">An agent proposes changes to the draft. Nothing in it changes until you accept them.</p>
       <label class="field">
         What should change?
         <textarea
           rows={3}
           required
           value={prompt}
-          placeholder="Add web search"
+          placeholder="For example: Add web search"
           onInput={({ currentTarget: { value } }) => setPrompt(value)}
         />
       </label>
@@ -91,7 +94,7 @@ export function StartForm({ workflow }: { workflow: Workflow }) {
         <Button kind="primary" type="submit" busy={state.busy === true ? "Starting …" : undefined}>
           Start
         </Button>
-        <span class="quiet">Ctrl+Enter</span>
+        <span class="quiet">or Ctrl+Enter</span>
       </div>
     </form>
   );

@@ -1,10 +1,12 @@
 import type { Todo } from "@bizmatters/ide-orchestrator";
 import { Badge, type Tone } from "../components/badge.js";
+import { memo } from "../components/memo.js";
 import { Empty } from "../components/states.js";
 
 const TONES: Record<string, Tone> = { completed: "good", in_progress: "busy" };
 
-export function Todos({ todos }: { todos: readonly Todo[] }) {
+/** Drawn again only when the list has changed. */
+export const Todos = memo(({ todos }: { todos: readonly Todo[] }) => {
   const done = todos.filter(({ status }) => status === "completed").length;
   return (
     <section class="panel" aria-label="Todos">
@@ -25,4 +27,4 @@ export function Todos({ todos }: { todos: readonly Todo[] }) {
       )}
     </section>
   );
-}
+});

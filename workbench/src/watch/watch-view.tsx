@@ -8,8 +8,9 @@ import { Button } from "../components/button.js";
 import { Dialog } from "../components/dialog.js";
 import { duration, plural } from "../components/format.js";
 import { printable } from "../components/printable.js";
+import { promptText, recordingOf } from "../components/prompt.js";
 import { useResource, type Resource } from "../components/resource.js";
-import { Failed, Loading } from "../components/states.js";
+import { Failed, FailedView, Loading } from "../components/states.js";
 import { useTitle } from "../components/title.js";
 import { hub } from "../hub.js";
 import type { ViewProps } from "../main.js";
@@ -26,7 +27,7 @@ import { Todos } from "./todos.js";
 export default function WatchView({ params }: ViewProps) {
   const threadId = params["thread"]!;
   const refinement = useResource((signal) => hub.refinements.get(threadId, { signal }), [threadId]);
-  if (refinement.error !== undefined) return <Failed error={refinement.error} retry={refinement.reload} />;
+  if (refinement.error !== undefined) return <FailedView what="The run" error={refinement.error} retry={refinement.reload} />;
   if (refinement.value === undefined) return <Loading what="the refinement" />;
   return <Watch key={threadId} refinement={refinement.value} reload={refinement.reload} />;
 }
@@ -49,14 +50,16 @@ function Watch({ refinement, reload }: { refinement: Refinement; reload: () => v
     // What waits in a queue starts some time.
     if (state.terminal !== undefined || (refinement.status === "queued" && state.seq > 1)) reload();
   }, [state.terminal !== undefined, state.seq > 1]);
-  const prompt = proposal.value?.user_prompt ?? "";
+  const asked = proposal.value?.user_prompt ?? "";
+  const prompt = promptText(asked);
+  const recording = recordingOf(asked);
   useTitle(`${status.replaceAll("_", " ")}: ${prompt.slice(0, 40) || "refinement"}`);
   const connection = run.connection.value;
   return (
     <div class="view watch">
       <header class="watch-head">
         <div class="row">
-          <h1 class="grow prompt">{prompt || "Refinement"}</h1>
+          <h1 class="prompt">{prompt || "Refinement"}</h1>
           <StatusBadge status={status} />
         </div>
         {proposal.value?.context_file_path != null && (
@@ -65,11 +68,17 @@ function Watch({ refinement, reload }: { refinement: Refinement; reload: () => v
             {proposal.value.context_selection != null && `, ${printable(proposal.value.context_selection)}`}
           </p>
         )}
+        {recording !== undefined && (
+          <p class="quiet">
+            Replays the recording <code>{printable(recording)}</code>, whatever the prompt.
+          </p>
+        )}
         <div class="row">
           <Elapsed state={state} />
           <ConnectionStatus connection={connection} seq={state.seq} reconnects={run.reconnects.value} />
           <span class="grow" />
-          <Links refinement={refinement} ended={state.terminal !== undefined} />
+          {/* What completed has a button of its own below. */}
+          <Links refinement={refinement} review={state.terminal?.reason !== ""} />
           <ShareButton proposalId={refinement.proposal_id} cursor={state.seq} />
           {state.terminal === undefined && <CancelButton threadId={threadId} />}
         </div>
@@ -78,7 +87,11 @@ function Watch({ refinement, reload }: { refinement: Refinement; reload: () => v
         </p>
         <Waiting refinement={refinement} status={status} />
         {connection.is === "failed" && <Failed error={connection.error} />}
-        <Outcome state={state} proposalId={refinement.proposal_id} />
+        <Outcome
+          state={state}
+          proposalId={refinement.proposal_id}
+          resolution={proposal.value?.resolution ?? null}
+        />
         {state.discontinuities > 0 && (
           <p class="notice warn">
             The hub lost the runtime's stream {state.discontinuities === 1 ? "once" : `${state.discontinuities} times`}:
@@ -135,12 +148,14 @@ function Elapsed({ state }: { state: RunState }) {
   );
 }
 
-function Links({ refinement: { thread_id, proposal_id }, ended }: { refinement: Refinement; ended: boolean }) {
+function Links({ refinement: { thread_id, proposal_id }, review }: { refinement: Refinement; review: boolean }) {
   return (
     <nav class="row" aria-label="This refinement">
-      <a href={`#/proposals/${proposal_id}`} class={ended ? "button primary" : "button"}>
-        Review
-      </a>
+      {review && (
+        <a href={`#/proposals/${proposal_id}`} class="button">
+          Review
+        </a>
+      )}
       <a href={`#/runs/${thread_id}/history`} class="button">
         History
       </a>
@@ -163,21 +178,31 @@ function Waiting({ refinement, status }: { refinement: Refinement; status: Propo
   return (
     <p class="notice">
       <span>
-        It starts once <a href={`#/runs/${other.value.thread_id}`}>{other.value.user_prompt.slice(0, 80)}</a> has ended.
+        It starts once <a href={`#/runs/${other.value.thread_id}`}>{promptText(other.value.user_prompt).slice(0, 80)}</a> has ended.
       </span>
     </p>
   );
 }
 
-function Outcome({ state: { terminal }, proposalId }: { state: RunState; proposalId: string }) {
+interface OutcomeProps {
+  state: RunState;
+  proposalId: string;
+  /** Of the proposal; null while it is open. */
+  resolution: string | null;
+}
+
+function Outcome({ state: { terminal }, proposalId, resolution }: OutcomeProps) {
   if (terminal === undefined) return null;
   if (terminal.reason === "")
     return (
-      <p class="notice good">
-        <span>
-          The run completed with {plural(terminal.fileCount, "file")}. <a href={`#/proposals/${proposalId}`}>Review the proposal</a>
+      <div class="notice good row">
+        <span class="grow">
+          The run completed with {plural(terminal.fileCount, "file")}.{resolution !== null && ` The proposal was ${resolution}.`}
         </span>
-      </p>
+        <a href={`#/proposals/${proposalId}`} class="button primary">
+          {resolution === null ? "Review the proposal" : "See the proposal"}
+        </a>
+      </div>
     );
   return (
     <p class="notice bad">

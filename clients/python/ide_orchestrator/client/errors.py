@@ -51,11 +51,11 @@ class Uncertain(HubError):
 
 
 class Refused(HubError):
-    """Do not try again: the same call gets the same answer."""
+    """Do not try again: the same call would be refused again."""
 
 
 class Fault(HubError):
-    """A fault of the hub, or an answer that is not the hub's."""
+    """A fault of the hub, or a response that is not from the hub."""
 
 
 #: The class of each code. A test compares it with the hub's table.
@@ -111,6 +111,10 @@ def class_of(code: str, otherwise: type[HubError], retry_after_s: float | None) 
     return Unavailable if found is Refused and retry_after_s is not None else found
 
 
+#: What the libraries raise for an answer that is not HTTP.
+_NOT_HTTP = ("RemoteProtocolError", "InvalidMessage")
+
+
 def cause_of(error: BaseException) -> str:
     """Why a connection could not be made, in the words of the operating system where it has some."""
     root = error
@@ -119,4 +123,5 @@ def cause_of(error: BaseException) -> str:
         if isinstance(root, OSError) and root.strerror:
             break
     text = root.strerror if isinstance(root, OSError) else None
-    return text or type(error).__name__
+    name = type(error).__name__
+    return text or ("what listens there does not speak HTTP" if name in _NOT_HTTP else name)

@@ -41,7 +41,7 @@ async def watch(
     """The messages of a stream until the terminal event, over as many connections as it takes.
 
     Each connection begins with a `hello`. Events come once and in order. Raises HubError when the hub
-    refuses, and Unavailable when MAX_FAILURES connections in a row brought nothing.
+    refuses, and Unavailable when MAX_FAILURES connections in a row brought no event.
     """
     cursor, backoff = _Cursor(after), backoff or Backoff()
     lost: HubError | None = None

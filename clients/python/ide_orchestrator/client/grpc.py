@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from ssl import SSLContext
 from types import TracebackType
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -17,7 +18,9 @@ from google.protobuf.message import Message
 
 from ide_orchestrator.client import following
 from ide_orchestrator.client.following import OnRetry, events_of
+from ide_orchestrator.client.grpc_address import grpc_address
 from ide_orchestrator.client.grpc_errors import error_of
+from ide_orchestrator.client.hub import Hub
 from ide_orchestrator.client.resources import ActionDecision
 from ide_orchestrator.client.retrying import MAX_PAUSE_S, Credentials, Token, repeated
 from ide_orchestrator.v1.access_pb2_grpc import AccessServiceStub
@@ -25,6 +28,7 @@ from ide_orchestrator.v1.draft_pb2_grpc import DraftServiceStub
 from ide_orchestrator.v1.event_pb2 import Event
 from ide_orchestrator.v1.info_pb2_grpc import InfoServiceStub
 from ide_orchestrator.v1.proposal_pb2_grpc import ProposalServiceStub
+from ide_orchestrator.v1.quarantine_pb2_grpc import QuarantineServiceStub
 from ide_orchestrator.v1.refinement_pb2 import ActionDecision as ActionDecisionMessage
 from ide_orchestrator.v1.refinement_pb2 import (
     ReadEventRequest,
@@ -87,6 +91,29 @@ class GrpcHub:
         self.users = UserServiceStub(self.channel)
         self.webhooks = WebhookServiceStub(self.channel)
         self.info = InfoServiceStub(self.channel)
+        self.quarantine = QuarantineServiceStub(self.channel)
+
+    @classmethod
+    async def discover(
+        cls,
+        url: str,
+        token: Token,
+        *,
+        ssl: SSLContext | None = None,
+        trust_env: bool = True,
+        credentials: grpc.ChannelCredentials | None = None,
+        options: Sequence[tuple[str, Any]] = (),
+        silence_s: float = following.SILENCE_S,
+    ) -> GrpcHub:
+        """A client of the hub with this HTTP address, which says where gRPC is.
+
+        url, token, ssl, trust_env: as of `Hub`. credentials: of a port with TLS; None for the authorities
+        that grpc trusts. options, silence_s: as of the class. Raises HubError.
+        """
+        async with Hub(url, token, ssl=ssl, trust_env=trust_env) as hub:
+            target, tls = await grpc_address(hub)
+        secure = (credentials or grpc.ssl_channel_credentials()) if tls else None
+        return cls(target, token, credentials=secure, options=options, silence_s=silence_s)
 
     async def __aenter__(self) -> GrpcHub:
         return self

@@ -12,7 +12,7 @@ from uuid import uuid4
 import httpx
 
 from ide_orchestrator.client.errors import Fault, Unavailable, cause_of
-from ide_orchestrator.client.responses import json_object, problem_of
+from ide_orchestrator.client.responses import body_of, json_object, problem_of
 from ide_orchestrator.client.retrying import Credentials, Token, authorization, repeated
 
 Self = TypeVar("Self", bound="HttpCalls")
@@ -67,14 +67,12 @@ class HttpCalls:
         key: an idempotency key. Raises HubError.
         """
         named = {} if key is None else {"Idempotency-Key": key}
-        response = await self._send(method, path, body, {**named, **(headers or {})})
-        if response.status_code == httpx.codes.NO_CONTENT:
+        status, content = await self._send(method, path, body, {**named, **(headers or {})})
+        if status == httpx.codes.NO_CONTENT:
             return {}
-        value = json_object(response.content)
+        value = json_object(content)
         if value is None:
-            raise Fault(
-                f"{self.url} does not answer as the hub does: HTTP {response.status_code} without JSON"
-            )
+            raise Fault(f"{self.url} does not answer as the hub does: HTTP {status} without JSON")
         return value
 
     async def call_once(
@@ -108,7 +106,7 @@ class HttpCalls:
 
     async def read(self, path: str) -> bytes:
         """The bytes of a response. Raises HubError."""
-        return (await self._send("GET", path, None, {})).content
+        return (await self._send("GET", path, None, {}))[1]
 
     async def pieces(
         self, path: str, headers: Mapping[str, str] | None = None, /, **query: Any
@@ -130,23 +128,27 @@ class HttpCalls:
         try:
             response = await self._http.send(self._http.build_request("GET", url, headers=sent), stream=True)
             if response.is_error:
-                raise problem_of(response.status_code, response.headers, await response.aread(), self.url)
+                body = await body_of(response, self.url)
+                raise problem_of(response.status_code, response.headers, body, self.url)
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             raise self._unavailable(error) from error
         return response
 
     async def _send(
         self, method: str, path: str, body: Mapping[str, Any] | None, headers: Mapping[str, str]
-    ) -> httpx.Response:
-        async def _attempt(token: str) -> httpx.Response:
+    ) -> tuple[int, bytes]:
+        """The status and the body of a response."""
+
+        async def _attempt(token: str) -> tuple[int, bytes]:
             sent = {**authorization(token), **headers}
             try:
-                response = await self._http.request(method, self.url + path, json=body, headers=sent)
+                async with self._http.stream(method, self.url + path, json=body, headers=sent) as response:
+                    content = await body_of(response, self.url)
             except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
                 raise self._unavailable(error) from error
             if response.is_error:
-                raise problem_of(response.status_code, response.headers, response.content, self.url)
-            return response
+                raise problem_of(response.status_code, response.headers, content, self.url)
+            return response.status_code, content
 
         return await self._credentials.with_token(_attempt)
 

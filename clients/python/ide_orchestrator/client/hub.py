@@ -15,6 +15,7 @@ from ide_orchestrator.client.resources import (
     ActionDecision,
     FileAt,
     Refinement,
+    ServerInfo,
     StartedRefinement,
     Ticket,
     WhenBusy,
@@ -85,7 +86,7 @@ class Hub(WorkflowCalls, ProposalCalls):
         self, thread_id: str, seq: int, decisions: Sequence[ActionDecision], *, request_id: str | None = None
     ) -> Refinement:
         """Answer the agent's question in the event `seq`, with a decision about each of its actions, in their
-        order. The run goes on."""
+        order. The run continues."""
         body = {"seq": seq, "decisions": list(decisions)}
         path = f"{address('refinements', thread_id)}/reply"
         found: Refinement = await self.call_once("POST", path, body, key=request_id)
@@ -97,7 +98,7 @@ class Hub(WorkflowCalls, ProposalCalls):
         """Each event after a cursor once, in order, until the terminal event.
 
         after: the last seq that the caller has. Reconnects by itself; cancelling the task, or closing the
-        generator, ends it. Raises HubError when the hub refuses, or 20 connections in a row brought nothing.
+        generator, ends it. Raises HubError when the hub refuses, or 20 connections in a row brought no event.
         """
         return events_of(self.watch(thread_id, after, transport=transport))
 
@@ -140,6 +141,11 @@ class Hub(WorkflowCalls, ProposalCalls):
     def files_at(self, thread_id: str, seq: int = 0) -> AsyncGenerator[FileAt, None]:
         """The files as they were after an event, without contents; 0 for the newest event."""
         return self.items(f"{address('refinements', thread_id)}/files", seq=seq)
+
+    async def info(self) -> ServerInfo:
+        """The hub's version, what it offers, the limits of one caller, and where gRPC is."""
+        found: ServerInfo = await self.call("GET", "/api/info")
+        return found
 
     async def ticket(self, thread_id: str) -> Ticket:
         """A ticket with which a browser opens one stream of the refinement."""

@@ -301,3 +301,33 @@ class FileAt(TypedDict):
     seq: int
     created_at: str | None
     tool_call_id: str | None
+
+
+class ServerLimits(TypedDict):
+    """Limits of requests and of one caller; 0 for no limit."""
+
+    max_prompt_characters: int
+    max_page_size: int
+    max_events_page_size: int
+    max_active_runs: int
+    max_creates_per_minute: int
+    max_streams: int
+
+
+class GrpcEndpoint(TypedDict):
+    """Where a hub is reached over gRPC. `host` is None for the host of the HTTP address."""
+
+    host: str | None
+    port: int
+    tls: bool
+
+
+class ServerInfo(TypedDict):
+    """A hub: its version, what it offers, and the limits of one caller. `grpc` is None when it does not say
+    where that is."""
+
+    server_version: str
+    features: list[str]
+    when_busy: WhenBusy
+    limits: ServerLimits
+    grpc: GrpcEndpoint | None

@@ -7,10 +7,27 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import httpx
+
 from ide_orchestrator.client.errors import Fault, HubError, NotAuthenticated, Refused, Unavailable, class_of
 
 #: Statuses of proxies that may be temporary.
 TEMPORARY_STATUSES = (408, 429, 502, 503, 504)
+#: More than any response of the hub has that is no stream: a draft of 64 MiB, with six characters for each
+#: byte.
+MAX_RESPONSE_BYTES = 512 << 20
+
+
+async def body_of(response: httpx.Response, url: str) -> bytes:
+    """The whole body of a response that is not read yet. Raises Fault for one that no hub sends: it might
+    never end."""
+    body = bytearray()
+    async for piece in response.aiter_bytes():
+        body += piece
+        if len(body) > MAX_RESPONSE_BYTES:
+            await response.aclose()
+            raise Fault(f"{url} does not answer as the hub does: its answer does not end")
+    return bytes(body)
 
 
 def json_object(body: bytes | bytearray | str) -> dict[str, Any] | None:

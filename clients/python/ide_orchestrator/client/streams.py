@@ -23,7 +23,7 @@ from ide_orchestrator.client.errors import (
     Unavailable,
     cause_of,
 )
-from ide_orchestrator.client.responses import problem_of
+from ide_orchestrator.client.responses import body_of, problem_of
 from ide_orchestrator.client.retrying import authorization
 from ide_orchestrator.v1.event_pb2 import Event
 from ide_orchestrator.v1.refinement_pb2 import WatchRefinementResponse
@@ -105,7 +105,8 @@ async def over_sse(
             if response.status_code == httpx.codes.NO_CONTENT:
                 return
             if response.is_error:
-                raise problem_of(response.status_code, response.headers, await response.aread(), _host(url))
+                body = await body_of(response, _host(url))
+                raise problem_of(response.status_code, response.headers, body, _host(url))
             if not response.headers.get("content-type", "").startswith("text/event-stream"):
                 raise Fault(f"{_host(url)} is not the hub: it does not answer with server-sent events")
             async for name, data in _server_sent_events(response.aiter_bytes()):

@@ -1,4 +1,4 @@
-"""Each face as a caller: it makes the calls that cases name, and gives outcomes that can be compared."""
+"""Each protocol as a caller: it makes the calls that cases name, and gives outcomes that can be compared."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from ide_orchestrator.conformance.outcomes import Outcome
 from ide_orchestrator.conformance.target import Target
 
 Call = Callable[[str, Mapping[str, Any]], Awaitable[Outcome]]
-#: Calls without streams, by face; the last three on the HTTP port.
-FACES = ("rest", "grpc", "connect-json", "connect-proto", "grpc-web")
+#: Calls without streams, by protocol; the last three on the HTTP port.
+PROTOCOLS = ("rest", "grpc", "connect-json", "connect-proto", "grpc-web")
 
 
 @asynccontextmanager
-async def open_channel(face: str, target: Target) -> AsyncIterator[Any]:
+async def open_channel(protocol: str, target: Target) -> AsyncIterator[Any]:
     """What stubs call the hub with, over gRPC or on the HTTP port."""
-    if face == "grpc":
+    if protocol == "grpc":
         async with target.open_grpc() as channel:
             yield channel
     else:
-        async with connect_channel(target.http, face, ssl=target.ssl) as channel:
+        async with connect_channel(target.http, protocol, ssl=target.ssl) as channel:
             yield channel
 
 
 @asynccontextmanager
 async def caller(name: str, target: Target) -> AsyncIterator[Call]:
-    """What makes a case's calls over the face, with the target's token."""
+    """What makes a case's calls over the protocol, with the target's token."""
     if name == "rest":
         async with target.open_http() as http:
             yield lambda call, given: over_http(http, call, given)

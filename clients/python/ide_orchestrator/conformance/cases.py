@@ -1,4 +1,4 @@
-"""The corpus: calls, and what each gives on every face."""
+"""The corpus: calls, and what each gives on every protocol."""
 
 from __future__ import annotations
 

@@ -74,26 +74,32 @@ async def check(
     rejects the token.
     """
     rules = select(only)
+    # A run has a limit of its own. Its events are then read on several transports, each as long as a rule.
+    whole_s = run_s + 6 * rule_s
     scenario = Scenario(target, prompt=prompt, run_s=run_s, stream_s=rule_s)
     try:
-        await _reach(scenario)
+        await _reach(scenario, rule_s)
         needed = [rule for rule in rules if rule.run]
         began = not (needed or RUN in only)
         for rule in rules:
             if rule.run and not began:
                 began = True
-                yield await _tried(_run_rule(needed, target), scenario, rule_s)
-            yield await _tried(rule, scenario, rule_s)
+                yield await _tried(_run_rule(needed, target), scenario, whole_s)
+            # One more refinement runs for that rule.
+            yield await _tried(rule, scenario, whole_s if rule.name == "reject" else rule_s)
         if not began:
-            yield await _tried(_run_rule([], target), scenario, rule_s)
+            yield await _tried(_run_rule([], target), scenario, whole_s)
     finally:
         await scenario.aclose()
 
 
-async def _reach(scenario: Scenario) -> None:
-    """Raise Unavailable when no server answers, NotAuthenticated when it rejects the token."""
+async def _reach(scenario: Scenario, answer_s: float) -> None:
+    """Raise Unavailable when no server answers within these seconds, NotAuthenticated when it rejects the
+    token."""
     try:
-        await scenario.hub.call("GET", "/api/info")
+        await asyncio.wait_for(scenario.hub.call("GET", "/api/info"), answer_s)
+    except asyncio.TimeoutError:
+        raise Unavailable(f"the answer of {scenario.target.http} has no end after {answer_s:g} s") from None
     except Unavailable as error:
         if not error.status:
             raise
@@ -106,12 +112,12 @@ def _run_rule(rules: Sequence[Rule], target: Target) -> Rule:
     live = [rule.live for rule in rules if rule.live and (target.grpc or not rule.grpc)]
 
     async def _begin(scenario: Scenario) -> None:
-        await asyncio.wait_for(scenario.begin(live), None)
+        await scenario.begin(live)
 
     return Rule(RUN, _RUN_SAYS, _begin, run=False)
 
 
-async def _tried(rule: Rule, scenario: Scenario, rule_s: float) -> Result:
+async def _tried(rule: Rule, scenario: Scenario, limit_s: float) -> Result:
     began = time.monotonic()
     outcome: Literal["passed", "failed", "skipped"] = "passed"
     detail = ""
@@ -120,8 +126,7 @@ async def _tried(rule: Rule, scenario: Scenario, rule_s: float) -> Result:
             raise Skipped("it needs the address of gRPC: --grpc")
         if rule.run:
             scenario.run  # noqa: B018 (raises Skipped)
-        # The run has a limit of its own.
-        await asyncio.wait_for(rule.check(scenario), None if rule.name in (RUN, "reject") else rule_s)
+        await asyncio.wait_for(rule.check(scenario), limit_s)
     except Skipped as why:
         outcome, detail = "skipped", str(why)
     except Broken as why:
@@ -131,7 +136,7 @@ async def _tried(rule: Rule, scenario: Scenario, rule_s: float) -> Result:
     except grpc.aio.AioRpcError as error:
         outcome, detail = "failed", f"gRPC {error.code().name}: {error.details()}"
     except asyncio.TimeoutError:
-        outcome, detail = "failed", f"there is no end after {rule_s:g} s"
+        outcome, detail = "failed", f"there is no end after {limit_s:g} s"
     # A hub that is not one may answer anything, and every way to misread it is a failure of the rule.
     except Exception as error:
         outcome, detail = (

@@ -18,7 +18,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.json_format import MessageToJson, Parse
 from google.rpc import status_pb2
 
-from ide_orchestrator.conformance.target import Broken, expect
+from ide_orchestrator.conformance.target import Bounded, Broken, expect
 
 #: What a channel is called: the content types of its unary calls and of its streams.
 CONTENT_TYPES = {
@@ -201,7 +201,5 @@ async def connect_channel(
     the next bytes. ssl: what checks the certificate; None without TLS."""
     timeout = httpx.Timeout(quiet_s, connect=5)
     # To read the authorities takes longer than a call.
-    async with httpx.AsyncClient(
-        base_url=address, timeout=timeout, trust_env=False, verify=ssl or False
-    ) as http:
+    async with httpx.AsyncClient(base_url=address, timeout=timeout, transport=Bounded(ssl)) as http:
         yield ConnectChannel(http, name)

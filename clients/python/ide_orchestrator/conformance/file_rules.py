@@ -1,4 +1,4 @@
-"""Rules of files: a proposal has the same bytes on every face, and those of the run's events."""
+"""Rules of files: a proposal has the same bytes on every protocol, and those of the run's events."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from ide_orchestrator.conformance.callers import FACES, open_channel
+from ide_orchestrator.conformance.callers import PROTOCOLS, open_channel
 from ide_orchestrator.conformance.projections import agui_events, agui_hashes, legacy_files, legacy_frames
-from ide_orchestrator.conformance.refusal_rules import FACE_WORDS
+from ide_orchestrator.conformance.refusal_rules import PROTOCOL_NAMES
 from ide_orchestrator.conformance.rule import Rule
 from ide_orchestrator.conformance.scenario import Scenario
 from ide_orchestrator.conformance.target import Broken, expect
@@ -60,9 +60,9 @@ async def _over_http(scenario: Scenario) -> None:
         _check_content(f"{path}, read by its hash,", by_hash, file["sha256"], file["size_bytes"])
 
 
-async def _over_stub(face: str, scenario: Scenario) -> None:
+async def _over_stub(protocol: str, scenario: Scenario) -> None:
     run, found = scenario.run, {}
-    async with open_channel(face, scenario.target) as channel:
+    async with open_channel(protocol, scenario.target) as channel:
         stub, metadata = ProposalServiceStub(channel), scenario.target.metadata
         offset = -1
         while offset:
@@ -106,11 +106,11 @@ async def _archive(scenario: Scenario) -> None:
     expect(len(found), len(run.hashes), "the number of files in the archive")
 
 
-async def _archive_over_stub(face: str, scenario: Scenario) -> None:
+async def _archive_over_stub(protocol: str, scenario: Scenario) -> None:
     run = scenario.run
     expect(bool(run.hashes), True, "whether there are files")
     whole = b"".join([piece async for piece in scenario.hub.archive(run.proposal_id)])
-    async with open_channel(face, scenario.target) as channel:
+    async with open_channel(protocol, scenario.target) as channel:
         asked = ReadArchiveRequest(proposal_id=run.proposal_id)
         pieces: Any = ProposalServiceStub(channel).ReadArchive(asked, metadata=scenario.target.metadata)
         found = b"".join([piece.data async for piece in pieces])
@@ -139,12 +139,12 @@ def file_rules() -> Iterator[Rule]:
     """The rules of this module."""
     yield Rule("files.events", "The changes of the events make the files of the proposal", _of_events)
     yield Rule("files.rest", "Over HTTP, each file of the proposal has its size and its hash", _over_http)
-    for face in FACES[1:]:
+    for protocol in PROTOCOLS[1:]:
         yield Rule(
-            f"files.{face}",
-            f"Over {FACE_WORDS[face]}, the proposal has the same files, byte for byte",
-            partial(_over_stub, face),
-            grpc=face == "grpc",
+            f"files.{protocol}",
+            f"Over {PROTOCOL_NAMES[protocol]}, the proposal has the same files, byte for byte",
+            partial(_over_stub, protocol),
+            grpc=protocol == "grpc",
         )
     yield Rule(
         "files.websocket-legacy",
@@ -153,10 +153,10 @@ def file_rules() -> Iterator[Rule]:
     )
     yield Rule("files.agui", "The shared state of AG-UI has the same files", _in_agui)
     yield Rule("archive.rest", "The archive over HTTP has the same files, byte for byte", _archive)
-    for face in FACES[1:]:
+    for protocol in PROTOCOLS[1:]:
         yield Rule(
-            f"archive.{face}",
-            f"Over {FACE_WORDS[face]}, the archive is that of HTTP",
-            partial(_archive_over_stub, face),
-            grpc=face == "grpc",
+            f"archive.{protocol}",
+            f"Over {PROTOCOL_NAMES[protocol]}, the archive is that of HTTP",
+            partial(_archive_over_stub, protocol),
+            grpc=protocol == "grpc",
         )

@@ -12,11 +12,19 @@ from ide_orchestrator.client import HubError
 from ide_orchestrator.client.grpc import GrpcHub
 from ide_orchestrator.client.grpc_errors import error_of
 from ide_orchestrator.conformance.codes import CODES
-from ide_orchestrator.conformance.outcomes import Outcome, file_at, range_of
+from ide_orchestrator.conformance.outcomes import (
+    Outcome,
+    file_at,
+    frame_facts,
+    range_of,
+    report_facts,
+    shape_facts,
+)
 from ide_orchestrator.conformance.target import Broken, expect
 from ide_orchestrator.v1 import draft_pb2 as drafts
 from ide_orchestrator.v1 import info_pb2 as info
 from ide_orchestrator.v1 import proposal_pb2 as proposals
+from ide_orchestrator.v1 import quarantine_pb2 as quarantine
 from ide_orchestrator.v1 import refinement_pb2 as refinements
 from ide_orchestrator.v1 import user_pb2 as users
 from ide_orchestrator.v1 import webhook_pb2 as webhooks
@@ -52,6 +60,11 @@ _METHODS: dict[str, tuple[str, str, Any]] = {
     "rotate_webhook_secret": ("WebhookService", "RotateWebhookSecret", webhooks),
     "list_webhook_deliveries": ("WebhookService", "ListWebhookDeliveries", webhooks),
     "redeliver_webhook": ("WebhookService", "RedeliverWebhook", webhooks),
+    "list_quarantined_shapes": ("QuarantineService", "ListQuarantinedShapes", quarantine),
+    "get_quarantined_shape": ("QuarantineService", "GetQuarantinedShape", quarantine),
+    "list_quarantined_frames": ("QuarantineService", "ListQuarantinedFrames", quarantine),
+    "release_quarantined_shape": ("QuarantineService", "ReleaseQuarantinedShape", quarantine),
+    "scan_quarantine": ("QuarantineService", "ScanQuarantine", quarantine),
 }
 #: What cases call otherwise than gRPC.
 _NAMES = {"after": "after_seq", "wait": "wait_seconds", "overlap_s": "overlap_seconds"}
@@ -63,7 +76,12 @@ _PAGED_CALLS = (
     "list_proposals",
     "list_webhooks",
     "list_webhook_deliveries",
+    "list_quarantined_shapes",
+    "list_quarantined_frames",
+    "release_quarantined_shape",
 )
+#: The stubs of the Python client that are not called as their service is.
+_STUBS = {"InfoService": "info", "QuarantineService": "quarantine"}
 
 
 def _grpc_request(name: str, given: Mapping[str, Any]) -> tuple[str, str, Any]:
@@ -133,7 +151,12 @@ def _grpc_value(name: str, answer: dict[str, Any]) -> dict[str, Any]:
         }
     if name == "get_server_info":
         described = answer["info"]
-        return {**described, "when_busy": described["when_busy"].removeprefix("WHEN_BUSY_").lower()}
+        when_busy = described["when_busy"].removeprefix("WHEN_BUSY_").lower()
+        where = described.get("grpc")
+        endpoint = where and {"host": None, "tls": False, **where}
+        return {**described, "when_busy": when_busy, "grpc": endpoint}
+    if "quarantine" in name:
+        return _quarantine_value(name, answer)
     if name == "get_me":
         return dict(answer["user"])
     if name == "find_users":
@@ -176,6 +199,20 @@ def _grpc_value(name: str, answer: dict[str, Any]) -> dict[str, Any]:
     return {**refinement, "status": _word(refinement["status"]), "replayed": answer.get("replayed", False)}
 
 
+def _quarantine_value(name: str, answer: dict[str, Any]) -> dict[str, Any]:
+    more = bool(answer.get("next_page_token"))
+    if name == "get_quarantined_shape":
+        return {"shape": shape_facts(answer["shape"])}
+    if name == "list_quarantined_shapes":
+        return {"shapes": sorted(map(shape_facts, answer.get("shapes", ()))), "more": more}
+    if name == "list_quarantined_frames":
+        return {"frames": list(map(frame_facts, answer.get("frames", ()))), "more": more}
+    if name == "release_quarantined_shape":
+        reports = list(map(report_facts, answer.get("reports", ())))
+        return {"requested": int(answer.get("requested_count", 0)), "reports": reports, "more": more}
+    return {"added": int(answer.get("added_count", 0)), "more": more}
+
+
 def _word(status: str) -> str:
     return status.removeprefix("PROPOSAL_STATUS_").lower()
 
@@ -183,7 +220,7 @@ def _word(status: str) -> str:
 async def with_grpc_client(client: GrpcHub, name: str, given: Mapping[str, Any]) -> Outcome:
     """The outcome of a call with the Python client."""
     service, method, request = _grpc_request(name, given)
-    attribute = {"InfoService": "info"}.get(service, f"{service.removesuffix('Service').lower()}s")
+    attribute = _STUBS.get(service, f"{service.removesuffix('Service').lower()}s")
     try:
         answer = await client.call(getattr(getattr(client, attribute), method), request)
     except HubError as error:

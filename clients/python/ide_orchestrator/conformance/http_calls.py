@@ -10,7 +10,14 @@ import httpx
 from ide_orchestrator.client import Hub, HubError
 from ide_orchestrator.client.http_calls import with_query
 from ide_orchestrator.conformance.codes import CODES
-from ide_orchestrator.conformance.outcomes import Outcome, file_at, range_of
+from ide_orchestrator.conformance.outcomes import (
+    Outcome,
+    file_at,
+    frame_facts,
+    range_of,
+    report_facts,
+    shape_facts,
+)
 from ide_orchestrator.conformance.target import Broken, expect
 
 #: Method and path of each call; the fields that the path names leave the request.
@@ -43,7 +50,13 @@ _ROUTES = {
     "rotate_webhook_secret": ("POST", "/api/webhooks/{webhook_id}/rotate"),
     "list_webhook_deliveries": ("GET", "/api/webhooks/{webhook_id}/deliveries"),
     "redeliver_webhook": ("POST", "/api/webhooks/{webhook_id}/deliveries/{delivery_id}/redeliver"),
+    "list_quarantined_shapes": ("GET", "/api/quarantine/shapes"),
+    "get_quarantined_shape": ("GET", "/api/quarantine/shapes/{shape_id}"),
+    "list_quarantined_frames": ("GET", "/api/quarantine/shapes/{shape_id}/frames"),
+    "release_quarantined_shape": ("POST", "/api/quarantine/shapes/{shape_id}/release"),
+    "scan_quarantine": ("POST", "/api/quarantine/scan"),
 }
+_IDS = ("workflow_id", "thread_id", "proposal_id", "draft_id", "webhook_id", "delivery_id", "shape_id")
 #: Those that have no body over HTTP.
 _BODILESS = ("cancel", "delete_webhook", "redeliver_webhook")
 #: What HTTP calls otherwise than gRPC, in the words of gRPC.
@@ -66,11 +79,7 @@ def _http_request(name: str, given: Mapping[str, Any]) -> tuple[str, str, dict[s
     """A call over HTTP: method, path, and the arguments of httpx with headers, query and body."""
     rest = dict(given)
     method, path = _ROUTES[name]
-    ids = {
-        key: rest.pop(key, "")
-        for key in ("workflow_id", "thread_id", "proposal_id", "draft_id", "webhook_id", "delivery_id")
-        if f"{{{key}}}" in path
-    }
+    ids = {key: rest.pop(key, "") for key in _IDS if f"{{{key}}}" in path}
     if "page_token" in rest:
         rest["cursor"] = rest.pop("page_token")
     headers = {
@@ -123,6 +132,8 @@ def _http_outcome(name: str, body: dict[str, Any]) -> Outcome:
     """The outcome of a call with this JSON as its answer."""
     if name in ("list_workflows", "list_proposals", "list_webhooks", "list_webhook_deliveries"):
         return Outcome({"count": len(body["items"])})
+    if "quarantine" in name:
+        return Outcome(_quarantine_value(name, body))
     if name == "find_users":
         return Outcome({"emails": [user["email"] for user in body["items"]]})
     if "target_url" in body:
@@ -143,3 +154,17 @@ def _http_outcome(name: str, body: dict[str, Any]) -> Outcome:
         body["files"] = sorted(body["generated_files"])
         body["contents"] = any("content" in file for file in body["generated_files"].values())
     return Outcome(body)
+
+
+def _quarantine_value(name: str, body: dict[str, Any]) -> dict[str, Any]:
+    if name == "get_quarantined_shape":
+        return {"shape": shape_facts(body)}
+    more = body["next_cursor"] is not None
+    if name == "list_quarantined_shapes":
+        return {"shapes": sorted(map(shape_facts, body["items"])), "more": more}
+    if name == "list_quarantined_frames":
+        return {"frames": list(map(frame_facts, body["items"])), "more": more}
+    if name == "release_quarantined_shape":
+        reports = list(map(report_facts, body["items"]))
+        return {"requested": body["requested_count"], "reports": reports, "more": more}
+    return {"added": body["added_count"], "more": more}

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from ide_orchestrator.conformance.callers import FACES, caller
+from ide_orchestrator.conformance.callers import PROTOCOLS, caller
 from ide_orchestrator.conformance.http_calls import check_problem
-from ide_orchestrator.conformance.refusal_rules import FACE_WORDS
+from ide_orchestrator.conformance.refusal_rules import PROTOCOL_NAMES
 from ide_orchestrator.conformance.rule import Rule
 from ide_orchestrator.conformance.scenario import Scenario
 from ide_orchestrator.conformance.target import Broken, expect
@@ -30,10 +30,10 @@ async def _started(scenario: Scenario) -> None:
     expect(run.thread_id in body["websocket_url"], True, "whether websocket_url names the thread")
 
 
-async def _repeated(face: str, scenario: Scenario) -> None:
+async def _repeated(protocol: str, scenario: Scenario) -> None:
     run = scenario.run
     given = {"workflow_id": run.workflow_id, "user_prompt": run.prompt, "request_id": run.key}
-    async with caller(face, scenario.target) as call:
+    async with caller(protocol, scenario.target) as call:
         again = await call("start", given)
         other = await call("start", given | {"user_prompt": "another prompt"})
     expect(again.code, None, "the code of the repeated start")
@@ -147,36 +147,37 @@ async def _ready(scenario: Scenario) -> None:
             expect((await http.get(path)).status_code, 200, f"the status of {path}")
 
 
-async def _info(face: str, scenario: Scenario) -> None:
+async def _info(protocol: str, scenario: Scenario) -> None:
     async with caller("rest", scenario.target) as call:
         known = (await call("get_server_info", {})).value
-    async with caller(face, scenario.target) as call:
+    async with caller(protocol, scenario.target) as call:
         found = (await call("get_server_info", {})).value
     for name in ("server_version", "features", "when_busy", "limits"):
         if name not in known:
             raise Broken(f"the description of the server has no {name}")
         expect(found.get(name), known[name], name)
+    expect(found.get("grpc"), known.get("grpc"), "where gRPC is")
 
 
 def http_rules() -> Iterator[Rule]:
     """The rules of this module."""
     yield Rule("ready", "The hub says that it is alive and can serve", _ready, run=False)
     yield Rule("described", "The hub serves its OpenAPI and AsyncAPI documents", _described, run=False)
-    for face in FACES:
+    for protocol in PROTOCOLS:
         yield Rule(
-            f"info.{face}",
-            f"Over {FACE_WORDS[face]}, the hub describes its version, features and limits alike",
-            partial(_info, face),
-            grpc=face == "grpc",
+            f"info.{protocol}",
+            f"Over {PROTOCOL_NAMES[protocol]}, version, features, limits and gRPC port are described alike",
+            partial(_info, protocol),
+            grpc=protocol == "grpc",
             run=False,
         )
     yield Rule("start", "A start answers 202, with its ids and the address of its proposal", _started)
-    for face in FACES:
+    for protocol in PROTOCOLS:
         yield Rule(
-            f"repeat.{face}",
-            f"Over {FACE_WORDS[face]}, the same start with the same key starts nothing",
-            partial(_repeated, face),
-            grpc=face == "grpc",
+            f"repeat.{protocol}",
+            f"Over {PROTOCOL_NAMES[protocol]}, the same start with the same key starts nothing",
+            partial(_repeated, protocol),
+            grpc=protocol == "grpc",
         )
     yield Rule("headers.etag", "Proposals and drafts have their etag in the header ETag", _etag)
     yield Rule(

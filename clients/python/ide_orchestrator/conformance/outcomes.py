@@ -1,4 +1,4 @@
-"""What a call gave, in a form that is the same for each face."""
+"""What a call gave, in a form that is the same for each protocol."""
 
 from __future__ import annotations
 
@@ -44,3 +44,22 @@ def file_at(file: Mapping[str, Any]) -> list[Any]:
 def range_of(part: Mapping[str, Any]) -> list[Any]:
     """A range of lines with the event that wrote them."""
     return [part["first_line"], part["line_count"], part["seq"], part.get("tool_call_id") or ""]
+
+
+def shape_facts(shape: Mapping[str, Any]) -> list[Any]:
+    """A shape of frames in quarantine, in short."""
+    counts = ("frame_count", "waiting_count", "journalled_count", "superseded_count", "reported_count")
+    reason = shape["reason"].removeprefix("UPSTREAM_FRAME_REASON_").lower()
+    return [reason, shape["event_type"], shape["structure"], *(int(shape.get(name, 0)) for name in counts)]
+
+
+def frame_facts(frame: Mapping[str, Any]) -> list[Any]:
+    """A frame in quarantine, in short: its seq, whether its run has ended, and what became of it."""
+    outcome = (frame.get("outcome") or "").removeprefix("QUARANTINE_OUTCOME_").lower()
+    return [frame["seq"], frame.get("run_ended", False), outcome]
+
+
+def report_facts(report: Mapping[str, Any]) -> list[Any]:
+    """What a frame means, in short."""
+    meaning = [name for name in ("state", "token") if report.get(name) is not None]
+    return [report["seq"], report.get("understood", False), *meaning]

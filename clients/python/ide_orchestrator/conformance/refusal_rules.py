@@ -1,4 +1,4 @@
-"""Rules of refusals: each wrong call of the corpus has its code and names its fields, on every face."""
+"""Rules of refusals: each wrong call of the corpus has its code and names its fields, on every protocol."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from ide_orchestrator.conformance.callers import FACES, Call, caller
+from ide_orchestrator.conformance.callers import PROTOCOLS, Call, caller
 from ide_orchestrator.conformance.cases import CASES, put_in
 from ide_orchestrator.conformance.outcomes import Outcome
 from ide_orchestrator.conformance.rule import Rule
 from ide_orchestrator.conformance.scenario import Scenario
 from ide_orchestrator.conformance.target import Broken, Skipped
 
-FACE_WORDS = {
+PROTOCOL_NAMES = {
     "rest": "HTTP",
     "grpc": "gRPC",
     "connect-json": "Connect with JSON",
@@ -27,7 +27,7 @@ _PORTABLE = [case for case in CASES if case.get("portable")]
 _SHOWN = 3
 
 
-async def _refusals(face: str, who: str, scenario: Scenario) -> None:
+async def _refusals(protocol: str, who: str, scenario: Scenario) -> None:
     run, wrong = scenario.run, []
     if who == "stranger" and not scenario.target.other_token:
         raise Skipped("it needs the token of another user: --other-token")
@@ -42,7 +42,7 @@ async def _refusals(face: str, who: str, scenario: Scenario) -> None:
     known["$etag"] = (await scenario.hub.draft(run.draft_id, contents=False))["etag"]
     async with AsyncExitStack() as stack:
         calls = {
-            name: await stack.enter_async_context(caller(face, replace(scenario.target, token=token)))
+            name: await stack.enter_async_context(caller(protocol, replace(scenario.target, token=token)))
             for name, token in tokens.items()
         }
         for case in _PORTABLE:
@@ -66,17 +66,17 @@ async def _difference(call: Call, case: dict[str, Any], known: dict[str, str]) -
 
 def refusal_rules() -> Iterator[Rule]:
     """The rules of this module."""
-    for face in FACES:
+    for protocol in PROTOCOLS:
         yield Rule(
-            f"refusals.{face}",
-            f"Over {FACE_WORDS[face]}, each wrong call is refused with its code and its fields",
-            partial(_refusals, face, "owner"),
-            grpc=face == "grpc",
+            f"refusals.{protocol}",
+            f"Over {PROTOCOL_NAMES[protocol]}, each wrong call is refused with its code and its fields",
+            partial(_refusals, protocol, "owner"),
+            grpc=protocol == "grpc",
         )
-    for face in FACES:
+    for protocol in PROTOCOLS:
         yield Rule(
-            f"strangers.{face}",
-            f"Over {FACE_WORDS[face]}, another user finds nothing of the caller's",
-            partial(_refusals, face, "stranger"),
-            grpc=face == "grpc",
+            f"strangers.{protocol}",
+            f"Over {PROTOCOL_NAMES[protocol]}, another user finds nothing of the caller's",
+            partial(_refusals, protocol, "stranger"),
+            grpc=protocol == "grpc",
         )

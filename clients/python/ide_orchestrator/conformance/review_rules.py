@@ -1,4 +1,4 @@
-"""Rules of reviews: previews are the same on every face, stale ones are refused, and a proposal is decided
+"""Rules of reviews: previews are the same on every protocol, stale ones are refused, a proposal is decided
 once."""
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from typing import Any
 import grpc.aio
 
 from ide_orchestrator.client import HubError
-from ide_orchestrator.conformance.callers import FACES, open_channel
+from ide_orchestrator.conformance.callers import PROTOCOLS, open_channel
 from ide_orchestrator.conformance.grpc_calls import check_error
-from ide_orchestrator.conformance.refusal_rules import FACE_WORDS
+from ide_orchestrator.conformance.refusal_rules import PROTOCOL_NAMES
 from ide_orchestrator.conformance.rule import Rule
 from ide_orchestrator.conformance.scenario import Scenario
 from ide_orchestrator.conformance.target import Broken, expect
@@ -36,11 +36,11 @@ async def _over_http(scenario: Scenario, etag: str, validate_only: bool) -> int:
     return int(answered(answer)["change_count"])
 
 
-async def _over_stub(face: str, scenario: Scenario, etag: str, validate_only: bool) -> int:
+async def _over_stub(protocol: str, scenario: Scenario, etag: str, validate_only: bool) -> int:
     request = AcceptProposalRequest(
         proposal_id=scenario.run.proposal_id, etag=etag, validate_only=validate_only
     )
-    async with open_channel(face, scenario.target) as channel:
+    async with open_channel(protocol, scenario.target) as channel:
         try:
             answer: Any = await ReviewServiceStub(channel).AcceptProposal(
                 request, metadata=scenario.target.metadata
@@ -91,12 +91,12 @@ async def _accepted(scenario: Scenario) -> None:
     files = {path: file["sha256"] for path, file in (draft["files"] or {}).items()}
     found = {path: sha256 for path, sha256 in files.items() if path in expected}
     expect(found, expected, "the files of the draft")
-    for face in FACES:
-        if face == "grpc" and not scenario.target.grpc:
+    for protocol in PROTOCOLS:
+        if protocol == "grpc" and not scenario.target.grpc:
             continue
-        accept: Accept = _over_http if face == "rest" else partial(_over_stub, face)
+        accept: Accept = _over_http if protocol == "rest" else partial(_over_stub, protocol)
         code = await _refused(accept, scenario, await _etag_of(scenario), False)
-        expect(code, "conflict", f"over {FACE_WORDS[face]}, the code of another decision")
+        expect(code, "conflict", f"over {PROTOCOL_NAMES[protocol]}, the code of another decision")
 
 
 async def _rejected(scenario: Scenario) -> None:
@@ -120,17 +120,17 @@ async def _rejected(scenario: Scenario) -> None:
 
 def review_rules() -> Iterator[Rule]:
     """The rules of this module; the last ones change the draft."""
-    for face in FACES:
-        accept: Accept = _over_http if face == "rest" else partial(_over_stub, face)
-        words, grpc_ = FACE_WORDS[face], face == "grpc"
+    for protocol in PROTOCOLS:
+        accept: Accept = _over_http if protocol == "rest" else partial(_over_stub, protocol)
+        words, grpc_ = PROTOCOL_NAMES[protocol], protocol == "grpc"
         yield Rule(
-            f"preview.{face}",
+            f"preview.{protocol}",
             f"Over {words}, what accepting would change is the same, and nothing changes",
             partial(_previewed, accept),
             grpc=grpc_,
         )
         yield Rule(
-            f"precondition.{face}",
+            f"precondition.{protocol}",
             f"Over {words}, accepting needs the etag of the proposal as it is",
             partial(_needs_the_etag, accept),
             grpc=grpc_,

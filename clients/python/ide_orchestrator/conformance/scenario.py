@@ -21,6 +21,8 @@ PROMPT = "Add web search to the agent. [[replay:short_run speed=10]]"
 FILES = {"/THE_SPEC/a.md": "# A\n"}
 #: Ways of which most must agree on the events.
 _WITNESSES = ("pages", "websocket-binary", "sse", "durable")
+#: Seconds for putting away what a check made.
+_TIDY_S = 30.0
 
 
 @dataclass
@@ -156,13 +158,16 @@ class Scenario:
 
     async def aclose(self) -> None:
         """Cancel what still runs, archive the workflow, and close the connections. Does not fail."""
-        with suppress(HubError):
-            for thread_id in self._open:
-                await self.hub.cancel(thread_id)
-            if self._workflow:
-                path = f"/api/workflows/{self._workflow['id']}"
-                await self.hub.call("PATCH", path, {"archived": True})
+        with suppress(HubError, asyncio.TimeoutError):
+            await asyncio.wait_for(self._tidy(), _TIDY_S)
         await self.hub.aclose()
+
+    async def _tidy(self) -> None:
+        for thread_id in self._open:
+            await self.hub.cancel(thread_id)
+        if self._workflow:
+            path = f"/api/workflows/{self._workflow['id']}"
+            await self.hub.call("PATCH", path, {"archived": True})
 
 
 def _unfinished(error: BaseException) -> Exception:

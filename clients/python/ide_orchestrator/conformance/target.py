@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ from typing import Any
 import httpx
 from grpc import aio, ssl_channel_credentials
 
-from ide_orchestrator.client import Unavailable
+from ide_orchestrator.client import Hub, Refused, Unavailable
+from ide_orchestrator.client.grpc_address import grpc_address
+from ide_orchestrator.client.responses import MAX_RESPONSE_BYTES
 from ide_orchestrator.client.retrying import authorization
 from ide_orchestrator.v1.info_pb2 import GetServerInfoRequest
 from ide_orchestrator.v1.info_pb2_grpc import InfoServiceStub
@@ -57,8 +60,7 @@ class Target:
             base_url=self.http,
             headers=authorization(self.token),
             timeout=httpx.Timeout(timeout_s, connect=5),
-            verify=self.ssl or False,
-            trust_env=False,
+            transport=Bounded(self.ssl),
         )
 
     def open_grpc(self) -> aio.Channel:
@@ -75,22 +77,77 @@ class Target:
         return tuple((name.lower(), value) for name, value in authorization(self.token).items())
 
 
+class Bounded(httpx.AsyncHTTPTransport):
+    """Connections to a server that may not be a hub: an answer without an end does not fill the memory.
+
+    context: what checks the certificate; None without TLS.
+    """
+
+    def __init__(self, context: ssl.SSLContext | None) -> None:
+        super().__init__(verify=context or False, trust_env=False)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """As httpx's."""
+        response = await super().handle_async_request(request)
+        assert isinstance(response.stream, httpx.AsyncByteStream)
+        response.stream = _BoundedStream(response.stream)
+        return response
+
+
+class _BoundedStream(httpx.AsyncByteStream):
+    """The bytes of an answer, up to more than a hub sends."""
+
+    def __init__(self, stream: httpx.AsyncByteStream) -> None:
+        self._stream = stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        size = 0
+        async for piece in self._stream:
+            size += len(piece)
+            if size > MAX_RESPONSE_BYTES:
+                raise Broken(f"the answer has more than {MAX_RESPONSE_BYTES} bytes")
+            yield piece
+
+    async def aclose(self) -> None:
+        """As httpx's."""
+        await self._stream.aclose()
+
+
 async def find_grpc(target: Target) -> Target:
-    """The target with the address where its hub serves gRPC unless it is configured otherwise. Raises
-    Unavailable when no hub answers there."""
+    """The target with the address of gRPC: the one that its hub says, or the one where hubs serve gRPC unless
+    they are configured otherwise. Raises HubError when no hub answers there."""
+    tried: dict[str, str] = {}
+    for address in dict.fromkeys([*await _said_address(target), _usual_address(target)]):
+        found = replace(target, grpc=address)
+        async with found.open_grpc() as channel:
+            call = InfoServiceStub(channel).GetServerInfo(
+                GetServerInfoRequest(), metadata=found.metadata, timeout=_PROBE_S
+            )
+            try:
+                await call
+                return found
+            except aio.AioRpcError as error:
+                tried[address] = error.code().name
+    where = ", ".join(f"{address} ({code})" for address, code in tried.items())
+    raise Unavailable(f"no hub answers over gRPC at {where}")
+
+
+async def _said_address(target: Target) -> list[str]:
+    """The address that the hub says, if it says one. Raises HubError."""
+    async with Hub(target.http, target.token, ssl=target.ssl, trust_env=False) as hub:
+        try:
+            address, tls = await grpc_address(hub)
+        except Refused as error:
+            if error.code:
+                raise
+            return []
+    return [f"https://{address}" if tls else address]
+
+
+def _usual_address(target: Target) -> str:
     url = httpx.URL(target.http)
     host = f"[{url.host}]" if ":" in url.host else url.host
-    address = f"{'https://' if url.scheme == 'https' else ''}{host}:{GRPC_PORT}"
-    found = replace(target, grpc=address)
-    async with found.open_grpc() as channel:
-        call = InfoServiceStub(channel).GetServerInfo(
-            GetServerInfoRequest(), metadata=found.metadata, timeout=_PROBE_S
-        )
-        try:
-            await call
-        except aio.AioRpcError as error:
-            raise Unavailable(f"no hub answers over gRPC at {address} ({error.code().name})") from error
-    return found
+    return f"{'https://' if url.scheme == 'https' else ''}{host}:{GRPC_PORT}"
 
 
 def expect(found: Any, expected: Any, what: str) -> None:

@@ -143,9 +143,11 @@ async def _over_durable_sse(target: Target, thread_id: str, after: int) -> Async
             progress.check(events, closed)
 
 
-async def _over_stub(face: str, target: Target, thread_id: str, after: int) -> AsyncGenerator[Event, None]:
+async def _over_stub(
+    protocol: str, target: Target, thread_id: str, after: int
+) -> AsyncGenerator[Event, None]:
     request = WatchRefinementRequest(thread_id=thread_id, after_seq=after, max_event_bytes=_WHOLE_EVENTS)
-    async with open_channel(face, target) as channel:
+    async with open_channel(protocol, target) as channel:
         watched: Any = RefinementServiceStub(channel).WatchRefinement(request, metadata=target.metadata)
         async with aclosing(_events(_refused_by_status(watched), after)) as events:
             async for event in events:

@@ -32,7 +32,7 @@ const (
 	AccessType_ACCESS_TYPE_UNSPECIFIED AccessType = 0
 	// Everything, including granting and revoking access.
 	AccessType_ACCESS_TYPE_OWNER AccessType = 1
-	// Read, cancel the run, and decide about the proposal.
+	// Read, answer the agent, cancel the run, decide about the proposal, and write to the draft.
 	AccessType_ACCESS_TYPE_EDITOR AccessType = 2
 	// Read.
 	AccessType_ACCESS_TYPE_VIEWER AccessType = 3

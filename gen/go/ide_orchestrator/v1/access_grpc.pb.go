@@ -41,14 +41,13 @@ const (
 type AccessServiceClient interface {
 	// Lists who has access, owners first.
 	ListGrants(ctx context.Context, in *ListGrantsRequest, opts ...grpc.CallOption) (*ListGrantsResponse, error)
-	// Grants a user access, or changes the access type. Idempotent. The answer does not tell whether there is
+	// Grants a user access, or changes the access type. Idempotent. The response does not show whether there is
 	// such a user. FAILED_PRECONDITION: no owner would be left, or the proposal has too many grants.
 	GrantAccess(ctx context.Context, in *GrantAccessRequest, opts ...grpc.CallOption) (*GrantAccessResponse, error)
 	// Accepts the access that the caller was granted: owners then see the caller's e-mail address. Idempotent.
 	AcceptGrant(ctx context.Context, in *AcceptGrantRequest, opts ...grpc.CallOption) (*AcceptGrantResponse, error)
 	// Revokes a user's access, and the share links that the user created; does nothing when the user has none.
-	// FAILED_PRECONDITION: no owner would be
-	// left.
+	// FAILED_PRECONDITION: no owner would be left.
 	RevokeAccess(ctx context.Context, in *RevokeAccessRequest, opts ...grpc.CallOption) (*RevokeAccessResponse, error)
 	// Lists the valid share links, newest first, without their secrets.
 	ListShareLinks(ctx context.Context, in *ListShareLinksRequest, opts ...grpc.CallOption) (*ListShareLinksResponse, error)
@@ -148,14 +147,13 @@ func (c *accessServiceClient) RevokeShareLink(ctx context.Context, in *RevokeSha
 type AccessServiceServer interface {
 	// Lists who has access, owners first.
 	ListGrants(context.Context, *ListGrantsRequest) (*ListGrantsResponse, error)
-	// Grants a user access, or changes the access type. Idempotent. The answer does not tell whether there is
+	// Grants a user access, or changes the access type. Idempotent. The response does not show whether there is
 	// such a user. FAILED_PRECONDITION: no owner would be left, or the proposal has too many grants.
 	GrantAccess(context.Context, *GrantAccessRequest) (*GrantAccessResponse, error)
 	// Accepts the access that the caller was granted: owners then see the caller's e-mail address. Idempotent.
 	AcceptGrant(context.Context, *AcceptGrantRequest) (*AcceptGrantResponse, error)
 	// Revokes a user's access, and the share links that the user created; does nothing when the user has none.
-	// FAILED_PRECONDITION: no owner would be
-	// left.
+	// FAILED_PRECONDITION: no owner would be left.
 	RevokeAccess(context.Context, *RevokeAccessRequest) (*RevokeAccessResponse, error)
 	// Lists the valid share links, newest first, without their secrets.
 	ListShareLinks(context.Context, *ListShareLinksRequest) (*ListShareLinksResponse, error)

@@ -483,7 +483,7 @@ type UpdateDraftRequest struct {
 	// The draft's `etag`; needed. Over HTTP it is the header `If-Match`.
 	Etag string `protobuf:"bytes,2,opt,name=etag,proto3" json:"etag,omitempty"`
 	// The files to write, whole: at most 500 files and 2 MiB of text together. Paths are distinct, each at most
-	// 1,024 characters. A new path must be valid on every system, also beside the other files.
+	// 1,024 characters. A new path must be valid on every system, also next to the other files.
 	Files []*SpecFile `protobuf:"bytes,3,rep,name=files,proto3" json:"files,omitempty"`
 	// The paths to delete, at most 500: files of the draft, and none of those that are written.
 	DeletedPaths []string `protobuf:"bytes,4,rep,name=deleted_paths,json=deletedPaths,proto3" json:"deleted_paths,omitempty"`

@@ -43,7 +43,7 @@ const (
 type DraftServiceClient interface {
 	// Reads a draft at a version. The response fits a client's default limit of 4 MiB: when the files are too
 	// large together, the largest contents are left out (`content_omitted`), and when there are too many files,
-	// `next_file_offset` says where to go on. NOT_FOUND: also when there is no such version.
+	// `next_file_offset` says where to continue. NOT_FOUND: also when there is no such version.
 	GetDraft(ctx context.Context, in *GetDraftRequest, opts ...grpc.CallOption) (*GetDraftResponse, error)
 	// Writes and deletes files, as one new version; all of it or nothing. When nothing differs, there is no new
 	// version. INVALID_ARGUMENT: a field is invalid (`invalid_argument`), or a path cannot be written or deleted
@@ -161,7 +161,7 @@ type DraftService_ReadDraftArchiveClient = grpc.ServerStreamingClient[ReadDraftA
 type DraftServiceServer interface {
 	// Reads a draft at a version. The response fits a client's default limit of 4 MiB: when the files are too
 	// large together, the largest contents are left out (`content_omitted`), and when there are too many files,
-	// `next_file_offset` says where to go on. NOT_FOUND: also when there is no such version.
+	// `next_file_offset` says where to continue. NOT_FOUND: also when there is no such version.
 	GetDraft(context.Context, *GetDraftRequest) (*GetDraftResponse, error)
 	// Writes and deletes files, as one new version; all of it or nothing. When nothing differs, there is no new
 	// version. INVALID_ARGUMENT: a field is invalid (`invalid_argument`), or a path cannot be written or deleted

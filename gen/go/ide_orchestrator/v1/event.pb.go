@@ -539,7 +539,7 @@ type Event_Terminal struct {
 }
 
 type Event_InputAnswered struct {
-	// A person has answered the agent: the run goes on.
+	// A person has answered the agent: the run continues.
 	InputAnswered *InputAnswered `protobuf:"bytes,17,opt,name=input_answered,json=inputAnswered,proto3,oneof"`
 }
 
@@ -1148,7 +1148,7 @@ type ContentPart struct {
 	//	*ContentPart_Refusal
 	//	*ContentPart_Other
 	Kind isContentPart_Kind `protobuf_oneof:"kind"`
-	// What the block has beside the content, such as a document's name: JSON text of an object with the members
+	// What the block has besides the content, such as a document's name: JSON text of an object with the members
 	// that the fields of its kind do not have. Empty when they have everything.
 	Extra         string `protobuf:"bytes,9,opt,name=extra,proto3" json:"extra,omitempty"`
 	unknownFields protoimpl.UnknownFields

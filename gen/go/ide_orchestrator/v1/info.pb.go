@@ -120,7 +120,9 @@ type ServerInfo struct {
 	// What a start without `when_busy` does while its draft is busy.
 	WhenBusy WhenBusy `protobuf:"varint,3,opt,name=when_busy,json=whenBusy,proto3,enum=ide_orchestrator.v1.WhenBusy" json:"when_busy,omitempty"`
 	// The limits.
-	Limits        *ServerLimits `protobuf:"bytes,4,opt,name=limits,proto3" json:"limits,omitempty"`
+	Limits *ServerLimits `protobuf:"bytes,4,opt,name=limits,proto3" json:"limits,omitempty"`
+	// Where the server is reached over gRPC; absent when it does not say.
+	Grpc          *GrpcEndpoint `protobuf:"bytes,5,opt,name=grpc,proto3" json:"grpc,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -183,6 +185,77 @@ func (x *ServerInfo) GetLimits() *ServerLimits {
 	return nil
 }
 
+func (x *ServerInfo) GetGrpc() *GrpcEndpoint {
+	if x != nil {
+		return x.Grpc
+	}
+	return nil
+}
+
+// Where a server is reached over gRPC.
+type GrpcEndpoint struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The host; empty for the host of the HTTP address.
+	Host string `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
+	// The port.
+	Port uint32 `protobuf:"varint,2,opt,name=port,proto3" json:"port,omitempty"`
+	// True: the port has TLS.
+	Tls           bool `protobuf:"varint,3,opt,name=tls,proto3" json:"tls,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GrpcEndpoint) Reset() {
+	*x = GrpcEndpoint{}
+	mi := &file_ide_orchestrator_v1_info_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GrpcEndpoint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GrpcEndpoint) ProtoMessage() {}
+
+func (x *GrpcEndpoint) ProtoReflect() protoreflect.Message {
+	mi := &file_ide_orchestrator_v1_info_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GrpcEndpoint.ProtoReflect.Descriptor instead.
+func (*GrpcEndpoint) Descriptor() ([]byte, []int) {
+	return file_ide_orchestrator_v1_info_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *GrpcEndpoint) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *GrpcEndpoint) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+func (x *GrpcEndpoint) GetTls() bool {
+	if x != nil {
+		return x.Tls
+	}
+	return false
+}
+
 // Limits of requests and of one caller. What exceeds them is refused.
 type ServerLimits struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -204,7 +277,7 @@ type ServerLimits struct {
 
 func (x *ServerLimits) Reset() {
 	*x = ServerLimits{}
-	mi := &file_ide_orchestrator_v1_info_proto_msgTypes[3]
+	mi := &file_ide_orchestrator_v1_info_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -216,7 +289,7 @@ func (x *ServerLimits) String() string {
 func (*ServerLimits) ProtoMessage() {}
 
 func (x *ServerLimits) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_info_proto_msgTypes[3]
+	mi := &file_ide_orchestrator_v1_info_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -229,7 +302,7 @@ func (x *ServerLimits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerLimits.ProtoReflect.Descriptor instead.
 func (*ServerLimits) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_info_proto_rawDescGZIP(), []int{3}
+	return file_ide_orchestrator_v1_info_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ServerLimits) GetMaxPromptCharacters() uint32 {
@@ -281,13 +354,18 @@ const file_ide_orchestrator_v1_info_proto_rawDesc = "" +
 	"\x1eide_orchestrator/v1/info.proto\x12\x13ide_orchestrator.v1\x1a$ide_orchestrator/v1/refinement.proto\"\x16\n" +
 	"\x14GetServerInfoRequest\"L\n" +
 	"\x15GetServerInfoResponse\x123\n" +
-	"\x04info\x18\x01 \x01(\v2\x1f.ide_orchestrator.v1.ServerInfoR\x04info\"\xc6\x01\n" +
+	"\x04info\x18\x01 \x01(\v2\x1f.ide_orchestrator.v1.ServerInfoR\x04info\"\xfd\x01\n" +
 	"\n" +
 	"ServerInfo\x12%\n" +
 	"\x0eserver_version\x18\x01 \x01(\tR\rserverVersion\x12\x1a\n" +
 	"\bfeatures\x18\x02 \x03(\tR\bfeatures\x12:\n" +
 	"\twhen_busy\x18\x03 \x01(\x0e2\x1d.ide_orchestrator.v1.WhenBusyR\bwhenBusy\x129\n" +
-	"\x06limits\x18\x04 \x01(\v2!.ide_orchestrator.v1.ServerLimitsR\x06limits\"\x95\x02\n" +
+	"\x06limits\x18\x04 \x01(\v2!.ide_orchestrator.v1.ServerLimitsR\x06limits\x125\n" +
+	"\x04grpc\x18\x05 \x01(\v2!.ide_orchestrator.v1.GrpcEndpointR\x04grpc\"H\n" +
+	"\fGrpcEndpoint\x12\x12\n" +
+	"\x04host\x18\x01 \x01(\tR\x04host\x12\x12\n" +
+	"\x04port\x18\x02 \x01(\rR\x04port\x12\x10\n" +
+	"\x03tls\x18\x03 \x01(\bR\x03tls\"\x95\x02\n" +
 	"\fServerLimits\x122\n" +
 	"\x15max_prompt_characters\x18\x01 \x01(\rR\x13maxPromptCharacters\x12\"\n" +
 	"\rmax_page_size\x18\x02 \x01(\rR\vmaxPageSize\x12/\n" +
@@ -311,25 +389,27 @@ func file_ide_orchestrator_v1_info_proto_rawDescGZIP() []byte {
 	return file_ide_orchestrator_v1_info_proto_rawDescData
 }
 
-var file_ide_orchestrator_v1_info_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_ide_orchestrator_v1_info_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_ide_orchestrator_v1_info_proto_goTypes = []any{
 	(*GetServerInfoRequest)(nil),  // 0: ide_orchestrator.v1.GetServerInfoRequest
 	(*GetServerInfoResponse)(nil), // 1: ide_orchestrator.v1.GetServerInfoResponse
 	(*ServerInfo)(nil),            // 2: ide_orchestrator.v1.ServerInfo
-	(*ServerLimits)(nil),          // 3: ide_orchestrator.v1.ServerLimits
-	(WhenBusy)(0),                 // 4: ide_orchestrator.v1.WhenBusy
+	(*GrpcEndpoint)(nil),          // 3: ide_orchestrator.v1.GrpcEndpoint
+	(*ServerLimits)(nil),          // 4: ide_orchestrator.v1.ServerLimits
+	(WhenBusy)(0),                 // 5: ide_orchestrator.v1.WhenBusy
 }
 var file_ide_orchestrator_v1_info_proto_depIdxs = []int32{
 	2, // 0: ide_orchestrator.v1.GetServerInfoResponse.info:type_name -> ide_orchestrator.v1.ServerInfo
-	4, // 1: ide_orchestrator.v1.ServerInfo.when_busy:type_name -> ide_orchestrator.v1.WhenBusy
-	3, // 2: ide_orchestrator.v1.ServerInfo.limits:type_name -> ide_orchestrator.v1.ServerLimits
-	0, // 3: ide_orchestrator.v1.InfoService.GetServerInfo:input_type -> ide_orchestrator.v1.GetServerInfoRequest
-	1, // 4: ide_orchestrator.v1.InfoService.GetServerInfo:output_type -> ide_orchestrator.v1.GetServerInfoResponse
-	4, // [4:5] is the sub-list for method output_type
-	3, // [3:4] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	5, // 1: ide_orchestrator.v1.ServerInfo.when_busy:type_name -> ide_orchestrator.v1.WhenBusy
+	4, // 2: ide_orchestrator.v1.ServerInfo.limits:type_name -> ide_orchestrator.v1.ServerLimits
+	3, // 3: ide_orchestrator.v1.ServerInfo.grpc:type_name -> ide_orchestrator.v1.GrpcEndpoint
+	0, // 4: ide_orchestrator.v1.InfoService.GetServerInfo:input_type -> ide_orchestrator.v1.GetServerInfoRequest
+	1, // 5: ide_orchestrator.v1.InfoService.GetServerInfo:output_type -> ide_orchestrator.v1.GetServerInfoResponse
+	5, // [5:6] is the sub-list for method output_type
+	4, // [4:5] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_ide_orchestrator_v1_info_proto_init() }
@@ -344,7 +424,7 @@ func file_ide_orchestrator_v1_info_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ide_orchestrator_v1_info_proto_rawDesc), len(file_ide_orchestrator_v1_info_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -23,7 +23,7 @@ const (
 )
 
 // What a field of a request may hold. The hub refuses a request with another value as INVALID_ARGUMENT, and names the
-// field. Limits may grow, so that a client of an earlier version must not rely on a refusal.
+// field. Limits may grow, so clients must not rely on a refusal.
 type Limits struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The smallest number of characters (Unicode code points) of a text: 1 for a text that is needed.

@@ -30,7 +30,7 @@ type Resolution int32
 const (
 	// Nothing yet.
 	Resolution_RESOLUTION_UNSPECIFIED Resolution = 0
-	// It came into the draft, whole or in part.
+	// It was accepted into the draft, whole or in part.
 	Resolution_RESOLUTION_ACCEPTED Resolution = 1
 	// It was turned down.
 	Resolution_RESOLUTION_REJECTED Resolution = 2

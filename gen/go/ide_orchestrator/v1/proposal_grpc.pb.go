@@ -35,16 +35,16 @@ const (
 type ProposalServiceClient interface {
 	// Reads a proposal with its files. The response fits a client's default limit of 4 MiB: when the files are
 	// too large together, the largest contents are left out (`content_omitted`), and when there are too many
-	// files, `next_file_offset` says where to go on. NOT_FOUND: it does not exist, or the caller may not see it.
+	// files, `next_file_offset` says where to continue. NOT_FOUND: it does not exist, or the caller may not see it.
 	GetProposal(ctx context.Context, in *GetProposalRequest, opts ...grpc.CallOption) (*GetProposalResponse, error)
 	// Lists the proposals that the caller may see, without their files, newest first.
 	ListProposals(ctx context.Context, in *ListProposalsRequest, opts ...grpc.CallOption) (*ListProposalsResponse, error)
 	// Reads the content of a file of a proposal, or of one that the proposal rejects, in pieces. NOT_FOUND: the
 	// proposal has no file with this content, or the caller may not see it.
 	ReadFile(ctx context.Context, in *ReadFileRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadFileResponse], error)
-	// Reads the generated files as a zip archive, in pieces. Its names all lead into the folder that it is unpacked
-	// in. Its comment names the files that some systems cannot store or keep apart, and those that are not in it
-	// because no folder holds them beside another. FAILED_PRECONDITION (`conflict`): the run is not over.
+	// Reads the generated files as a zip archive, in pieces. All its names stay inside the folder that it is unpacked
+	// into. Its comment lists the files that some systems cannot store or tell apart, and those that were left out
+	// because they cannot exist next to another file. FAILED_PRECONDITION (`conflict`): the run has not ended.
 	ReadArchive(ctx context.Context, in *ReadArchiveRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadArchiveResponse], error)
 }
 
@@ -122,16 +122,16 @@ type ProposalService_ReadArchiveClient = grpc.ServerStreamingClient[ReadArchiveR
 type ProposalServiceServer interface {
 	// Reads a proposal with its files. The response fits a client's default limit of 4 MiB: when the files are
 	// too large together, the largest contents are left out (`content_omitted`), and when there are too many
-	// files, `next_file_offset` says where to go on. NOT_FOUND: it does not exist, or the caller may not see it.
+	// files, `next_file_offset` says where to continue. NOT_FOUND: it does not exist, or the caller may not see it.
 	GetProposal(context.Context, *GetProposalRequest) (*GetProposalResponse, error)
 	// Lists the proposals that the caller may see, without their files, newest first.
 	ListProposals(context.Context, *ListProposalsRequest) (*ListProposalsResponse, error)
 	// Reads the content of a file of a proposal, or of one that the proposal rejects, in pieces. NOT_FOUND: the
 	// proposal has no file with this content, or the caller may not see it.
 	ReadFile(*ReadFileRequest, grpc.ServerStreamingServer[ReadFileResponse]) error
-	// Reads the generated files as a zip archive, in pieces. Its names all lead into the folder that it is unpacked
-	// in. Its comment names the files that some systems cannot store or keep apart, and those that are not in it
-	// because no folder holds them beside another. FAILED_PRECONDITION (`conflict`): the run is not over.
+	// Reads the generated files as a zip archive, in pieces. All its names stay inside the folder that it is unpacked
+	// into. Its comment lists the files that some systems cannot store or tell apart, and those that were left out
+	// because they cannot exist next to another file. FAILED_PRECONDITION (`conflict`): the run has not ended.
 	ReadArchive(*ReadArchiveRequest, grpc.ServerStreamingServer[ReadArchiveResponse]) error
 	mustEmbedUnimplementedProposalServiceServer()
 }

@@ -958,7 +958,7 @@ func (x *Heartbeat) GetProgress() string {
 	return ""
 }
 
-// Asks the reader to watch again from its cursor, because this replica is shutting down. The stream goes on
+// Asks the reader to watch again from its cursor, because this replica is shutting down. The stream continues
 // until then. Readers are given different delays, so that they do not all connect again at once.
 type Reconnect struct {
 	state protoimpl.MessageState `protogen:"open.v1"`

@@ -56,7 +56,7 @@ type RefinementServiceClient interface {
 	WatchRefinement(ctx context.Context, in *WatchRefinementRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchRefinementResponse], error)
 	// Cancels the run. When the run has already ended, changes nothing and returns the refinement.
 	CancelRefinement(ctx context.Context, in *CancelRefinementRequest, opts ...grpc.CallOption) (*CancelRefinementResponse, error)
-	// Answers a question of the agent: the run then goes on, with the next events of the same thread. A question is
+	// Answers a question of the agent: the run then continues, with the next events of the same thread. A question is
 	// answered once. FAILED_PRECONDITION (`reply_unsupported`): the runtime cannot continue a run, and the server does
 	// not have the feature `input_replies`; (`input_closed`): the question was answered, another one took its place,
 	// or the run has ended. NOT_FOUND: also when the event `seq` is not a question. INVALID_ARGUMENT: also for a
@@ -243,7 +243,7 @@ type RefinementServiceServer interface {
 	WatchRefinement(*WatchRefinementRequest, grpc.ServerStreamingServer[WatchRefinementResponse]) error
 	// Cancels the run. When the run has already ended, changes nothing and returns the refinement.
 	CancelRefinement(context.Context, *CancelRefinementRequest) (*CancelRefinementResponse, error)
-	// Answers a question of the agent: the run then goes on, with the next events of the same thread. A question is
+	// Answers a question of the agent: the run then continues, with the next events of the same thread. A question is
 	// answered once. FAILED_PRECONDITION (`reply_unsupported`): the runtime cannot continue a run, and the server does
 	// not have the feature `input_replies`; (`input_closed`): the question was answered, another one took its place,
 	// or the run has ended. NOT_FOUND: also when the event `seq` is not a question. INVALID_ARGUMENT: also for a

@@ -4,7 +4,7 @@
 // 	protoc        (unknown)
 // source: ide_orchestrator/v1/review.proto
 
-// Review: what a proposal changes, what is decided about it, and how it comes into the draft.
+// Review: what a proposal changes, the decisions about it, and how it is accepted into the draft.
 
 package ideorchestratorv1
 
@@ -27,11 +27,11 @@ const (
 type Decision int32
 
 const (
-	// Nothing. It comes in when the proposal is accepted; a file that the proposal rejects stays out.
+	// No decision. It is included when the proposal is accepted, except a file that the proposal rejects.
 	Decision_DECISION_UNSPECIFIED Decision = 0
-	// It comes in.
+	// It is included.
 	Decision_DECISION_ACCEPTED Decision = 1
-	// It stays out.
+	// It is left out.
 	Decision_DECISION_REJECTED Decision = 2
 )
 
@@ -671,7 +671,7 @@ type FileDiff struct {
 	Decision Decision `protobuf:"varint,13,opt,name=decision,proto3,enum=ide_orchestrator.v1.Decision" json:"decision,omitempty"`
 	// The path that a decision gives it; empty when it keeps its own.
 	NewPath string `protobuf:"bytes,14,opt,name=new_path,json=newPath,proto3" json:"new_path,omitempty"`
-	// True when it comes in only under a new path that a decision gives it: the proposal rejects it, or its path is
+	// True when it is accepted only under a new path that a decision gives it: the proposal rejects it, or its path is
 	// not valid on every system. In the second case, it must be rejected or get a new path before the proposal is
 	// accepted.
 	NeedsNewPath bool `protobuf:"varint,15,opt,name=needs_new_path,json=needsNewPath,proto3" json:"needs_new_path,omitempty"`
@@ -1022,8 +1022,8 @@ type ReadPatchResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The bytes: at most 1 MiB; empty only when nothing differs.
 	Data []byte `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
-	// How many files the patch leaves out, because no folder holds them beside another file of the proposal. In the
-	// first piece.
+	// How many files the patch leaves out, because they cannot exist next to another file of the proposal. Only in
+	// the first piece.
 	LeftOutFiles  uint32 `protobuf:"varint,2,opt,name=left_out_files,json=leftOutFiles,proto3" json:"left_out_files,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1336,8 +1336,8 @@ type ReadDraftPatchResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The bytes: at most 1 MiB; empty only when nothing differs.
 	Data []byte `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
-	// How many files the patch leaves out, because no folder holds them beside another file of the same version. In
-	// the first piece.
+	// How many files the patch leaves out, because they cannot exist next to another file of the same version. Only
+	// in the first piece.
 	LeftOutFiles  uint32 `protobuf:"varint,2,opt,name=left_out_files,json=leftOutFiles,proto3" json:"left_out_files,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1460,7 +1460,7 @@ type FileDecision struct {
 	HunkIds []string `protobuf:"bytes,2,rep,name=hunk_ids,json=hunkIds,proto3" json:"hunk_ids,omitempty"`
 	// The decision; unspecified takes one back.
 	Decision Decision `protobuf:"varint,3,opt,name=decision,proto3,enum=ide_orchestrator.v1.Decision" json:"decision,omitempty"`
-	// The path that the file comes in under; empty for its own. Only for a file that is new, renamed, or rejected by
+	// The path under which the file is accepted; empty for its own. Only for a file that is new, renamed, or rejected by
 	// the proposal, as a whole, and that is accepted. A later decision about the file as a whole replaces it.
 	NewPath       string `protobuf:"bytes,4,opt,name=new_path,json=newPath,proto3" json:"new_path,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1977,7 +1977,7 @@ type DraftMoved struct {
 	DraftVersion uint32 `protobuf:"varint,2,opt,name=draft_version,json=draftVersion,proto3" json:"draft_version,omitempty"`
 	// Its etag, for `draft_etag` together with `resolved_files`.
 	DraftEtag string `protobuf:"bytes,3,opt,name=draft_etag,json=draftEtag,proto3" json:"draft_etag,omitempty"`
-	// The first conflicts in path order, as far as they fit the answer. A status has little room, so there they lack
+	// The first conflicts in path order, as far as they fit the response. A status has little room, so there they lack
 	// their places: use `validate_only` to get all of them.
 	Conflicts []*MergeConflict `protobuf:"bytes,4,rep,name=conflicts,proto3" json:"conflicts,omitempty"`
 	// How many there are.
@@ -2067,7 +2067,7 @@ type MergeConflict struct {
 	ProposalSha256 string `protobuf:"bytes,5,opt,name=proposal_sha256,json=proposalSha256,proto3" json:"proposal_sha256,omitempty"`
 	// The places that both sides changed, in order; none with MERGE_STRATEGY_REFUSE, and for what is not text.
 	Places []*ConflictPlace `protobuf:"bytes,6,rep,name=places,proto3" json:"places,omitempty"`
-	// True when places, or texts of them, were left out because the answer would be too large.
+	// True when places, or texts of them, were left out because the response would be too large.
 	Truncated     bool `protobuf:"varint,7,opt,name=truncated,proto3" json:"truncated,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -4,7 +4,7 @@
 // - protoc             (unknown)
 // source: ide_orchestrator/v1/review.proto
 
-// Review: what a proposal changes, what is decided about it, and how it comes into the draft.
+// Review: what a proposal changes, the decisions about it, and how it is accepted into the draft.
 
 package ideorchestratorv1
 
@@ -35,9 +35,9 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Reviews proposals: compares them, decides about them, and brings them into the draft. Everybody with access to
+// Reviews proposals: compares them, decides about them, and accepts them into the draft. Everybody with access to
 // the proposal may compare; owners and editors also decide. NOT_FOUND: the proposal does not exist, or the caller
-// may not see it. FAILED_PRECONDITION (`conflict`): its run is not over.
+// may not see it. FAILED_PRECONDITION (`conflict`): its run has not ended.
 //
 // Decisions need the proposal's `etag`. INVALID_ARGUMENT (`etag_required`): they have none. ABORTED
 // (`etag_mismatch`): something else was decided since it was read. PERMISSION_DENIED: the caller may only read it.
@@ -59,7 +59,7 @@ type ReviewServiceClient interface {
 	// reviewers see and change the same ones. INVALID_ARGUMENT: a path or hunk does not differ from the version that
 	// the run started from.
 	SetDecisions(ctx context.Context, in *SetDecisionsRequest, opts ...grpc.CallOption) (*SetDecisionsResponse, error)
-	// Brings what is not rejected into the draft: as one new version, or nothing. ABORTED (`draft_moved`, with
+	// Accepts everything that is not rejected, as one new version of the draft, or nothing. ABORTED (`draft_moved`, with
 	// DraftMoved): the draft has other changes of the same files; with `validate_only` the response has all of
 	// them. ABORTED (`etag_mismatch`): `draft_etag` is not the draft's. INVALID_ARGUMENT (`unprocessable`): a new
 	// file has a path that is not valid on every system and no `new_path`, or the draft would be too large.
@@ -67,8 +67,8 @@ type ReviewServiceClient interface {
 	// Turns the proposal down. The draft stays as it is.
 	RejectProposal(ctx context.Context, in *RejectProposalRequest, opts ...grpc.CallOption) (*RejectProposalResponse, error)
 	// Starts the next round: a refinement from the same version of the draft, with what is to be done better. Its
-	// proposal names this one in `revises_proposal_id`. This one stays open: it may still be accepted, as when the
-	// next round fails. FAILED_PRECONDITION (`conflict`): its run is not over, or it was accepted. Other errors are
+	// proposal names this one in `revises_proposal_id`. This one stays open: it may still be accepted, for example when the
+	// next round fails. FAILED_PRECONDITION (`conflict`): its run has not ended, or it was accepted. Other errors are
 	// those of StartRefinement.
 	ReviseProposal(ctx context.Context, in *ReviseProposalRequest, opts ...grpc.CallOption) (*ReviseProposalResponse, error)
 }
@@ -183,9 +183,9 @@ func (c *reviewServiceClient) ReviseProposal(ctx context.Context, in *ReviseProp
 // All implementations must embed UnimplementedReviewServiceServer
 // for forward compatibility.
 //
-// Reviews proposals: compares them, decides about them, and brings them into the draft. Everybody with access to
+// Reviews proposals: compares them, decides about them, and accepts them into the draft. Everybody with access to
 // the proposal may compare; owners and editors also decide. NOT_FOUND: the proposal does not exist, or the caller
-// may not see it. FAILED_PRECONDITION (`conflict`): its run is not over.
+// may not see it. FAILED_PRECONDITION (`conflict`): its run has not ended.
 //
 // Decisions need the proposal's `etag`. INVALID_ARGUMENT (`etag_required`): they have none. ABORTED
 // (`etag_mismatch`): something else was decided since it was read. PERMISSION_DENIED: the caller may only read it.
@@ -207,7 +207,7 @@ type ReviewServiceServer interface {
 	// reviewers see and change the same ones. INVALID_ARGUMENT: a path or hunk does not differ from the version that
 	// the run started from.
 	SetDecisions(context.Context, *SetDecisionsRequest) (*SetDecisionsResponse, error)
-	// Brings what is not rejected into the draft: as one new version, or nothing. ABORTED (`draft_moved`, with
+	// Accepts everything that is not rejected, as one new version of the draft, or nothing. ABORTED (`draft_moved`, with
 	// DraftMoved): the draft has other changes of the same files; with `validate_only` the response has all of
 	// them. ABORTED (`etag_mismatch`): `draft_etag` is not the draft's. INVALID_ARGUMENT (`unprocessable`): a new
 	// file has a path that is not valid on every system and no `new_path`, or the draft would be too large.
@@ -215,8 +215,8 @@ type ReviewServiceServer interface {
 	// Turns the proposal down. The draft stays as it is.
 	RejectProposal(context.Context, *RejectProposalRequest) (*RejectProposalResponse, error)
 	// Starts the next round: a refinement from the same version of the draft, with what is to be done better. Its
-	// proposal names this one in `revises_proposal_id`. This one stays open: it may still be accepted, as when the
-	// next round fails. FAILED_PRECONDITION (`conflict`): its run is not over, or it was accepted. Other errors are
+	// proposal names this one in `revises_proposal_id`. This one stays open: it may still be accepted, for example when the
+	// next round fails. FAILED_PRECONDITION (`conflict`): its run has not ended, or it was accepted. Other errors are
 	// those of StartRefinement.
 	ReviseProposal(context.Context, *ReviseProposalRequest) (*ReviseProposalResponse, error)
 	mustEmbedUnimplementedReviewServiceServer()

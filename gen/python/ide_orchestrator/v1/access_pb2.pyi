@@ -31,7 +31,7 @@ class _AccessTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AccessType
     ACCESS_TYPE_OWNER: _AccessType.ValueType  # 1
     """Everything, including granting and revoking access."""
     ACCESS_TYPE_EDITOR: _AccessType.ValueType  # 2
-    """Read, cancel the run, and decide about the proposal."""
+    """Read, answer the agent, cancel the run, decide about the proposal, and write to the draft."""
     ACCESS_TYPE_VIEWER: _AccessType.ValueType  # 3
     """Read."""
 
@@ -43,7 +43,7 @@ ACCESS_TYPE_UNSPECIFIED: AccessType.ValueType  # 0
 ACCESS_TYPE_OWNER: AccessType.ValueType  # 1
 """Everything, including granting and revoking access."""
 ACCESS_TYPE_EDITOR: AccessType.ValueType  # 2
-"""Read, cancel the run, and decide about the proposal."""
+"""Read, answer the agent, cancel the run, decide about the proposal, and write to the draft."""
 ACCESS_TYPE_VIEWER: AccessType.ValueType  # 3
 """Read."""
 Global___AccessType: _TypeAlias = AccessType  # noqa: Y015

@@ -90,7 +90,7 @@ class AccessServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GrantAccess(self, request, context):
-        """Grants a user access, or changes the access type. Idempotent. The answer does not tell whether there is
+        """Grants a user access, or changes the access type. Idempotent. The response does not show whether there is
         such a user. FAILED_PRECONDITION: no owner would be left, or the proposal has too many grants.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -106,8 +106,7 @@ class AccessServiceServicer:
 
     def RevokeAccess(self, request, context):
         """Revokes a user's access, and the share links that the user created; does nothing when the user has none.
-        FAILED_PRECONDITION: no owner would be
-        left.
+        FAILED_PRECONDITION: no owner would be left.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,15 +40,14 @@ class AccessServiceStub:
     ListGrants: _grpc.UnaryUnaryMultiCallable[_access_pb2.ListGrantsRequest, _access_pb2.ListGrantsResponse]
     """Lists who has access, owners first."""
     GrantAccess: _grpc.UnaryUnaryMultiCallable[_access_pb2.GrantAccessRequest, _access_pb2.GrantAccessResponse]
-    """Grants a user access, or changes the access type. Idempotent. The answer does not tell whether there is
+    """Grants a user access, or changes the access type. Idempotent. The response does not show whether there is
     such a user. FAILED_PRECONDITION: no owner would be left, or the proposal has too many grants.
     """
     AcceptGrant: _grpc.UnaryUnaryMultiCallable[_access_pb2.AcceptGrantRequest, _access_pb2.AcceptGrantResponse]
     """Accepts the access that the caller was granted: owners then see the caller's e-mail address. Idempotent."""
     RevokeAccess: _grpc.UnaryUnaryMultiCallable[_access_pb2.RevokeAccessRequest, _access_pb2.RevokeAccessResponse]
     """Revokes a user's access, and the share links that the user created; does nothing when the user has none.
-    FAILED_PRECONDITION: no owner would be
-    left.
+    FAILED_PRECONDITION: no owner would be left.
     """
     ListShareLinks: _grpc.UnaryUnaryMultiCallable[_access_pb2.ListShareLinksRequest, _access_pb2.ListShareLinksResponse]
     """Lists the valid share links, newest first, without their secrets."""
@@ -71,15 +70,14 @@ class AccessServiceAsyncStub(AccessServiceStub):
     ListGrants: _aio.UnaryUnaryMultiCallable[_access_pb2.ListGrantsRequest, _access_pb2.ListGrantsResponse]  # type: ignore[assignment]
     """Lists who has access, owners first."""
     GrantAccess: _aio.UnaryUnaryMultiCallable[_access_pb2.GrantAccessRequest, _access_pb2.GrantAccessResponse]  # type: ignore[assignment]
-    """Grants a user access, or changes the access type. Idempotent. The answer does not tell whether there is
+    """Grants a user access, or changes the access type. Idempotent. The response does not show whether there is
     such a user. FAILED_PRECONDITION: no owner would be left, or the proposal has too many grants.
     """
     AcceptGrant: _aio.UnaryUnaryMultiCallable[_access_pb2.AcceptGrantRequest, _access_pb2.AcceptGrantResponse]  # type: ignore[assignment]
     """Accepts the access that the caller was granted: owners then see the caller's e-mail address. Idempotent."""
     RevokeAccess: _aio.UnaryUnaryMultiCallable[_access_pb2.RevokeAccessRequest, _access_pb2.RevokeAccessResponse]  # type: ignore[assignment]
     """Revokes a user's access, and the share links that the user created; does nothing when the user has none.
-    FAILED_PRECONDITION: no owner would be
-    left.
+    FAILED_PRECONDITION: no owner would be left.
     """
     ListShareLinks: _aio.UnaryUnaryMultiCallable[_access_pb2.ListShareLinksRequest, _access_pb2.ListShareLinksResponse]  # type: ignore[assignment]
     """Lists the valid share links, newest first, without their secrets."""
@@ -111,7 +109,7 @@ class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _access_pb2.GrantAccessRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_access_pb2.GrantAccessResponse, _abc.Awaitable[_access_pb2.GrantAccessResponse]]:
-        """Grants a user access, or changes the access type. Idempotent. The answer does not tell whether there is
+        """Grants a user access, or changes the access type. Idempotent. The response does not show whether there is
         such a user. FAILED_PRECONDITION: no owner would be left, or the proposal has too many grants.
         """
 
@@ -130,8 +128,7 @@ class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_access_pb2.RevokeAccessResponse, _abc.Awaitable[_access_pb2.RevokeAccessResponse]]:
         """Revokes a user's access, and the share links that the user created; does nothing when the user has none.
-        FAILED_PRECONDITION: no owner would be
-        left.
+        FAILED_PRECONDITION: no owner would be left.
         """
 
     @_abc_1.abstractmethod

@@ -249,7 +249,7 @@ class UpdateDraftRequest(_message.Message):
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[_workflow_pb2.SpecFile]:
         """The files to write, whole: at most 500 files and 2 MiB of text together. Paths are distinct, each at most
-        1,024 characters. A new path must be valid on every system, also beside the other files.
+        1,024 characters. A new path must be valid on every system, also next to the other files.
         """
 
     @_builtins.property

@@ -86,7 +86,7 @@ class DraftServiceServicer:
     def GetDraft(self, request, context):
         """Reads a draft at a version. The response fits a client's default limit of 4 MiB: when the files are too
         large together, the largest contents are left out (`content_omitted`), and when there are too many files,
-        `next_file_offset` says where to go on. NOT_FOUND: also when there is no such version.
+        `next_file_offset` says where to continue. NOT_FOUND: also when there is no such version.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -43,7 +43,7 @@ class DraftServiceStub:
     GetDraft: _grpc.UnaryUnaryMultiCallable[_draft_pb2.GetDraftRequest, _draft_pb2.GetDraftResponse]
     """Reads a draft at a version. The response fits a client's default limit of 4 MiB: when the files are too
     large together, the largest contents are left out (`content_omitted`), and when there are too many files,
-    `next_file_offset` says where to go on. NOT_FOUND: also when there is no such version.
+    `next_file_offset` says where to continue. NOT_FOUND: also when there is no such version.
     """
     UpdateDraft: _grpc.UnaryUnaryMultiCallable[_draft_pb2.UpdateDraftRequest, _draft_pb2.UpdateDraftResponse]
     """Writes and deletes files, as one new version; all of it or nothing. When nothing differs, there is no new
@@ -78,7 +78,7 @@ class DraftServiceAsyncStub(DraftServiceStub):
     GetDraft: _aio.UnaryUnaryMultiCallable[_draft_pb2.GetDraftRequest, _draft_pb2.GetDraftResponse]  # type: ignore[assignment]
     """Reads a draft at a version. The response fits a client's default limit of 4 MiB: when the files are too
     large together, the largest contents are left out (`content_omitted`), and when there are too many files,
-    `next_file_offset` says where to go on. NOT_FOUND: also when there is no such version.
+    `next_file_offset` says where to continue. NOT_FOUND: also when there is no such version.
     """
     UpdateDraft: _aio.UnaryUnaryMultiCallable[_draft_pb2.UpdateDraftRequest, _draft_pb2.UpdateDraftResponse]  # type: ignore[assignment]
     """Writes and deletes files, as one new version; all of it or nothing. When nothing differs, there is no new
@@ -116,7 +116,7 @@ class DraftServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_draft_pb2.GetDraftResponse, _abc.Awaitable[_draft_pb2.GetDraftResponse]]:
         """Reads a draft at a version. The response fits a client's default limit of 4 MiB: when the files are too
         large together, the largest contents are left out (`content_omitted`), and when there are too many files,
-        `next_file_offset` says where to go on. NOT_FOUND: also when there is no such version.
+        `next_file_offset` says where to continue. NOT_FOUND: also when there is no such version.
         """
 
     @_abc_1.abstractmethod

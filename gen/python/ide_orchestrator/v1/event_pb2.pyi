@@ -239,7 +239,7 @@ class Event(_message.Message):
 
     @_builtins.property
     def input_answered(self) -> Global___InputAnswered:
-        """A person has answered the agent: the run goes on."""
+        """A person has answered the agent: the run continues."""
 
     def __init__(
         self,
@@ -600,7 +600,7 @@ class ContentPart(_message.Message):
     number its blocks.
     """
     extra: _builtins.str
-    """What the block has beside the content, such as a document's name: JSON text of an object with the members
+    """What the block has besides the content, such as a document's name: JSON text of an object with the members
     that the fields of its kind do not have. Empty when they have everything.
     """
     @_builtins.property

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from ide_orchestrator.v1 import refinement_pb2 as ide__orchestrator_dot_v1_dot_refinement__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eide_orchestrator/v1/info.proto\x12\x13ide_orchestrator.v1\x1a$ide_orchestrator/v1/refinement.proto\"\x16\n\x14GetServerInfoRequest\"F\n\x15GetServerInfoResponse\x12-\n\x04info\x18\x01 \x01(\x0b\x32\x1f.ide_orchestrator.v1.ServerInfo\"\x9b\x01\n\nServerInfo\x12\x16\n\x0eserver_version\x18\x01 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x02 \x03(\t\x12\x30\n\twhen_busy\x18\x03 \x01(\x0e\x32\x1d.ide_orchestrator.v1.WhenBusy\x12\x31\n\x06limits\x18\x04 \x01(\x0b\x32!.ide_orchestrator.v1.ServerLimits\"\xb0\x01\n\x0cServerLimits\x12\x1d\n\x15max_prompt_characters\x18\x01 \x01(\r\x12\x15\n\rmax_page_size\x18\x02 \x01(\r\x12\x1c\n\x14max_events_page_size\x18\x03 \x01(\r\x12\x17\n\x0fmax_active_runs\x18\x04 \x01(\r\x12\x1e\n\x16max_creates_per_minute\x18\x05 \x01(\r\x12\x13\n\x0bmax_streams\x18\x06 \x01(\r2z\n\x0bInfoService\x12k\n\rGetServerInfo\x12).ide_orchestrator.v1.GetServerInfoRequest\x1a*.ide_orchestrator.v1.GetServerInfoResponse\"\x03\x90\x02\x01\x42UZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eide_orchestrator/v1/info.proto\x12\x13ide_orchestrator.v1\x1a$ide_orchestrator/v1/refinement.proto\"\x16\n\x14GetServerInfoRequest\"F\n\x15GetServerInfoResponse\x12-\n\x04info\x18\x01 \x01(\x0b\x32\x1f.ide_orchestrator.v1.ServerInfo\"\xcc\x01\n\nServerInfo\x12\x16\n\x0eserver_version\x18\x01 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x02 \x03(\t\x12\x30\n\twhen_busy\x18\x03 \x01(\x0e\x32\x1d.ide_orchestrator.v1.WhenBusy\x12\x31\n\x06limits\x18\x04 \x01(\x0b\x32!.ide_orchestrator.v1.ServerLimits\x12/\n\x04grpc\x18\x05 \x01(\x0b\x32!.ide_orchestrator.v1.GrpcEndpoint\"7\n\x0cGrpcEndpoint\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x0c\n\x04port\x18\x02 \x01(\r\x12\x0b\n\x03tls\x18\x03 \x01(\x08\"\xb0\x01\n\x0cServerLimits\x12\x1d\n\x15max_prompt_characters\x18\x01 \x01(\r\x12\x15\n\rmax_page_size\x18\x02 \x01(\r\x12\x1c\n\x14max_events_page_size\x18\x03 \x01(\r\x12\x17\n\x0fmax_active_runs\x18\x04 \x01(\r\x12\x1e\n\x16max_creates_per_minute\x18\x05 \x01(\r\x12\x13\n\x0bmax_streams\x18\x06 \x01(\r2z\n\x0bInfoService\x12k\n\rGetServerInfo\x12).ide_orchestrator.v1.GetServerInfoRequest\x1a*.ide_orchestrator.v1.GetServerInfoResponse\"\x03\x90\x02\x01\x42UZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,9 +40,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSERVERINFORESPONSE']._serialized_start=117
   _globals['_GETSERVERINFORESPONSE']._serialized_end=187
   _globals['_SERVERINFO']._serialized_start=190
-  _globals['_SERVERINFO']._serialized_end=345
-  _globals['_SERVERLIMITS']._serialized_start=348
-  _globals['_SERVERLIMITS']._serialized_end=524
-  _globals['_INFOSERVICE']._serialized_start=526
-  _globals['_INFOSERVICE']._serialized_end=648
+  _globals['_SERVERINFO']._serialized_end=394
+  _globals['_GRPCENDPOINT']._serialized_start=396
+  _globals['_GRPCENDPOINT']._serialized_end=451
+  _globals['_SERVERLIMITS']._serialized_start=454
+  _globals['_SERVERLIMITS']._serialized_end=630
+  _globals['_INFOSERVICE']._serialized_start=632
+  _globals['_INFOSERVICE']._serialized_end=754
 # @@protoc_insertion_point(module_scope)

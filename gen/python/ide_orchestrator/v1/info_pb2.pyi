@@ -70,6 +70,7 @@ class ServerInfo(_message.Message):
     FEATURES_FIELD_NUMBER: _builtins.int
     WHEN_BUSY_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
+    GRPC_FIELD_NUMBER: _builtins.int
     server_version: _builtins.str
     """The version of the server's release."""
     when_busy: _refinement_pb2.WhenBusy.ValueType
@@ -87,6 +88,10 @@ class ServerInfo(_message.Message):
     def limits(self) -> Global___ServerLimits:
         """The limits."""
 
+    @_builtins.property
+    def grpc(self) -> Global___GrpcEndpoint:
+        """Where the server is reached over gRPC; absent when it does not say."""
+
     def __init__(
         self,
         *,
@@ -94,14 +99,45 @@ class ServerInfo(_message.Message):
         features: _abc.Iterable[_builtins.str] | None = ...,
         when_busy: _refinement_pb2.WhenBusy.ValueType = ...,
         limits: Global___ServerLimits | None = ...,
+        grpc: Global___GrpcEndpoint | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["grpc", b"grpc", "limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["features", b"features", "limits", b"limits", "server_version", b"server_version", "when_busy", b"when_busy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["features", b"features", "grpc", b"grpc", "limits", b"limits", "server_version", b"server_version", "when_busy", b"when_busy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ServerInfo: _TypeAlias = ServerInfo  # noqa: Y015
+
+@_typing.final
+class GrpcEndpoint(_message.Message):
+    """Where a server is reached over gRPC."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOST_FIELD_NUMBER: _builtins.int
+    PORT_FIELD_NUMBER: _builtins.int
+    TLS_FIELD_NUMBER: _builtins.int
+    host: _builtins.str
+    """The host; empty for the host of the HTTP address."""
+    port: _builtins.int
+    """The port."""
+    tls: _builtins.bool
+    """True: the port has TLS."""
+    def __init__(
+        self,
+        *,
+        host: _builtins.str = ...,
+        port: _builtins.int = ...,
+        tls: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["host", b"host", "port", b"port", "tls", b"tls"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GrpcEndpoint: _TypeAlias = GrpcEndpoint  # noqa: Y015
 
 @_typing.final
 class ServerLimits(_message.Message):

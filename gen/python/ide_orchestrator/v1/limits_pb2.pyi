@@ -21,7 +21,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 @_typing.final
 class Limits(_message.Message):
     """What a field of a request may hold. The hub refuses a request with another value as INVALID_ARGUMENT, and names the
-    field. Limits may grow, so that a client of an earlier version must not rely on a refusal.
+    field. Limits may grow, so clients must not rely on a refusal.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

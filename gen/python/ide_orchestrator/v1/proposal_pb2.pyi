@@ -30,7 +30,7 @@ class _ResolutionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Resolution
     RESOLUTION_UNSPECIFIED: _Resolution.ValueType  # 0
     """Nothing yet."""
     RESOLUTION_ACCEPTED: _Resolution.ValueType  # 1
-    """It came into the draft, whole or in part."""
+    """It was accepted into the draft, whole or in part."""
     RESOLUTION_REJECTED: _Resolution.ValueType  # 2
     """It was turned down."""
 
@@ -40,7 +40,7 @@ class Resolution(_Resolution, metaclass=_ResolutionEnumTypeWrapper):
 RESOLUTION_UNSPECIFIED: Resolution.ValueType  # 0
 """Nothing yet."""
 RESOLUTION_ACCEPTED: Resolution.ValueType  # 1
-"""It came into the draft, whole or in part."""
+"""It was accepted into the draft, whole or in part."""
 RESOLUTION_REJECTED: Resolution.ValueType  # 2
 """It was turned down."""
 Global___Resolution: _TypeAlias = Resolution  # noqa: Y015

@@ -64,7 +64,7 @@ class ProposalServiceServicer:
     def GetProposal(self, request, context):
         """Reads a proposal with its files. The response fits a client's default limit of 4 MiB: when the files are
         too large together, the largest contents are left out (`content_omitted`), and when there are too many
-        files, `next_file_offset` says where to go on. NOT_FOUND: it does not exist, or the caller may not see it.
+        files, `next_file_offset` says where to continue. NOT_FOUND: it does not exist, or the caller may not see it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -86,9 +86,9 @@ class ProposalServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReadArchive(self, request, context):
-        """Reads the generated files as a zip archive, in pieces. Its names all lead into the folder that it is unpacked
-        in. Its comment names the files that some systems cannot store or keep apart, and those that are not in it
-        because no folder holds them beside another. FAILED_PRECONDITION (`conflict`): the run is not over.
+        """Reads the generated files as a zip archive, in pieces. All its names stay inside the folder that it is unpacked
+        into. Its comment lists the files that some systems cannot store or tell apart, and those that were left out
+        because they cannot exist next to another file. FAILED_PRECONDITION (`conflict`): the run has not ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -36,7 +36,7 @@ class ProposalServiceStub:
     GetProposal: _grpc.UnaryUnaryMultiCallable[_proposal_pb2.GetProposalRequest, _proposal_pb2.GetProposalResponse]
     """Reads a proposal with its files. The response fits a client's default limit of 4 MiB: when the files are
     too large together, the largest contents are left out (`content_omitted`), and when there are too many
-    files, `next_file_offset` says where to go on. NOT_FOUND: it does not exist, or the caller may not see it.
+    files, `next_file_offset` says where to continue. NOT_FOUND: it does not exist, or the caller may not see it.
     """
     ListProposals: _grpc.UnaryUnaryMultiCallable[_proposal_pb2.ListProposalsRequest, _proposal_pb2.ListProposalsResponse]
     """Lists the proposals that the caller may see, without their files, newest first."""
@@ -45,9 +45,9 @@ class ProposalServiceStub:
     proposal has no file with this content, or the caller may not see it.
     """
     ReadArchive: _grpc.UnaryStreamMultiCallable[_proposal_pb2.ReadArchiveRequest, _proposal_pb2.ReadArchiveResponse]
-    """Reads the generated files as a zip archive, in pieces. Its names all lead into the folder that it is unpacked
-    in. Its comment names the files that some systems cannot store or keep apart, and those that are not in it
-    because no folder holds them beside another. FAILED_PRECONDITION (`conflict`): the run is not over.
+    """Reads the generated files as a zip archive, in pieces. All its names stay inside the folder that it is unpacked
+    into. Its comment lists the files that some systems cannot store or tell apart, and those that were left out
+    because they cannot exist next to another file. FAILED_PRECONDITION (`conflict`): the run has not ended.
     """
 
 @_typing.type_check_only
@@ -58,7 +58,7 @@ class ProposalServiceAsyncStub(ProposalServiceStub):
     GetProposal: _aio.UnaryUnaryMultiCallable[_proposal_pb2.GetProposalRequest, _proposal_pb2.GetProposalResponse]  # type: ignore[assignment]
     """Reads a proposal with its files. The response fits a client's default limit of 4 MiB: when the files are
     too large together, the largest contents are left out (`content_omitted`), and when there are too many
-    files, `next_file_offset` says where to go on. NOT_FOUND: it does not exist, or the caller may not see it.
+    files, `next_file_offset` says where to continue. NOT_FOUND: it does not exist, or the caller may not see it.
     """
     ListProposals: _aio.UnaryUnaryMultiCallable[_proposal_pb2.ListProposalsRequest, _proposal_pb2.ListProposalsResponse]  # type: ignore[assignment]
     """Lists the proposals that the caller may see, without their files, newest first."""
@@ -67,9 +67,9 @@ class ProposalServiceAsyncStub(ProposalServiceStub):
     proposal has no file with this content, or the caller may not see it.
     """
     ReadArchive: _aio.UnaryStreamMultiCallable[_proposal_pb2.ReadArchiveRequest, _proposal_pb2.ReadArchiveResponse]  # type: ignore[assignment]
-    """Reads the generated files as a zip archive, in pieces. Its names all lead into the folder that it is unpacked
-    in. Its comment names the files that some systems cannot store or keep apart, and those that are not in it
-    because no folder holds them beside another. FAILED_PRECONDITION (`conflict`): the run is not over.
+    """Reads the generated files as a zip archive, in pieces. All its names stay inside the folder that it is unpacked
+    into. Its comment lists the files that some systems cannot store or tell apart, and those that were left out
+    because they cannot exist next to another file. FAILED_PRECONDITION (`conflict`): the run has not ended.
     """
 
 class ProposalServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -83,7 +83,7 @@ class ProposalServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_proposal_pb2.GetProposalResponse, _abc.Awaitable[_proposal_pb2.GetProposalResponse]]:
         """Reads a proposal with its files. The response fits a client's default limit of 4 MiB: when the files are
         too large together, the largest contents are left out (`content_omitted`), and when there are too many
-        files, `next_file_offset` says where to go on. NOT_FOUND: it does not exist, or the caller may not see it.
+        files, `next_file_offset` says where to continue. NOT_FOUND: it does not exist, or the caller may not see it.
         """
 
     @_abc_1.abstractmethod
@@ -110,9 +110,9 @@ class ProposalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _proposal_pb2.ReadArchiveRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_proposal_pb2.ReadArchiveResponse], _abc.AsyncIterator[_proposal_pb2.ReadArchiveResponse]]:
-        """Reads the generated files as a zip archive, in pieces. Its names all lead into the folder that it is unpacked
-        in. Its comment names the files that some systems cannot store or keep apart, and those that are not in it
-        because no folder holds them beside another. FAILED_PRECONDITION (`conflict`): the run is not over.
+        """Reads the generated files as a zip archive, in pieces. All its names stay inside the folder that it is unpacked
+        into. Its comment lists the files that some systems cannot store or tell apart, and those that were left out
+        because they cannot exist next to another file. FAILED_PRECONDITION (`conflict`): the run has not ended.
         """
 
 def add_ProposalServiceServicer_to_server(servicer: ProposalServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

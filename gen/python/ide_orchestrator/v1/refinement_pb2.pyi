@@ -504,7 +504,7 @@ Global___Heartbeat: _TypeAlias = Heartbeat  # noqa: Y015
 
 @_typing.final
 class Reconnect(_message.Message):
-    """Asks the reader to watch again from its cursor, because this replica is shutting down. The stream goes on
+    """Asks the reader to watch again from its cursor, because this replica is shutting down. The stream continues
     until then. Readers are given different delays, so that they do not all connect again at once.
     """
 

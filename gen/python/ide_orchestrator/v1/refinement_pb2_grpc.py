@@ -128,7 +128,7 @@ class RefinementServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReplyToInput(self, request, context):
-        """Answers a question of the agent: the run then goes on, with the next events of the same thread. A question is
+        """Answers a question of the agent: the run then continues, with the next events of the same thread. A question is
         answered once. FAILED_PRECONDITION (`reply_unsupported`): the runtime cannot continue a run, and the server does
         not have the feature `input_replies`; (`input_closed`): the question was answered, another one took its place,
         or the run has ended. NOT_FOUND: also when the event `seq` is not a question. INVALID_ARGUMENT: also for a

@@ -54,7 +54,7 @@ class RefinementServiceStub:
     CancelRefinement: _grpc.UnaryUnaryMultiCallable[_refinement_pb2.CancelRefinementRequest, _refinement_pb2.CancelRefinementResponse]
     """Cancels the run. When the run has already ended, changes nothing and returns the refinement."""
     ReplyToInput: _grpc.UnaryUnaryMultiCallable[_refinement_pb2.ReplyToInputRequest, _refinement_pb2.ReplyToInputResponse]
-    """Answers a question of the agent: the run then goes on, with the next events of the same thread. A question is
+    """Answers a question of the agent: the run then continues, with the next events of the same thread. A question is
     answered once. FAILED_PRECONDITION (`reply_unsupported`): the runtime cannot continue a run, and the server does
     not have the feature `input_replies`; (`input_closed`): the question was answered, another one took its place,
     or the run has ended. NOT_FOUND: also when the event `seq` is not a question. INVALID_ARGUMENT: also for a
@@ -112,7 +112,7 @@ class RefinementServiceAsyncStub(RefinementServiceStub):
     CancelRefinement: _aio.UnaryUnaryMultiCallable[_refinement_pb2.CancelRefinementRequest, _refinement_pb2.CancelRefinementResponse]  # type: ignore[assignment]
     """Cancels the run. When the run has already ended, changes nothing and returns the refinement."""
     ReplyToInput: _aio.UnaryUnaryMultiCallable[_refinement_pb2.ReplyToInputRequest, _refinement_pb2.ReplyToInputResponse]  # type: ignore[assignment]
-    """Answers a question of the agent: the run then goes on, with the next events of the same thread. A question is
+    """Answers a question of the agent: the run then continues, with the next events of the same thread. A question is
     answered once. FAILED_PRECONDITION (`reply_unsupported`): the runtime cannot continue a run, and the server does
     not have the feature `input_replies`; (`input_closed`): the question was answered, another one took its place,
     or the run has ended. NOT_FOUND: also when the event `seq` is not a question. INVALID_ARGUMENT: also for a
@@ -197,7 +197,7 @@ class RefinementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _refinement_pb2.ReplyToInputRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_refinement_pb2.ReplyToInputResponse, _abc.Awaitable[_refinement_pb2.ReplyToInputResponse]]:
-        """Answers a question of the agent: the run then goes on, with the next events of the same thread. A question is
+        """Answers a question of the agent: the run then continues, with the next events of the same thread. A question is
         answered once. FAILED_PRECONDITION (`reply_unsupported`): the runtime cannot continue a run, and the server does
         not have the feature `input_replies`; (`input_closed`): the question was answered, another one took its place,
         or the run has ended. NOT_FOUND: also when the event `seq` is not a question. INVALID_ARGUMENT: also for a

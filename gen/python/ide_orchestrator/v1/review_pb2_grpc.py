@@ -26,9 +26,9 @@ if _version_not_supported:
 
 
 class ReviewServiceStub:
-    """Reviews proposals: compares them, decides about them, and brings them into the draft. Everybody with access to
+    """Reviews proposals: compares them, decides about them, and accepts them into the draft. Everybody with access to
     the proposal may compare; owners and editors also decide. NOT_FOUND: the proposal does not exist, or the caller
-    may not see it. FAILED_PRECONDITION (`conflict`): its run is not over.
+    may not see it. FAILED_PRECONDITION (`conflict`): its run has not ended.
 
     Decisions need the proposal's `etag`. INVALID_ARGUMENT (`etag_required`): they have none. ABORTED
     (`etag_mismatch`): something else was decided since it was read. PERMISSION_DENIED: the caller may only read it.
@@ -87,9 +87,9 @@ class ReviewServiceStub:
 
 
 class ReviewServiceServicer:
-    """Reviews proposals: compares them, decides about them, and brings them into the draft. Everybody with access to
+    """Reviews proposals: compares them, decides about them, and accepts them into the draft. Everybody with access to
     the proposal may compare; owners and editors also decide. NOT_FOUND: the proposal does not exist, or the caller
-    may not see it. FAILED_PRECONDITION (`conflict`): its run is not over.
+    may not see it. FAILED_PRECONDITION (`conflict`): its run has not ended.
 
     Decisions need the proposal's `etag`. INVALID_ARGUMENT (`etag_required`): they have none. ABORTED
     (`etag_mismatch`): something else was decided since it was read. PERMISSION_DENIED: the caller may only read it.
@@ -138,7 +138,7 @@ class ReviewServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def AcceptProposal(self, request, context):
-        """Brings what is not rejected into the draft: as one new version, or nothing. ABORTED (`draft_moved`, with
+        """Accepts everything that is not rejected, as one new version of the draft, or nothing. ABORTED (`draft_moved`, with
         DraftMoved): the draft has other changes of the same files; with `validate_only` the response has all of
         them. ABORTED (`etag_mismatch`): `draft_etag` is not the draft's. INVALID_ARGUMENT (`unprocessable`): a new
         file has a path that is not valid on every system and no `new_path`, or the draft would be too large.
@@ -156,8 +156,8 @@ class ReviewServiceServicer:
 
     def ReviseProposal(self, request, context):
         """Starts the next round: a refinement from the same version of the draft, with what is to be done better. Its
-        proposal names this one in `revises_proposal_id`. This one stays open: it may still be accepted, as when the
-        next round fails. FAILED_PRECONDITION (`conflict`): its run is not over, or it was accepted. Other errors are
+        proposal names this one in `revises_proposal_id`. This one stays open: it may still be accepted, for example when the
+        next round fails. FAILED_PRECONDITION (`conflict`): its run has not ended, or it was accepted. Other errors are
         those of StartRefinement.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -216,9 +216,9 @@ def add_ReviewServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ReviewService:
-    """Reviews proposals: compares them, decides about them, and brings them into the draft. Everybody with access to
+    """Reviews proposals: compares them, decides about them, and accepts them into the draft. Everybody with access to
     the proposal may compare; owners and editors also decide. NOT_FOUND: the proposal does not exist, or the caller
-    may not see it. FAILED_PRECONDITION (`conflict`): its run is not over.
+    may not see it. FAILED_PRECONDITION (`conflict`): its run has not ended.
 
     Decisions need the proposal's `etag`. INVALID_ARGUMENT (`etag_required`): they have none. ABORTED
     (`etag_mismatch`): something else was decided since it was read. PERMISSION_DENIED: the caller may only read it.

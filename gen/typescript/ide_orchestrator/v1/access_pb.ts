@@ -484,7 +484,7 @@ export enum AccessType {
   OWNER = 1,
 
   /**
-   * Read, cancel the run, and decide about the proposal.
+   * Read, answer the agent, cancel the run, decide about the proposal, and write to the draft.
    *
    * @generated from enum value: ACCESS_TYPE_EDITOR = 2;
    */
@@ -524,7 +524,7 @@ export const AccessService: GenService<{
     output: typeof ListGrantsResponseSchema;
   },
   /**
-   * Grants a user access, or changes the access type. Idempotent. The answer does not tell whether there is
+   * Grants a user access, or changes the access type. Idempotent. The response does not show whether there is
    * such a user. FAILED_PRECONDITION: no owner would be left, or the proposal has too many grants.
    *
    * @generated from rpc ide_orchestrator.v1.AccessService.GrantAccess
@@ -546,8 +546,7 @@ export const AccessService: GenService<{
   },
   /**
    * Revokes a user's access, and the share links that the user created; does nothing when the user has none.
-   * FAILED_PRECONDITION: no owner would be
-   * left.
+   * FAILED_PRECONDITION: no owner would be left.
    *
    * @generated from rpc ide_orchestrator.v1.AccessService.RevokeAccess
    */

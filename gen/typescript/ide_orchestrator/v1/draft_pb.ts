@@ -276,7 +276,7 @@ export type UpdateDraftRequest = Message<"ide_orchestrator.v1.UpdateDraftRequest
 
   /**
    * The files to write, whole: at most 500 files and 2 MiB of text together. Paths are distinct, each at most
-   * 1,024 characters. A new path must be valid on every system, also beside the other files.
+   * 1,024 characters. A new path must be valid on every system, also next to the other files.
    *
    * @generated from field: repeated ide_orchestrator.v1.SpecFile files = 3;
    */
@@ -633,7 +633,7 @@ export const DraftService: GenService<{
   /**
    * Reads a draft at a version. The response fits a client's default limit of 4 MiB: when the files are too
    * large together, the largest contents are left out (`content_omitted`), and when there are too many files,
-   * `next_file_offset` says where to go on. NOT_FOUND: also when there is no such version.
+   * `next_file_offset` says where to continue. NOT_FOUND: also when there is no such version.
    *
    * @generated from rpc ide_orchestrator.v1.DraftService.GetDraft
    */

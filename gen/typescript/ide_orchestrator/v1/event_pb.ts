@@ -124,7 +124,7 @@ export type Event = Message<"ide_orchestrator.v1.Event"> & {
     case: "terminal";
   } | {
     /**
-     * A person has answered the agent: the run goes on.
+     * A person has answered the agent: the run continues.
      *
      * @generated from field: ide_orchestrator.v1.InputAnswered input_answered = 17;
      */
@@ -560,7 +560,7 @@ export type ContentPart = Message<"ide_orchestrator.v1.ContentPart"> & {
   } | { case: undefined; value?: undefined };
 
   /**
-   * What the block has beside the content, such as a document's name: JSON text of an object with the members
+   * What the block has besides the content, such as a document's name: JSON text of an object with the members
    * that the fields of its kind do not have. Empty when they have everything.
    *
    * @generated from field: string extra = 9;

@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file ide_orchestrator/v1/info.proto.
  */
 export const file_ide_orchestrator_v1_info: GenFile = /*@__PURE__*/
-  fileDesc("Ch5pZGVfb3JjaGVzdHJhdG9yL3YxL2luZm8ucHJvdG8SE2lkZV9vcmNoZXN0cmF0b3IudjEiFgoUR2V0U2VydmVySW5mb1JlcXVlc3QiRgoVR2V0U2VydmVySW5mb1Jlc3BvbnNlEi0KBGluZm8YASABKAsyHy5pZGVfb3JjaGVzdHJhdG9yLnYxLlNlcnZlckluZm8imwEKClNlcnZlckluZm8SFgoOc2VydmVyX3ZlcnNpb24YASABKAkSEAoIZmVhdHVyZXMYAiADKAkSMAoJd2hlbl9idXN5GAMgASgOMh0uaWRlX29yY2hlc3RyYXRvci52MS5XaGVuQnVzeRIxCgZsaW1pdHMYBCABKAsyIS5pZGVfb3JjaGVzdHJhdG9yLnYxLlNlcnZlckxpbWl0cyKwAQoMU2VydmVyTGltaXRzEh0KFW1heF9wcm9tcHRfY2hhcmFjdGVycxgBIAEoDRIVCg1tYXhfcGFnZV9zaXplGAIgASgNEhwKFG1heF9ldmVudHNfcGFnZV9zaXplGAMgASgNEhcKD21heF9hY3RpdmVfcnVucxgEIAEoDRIeChZtYXhfY3JlYXRlc19wZXJfbWludXRlGAUgASgNEhMKC21heF9zdHJlYW1zGAYgASgNMnoKC0luZm9TZXJ2aWNlEmsKDUdldFNlcnZlckluZm8SKS5pZGVfb3JjaGVzdHJhdG9yLnYxLkdldFNlcnZlckluZm9SZXF1ZXN0GiouaWRlX29yY2hlc3RyYXRvci52MS5HZXRTZXJ2ZXJJbmZvUmVzcG9uc2UiA5ACAUJVWlNnaXRodWIuY29tL2Jpem1hdHRlcnMvaWRlLW9yY2hlc3RyYXRvci9nZW4vZ28vaWRlX29yY2hlc3RyYXRvci92MTtpZGVvcmNoZXN0cmF0b3J2MWIGcHJvdG8z", [file_ide_orchestrator_v1_refinement]);
+  fileDesc("Ch5pZGVfb3JjaGVzdHJhdG9yL3YxL2luZm8ucHJvdG8SE2lkZV9vcmNoZXN0cmF0b3IudjEiFgoUR2V0U2VydmVySW5mb1JlcXVlc3QiRgoVR2V0U2VydmVySW5mb1Jlc3BvbnNlEi0KBGluZm8YASABKAsyHy5pZGVfb3JjaGVzdHJhdG9yLnYxLlNlcnZlckluZm8izAEKClNlcnZlckluZm8SFgoOc2VydmVyX3ZlcnNpb24YASABKAkSEAoIZmVhdHVyZXMYAiADKAkSMAoJd2hlbl9idXN5GAMgASgOMh0uaWRlX29yY2hlc3RyYXRvci52MS5XaGVuQnVzeRIxCgZsaW1pdHMYBCABKAsyIS5pZGVfb3JjaGVzdHJhdG9yLnYxLlNlcnZlckxpbWl0cxIvCgRncnBjGAUgASgLMiEuaWRlX29yY2hlc3RyYXRvci52MS5HcnBjRW5kcG9pbnQiNwoMR3JwY0VuZHBvaW50EgwKBGhvc3QYASABKAkSDAoEcG9ydBgCIAEoDRILCgN0bHMYAyABKAgisAEKDFNlcnZlckxpbWl0cxIdChVtYXhfcHJvbXB0X2NoYXJhY3RlcnMYASABKA0SFQoNbWF4X3BhZ2Vfc2l6ZRgCIAEoDRIcChRtYXhfZXZlbnRzX3BhZ2Vfc2l6ZRgDIAEoDRIXCg9tYXhfYWN0aXZlX3J1bnMYBCABKA0SHgoWbWF4X2NyZWF0ZXNfcGVyX21pbnV0ZRgFIAEoDRITCgttYXhfc3RyZWFtcxgGIAEoDTJ6CgtJbmZvU2VydmljZRJrCg1HZXRTZXJ2ZXJJbmZvEikuaWRlX29yY2hlc3RyYXRvci52MS5HZXRTZXJ2ZXJJbmZvUmVxdWVzdBoqLmlkZV9vcmNoZXN0cmF0b3IudjEuR2V0U2VydmVySW5mb1Jlc3BvbnNlIgOQAgFCVVpTZ2l0aHViLmNvbS9iaXptYXR0ZXJzL2lkZS1vcmNoZXN0cmF0b3IvZ2VuL2dvL2lkZV9vcmNoZXN0cmF0b3IvdjE7aWRlb3JjaGVzdHJhdG9ydjFiBnByb3RvMw", [file_ide_orchestrator_v1_refinement]);
 
 /**
  * Request of GetServerInfo.
@@ -89,6 +89,13 @@ export type ServerInfo = Message<"ide_orchestrator.v1.ServerInfo"> & {
    * @generated from field: ide_orchestrator.v1.ServerLimits limits = 4;
    */
   limits?: ServerLimits | undefined;
+
+  /**
+   * Where the server is reached over gRPC; absent when it does not say.
+   *
+   * @generated from field: ide_orchestrator.v1.GrpcEndpoint grpc = 5;
+   */
+  grpc?: GrpcEndpoint | undefined;
 };
 
 /**
@@ -97,6 +104,41 @@ export type ServerInfo = Message<"ide_orchestrator.v1.ServerInfo"> & {
  */
 export const ServerInfoSchema: GenMessage<ServerInfo> = /*@__PURE__*/
   messageDesc(file_ide_orchestrator_v1_info, 2);
+
+/**
+ * Where a server is reached over gRPC.
+ *
+ * @generated from message ide_orchestrator.v1.GrpcEndpoint
+ */
+export type GrpcEndpoint = Message<"ide_orchestrator.v1.GrpcEndpoint"> & {
+  /**
+   * The host; empty for the host of the HTTP address.
+   *
+   * @generated from field: string host = 1;
+   */
+  host: string;
+
+  /**
+   * The port.
+   *
+   * @generated from field: uint32 port = 2;
+   */
+  port: number;
+
+  /**
+   * True: the port has TLS.
+   *
+   * @generated from field: bool tls = 3;
+   */
+  tls: boolean;
+};
+
+/**
+ * Describes the message ide_orchestrator.v1.GrpcEndpoint.
+ * Use `create(GrpcEndpointSchema)` to create a new message.
+ */
+export const GrpcEndpointSchema: GenMessage<GrpcEndpoint> = /*@__PURE__*/
+  messageDesc(file_ide_orchestrator_v1_info, 3);
 
 /**
  * Limits of requests and of one caller. What exceeds them is refused.
@@ -152,7 +194,7 @@ export type ServerLimits = Message<"ide_orchestrator.v1.ServerLimits"> & {
  * Use `create(ServerLimitsSchema)` to create a new message.
  */
 export const ServerLimitsSchema: GenMessage<ServerLimits> = /*@__PURE__*/
-  messageDesc(file_ide_orchestrator_v1_info, 3);
+  messageDesc(file_ide_orchestrator_v1_info, 4);
 
 /**
  * Describes the server, so that clients do not have to find out from calls that fail.

@@ -16,7 +16,7 @@ export const file_ide_orchestrator_v1_limits: GenFile = /*@__PURE__*/
 
 /**
  * What a field of a request may hold. The hub refuses a request with another value as INVALID_ARGUMENT, and names the
- * field. Limits may grow, so that a client of an earlier version must not rely on a refusal.
+ * field. Limits may grow, so clients must not rely on a refusal.
  *
  * @generated from message ide_orchestrator.v1.Limits
  */

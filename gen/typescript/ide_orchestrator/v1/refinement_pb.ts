@@ -457,7 +457,7 @@ export const HeartbeatSchema: GenMessage<Heartbeat> = /*@__PURE__*/
   messageDesc(file_ide_orchestrator_v1_refinement, 10);
 
 /**
- * Asks the reader to watch again from its cursor, because this replica is shutting down. The stream goes on
+ * Asks the reader to watch again from its cursor, because this replica is shutting down. The stream continues
  * until then. Readers are given different delays, so that they do not all connect again at once.
  *
  * @generated from message ide_orchestrator.v1.Reconnect
@@ -1318,7 +1318,7 @@ export const RefinementService: GenService<{
     output: typeof CancelRefinementResponseSchema;
   },
   /**
-   * Answers a question of the agent: the run then goes on, with the next events of the same thread. A question is
+   * Answers a question of the agent: the run then continues, with the next events of the same thread. A question is
    * answered once. FAILED_PRECONDITION (`reply_unsupported`): the runtime cannot continue a run, and the server does
    * not have the feature `input_replies`; (`input_closed`): the question was answered, another one took its place,
    * or the run has ended. NOT_FOUND: also when the event `seq` is not a question. INVALID_ARGUMENT: also for a

@@ -2,7 +2,7 @@
 // @generated from file ide_orchestrator/v1/review.proto (package ide_orchestrator.v1, syntax proto3)
 /* eslint-disable */
 
-// Review: what a proposal changes, what is decided about it, and how it comes into the draft.
+// Review: what a proposal changes, the decisions about it, and how it is accepted into the draft.
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
@@ -296,7 +296,7 @@ export type FileDiff = Message<"ide_orchestrator.v1.FileDiff"> & {
   newPath: string;
 
   /**
-   * True when it comes in only under a new path that a decision gives it: the proposal rejects it, or its path is
+   * True when it is accepted only under a new path that a decision gives it: the proposal rejects it, or its path is
    * not valid on every system. In the second case, it must be rejected or get a new path before the proposal is
    * accepted.
    *
@@ -455,8 +455,8 @@ export type ReadPatchResponse = Message<"ide_orchestrator.v1.ReadPatchResponse">
   data: Uint8Array;
 
   /**
-   * How many files the patch leaves out, because no folder holds them beside another file of the proposal. In the
-   * first piece.
+   * How many files the patch leaves out, because they cannot exist next to another file of the proposal. Only in
+   * the first piece.
    *
    * @generated from field: uint32 left_out_files = 2;
    */
@@ -641,8 +641,8 @@ export type ReadDraftPatchResponse = Message<"ide_orchestrator.v1.ReadDraftPatch
   data: Uint8Array;
 
   /**
-   * How many files the patch leaves out, because no folder holds them beside another file of the same version. In
-   * the first piece.
+   * How many files the patch leaves out, because they cannot exist next to another file of the same version. Only
+   * in the first piece.
    *
    * @generated from field: uint32 left_out_files = 2;
    */
@@ -719,7 +719,7 @@ export type FileDecision = Message<"ide_orchestrator.v1.FileDecision"> & {
   decision: Decision;
 
   /**
-   * The path that the file comes in under; empty for its own. Only for a file that is new, renamed, or rejected by
+   * The path under which the file is accepted; empty for its own. Only for a file that is new, renamed, or rejected by
    * the proposal, as a whole, and that is accepted. A later decision about the file as a whole replaces it.
    *
    * @generated from field: string new_path = 4;
@@ -1012,7 +1012,7 @@ export type DraftMoved = Message<"ide_orchestrator.v1.DraftMoved"> & {
   draftEtag: string;
 
   /**
-   * The first conflicts in path order, as far as they fit the answer. A status has little room, so there they lack
+   * The first conflicts in path order, as far as they fit the response. A status has little room, so there they lack
    * their places: use `validate_only` to get all of them.
    *
    * @generated from field: repeated ide_orchestrator.v1.MergeConflict conflicts = 4;
@@ -1084,7 +1084,7 @@ export type MergeConflict = Message<"ide_orchestrator.v1.MergeConflict"> & {
   places: ConflictPlace[];
 
   /**
-   * True when places, or texts of them, were left out because the answer would be too large.
+   * True when places, or texts of them, were left out because the response would be too large.
    *
    * @generated from field: bool truncated = 7;
    */
@@ -1331,21 +1331,21 @@ export const ReviseProposalResponseSchema: GenMessage<ReviseProposalResponse> = 
  */
 export enum Decision {
   /**
-   * Nothing. It comes in when the proposal is accepted; a file that the proposal rejects stays out.
+   * No decision. It is included when the proposal is accepted, except a file that the proposal rejects.
    *
    * @generated from enum value: DECISION_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * It comes in.
+   * It is included.
    *
    * @generated from enum value: DECISION_ACCEPTED = 1;
    */
   ACCEPTED = 1,
 
   /**
-   * It stays out.
+   * It is left out.
    *
    * @generated from enum value: DECISION_REJECTED = 2;
    */
@@ -1571,9 +1571,9 @@ export const ConflictKindSchema: GenEnum<ConflictKind> = /*@__PURE__*/
   enumDesc(file_ide_orchestrator_v1_review, 5);
 
 /**
- * Reviews proposals: compares them, decides about them, and brings them into the draft. Everybody with access to
+ * Reviews proposals: compares them, decides about them, and accepts them into the draft. Everybody with access to
  * the proposal may compare; owners and editors also decide. NOT_FOUND: the proposal does not exist, or the caller
- * may not see it. FAILED_PRECONDITION (`conflict`): its run is not over.
+ * may not see it. FAILED_PRECONDITION (`conflict`): its run has not ended.
  *
  * Decisions need the proposal's `etag`. INVALID_ARGUMENT (`etag_required`): they have none. ABORTED
  * (`etag_mismatch`): something else was decided since it was read. PERMISSION_DENIED: the caller may only read it.
@@ -1639,7 +1639,7 @@ export const ReviewService: GenService<{
     output: typeof SetDecisionsResponseSchema;
   },
   /**
-   * Brings what is not rejected into the draft: as one new version, or nothing. ABORTED (`draft_moved`, with
+   * Accepts everything that is not rejected, as one new version of the draft, or nothing. ABORTED (`draft_moved`, with
    * DraftMoved): the draft has other changes of the same files; with `validate_only` the response has all of
    * them. ABORTED (`etag_mismatch`): `draft_etag` is not the draft's. INVALID_ARGUMENT (`unprocessable`): a new
    * file has a path that is not valid on every system and no `new_path`, or the draft would be too large.
@@ -1663,8 +1663,8 @@ export const ReviewService: GenService<{
   },
   /**
    * Starts the next round: a refinement from the same version of the draft, with what is to be done better. Its
-   * proposal names this one in `revises_proposal_id`. This one stays open: it may still be accepted, as when the
-   * next round fails. FAILED_PRECONDITION (`conflict`): its run is not over, or it was accepted. Other errors are
+   * proposal names this one in `revises_proposal_id`. This one stays open: it may still be accepted, for example when the
+   * next round fails. FAILED_PRECONDITION (`conflict`): its run has not ended, or it was accepted. Other errors are
    * those of StartRefinement.
    *
    * @generated from rpc ide_orchestrator.v1.ReviewService.ReviseProposal

@@ -99,7 +99,6 @@ WAITING = JournalFacts(has_files=True, files_seen=True, awaiting_input=True)
 
 #: Answers that say nothing about the files of a run that has ended.
 UNSETTLED: list[tuple[str, StateAnswer]] = [("running", RUNNING), ("unknown", UNKNOWN), ("away", AWAY)]
-SETTLED: list[tuple[str, StateAnswer]] = [("completed", EMPTY), ("with files", completed(a="1"))]
 BOTH: list[tuple[str, dict[str, Any]]] = [("socket", {}), ("channel", CHANNEL)]
 
 END_ROWS = [

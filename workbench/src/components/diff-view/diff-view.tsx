@@ -8,8 +8,9 @@ import { useEffect, useRef } from "preact/hooks";
 import { languageOf, LINES, LOOK, READ_ONLY, shadowOf } from "../editor.js";
 import { printable } from "../printable.js";
 import { goToHunk, hunkBars, showBars, type Bars, type Decision, type Side } from "./hunk-bars.js";
-import { fits, hunkChanges, linesOf } from "./hunk-changes.js";
+import { fits, hunkChunks, linesOf, withChunks } from "./hunk-changes.js";
 import { DIFF_LOOK } from "./look.js";
+import { UNCHANGED_LINES } from "./unchanged-lines.js";
 
 export type Layout = "unified" | "split";
 
@@ -69,7 +70,6 @@ function show(host: HTMLElement, props: DiffViewProps & Omit<Bars, "decide">): S
   const bars = { hunks, otherwise, decide };
   const known = hunks.length > 0 && fits(base, text, hunks);
   const shared = {
-    ...(known ? { diffConfig: { override: () => hunkChanges(base, text, hunks) } } : {}),
     ...(whole ? {} : { collapseUnchanged: UNCHANGED }),
     gutter: true,
   };
@@ -78,29 +78,31 @@ function show(host: HTMLElement, props: DiffViewProps & Omit<Bars, "decide">): S
     DIFF_LOOK,
     READ_ONLY,
     LINES,
+    UNCHANGED_LINES,
     language.of([]),
     known ? hunkBars(side, bars) : [],
     EditorView.contentAttributes.of({ "aria-label": `${printable(path)}, ${side === "base" ? "before" : "after"}` }),
   ];
-  let shown: Shown;
-  if (props.layout === "split") {
-    const merge = new MergeView({
-      ...shared,
-      a: { doc: base, extensions: extensions("base") },
-      b: { doc: text, extensions: extensions("text") },
-      parent: root,
-      root,
-    });
-    shown = { views: [merge.a, merge.b], destroy: () => (merge.destroy(), merge.dom.remove()) };
-  } else {
+  const make = (): Shown => {
+    if (props.layout === "split") {
+      const merge = new MergeView({
+        ...shared,
+        a: { doc: base, extensions: extensions("base") },
+        b: { doc: text, extensions: extensions("text") },
+        parent: root,
+        root,
+      });
+      return { views: [merge.a, merge.b], destroy: () => (merge.destroy(), merge.dom.remove()) };
+    }
     const view = new EditorView({
       doc: text,
       extensions: [extensions("unified"), unifiedMergeView({ ...shared, original: base, mergeControls: false })],
       parent: root,
       root,
     });
-    shown = { views: [view], destroy: () => view.destroy() };
-  }
+    return { views: [view], destroy: () => view.destroy() };
+  };
+  const shown = known ? withChunks(hunkChunks(base, text, hunks), make) : make();
   let current = true;
   void languageOf(path).then((found) => {
     if (current) for (const view of shown.views) view.dispatch({ effects: language.reconfigure(found) });

@@ -111,9 +111,11 @@ class HunkBar extends WidgetType {
     return other.hunk.id === this.hunk.id && other.#state() === this.#state() && other.bars.decide === this.bars.decide;
   }
 
+  /** What becomes of it; nothing where nothing can be decided, as for a run that failed. */
   #state(): string {
-    const [chosen, otherwise] = [this.#decision, this.bars.otherwise];
-    return chosen ?? (otherwise === "accepted" ? "undecided, so accepted" : "rejected with the file");
+    if (this.#decision !== null) return this.#decision;
+    if (this.bars.otherwise === "rejected") return "rejected with the file";
+    return this.bars.decide === undefined ? "" : "accepted by default";
   }
 
   override get estimatedHeight(): number {
@@ -125,8 +127,14 @@ class HunkBar extends WidgetType {
     bar.dataset["hunk"] = this.hunk.id;
     bar.tabIndex = -1;
     bar.setAttribute("role", "group");
-    bar.append(element("span", "hunk-place"), element("span", "hunk-state"));
-    if (this.bars.decide !== undefined) bar.append(button("Accept hunk"), button("Reject hunk"));
+    const text = element("span", "hunk-text");
+    text.append(element("span", "hunk-place"), " ", element("span", "hunk-state"));
+    bar.append(text);
+    if (this.bars.decide !== undefined) {
+      const buttons = element("span", "hunk-buttons");
+      buttons.append(button("Accept", "hunk"), button("Reject", "hunk"));
+      bar.append(buttons);
+    }
     this.#show(bar);
     if (!this.over) return bar;
     const around = element("div", "hunk-over");
@@ -146,10 +154,10 @@ class HunkBar extends WidgetType {
 
   #show(bar: HTMLElement): void {
     const place = placeText(this.hunk.first_line, this.hunk.line_count);
-    const count = `${this.index + 1} of ${this.bars.hunks.length}`;
-    bar.setAttribute("aria-label", `Hunk ${count}, ${place}, ${this.#state()}`);
+    const name = `Hunk ${this.index + 1} of ${this.bars.hunks.length}`;
+    bar.setAttribute("aria-label", [name, place, this.#state()].filter(Boolean).join(", "));
     bar.classList.toggle("rejected", (this.#decision ?? this.bars.otherwise) === "rejected");
-    bar.querySelector(".hunk-place")!.textContent = `${count} · ${place}`;
+    bar.querySelector(".hunk-place")!.textContent = `${name} · ${place}`;
     bar.querySelector(".hunk-state")!.textContent = this.#state();
     const [accept, reject] = bar.querySelectorAll("button");
     this.#connect(accept, "accepted");
@@ -171,8 +179,10 @@ function element(name: string, className: string, text = ""): HTMLElement {
   return made;
 }
 
-function button(text: string): HTMLElement {
+/** A button whose name also says what it is about. */
+function button(text: string, about: string): HTMLElement {
   const made = element("button", "hunk-button", text) as HTMLButtonElement;
   made.type = "button";
+  made.setAttribute("aria-label", `${text} ${about}`);
   return made;
 }

@@ -1,6 +1,6 @@
-// The hub's hunks as the changes that the merge component shows, so that what is shown is what is decided about.
+// The hub's hunks as the chunks that the merge component shows, so that what is shown is what is decided about.
 
-import { Change, diff } from "@codemirror/merge";
+import { Chunk, presentableDiff, type Change } from "@codemirror/merge";
 import type { Text } from "@codemirror/state";
 import type { Hunk } from "@bizmatters/ide-orchestrator";
 
@@ -17,25 +17,26 @@ export function lineStart(text: Text, line: number): number {
   return line > text.lines ? text.length : text.line(Math.max(line, 1)).from;
 }
 
-/** Where a hunk is in one of the texts, in characters. */
+/** Where a hunk is in one of the texts: from the start of its first line to after the line feed of its last one. */
 function placeOf(text: Text, first: number, count: number): { from: number; to: number } {
-  return { from: lineStart(text, first), to: lineStart(text, first + count) };
+  const from = lineStart(text, first);
+  return { from, to: count === 0 ? from : text.line(first + count - 1).to + 1 };
 }
 
-/** The changes inside the hunks: each one word by word, and none outside of a hunk. */
-export function hunkChanges(base: Text, text: Text, hunks: readonly Hunk[]): Change[] {
-  return hunks.flatMap((hunk) => {
+/** A chunk for each hunk, with the words that differ. */
+export function hunkChunks(base: Text, text: Text, hunks: readonly Hunk[]): Chunk[] {
+  return hunks.map((hunk) => {
     const before = placeOf(base, hunk.base_first_line, hunk.base_line_count);
     const after = placeOf(text, hunk.first_line, hunk.line_count);
-    const size = before.to - before.from + (after.to - after.from);
-    if (before.from === before.to || after.from === after.to || size > MAX_COMPARED)
-      return [new Change(before.from, before.to, after.from, after.to)];
-    const [removed, added] = [base.sliceString(before.from, before.to), text.sliceString(after.from, after.to)];
-    return diff(removed, added, { scanLimit: 500 }).map(
-      ({ fromA, toA, fromB, toB }) =>
-        new Change(fromA + before.from, toA + before.from, fromB + after.from, toB + after.from),
-    );
+    const words = changedWords(base.sliceString(before.from, before.to), text.sliceString(after.from, after.to));
+    return new Chunk(words, before.from, before.to, after.from, after.to);
   });
+}
+
+function changedWords(removed: string, added: string): readonly Change[] {
+  // Where all words are new or gone, none is marked.
+  if (removed === "" || added === "" || removed.length + added.length > MAX_COMPARED) return [];
+  return presentableDiff(removed, added, { scanLimit: 500 });
 }
 
 /** Whether the texts have the lines that the hunks name: otherwise the component compares them itself. */
@@ -45,4 +46,18 @@ export function fits(base: Text, text: Text, hunks: readonly Hunk[]): boolean {
       hunk.base_first_line + hunk.base_line_count <= base.lines + 1 &&
       hunk.first_line + hunk.line_count <= text.lines + 1,
   );
+}
+
+/**
+ * Make an editor with these chunks. The component has no option for them, and those that it makes join changes with
+ * one empty line in between, which are two hunks.
+ */
+export function withChunks<T>(chunks: readonly Chunk[], make: () => T): T {
+  const { build } = Chunk;
+  Chunk.build = () => chunks;
+  try {
+    return make();
+  } finally {
+    Chunk.build = build;
+  }
 }

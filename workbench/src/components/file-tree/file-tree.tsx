@@ -112,7 +112,7 @@ export function FileTree<T extends TreeItem>({ label, items, selected, onSelect,
       <div
         role="tree"
         aria-label={label}
-        class="tree-rows"
+        class={rows.some(({ kind }) => kind === "folder") ? "tree-rows nested" : "tree-rows"}
         style={{ height: rows.length * ROW_HEIGHT }}
         onKeyDown={onKeyDown}
       >

@@ -1,0 +1,110 @@
+"""Opening a WebSocket (RFC 6455), with a library's handshake: the frames, or why there are none."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from websockets.client import ClientProtocol
+from websockets.exceptions import InvalidStatus
+from websockets.protocol import State
+from websockets.uri import parse_uri
+
+from server.domain.runs.runtime import AdmitFrame
+from server.runtime.websocket import READ_AHEAD_BYTES, WebSocketFrames
+
+#: Longest answer to a handshake that is kept, in bytes.
+MAX_REFUSAL_BYTES = 64 << 10
+#: Seconds that the rest of a refusal may take.
+REFUSAL_S = 1.0
+#: Milliseconds after which the kernel gives up a peer that acknowledges nothing, not even a ping. A peer's
+#: kernel does that for a process that is busy, too: only a peer that is gone does not.
+USER_TIMEOUT_MS = 60_000
+_STATUS = re.compile(rb"HTTP/1\.[01] ([3-5]\d\d)\b")
+
+# The library logs each frame at DEBUG, and frames contain prompts and files.
+_LIBRARY_LOG = logging.getLogger(f"{__name__}.library")
+_LIBRARY_LOG.setLevel(logging.WARNING)
+
+
+class HandshakeRefused(Exception):
+    """The server answered the handshake with another status than 101."""
+
+    def __init__(self, status: int, content_type: str = "", body: bytes = b"") -> None:
+        super().__init__(f"HTTP {status}")
+        self.status, self.content_type, self.body = status, content_type, body
+
+
+class NoWebSocket(Exception):
+    """What answers at the address is not a WebSocket server."""
+
+
+@asynccontextmanager
+async def open_websocket(
+    url: str, *, handshake_s: float, max_frame_bytes: int, admit: AdmitFrame
+) -> AsyncIterator[WebSocketFrames]:
+    """The frames that a server sends, from the handshake on.
+
+    Raises HandshakeRefused, NoWebSocket, TimeoutError, OSError.
+    """
+    uri = parse_uri(url)
+    async with asyncio.timeout(handshake_s):
+        reader, writer = await asyncio.open_connection(
+            uri.host,
+            uri.port,
+            ssl=ssl.create_default_context() if uri.secure else None,
+            limit=READ_AHEAD_BYTES,
+        )
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            connected = writer.get_extra_info("socket")
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
+        try:
+            await _shake_hands(ClientProtocol(uri, logger=_LIBRARY_LOG), reader, writer)
+        except BaseException:
+            writer.transport.abort()
+            raise
+    frames = WebSocketFrames(reader, writer, max_frame_bytes=max_frame_bytes, admit=admit)
+    try:
+        yield frames
+    finally:
+        await frames.close()
+
+
+async def _shake_hands(
+    protocol: ClientProtocol, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    protocol.send_request(protocol.connect())
+    writer.write(b"".join(protocol.data_to_send()))
+    try:
+        head = await reader.readuntil(b"\r\n\r\n")
+    except (asyncio.LimitOverrunError, EOFError):
+        raise NoWebSocket from None
+    protocol.receive_data(head)
+    if protocol.state is State.OPEN:
+        return
+    with suppress(TimeoutError):
+        async with asyncio.timeout(REFUSAL_S):
+            left = MAX_REFUSAL_BYTES
+            while protocol.handshake_exc is None and left > 0:
+                data = await reader.read(READ_AHEAD_BYTES)
+                if not data:
+                    protocol.receive_eof()
+                    break
+                left -= len(data)
+                protocol.receive_data(data)
+    refusal = protocol.handshake_exc
+    if isinstance(refusal, InvalidStatus):
+        response = refusal.response
+        raise HandshakeRefused(
+            response.status_code, ", ".join(response.headers.get_all("content-type")), bytes(response.body)
+        )
+    status = _STATUS.match(head)
+    if status is None:
+        raise NoWebSocket
+    # A refusal whose body did not come whole, or is too long.
+    raise HandshakeRefused(int(status[1]))

@@ -1,0 +1,1 @@
+import{g as o,m as e}from"./chunk-WAUWRNOZ.js";function l({summary:t,children:s}){let[n,r]=o(!1);return e("details",{class:"details",open:n,onToggle:({currentTarget:i})=>r(i.open),children:[e("summary",{children:t}),n&&e("div",{class:"inner",children:s()})]})}export{l as a};

@@ -1,0 +1,1 @@
+import{e as o,m as n}from"./chunk-WAUWRNOZ.js";function c(t){return class extends o{shouldComponentUpdate(e){let r=this.props;return Object.entries(e).some(([p,s])=>r[p]!==s)}render(e){return n(t,{...e})}}}export{c as a};

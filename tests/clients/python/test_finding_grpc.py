@@ -1,0 +1,124 @@
+"""A client that knows a hub's HTTP address finds its gRPC port."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from ide_orchestrator.client import Fault, Refused
+from ide_orchestrator.client.grpc import GrpcHub
+from ide_orchestrator.conformance import Target, find_grpc
+from ide_orchestrator.v1.info_pb2 import GetServerInfoRequest
+from ide_orchestrator.v1.user_pb2 import GetMeRequest
+from tests.clients.python.hubs import open_hub
+from tests.support.certificates import Authority, write
+from tests.support.hub import RunningHub, running_hub
+from tests.support.servers import answer, http_server, tcp_server
+
+
+async def me(url: str, token: str, **options: Any) -> str:
+    async with await GrpcHub.discover(url, token, trust_env=False, **options) as hub:
+        return str((await hub.call(hub.users.GetMe, GetMeRequest())).user.email)
+
+
+async def test_the_port_is_found_by_the_http_address(database: str) -> None:
+    async with running_hub(database) as running:
+        port = int(running.grpc.rpartition(":")[2])
+        async with open_hub(running, running.token()) as hub:
+            info = await hub.info()
+        assert info["grpc"] == {"host": None, "port": port, "tls": False}
+        assert info["limits"]["max_page_size"] == 200
+        assert await me(running.http, running.token()) == "ann@example.com"
+        # Over gRPC the hub says the same.
+        async with GrpcHub(running.grpc, running.token()) as over_grpc:
+            said = (await over_grpc.call(over_grpc.info.GetServerInfo, GetServerInfoRequest())).info.grpc
+        assert (said.host, said.port, said.tls) == ("", port, False)
+        found = await find_grpc(Target(running.http, running.token()))
+        assert found.grpc == running.grpc
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://grpc.ide.example.com", {"host": "grpc.ide.example.com", "port": 443, "tls": True}),
+        ("http://10.0.0.7:9000/", {"host": "10.0.0.7", "port": 9000, "tls": False}),
+        ("https://[::1]:50051", {"host": "::1", "port": 50051, "tls": True}),
+    ],
+)
+async def test_a_public_address_is_said_instead_of_the_port(
+    database: str, url: str, expected: dict[str, Any]
+) -> None:
+    async with (
+        running_hub(database, grpc_public_url=url) as running,
+        open_hub(running, running.token()) as hub,
+    ):
+        assert (await hub.info())["grpc"] == expected
+
+
+async def test_a_port_with_tls_is_called_with_tls(database: str, tmp_path: Path) -> None:
+    authority = Authority()
+    certificate, key = write(tmp_path, authority.pair("127.0.0.1", "localhost"))
+    async with running_hub(database, grpc_certificate=certificate, grpc_key=key) as running:
+        credentials = grpc.ssl_channel_credentials(authority.pem)
+        assert await me(running.http, running.token(), credentials=credentials) == "ann@example.com"
+
+
+@asynccontextmanager
+async def tls_in_front_of(running: RunningHub, folder: Path) -> AsyncIterator[tuple[str, ssl.SSLContext]]:
+    """The hub's HTTP port behind TLS, as behind an ingress: its address, and what trusts it."""
+    authority = Authority()
+    certificate, key = write(folder, authority.pair("localhost"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    host, _, port = running.http.removeprefix("http://").rpartition(":")
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+            await writer.drain()
+
+    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        from_hub, to_hub = await asyncio.open_connection(host, int(port))
+        try:
+            await asyncio.gather(pump(reader, to_hub), pump(from_hub, writer))
+        finally:
+            to_hub.close()
+
+    async with tcp_server(forward, ssl=context) as place:
+        yield f"https://localhost:{place}", ssl.create_default_context(cadata=authority.pem.decode())
+
+
+async def test_a_client_of_an_https_address_does_not_take_a_port_without_tls(
+    database: str, tmp_path: Path
+) -> None:
+    async with running_hub(database) as running, tls_in_front_of(running, tmp_path) as (url, trusting):
+        with pytest.raises(Refused, match="has no TLS"):
+            await me(url, running.token(), ssl=trusting)
+
+
+@pytest.mark.parametrize(
+    ("info", "error"),
+    [
+        ({}, Refused),
+        ({"grpc": None}, Refused),
+        ({"grpc": {"host": "h"}}, Fault),
+        ({"grpc": "h:1"}, Fault),
+    ],
+)
+async def test_a_hub_that_does_not_say_where_it_is_is_named_as_the_reason(
+    info: dict[str, Any], error: type[Exception]
+) -> None:
+    async def say(head: bytes, body: bytes, writer: asyncio.StreamWriter) -> bytes:
+        return answer(200, json.dumps(info).encode())
+
+    async with http_server(say) as url:
+        with pytest.raises(error, match=url):
+            await me(url, "token")
