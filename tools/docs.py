@@ -72,8 +72,8 @@ Written from `server/settings/settings.py` by `tools/docs.py`.
 _CLIENT_SETTINGS = """
 ## Commands that talk to a running hub
 
-`ideo refine`, `watch`, `reply`, `record`, `conformance`, `draft`, `proposal`, `user`, and `quarantine`
-without `DATABASE_URL` also read:
+`ideo refine`, `watch`, `reply`, `cancel`, `record`, `conformance`, `draft`, `proposal`, `user`, and
+`quarantine` without `DATABASE_URL` also read:
 
 """
 _SOURCES = """

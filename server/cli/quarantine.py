@@ -1,4 +1,4 @@
-"""`ideo quarantine`: frames that the hub did not understand, beside the database or by calls of a hub."""
+"""`ideo quarantine`: frames that the hub did not understand, from the database or by calls of a hub."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from server.cli.event_loop import run_command, until_stopped
 from server.cli.exit_codes import CommandError, notice
 from server.cli.hub_client import HubClient
 from server.cli.hub_session import ids_beginning_with, run_with_hub
-from server.cli.printable import json_line, print_content, print_line, words
+from server.cli.printable import counted, json_line, print_content, print_line, words
 from server.cli.quarantine_sources import OverHub, Source, open_database
 from server.domain.errors import NotFound
 from server.settings.settings import Settings
@@ -110,7 +110,7 @@ def scan(*, url: str | None, token: str | None, as_json: bool) -> NoReturn:
             cursor = member(page, "next_cursor")
             if cursor is None:
                 break
-        print_line(json_line({"added_count": added}) if as_json else f"{added} frames noted")
+        print_line(json_line({"added_count": added}) if as_json else f"{counted(added, 'frame')} noted")
         return 0
 
     _run(_scan, url=url, token=token)
@@ -162,7 +162,7 @@ async def _runs_ended(source: Source, shape_id: str, wait_s: float, reported: Co
 
 
 def _run(work: Callable[[Source], Awaitable[int]], *, url: str | None, token: str | None) -> NoReturn:
-    """Run a command beside the database of the settings; with an address, or without a database, by calls of
+    """Run a command on the database of the settings; with an address, or without a database, by calls of
     the hub."""
     if url is None:
         settings = read_settings()
@@ -226,7 +226,7 @@ def _shape_line(shape: Mapping[str, Any]) -> str:
     return (
         f"{member(shape, 'id')}  {words(shape['reason'])} {shape['event_type'] or '(no type)'}"
         f"  {shape['waiting_count']} of {shape['frame_count']} frames wait{outcomes},"
-        f" in {shape['run_count']} runs, {shape['size_bytes']} bytes,"
+        f" in {counted(shape['run_count'], 'run')}, {shape['size_bytes']} bytes,"
         f" {_time(shape['first_at'])} to {_time(shape['last_at'])},"
         f" such as {shape['sample_thread_id']} {shape['sample_seq']}"
     )

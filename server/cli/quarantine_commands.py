@@ -17,7 +17,9 @@ def _complete_shape(context: click.Context, parameter: click.Parameter, text: st
 
 
 SHAPE = click.argument("shape_id", metavar="SHAPE", shell_complete=_complete_shape)
-_LIMIT = click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="At most.")
+_LIMIT = click.option(
+    "--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="Maximum number."
+)
 
 
 def _options() -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -28,7 +30,7 @@ def _options() -> Callable[[Callable[..., None]], Callable[..., None]]:
 def quarantine() -> None:
     """Show and release frames of the runtime that the hub did not understand.
 
-    For operators. With DATABASE_URL these commands work beside the database; without it, or with --url, they
+    For operators. With DATABASE_URL these commands work on the database; without it, or with --url, they
     call the hub, with the token of an operator (IDEO_OPERATORS).
     """
 
@@ -45,7 +47,7 @@ def quarantine() -> None:
 @_LIMIT
 @_options()
 def quarantine_ls(handled: bool, limit: int, url: str | None, bearer: str | None, as_json: bool) -> None:
-    """List the frames by their shape: type, keys and types of values, never what they say."""
+    """List the frames by their shape: the type, the keys and the types of values, never the values."""
     from server.cli import quarantine as command
 
     command.ls(handled=handled, limit=limit, url=url, token=bearer, as_json=as_json)
@@ -81,7 +83,7 @@ def quarantine_show(
 def quarantine_release(
     shape_id: str, wait_s: float, url: str | None, bearer: str | None, as_json: bool
 ) -> None:
-    """Interpret the frames of a shape again, as the present release does.
+    """Interpret the frames of a shape again, with the present release.
 
     For open runs, what the frames mean is added to the journal; for ended runs, it is only shown. Exit 1 if
     frames are left, because they are still not understood or the owners of their runs did not respond.
@@ -94,7 +96,7 @@ def quarantine_release(
 @quarantine.command("scan", epilog=examples("ideo quarantine scan"))
 @_options()
 def quarantine_scan(url: str | None, bearer: str | None, as_json: bool) -> None:
-    """Note the frames that releases without a quarantine have kept. It reads all journals."""
+    """Find the frames that releases without a quarantine have kept. Reads all journals."""
     from server.cli import quarantine as command
 
     command.scan(url=url, token=bearer, as_json=as_json)

@@ -1,4 +1,4 @@
-"""Where `ideo quarantine` works: beside the database, or by calls of a hub. Both give the JSON of the HTTP
+"""Where `ideo quarantine` works: on the database, or by calls of a hub. Both give the JSON of the HTTP
 interface."""
 
 from __future__ import annotations

@@ -24,7 +24,6 @@ class Form(Generic[AnyStr]):
     comma: AnyStr
     colon: AnyStr
     openings: tuple[AnyStr, ...]
-    closings: tuple[AnyStr, ...]
     string: re.Pattern[AnyStr]
     whole: re.Pattern[AnyStr]
     braces: re.Pattern[AnyStr]
@@ -38,7 +37,6 @@ JSON = Form(
     b",",
     b":",
     (b"[", b"{"),
-    (b"]", b"}"),
     re.compile(b'"%b"' % _INSIDE, re.DOTALL),
     re.compile(b'(?:[^"]++|"%b")*+' % _INSIDE, re.DOTALL),
     re.compile(rb"[\[\]{}:]"),

@@ -25,7 +25,6 @@ _PRINTED = Form(
     ",",
     ":",
     ("[", "{", "("),
-    ("]", "}", ")"),
     re.compile(_STRING, re.DOTALL),
     re.compile(rf"(?:[^'\"]++|{_STRING})*+", re.DOTALL),
     re.compile(r"[\[\](){}:]"),

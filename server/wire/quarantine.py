@@ -1,4 +1,4 @@
-"""The quarantine on the wire: queries and requests, and the JSON of the HTTP face.
+"""The quarantine on the wire: queries and requests, and the JSON of the HTTP interface.
 
 Nothing here has a value of a frame: shapes, places, counts and times.
 """

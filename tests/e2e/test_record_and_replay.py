@@ -134,7 +134,7 @@ async def test_a_recording_replaces_an_earlier_one_with_all_its_parts_only_when_
     open_run = tmp_path / "open.ndjson"
     code, output, messages = await ideo("record", waits["thread_id"], "-o", str(open_run), "--no-follow")
     assert (code, output) == (0, f"{open_run}  10 frames\n")
-    assert "the run goes on" in messages
+    assert "the run continues" in messages
     async with replaying(open_run) as (_, address), DeepagentsRuntime(address) as runtime:
         thread_id = await runtime.invoke(Invocation(uuid4(), uuid4(), {"a": 1}, {"messages": [1]}))
         state = await runtime.state(thread_id)

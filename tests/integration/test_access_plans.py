@@ -56,6 +56,15 @@ async def test_the_rights_of_a_few_are_found_without_reading_those_of_all(pool: 
         assert "Seq Scan on proposal_access" not in plan, f"{name}:\n{plan}"
 
 
+async def test_the_statement_that_reads_share_is_not_planned_each_time(pool: Any, ann: Principal) -> None:
+    async with pool.acquire() as connection:
+        for _ in range(10):
+            await connection.fetch(proposals._REFINEMENTS, [ann.user_id], [uuid4()])
+        plans = "SELECT generic_plans FROM pg_prepared_statements WHERE statement = $1"
+        # The first five always are.
+        assert await connection.fetchval(plans, proposals._REFINEMENTS) == 5
+
+
 def _with_id(ann: Principal, argument: Any) -> Any:
     """The argument of a query, with the user's id where it asks for that user."""
     if isinstance(argument, list):

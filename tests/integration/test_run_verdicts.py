@@ -44,8 +44,8 @@ LIE = {"status": "completed", "generated_files": {}}
 class Hubs:
     """Hubs on one runtime and one database, one after the other."""
 
-    def __init__(self, script: ScriptedRuntime, url: str, database: str, pool: Any) -> None:
-        self._script, self._url, self._database, self._pool = script, url, database, pool
+    def __init__(self, url: str, database: str, pool: Any) -> None:
+        self._url, self._database, self._pool = url, database, pool
 
     @asynccontextmanager
     async def hub(self, **settings: Any) -> AsyncIterator[Driven]:
@@ -57,7 +57,7 @@ class Hubs:
 @asynccontextmanager
 async def on_runtime(script: ScriptedRuntime, database: str, pool: Any) -> AsyncIterator[Hubs]:
     async with serve_runtime(script) as url:
-        yield Hubs(script, url, database, pool)
+        yield Hubs(url, database, pool)
 
 
 async def outcome(script: ScriptedRuntime, database: str, pool: Any, **settings: Any) -> Any:

@@ -25,8 +25,6 @@ from server.domain.webhooks.targets import BadTarget, Target, parse_target
 
 #: Why an attempt can fail.
 ATTEMPT_FAILURES = ("status", "timeout", "connection", "tls", "address")
-#: The same, and why a delivery can end without one.
-FAILURES = (*ATTEMPT_FAILURES, "not_permitted", "expired")
 #: Concurrent calls of one replica: to receivers that answer, and to those whose last attempt failed.
 PLACES, FAILING_PLACES = 64, 16
 #: Concurrent calls of one replica to one receiver.

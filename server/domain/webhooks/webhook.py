@@ -49,7 +49,8 @@ class DeliveryStatus(Enum):
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """An event that a webhook reports. id: the event's. http_status: of the last attempt's answer, 0 without
-    one. failure: why the last attempt failed (`FAILURES`), empty if none did."""
+    one. failure: why the last attempt failed (`ATTEMPT_FAILURES`), or why it was given up
+    without one (`not_permitted`, `expired`); empty otherwise."""
 
     id: UUID
     event_type: EventType

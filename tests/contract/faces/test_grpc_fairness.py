@@ -144,27 +144,3 @@ def test_calls_that_wait_when_their_client_leaves_end_in_turns() -> None:
         assert max(served.ended.values()) <= 2 * ENDS_PER_TURN, served.ended
 
     run(test)
-
-
-def test_a_call_that_ended_while_it_waited_does_not_go_on() -> None:
-    go_on, went_on = asyncio.Event(), list[str]()
-
-    async def wait(peer: str) -> None:
-        with waiting():
-            await go_on.wait()
-        went_on.append(peer)
-
-    async def test() -> None:
-        served = Server(wait)
-        await served.server.start()
-        with ExitStack() as stack:
-            make_calls(served.port, stack, CALLS)
-            await served.have_begun(CALLS)
-        await served.have_ended(1)
-        # The others have ended, too, but it is not their turn yet.
-        go_on.set()
-        await served.have_ended(CALLS)
-        await served.server.stop(None)
-        assert went_on == []
-
-    run(test)

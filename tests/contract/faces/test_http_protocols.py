@@ -16,7 +16,7 @@ from uvicorn.protocols.http import flow_control, httptools_impl
 from uvicorn.protocols.websockets import websockets_sansio_impl
 from websockets.exceptions import ConnectionClosed
 
-from server.http import protocols
+from server.http import websocket_protocol
 from server.http.http_protocol import HubHttpProtocol
 from server.http.request_head import MAX_HEAD_BYTES
 from server.http.websocket_protocol import HubSocketProtocol
@@ -83,8 +83,8 @@ async def test_what_is_used_of_uvicorns_connections_is_there(hub: RunningHub, fa
         (served,) = face.connections
         assert isinstance(served, HubSocketProtocol)
         assert isinstance(served.writable, asyncio.Event)
-        assert served.logger is protocols._quiet
-        assert served.close_timeout == protocols.CLOSE_TIMEOUT_S
+        assert served.logger is websocket_protocol._quiet
+        assert served.close_timeout == websocket_protocol.CLOSE_TIMEOUT_S
         assert (served.handshake_complete, served.disconnected, served.close_timer) == (True, False, None)
         # Of the request nothing is kept.
         assert not {"scope", "request", "response"} & vars(served).keys()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
@@ -22,6 +23,8 @@ from ide_orchestrator.v1.info_pb2_grpc import InfoServiceStub
 GRPC_PORT = 50051
 #: Seconds that the hub has to answer there.
 _PROBE_S = 3.0
+#: Seconds that the hub has for saying where.
+_ANSWER_S = 20.0
 #: Events are whole on every transport, so no message is refused for its size.
 _CHANNEL = (("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1))
 
@@ -136,7 +139,10 @@ async def _said_address(target: Target) -> list[str]:
     """The address that the hub says, if it says one. Raises HubError."""
     async with Hub(target.http, target.token, ssl=target.ssl, trust_env=False) as hub:
         try:
-            address, tls = await grpc_address(hub)
+            address, tls = await asyncio.wait_for(grpc_address(hub), _ANSWER_S)
+        except asyncio.TimeoutError:
+            # What is then tried of the hub says it.
+            return []
         except Refused as error:
             if error.code:
                 raise
