@@ -54,6 +54,7 @@ from server.domain.webhooks.delivery import Deliveries
 from server.domain.webhooks.targets import AllowedHosts
 from server.domain.webhooks.webhooks import Webhooks
 from server.domain.workflows import WorkflowService
+from server.frame_worker.worker import FrameWorkerProcess
 from server.frames.interpreter import Interpreter
 from server.lifecycle import Core, stop_task, watch_task
 from server.observability.logs import RunLog
@@ -123,6 +124,8 @@ async def open_core(
             broadcaster.show_progress(thread_id, text)
             wakeups.on_progress(thread_id, text)
 
+        worker = FrameWorkerProcess()
+        stack.push_async_callback(worker.close)
         context = RunContext(
             runtime=runtime,
             journal=journal,
@@ -136,6 +139,7 @@ async def open_core(
             limits=run_limits(settings),
             budget=budget,
             observer=RunObservers(RunLog(), metrics, *((RunTraces(),) if settings.traces else ())),
+            worker=worker,
         )
         allowed_hosts = AllowedHosts(settings.webhook_allowed_hosts)
         sender = await stack.enter_async_context(HttpSender(allowed_hosts, media_type=EVENT_MEDIA_TYPE))

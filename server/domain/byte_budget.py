@@ -69,6 +69,11 @@ class ByteBudget:
         """Take so many bytes into use at once, also above the bound: they exist already."""
         self.used_bytes += size_bytes
 
+    @property
+    def keepable_bytes(self) -> int:
+        """How many more bytes may be kept."""
+        return max(self._max_bytes // _PARTS - self._kept_bytes, 0)
+
     def keep(self, size_bytes: int) -> bool:
         """Take bytes into use that exist already, unless too many would be kept. Returns whether it did."""
         if self._kept_bytes + size_bytes > self._max_bytes // _PARTS:

@@ -36,9 +36,9 @@ _Piece = tuple[Token, list[dict[str, Any]]]
 
 
 class TokenReader:
-    """Reads the token frames of a run. Only the indexes of tool calls depend on the frames before."""
+    """Reads the token frames of a run. Only the indexes of tool calls depend on earlier frames: `calls`."""
 
-    def __init__(self) -> None:
+    def __init__(self, calls: CallIndexes | None = None) -> None:
         #: What is probably the form of the last frame, and the reader that shows whether it is, until that
         #: was asked: most forms of pieces of tool calls do not come again.
         self._form: TokenForm | None = None
@@ -47,11 +47,11 @@ class TokenReader:
         self._probe: Callable[[bytes], Token | None] | None = None
         self._metadata = self._node = self._namespace = ""
         self._rests: dict[tuple[str, str], _Piece] = {}
-        self._calls = CallIndexes()
+        self.calls = calls or CallIndexes()
 
     def restore(self, token: Token) -> None:
         """Apply a journalled token, in order."""
-        self._calls.restore(token)
+        self.calls.restore(token)
 
     def read(
         self, frame: bytes, top: Mapping[str, bytes], data: Mapping[str, bytes] | None, *, proper: bool
@@ -167,7 +167,7 @@ class TokenReader:
         token, chunks = piece
         if not chunks and not token.last:
             return token
-        calls = self._calls.number(token.message_id, chunks, last=token.last)
+        calls = self.calls.number(token.message_id, chunks, last=token.last)
         return _with(token, token.text, calls) if calls else token
 
     def _printed(self, raw: str) -> _Piece:

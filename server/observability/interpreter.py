@@ -71,9 +71,7 @@ async def settled_interpreter() -> AsyncIterator[None]:
     gc.collect()
     gc.freeze()
     sys.setswitchinterval(SWITCH_S)
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_MMAP_THRESHOLD, _MAPPED_BYTES)
+    map_large_buffers()
     if sys.platform != "linux":
         # The memory is not known here: the interpreter decides.
         yield
@@ -87,6 +85,13 @@ async def settled_interpreter() -> AsyncIterator[None]:
         gc.set_threshold(*thresholds)
         collecting.cancel()
         await asyncio.gather(collecting, return_exceptions=True)
+
+
+def map_large_buffers() -> None:
+    """Return large buffers to the system as soon as they are freed."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_MMAP_THRESHOLD, _MAPPED_BYTES)
 
 
 async def _collect_when_due() -> None:

@@ -152,6 +152,26 @@ class JournalLog:
 
         Raises LeaseLost.
         """
+        self.put_entry(
+            delimited_event(event),
+            delta,
+            epoch=epoch,
+            file_changes=file_changes,
+            outbox=outbox,
+            quarantine=quarantine,
+        )
+
+    def put_entry(
+        self,
+        entry: bytes,
+        delta: bytes,
+        *,
+        epoch: int,
+        file_changes: bytes = b"",
+        outbox: OutboxEvent | None = None,
+        quarantine: QuarantineEntry | None = None,
+    ) -> None:
+        """As `put`, for an event that is an entry of an `EventBatch` already."""
         self._check_lease()
         if file_changes:
             self._file_changes.append((self.last_seq + 1, file_changes))
@@ -160,7 +180,7 @@ class JournalLog:
             self._outbox.append((self.last_seq + 1, outbox))
         if quarantine is not None:
             self._quarantine.append((self.last_seq + 1, quarantine))
-        self._put(delimited_event(event), delimited_delta(delta), 1, epoch)
+        self._put(entry, delimited_delta(delta), 1, epoch)
 
     def put_all(self, events: Sequence[bytes], deltas: Sequence[bytes], *, epoch: int) -> None:
         """Queue the next events, few and small ones, to be committed together. Raises LeaseLost."""

@@ -60,6 +60,11 @@ class Alignment:
                 return digest
         return None
 
+    @property
+    def gap_ahead(self) -> bool:
+        """Whether the next frame, if it repeats none, does not continue what is journalled."""
+        return self._repeated < len(self._expected) or not self._continuous
+
     def gap_before_new_frame(self) -> DiscontinuityReason | None:
         """Why the next frame, which repeats none, does not continue what is journalled; None if it does."""
         reason = None

@@ -178,10 +178,10 @@ class Connection:
         """Journal a large frame. Not to be cancelled: the interpreter would be ahead of the journal."""
         alone = self._context.large_frames if len(frame) > LARGE_BYTES else nullcontext()
         async with alone, self._recorder.exclusive:
-            meaning = await self._recorder.interpret_large(frame)
-            if self._on_meaning(meaning, frame):
-                await self._recorder.record_large(meaning)
-        return meaning
+            found = await self._recorder.interpret_large(frame, after_gap=self._alignment.gap_ahead)
+            if self._on_meaning(found.meaning, frame):
+                await self._recorder.record_large(found)
+        return found.meaning
 
     def _on_meaning(self, meaning: Interpretation, frame: bytes) -> bool:
         """Report the meaning of a frame. Returns whether it is to be recorded."""

@@ -14,6 +14,7 @@ from server.domain.drafts.store import DraftFilesStore
 from server.domain.journal.journal import EventCodec, Journal
 from server.domain.quarantine.store import RunQuarantine
 from server.domain.retry import retry_while_unavailable
+from server.domain.runs.frame_worker import FrameWorker
 from server.domain.runs.lease import RunStore
 from server.domain.runs.limits import RunLimits
 from server.domain.runs.loop_turns import LoopTurns
@@ -35,7 +36,8 @@ class RunContext:
     memory that frames, uncommitted events and the files of all runs share. large_frames: held while a frame
     or a state above `LARGE_BYTES` is interpreted and its events are queued, which needs ten times as much
     memory as its size. large_ends: held while a run ends whose files or journal are larger than that, which
-    needs several times as much memory, and a database connection for seconds.
+    needs several times as much memory, and a database connection for seconds. worker: interprets the large
+    frames in a process of its own; None for a thread.
     """
 
     runtime: Runtime
@@ -50,6 +52,7 @@ class RunContext:
     limits: RunLimits
     budget: ByteBudget
     observer: RunObserver
+    worker: FrameWorker | None = None
     restores: asyncio.Semaphore = field(init=False)
     large_frames: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
     large_ends: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)

@@ -18,6 +18,11 @@ class InterpreterMemory:
         #: Bytes in use of the budget.
         self._kept_bytes = 0
 
+    @property
+    def room_bytes(self) -> int:
+        """Bytes that the interpreter may keep."""
+        return self._kept_bytes + self._budget.keepable_bytes
+
     async def shrink_to_budget(self, seq: int, kind: EventKind) -> None:
         """Count what the interpreter keeps after the last event, or release it. seq: of that event."""
         if not self.count():

@@ -50,7 +50,7 @@ class Questions:
         if reply is None:
             crash_point("awaiting_input")
             return None
-        self._recorder.answer(reply)
+        await self._recorder.answer(reply)
         # Before the runtime is called: the next owner must know that it may have the reply.
         await self._recorder.flush()
         crash_point("answered")

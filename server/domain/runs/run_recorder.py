@@ -6,9 +6,8 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TypeAlias
 
 from server.domain.crash_points import crash_point
 from server.domain.journal.events import (
@@ -24,7 +23,6 @@ from server.domain.journal.events import (
     Terminal,
     UpstreamFrame,
 )
-from server.domain.journal.file_index import index_entries
 from server.domain.journal.journal import JournalIncomplete
 from server.domain.journal.segments import Segment
 from server.domain.model import Failure
@@ -32,10 +30,11 @@ from server.domain.off_loop import RUNS, SMALL_BYTES, to_the_end
 from server.domain.proposals.files import File
 from server.domain.proposals.partition import partition_files
 from server.domain.quarantine.entries import Kept, PutBack, QuarantineEntry, Release
-from server.domain.quarantine.shapes import Shape, shape_of
 from server.domain.runs.actions import JournalFacts, Verdict
 from server.domain.runs.context import LARGE_BYTES, RunContext
+from server.domain.runs.frame_worker import FrameNotRead, FramePlace, FrameWorker, WorkerMissing
 from server.domain.runs.interpreter_memory import InterpreterMemory
+from server.domain.runs.journal_entries import JournalEntry, entry_of
 from server.domain.runs.journal_record import JournalRecord
 from server.domain.runs.lease import Lease
 from server.domain.runs.quick_frames import QuickFrames
@@ -45,10 +44,18 @@ from server.domain.runs.runtime import Interpretation, OversizedFrame, UpstreamE
 from server.domain.runs.superseding import Superseding
 from server.domain.webhooks.events import OutboxEvent, input_requested
 
-_Encoded: TypeAlias = tuple[bytes, bytes, Shape | None]
-
 #: Bytes of one read of the journal.
 RESTORE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class LargeFrame:
+    """A frame that was interpreted beside the event loop. seq, entries: of its events, if the worker has made
+    their entries."""
+
+    meaning: Interpretation
+    seq: int = 0
+    entries: tuple[JournalEntry, ...] = ()
 
 
 class RunRecorder:
@@ -164,22 +171,46 @@ class RunRecorder:
 
     def is_quick(self, frame: bytes) -> bool:
         """Whether the next frame is interpreted in the event loop itself."""
-        return self._quick.includes(frame)
+        # A state that is kept as bytes has to be read first.
+        return not self._interpreter.stored and self._quick.includes(frame)
 
-    async def interpret_large(self, frame: bytes) -> Interpretation:
-        """As `interpret`, off the event loop. Until it ends, nothing else may be asked of the recorder but
-        `facts`."""
+    async def interpret_large(self, frame: bytes, *, after_gap: bool) -> LargeFrame:
+        """As `interpret`, off the event loop. after_gap: a discontinuity comes before it in the journal.
+        Until it ends, nothing else may be asked of the recorder but `facts`."""
         self._facts_before = self.journalled.facts()
         try:
-            return await RUNS.run(self._interpret_noting_time, frame)
+            if self._context.worker is not None and len(frame) > LARGE_BYTES:
+                return await self._interpret_in_worker(self._context.worker, frame, after_gap)
+            return LargeFrame(await RUNS.run(self._interpret_noting_time, frame))
         finally:
             self._facts_before = None
 
-    async def record_large(self, meaning: Interpretation) -> None:
+    async def _interpret_in_worker(self, worker: FrameWorker, frame: bytes, after_gap: bool) -> LargeFrame:
+        state, calls = await RUNS.run(self._interpreter.dump)
+        place = FramePlace(
+            self._log.last_seq + 1 + after_gap,
+            self.journalled.epoch + after_gap,
+            self._context.clock.now(),
+            self._expires_at,
+            self._memory.room_bytes,
+        )
+        try:
+            found = await worker.interpret(state, calls, frame, place)
+        except WorkerMissing:
+            return LargeFrame(await RUNS.run(self._interpret_noting_time, frame))
+        except FrameNotRead:
+            return LargeFrame(await RUNS.run(self._interpreter.keep, frame))
+        await RUNS.run(self._interpreter.advance, found.change)
+        return LargeFrame(found.meaning, place.seq, found.entries)
+
+    async def record_large(self, frame: LargeFrame) -> None:
         """As `record`, for a frame that was interpreted off the event loop."""
+        meaning = frame.meaning
         delta = meaning.delta
-        for kind in meaning.kinds:
-            await self._put_large(kind, delta, meaning.error)
+        for index, kind in enumerate(meaning.kinds):
+            entry = frame.entries[index] if frame.entries else None
+            assert entry is None or self._log.last_seq + 1 == frame.seq + index
+            await self._put_large(kind, delta, meaning.error, entry)
             delta = b""
         self._note_shown(meaning)
 
@@ -196,12 +227,13 @@ class RunRecorder:
         """Journal what the kept frame of the event `seq` means now; what became of it, None if it is still
         not understood. Its event comes without the frame, which the journal has already. Raises LeaseLost."""
         async with self.exclusive:
+            await self._load()
             outcome, kind = self.superseding.left_of(seq, self._interpreter.reinterpret(frame))
             if kind is None:
                 return outcome
             at = self._log.last_seq + 1
             self.superseding.note_put_back([at])
-            self._queue(kind, self._encoded(self._event(kind)), b"", None, PutBack(seq, at))
+            self._queue(kind, self._entry(kind), b"", None, PutBack(seq, at))
             self._interpreter.restore(kind, b"")
         return outcome
 
@@ -216,6 +248,7 @@ class RunRecorder:
         an unreadable one; otherwise those at other paths stay. after_gap: a discontinuity comes before them,
         if they differ.
         """
+        await self._load()
         partly_read = bool(self._interpreter.files.unread) and self.facts.files_known
         complete = complete and not partly_read and not all(file.unreadable for file in files.values())
         await to_the_end(self._adopt(files, complete=complete, after_gap=after_gap))
@@ -236,9 +269,10 @@ class RunRecorder:
         self._context.observer.discontinued(self._lease, reason)
         crash_point("discontinuity")
 
-    def answer(self, reply: Reply) -> None:
+    async def answer(self, reply: Reply) -> None:
         """Journal that a person has answered the last question. The runtime's next stream begins with the
         frames that come after the answer."""
+        await self._load()
         kind = InputAnswered(reply.seq, reply.input_id, reply.user_id, reply.decisions)
         self.journalled.begin_answer()
         self._put(kind)
@@ -258,6 +292,7 @@ class RunRecorder:
 
     async def finish(self, verdict: Verdict) -> None:
         """Commit terminal event, files and status together. Raises LeaseLost."""
+        await self._load()
         large = self._interpreter.size_bytes + self._log.put_bytes > LARGE_BYTES
         async with self._context.large_ends if large or self._interpreter.released_files else nullcontext():
             await self._finish(verdict)
@@ -277,19 +312,24 @@ class RunRecorder:
         )
 
     def _put(self, kind: EventKind, delta: bytes = b"", error: UpstreamError | None = None) -> None:
-        self._queue(kind, self._encoded(self._event(kind)), delta, error)
+        self._queue(kind, self._entry(kind), delta, error)
 
     async def _put_large(
-        self, kind: EventKind, delta: bytes = b"", error: UpstreamError | None = None
+        self,
+        kind: EventKind,
+        delta: bytes = b"",
+        error: UpstreamError | None = None,
+        entry: JournalEntry | None = None,
     ) -> None:
-        encoded = await RUNS.run(self._encoded, self._event(kind))
-        self._queue(kind, encoded, delta, error)
+        if entry is None:
+            entry = await RUNS.run(entry_of, self._event(kind), self._context.codec)
+        self._queue(kind, entry, delta, error)
         await self._memory.shrink_to_budget(self._log.last_seq, kind)
 
     def _queue(
         self,
         kind: EventKind,
-        encoded: _Encoded,
+        entry: JournalEntry,
         delta: bytes,
         error: UpstreamError | None,
         quarantine: QuarantineEntry | None = None,
@@ -297,14 +337,13 @@ class RunRecorder:
         seq = self._log.last_seq + 1
         self.superseding.note(seq, kind, delta, shows_files=self._interpreter.shows_files)
         self.journalled.note(seq, kind, delta, error)
-        event, file_changes, shape = encoded
-        if shape is not None and isinstance(kind, UpstreamFrame):
-            quarantine = Kept(seq, shape, len(kind.body))
-        self._log.put(
-            event,
+        if entry.shape is not None and isinstance(kind, UpstreamFrame):
+            quarantine = Kept(seq, entry.shape, len(kind.body))
+        self._log.put_entry(
+            entry.event,
             delta,
             epoch=self.journalled.epoch,
-            file_changes=file_changes,
+            file_changes=entry.file_changes,
             outbox=self._outbox_event(kind),
             quarantine=quarantine,
         )
@@ -332,7 +371,10 @@ class RunRecorder:
             kind = replace(kind, expires_at=self._expires_at)
         return Event(self._log.last_seq + 1, self.journalled.epoch, self._context.clock.now(), kind)
 
-    def _encoded(self, event: Event) -> _Encoded:
-        """The serialised event, its entries of the index of changed files, and the shape of its frame if that
-        goes into quarantine."""
-        return self._context.codec.encode(event), index_entries(event), shape_of(event.kind)
+    def _entry(self, kind: EventKind) -> JournalEntry:
+        return entry_of(self._event(kind), self._context.codec)
+
+    async def _load(self) -> None:
+        """Read the state of the interpreter if it is kept as bytes."""
+        if self._interpreter.stored:
+            await to_the_end(RUNS.run(self._interpreter.load))

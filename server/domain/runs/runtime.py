@@ -236,6 +236,10 @@ class FrameInterpreter(Protocol):
         """The meaning of the next frame. The caller makes the terminal event of an `end`."""
         ...
 
+    def keep(self, frame: bytes) -> Interpretation:
+        """The meaning of the next frame if it is too complex to be read."""
+        ...
+
     def reinterpret(self, frame: bytes) -> Interpretation:
         """What a frame means that was kept uninterpreted earlier, after all that came since. Nothing changes
         by it."""
@@ -262,4 +266,23 @@ class FrameInterpreter(Protocol):
     def adopt(self, files: Mapping[str, File], *, complete: bool) -> tuple[EventKind, ...]:
         """Take the files of a state answer. complete: there are no others; otherwise those at other paths
         stay. Returns the events that record the change."""
+        ...
+
+    @property
+    def stored(self) -> bool:
+        """Whether the run's state is kept as bytes. To read it takes long: call `load` beside the event loop
+        before anything but tokens is asked for."""
+        ...
+
+    def load(self) -> None:
+        """Read the state that is kept as bytes."""
+        ...
+
+    def dump(self) -> tuple[bytes, bytes]:
+        """What the meaning of the next frame depends on, for another process: the state, and the numbers of
+        tool calls."""
+        ...
+
+    def advance(self, change: bytes) -> None:
+        """Apply what another process found that the next frame changes."""
         ...

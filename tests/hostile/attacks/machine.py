@@ -17,8 +17,8 @@ _HELD = re.compile(rb"event_loop_held.* cpu_seconds=([\d.]+)")
 
 @dataclass(frozen=True)
 class Usage:
-    """What a hub process used: the peak of its memory in MiB, the longest computation that held its event
-    loop, in seconds of processor time (0 if none was logged), and its share of one processor.
+    """What a hub process and its worker used: the peak of their memory in MiB, the longest computation that
+    held the event loop, in seconds of processor time (0 if none was logged), and their share of a processor.
     `others_share`: the part of the machine that processes had which are none of the campaign's."""
 
     memory_mib: float
@@ -46,7 +46,7 @@ class Meter:
             log.seek(self._logged)
             held = [float(found) for found in _HELD.findall(log.read())]
         return Usage(
-            _peak_mib(self._pid),
+            sum(map(_peak_mib, (self._pid, *_workers(self._pid)))),
             max(held, default=0.0),
             (_cpu_s(self._pid) - self._cpu_s) / seconds,
             max(others_s, 0.0) / seconds / (os.cpu_count() or 1),
@@ -60,12 +60,23 @@ def _peak_mib(pid: int) -> float:
         return float("inf")
 
 
-def _cpu_s(pid: int) -> float:
-    """Seconds of all processors that a process had; none if it has ended."""
+def _workers(pid: int) -> list[int]:
+    """The processes that a hub has started, which are new: their peaks are those of the attack."""
     try:
-        return float(sum(psutil.Process(pid).cpu_times()[:2]))
+        return [child.pid for child in psutil.Process(pid).children()]
     except psutil.Error:
-        return 0.0
+        return []
+
+
+def _cpu_s(pid: int) -> float:
+    """Seconds of all processors that a process had, with those of its workers; none if it has ended."""
+    total = 0.0
+    for each in (pid, *_workers(pid)):
+        try:
+            total += sum(psutil.Process(each).cpu_times()[:4])
+        except psutil.Error:
+            continue
+    return total
 
 
 def _busy_s() -> float:

@@ -1,0 +1,196 @@
+"""The state of a run's agent as of its last state frame, on which the meaning of the next one depends."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+from server.domain.journal.events import (
+    EventKind,
+    FileChange,
+    MessageChange,
+    StateUpdate,
+    Todo,
+    UnreadFile,
+)
+from server.domain.proposals.files import File
+from server.domain.runs.runtime import Interpretation
+from server.encoding.frame_delta import (
+    FILES_PLACEHOLDER,
+    MEMBERS_PLACEHOLDER,
+    MESSAGES_PLACEHOLDER,
+    DeltaContext,
+)
+from server.frames import graphs, raw_json
+from server.frames.file_maps import file_entries
+from server.frames.input_requests import InputRequests
+from server.frames.message_list import MessageList
+from server.frames.poller import is_poll_summary, progress_text
+from server.frames.questions import read_request
+from server.frames.run_files import RunFiles
+from server.frames.todos import TodoList
+
+
+class AgentState:
+    """Messages, files, todos, other keys and requests for input."""
+
+    def __init__(self) -> None:
+        self._deltas = DeltaContext()
+        self._messages = MessageList()
+        self._todos = TodoList()
+        self._extra: dict[str, bytes] = {}
+        self.files = RunFiles()
+        self.requests = InputRequests()
+        #: As in `FrameInterpreter`.
+        self.shows_files = False
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of earlier frames that are kept and could be released."""
+        return self.files.size_bytes + self._messages.size_bytes + self._deltas.size_bytes
+
+    @property
+    def has_files(self) -> bool:
+        """As in `FrameInterpreter`."""
+        return self.files.any
+
+    @property
+    def files_seen(self) -> bool:
+        """As in `FrameInterpreter`."""
+        return self.files.seen
+
+    @property
+    def files_unread(self) -> bool:
+        """As in `FrameInterpreter`."""
+        return self.files.partly_unread
+
+    @property
+    def awaiting_input(self) -> bool:
+        """As in `FrameInterpreter`."""
+        return self.requests.open
+
+    def forget_frames(self) -> None:
+        """Drop what saves work and space when the next frames are like the last ones."""
+        self._messages.forget()
+        self._deltas.forget()
+
+    def read(self, frame: bytes, top: dict[str, bytes], data: dict[str, bytes]) -> Interpretation:
+        """The meaning of the next state frame. top, data: the members of the frame, and of its data."""
+        progress = progress_text(data)
+        if progress is not None:
+            return Interpretation(progress=progress)
+        rest, skeleton = graphs.state_members(top, data), dict(data)
+        files = file_entries(data["files"]) if "files" in data else None
+        polled = is_poll_summary(data, files)
+
+        messages: tuple[MessageChange, ...] = ()
+        raw = data.get("messages", b"")
+        # The sentence of a poll summary is not part of the conversation: it stays with the other keys.
+        listed = MessageList.covers(raw, polled)
+        if listed:
+            messages = self._messages.read(raw)
+            skeleton["messages"] = MESSAGES_PLACEHOLDER
+            del rest["messages"]
+
+        changes: tuple[FileChange, ...] = ()
+        unread: tuple[UnreadFile, ...] = ()
+        if files is not None:
+            del rest["files"]
+            if not polled:
+                changes, unread = self.files.read(files)
+                skeleton["files"] = self.files.skeleton()
+        elif "files" in data and not polled:
+            self.files.note_unreadable_map()
+
+        todos, extra, request = self._read_rest(rest)
+        update = StateUpdate(messages, len(self._messages.messages), todos, changes, extra, unread)
+        delta = self._deltas.encode_state(
+            frame,
+            raw_json.object_text({**top, "data": raw_json.object_text(skeleton)}),
+            raw if listed else None,
+        )
+        kinds: tuple[EventKind, ...] = (update,)
+        if request is not None:
+            kinds += (read_request(request),)
+        self.shows_files = files is not None and not polled
+        return Interpretation(kinds, delta, polled=polled, shows_files=self.shows_files)
+
+    def adopt(self, files: Mapping[str, File], *, complete: bool) -> tuple[EventKind, ...]:
+        """As in `FrameInterpreter`."""
+        changes, unread = self.files.adopt(files, complete=complete)
+        if not changes and not unread:
+            return ()
+        count = len(self._messages.messages)
+        return (StateUpdate(message_count=count, files=changes, unread_files=unread),)
+
+    def restore(self, delta: bytes) -> None:
+        """Apply all but the files of a journalled state frame."""
+        self._deltas.decode(delta)
+        skeleton = self._deltas.skeleton
+        has_messages = MESSAGES_PLACEHOLDER in skeleton
+        has_files = FILES_PLACEHOLDER in skeleton or MEMBERS_PLACEHOLDER in skeleton
+        text = (
+            skeleton.replace(MESSAGES_PLACEHOLDER, b"0")
+            .replace(FILES_PLACEHOLDER, b"{}")
+            .replace(MEMBERS_PLACEHOLDER, b"")
+        )
+        top = raw_json.members(text) or {}
+        data = raw_json.members(top.get("data", b"{}")) or {}
+        rest = graphs.state_members(top, data)
+        if has_messages:
+            self._messages.read(self._deltas.messages)
+            rest.pop("messages", None)
+        files = raw_json.members(rest["files"]) if "files" in rest else None
+        if files is not None:
+            del rest["files"]
+        self.shows_files = has_files
+        if has_files:
+            self.files.restore_map(files or {})
+        elif "files" in data and not is_poll_summary(data, files):
+            self.files.note_unreadable_map()
+        self._read_rest(rest)
+
+    def _read_rest(
+        self, rest: dict[str, bytes]
+    ) -> tuple[tuple[Todo, ...] | None, dict[str, str], str | None]:
+        """Apply the other keys: the todos if they changed, the keys that changed, a new request."""
+        request = self.requests.read_state(rest.pop("__interrupt__", b"null"))
+        todos, complete = self._todos.read(rest.get("todos", b""))
+        if complete:
+            del rest["todos"]
+        extra = {key: text.decode() for key, text in rest.items() if self._extra.get(key) != text}
+        self._extra.update(rest)
+        return todos, extra, request
+
+
+@dataclass(frozen=True, slots=True)
+class StoredState:
+    """An agent's state as bytes, until something asks for more of it than what is beside them: to read a
+    hundred thousand files from them holds the interpreter."""
+
+    data: bytes
+    size_bytes: int
+    has_files: bool
+    files_seen: bool
+    files_unread: bool
+    awaiting_input: bool
+    shows_files: bool
+
+    @classmethod
+    def of(cls, state: AgentState) -> StoredState:
+        """A state as bytes."""
+        return cls(
+            pickle.dumps(state, pickle.HIGHEST_PROTOCOL),
+            state.size_bytes,
+            state.has_files,
+            state.files_seen,
+            state.files_unread,
+            state.awaiting_input,
+            state.shows_files,
+        )
+
+    def load(self) -> AgentState:
+        """The state."""
+        return cast(AgentState, pickle.loads(self.data))  # noqa: S301 - this release wrote it
