@@ -174,7 +174,7 @@ async def test_the_demo_runs_in_a_workflow_of_its_own_and_can_be_left_out(tmp_pa
             mine = await client.call("POST", "/api/workflows", {"name": "mine", "files": {}})
         assert await process.stop() == 0
     async with running("dev", environment=dev(tmp_path)) as process:
-        await process.serving("HTTP", "gRPC", "export", "Ctrl-C")
+        await process.serving("HTTP", "gRPC", "export", "Press")
         assigned = dict(part.split("=", 1) for part in process.addresses["export"].split())
         async with open_client(process.addresses["HTTP"].strip(), assigned["IDEO_TOKEN"]) as client:
             [proposal] = (await client.call("GET", "/api/proposals"))["items"]

@@ -200,6 +200,16 @@ async def test_what_colours_say_is_also_said_in_the_systems_colours(bench: Workb
         assert await style(".badge", "outlineStyle") == "solid"
 
 
+async def focused_element(page: Page) -> dict[str, Any] | None:
+    """What has the focus, and whether that is visible: an editor shows it some frames later."""
+    for _ in range(30):
+        focused: dict[str, Any] | None = await page.evaluate(FOCUSED)
+        if focused is None or focused["shown"]:
+            break
+        await page.evaluate("new Promise(requestAnimationFrame)")
+    return focused
+
+
 async def test_the_focus_is_visible_wherever_the_keyboard_leads(bench: Workbench, shown: Shown) -> None:
     hidden: list[str] = []
     async with bench.window() as page:
@@ -208,7 +218,7 @@ async def test_the_focus_is_visible_wherever_the_keyboard_leads(bench: Workbench
             seen: set[str] = set()
             for _ in range(30):
                 await page.keyboard.press("Tab")
-                focused: dict[str, Any] | None = await page.evaluate(FOCUSED)
+                focused = await focused_element(page)
                 if focused is None:
                     break
                 seen.add(focused["name"])

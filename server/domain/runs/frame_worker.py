@@ -35,7 +35,7 @@ class FramePlace:
 
 @dataclass(frozen=True, slots=True)
 class FrameReading:
-    """What a frame means. meaning: its kinds have no content, but for a frame that was not interpreted.
+    """What a frame means. meaning: its kinds have no content, except for a frame that was not interpreted.
     entries: those of its kinds, with all content. change: for `FrameInterpreter.advance`."""
 
     meaning: Interpretation
