@@ -62,7 +62,7 @@ async def test_a_crash_at_any_point_loses_nothing(environment: Environment) -> N
             ways = [WAYS[number % len(WAYS)], WAYS[(number + 3) % len(WAYS)]]
             total.add(await crash_case(environment, cases[number], ways))
 
-    cases = sampled_crashes([HONEST.with_(rate=100), LIVE])
+    cases = sampled_crashes([HONEST.with_(rate=50), LIVE])
     await asyncio.gather(*(one(number) for number in range(len(cases))))
     report([total])
     assert total.tried == len(cases), as_table([total])

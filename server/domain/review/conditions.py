@@ -24,7 +24,7 @@ def check_undecided(edit: ReviewEdit, if_match: IfMatch | None) -> None:
     if proposal.resolution is not None:
         raise Conflict(f"the proposal was {proposal.resolution.value} before")
     if proposal.status is not ProposalStatus.COMPLETED:
-        state = "did not complete" if proposal.status.terminal else "is not over"
+        state = "did not complete" if proposal.status.terminal else "has not ended"
         raise Conflict(f"the run {state}: its proposal cannot be decided")
     if not if_match.matches(proposal.etag):
         raise EtagMismatch("proposal")

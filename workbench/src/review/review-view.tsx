@@ -177,7 +177,7 @@ function Resolved({ proposal }: { proposal: Proposal }) {
         </p>
       ) : (
         <p>
-          The run is not over: <a href={`#/runs/${proposal.thread_id}`}>watch it</a>. Its files can be reviewed
+          The run has not ended: <a href={`#/runs/${proposal.thread_id}`}>watch it</a>. Its files can be reviewed
           afterwards.
         </p>
       )}
