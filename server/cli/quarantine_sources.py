@@ -4,8 +4,9 @@ interface."""
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from server.clock import SystemClock
 from server.db.journal import PostgresJournal
 from server.db.pool import open_pool
 from server.db.quarantine import PostgresQuarantineStore
+from server.domain.model import Page
 from server.domain.quarantine.quarantine import Quarantine
 from server.frames.interpreter import Interpreter
 from server.settings.settings import Settings
@@ -70,14 +72,8 @@ class InDatabase(Source):
 
     @override
     async def shapes(self, *, include_released: bool) -> AsyncGenerator[dict[str, Any], None]:
-        token: str | None = None
-        while True:
-            page = await self._quarantine.groups(handled=include_released, limit=PAGE, token=token)
-            for group in page.items:
-                yield _json(QuarantinedShape.of(group))
-            token = page.next_token
-            if token is None:
-                return
+        async for group in _each(partial(self._quarantine.groups, handled=include_released)):
+            yield _json(QuarantinedShape.of(group))
 
     @override
     async def shape(self, shape_id: str) -> dict[str, Any]:
@@ -85,14 +81,8 @@ class InDatabase(Source):
 
     @override
     async def frames(self, shape_id: str) -> AsyncGenerator[dict[str, Any], None]:
-        token: str | None = None
-        while True:
-            page = await self._quarantine.frames(shape_id, limit=PAGE, token=token)
-            for frame in page.items:
-                yield _json(QuarantinedFrame.of(frame))
-            token = page.next_token
-            if token is None:
-                return
+        async for frame in _each(partial(self._quarantine.frames, shape_id)):
+            yield _json(QuarantinedFrame.of(frame))
 
     @override
     async def content(self, thread_id: str, seq: int) -> bytes:
@@ -153,6 +143,18 @@ async def open_database(settings: Settings) -> AsyncIterator[InDatabase]:
 
 def _address(shape_id: str) -> str:
     return address("quarantine/shapes", shape_id)
+
+
+async def _each(page_of: Callable[..., Awaitable[Page]]) -> AsyncGenerator[Any, None]:
+    """The items of all pages. page_of: takes `limit` and `token`."""
+    token: str | None = None
+    while True:
+        page = await page_of(limit=PAGE, token=token)
+        for item in page.items:
+            yield item
+        token = page.next_token
+        if token is None:
+            return
 
 
 def _json(model: msgspec.Struct) -> dict[str, Any]:

@@ -4,10 +4,10 @@ A statement costs its round trip, and little more when it reads several rows: th
 wake-ups of the event loop. So all reads of one turn of the loop share a statement, and those that come while
 it is under way share the next one.
 
-1. A read is in a statement that begins after it was asked for: it sees what was committed before.
-2. A statement reads for each caller what that caller may see, and nobody else's rows decide about it.
-3. A read waits NEXT_S at most for a statement that is under way: one that gets no answer holds nobody up.
-4. A caller who leaves takes nothing from the others.
+1. A read sees everything that was committed before the call: it never joins a statement that has begun.
+2. Each caller gets only the rows that this caller may see, whatever else is in the statement.
+3. A read waits at most NEXT_S for a running statement, so that one that hangs delays nobody else.
+4. If one caller is cancelled, the others are not affected.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ import asyncpg
 
 from server.db.errors import database_errors
 
-#: Reads of one statement: few milliseconds of the database's time.
+#: Reads of one statement: a few milliseconds of the database's time.
 MAX_READS = 64
-#: Seconds that a read waits for a statement that is under way, until it is in the next one beside it.
+#: Seconds that a read waits for a running statement before another one begins in parallel.
 NEXT_S = 0.005
 
 
@@ -74,7 +74,7 @@ class BatchedReads:
         taken = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_READS))]
         if self._waiting:
             self._begin(loop)
-        # Who has left needs no answer.
+        # Callers that were cancelled need no answer.
         asked = [each for each in taken if not each[1].done()]
         try:
             rows = await self._rows([key for key, _ in asked])

@@ -13,8 +13,8 @@ from ide_orchestrator.client.errors import Fault, HubError, NotAuthenticated, Re
 
 #: Statuses of proxies that may be temporary.
 TEMPORARY_STATUSES = (408, 429, 502, 503, 504)
-#: More than any response of the hub has that is no stream: a draft of 64 MiB, with six characters for each
-#: byte.
+#: Larger than any response of the hub, except streams: the largest is a draft of 64 MiB, whose bytes take at
+#: most six characters each in JSON.
 MAX_RESPONSE_BYTES = 512 << 20
 
 
