@@ -27,6 +27,7 @@ from server.frames import graphs, raw_json
 from server.frames.file_maps import file_entries
 from server.frames.input_requests import InputRequests
 from server.frames.message_list import MessageList
+from server.frames.other_keys import OtherKeys
 from server.frames.poller import is_poll_summary, progress_text
 from server.frames.questions import read_request
 from server.frames.run_files import RunFiles
@@ -40,7 +41,7 @@ class AgentState:
         self._deltas = DeltaContext()
         self._messages = MessageList()
         self._todos = TodoList()
-        self._extra: dict[str, bytes] = {}
+        self._others = OtherKeys()
         self.files = RunFiles()
         self.requests = InputRequests()
         #: As in `FrameInterpreter`.
@@ -160,9 +161,7 @@ class AgentState:
         todos, complete = self._todos.read(rest.get("todos", b""))
         if complete:
             del rest["todos"]
-        extra = {key: text.decode() for key, text in rest.items() if self._extra.get(key) != text}
-        self._extra.update(rest)
-        return todos, extra, request
+        return todos, self._others.read(rest), request
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,8 @@ from server.domain.proposals.paths import portability_marks
 MAX_COMMENT_BYTES = 65_535
 #: The first and the last second that an entry's time can have, two apart.
 _FIRST, _LAST = (1980, 1, 1, 0, 0, 0), (2107, 12, 31, 23, 59, 58)
+#: How many times a name is in memory, and what Python needs for a file besides.
+_NAME_COPIES, _FILE_BYTES = 6, 1_500
 #: A plain file that its owner may write and everybody may read.
 _MODE = 0o100644 << 16
 
@@ -40,6 +42,12 @@ class ArchivedFiles:
     hashes: Mapping[str, str]
     at: datetime
     portability: Mapping[str, Sequence[str]]
+
+    @property
+    def size_bytes(self) -> int:
+        """About the bytes that the archive takes while it is made, besides its contents: until its end it keeps the
+        names of all files."""
+        return _NAME_COPIES * sum(map(len, self.hashes)) + _FILE_BYTES * len(self.hashes)
 
     @classmethod
     def of_proposal(cls, proposal: Proposal) -> ArchivedFiles:
