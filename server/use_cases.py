@@ -50,8 +50,8 @@ READABLE_BY_SHARE_LINK = frozenset(
     }
 )
 
-#: Bytes for which AG-UI events are made in one turn of the event loop: a few milliseconds.
-AGUI_TURN_BYTES = 128 << 10
+#: Bytes of which AG-UI events are made in one turn of the event loop, for all readers: a few milliseconds.
+AGUI_TURN_BYTES = 32 << 10
 
 #: The service of the contract whose methods only operators may call, and what its addresses over HTTP begin
 #: with.

@@ -41,8 +41,8 @@ MAX_FOLLOWED = 5_000
 #: longest id, in characters.
 MAX_UNANSWERED, _MAX_CALL_ID = 100, 256
 
-#: Bytes of the journal of which events are made in one go, and how many times as long that takes as to read a frame.
-PART_BYTES, _COST = 16 << 10, 4
+#: Bytes of parts of which events are made in one turn of the event loop.
+TURN_BYTES = 16 << 10
 
 _ID = re.compile(r"(?P<seq>[0-9]{1,10})(\.(?P<count>[0-9]{1,10}))?", re.ASCII)
 _SNAPSHOT = b'"snapshot":{"todos":[],"files":{}}'
@@ -95,7 +95,7 @@ class AgUiRun:
     ) -> None:
         """thread_id, run_id: the client's own. refinement_id: the thread of the journal. can_resume: whether
         the runtime can continue a run that has asked a person. closed_seq: the questions up to this one were
-        closed before the reader came: they end no run. turn: waits until so many bytes of events may be read."""
+        closed before the reader came: they end no run. turn: waits for a turn for so many bytes of parts."""
         self._refinement_id, self._can_resume = refinement_id, can_resume
         self._closed_seq, self._turn = closed_seq, turn
         self._ids = b'"threadId":%b,"runId":%b' % (dumps(thread_id), dumps(run_id))
@@ -120,13 +120,16 @@ class AgUiRun:
     async def segment(self, segment: Segment, head: JournalHead) -> bytes:
         """The events of a segment."""
         written: list[bytes] = []
-        # What is made is not shared: in one go, many readers would hold the loop.
-        for part in segment.split(PART_BYTES):
-            await self._turn(_COST * len(part.batch))
-            for seq, event in enumerate(await parts_of(part), part.first_seq):
-                if self.over:
-                    return b"".join(written)
-                written += self._written(seq, event)
+        size = 0
+        for seq, (event, event_bytes) in enumerate(await parts_of(segment), segment.first_seq):
+            if self.over:
+                break
+            written += self._written(seq, event)
+            size += event_bytes
+            if size >= TURN_BYTES:
+                # What is made is not shared: in one go, many readers would hold the loop.
+                await self._turn(size)
+                size = 0
         return b"".join(written)
 
     def heartbeat(self, last_seq: int, progress: str) -> bytes:
