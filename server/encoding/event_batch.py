@@ -38,8 +38,11 @@ _LAST_SHIFT = 63
 
 
 def read_varint(data: bytes, at: int) -> tuple[int, int]:
-    """The varint at `at` and the index after it. Raises IndexError when the data ends inside it, and when it has more
-    than ten bytes: reading a number of millions of them would take hours."""
+    """The varint at `at` and the index after it.
+
+    Raises IndexError when the data ends inside it, and when it has more than ten bytes: a number of millions
+    of them would take hours.
+    """
     number = data[at]
     at += 1
     if number < 0x80:

@@ -36,8 +36,11 @@ _CODEC = ProtobufCodec()
 
 
 def answer(question: Question) -> FrameReading:
-    """What the frame means, with the entries of its events. One after which the hub would have to remember more than
-    it has room for, such as a hundred thousand files, is kept uninterpreted."""
+    """What the frame means, with the entries of its events.
+
+    One after which the hub would have to remember more than it has room for, such as a hundred thousand
+    files, is kept uninterpreted.
+    """
     reading = _reading(question, Interpreter.interpret)
     if len(reading.change) > max(question.place.room_bytes, MIN_ROOM_BYTES):
         reading = _reading(question, Interpreter.keep)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from server.frames.digests import short
 
-#: Keys that are remembered. Agents have a few dozen; of more, those that were not sent for the longest time count
-#: as new when they come again.
+#: Keys that are remembered. Agents have a few dozen; of more, those that were not sent for the longest time
+#: count as new when they come again.
 MAX_KEYS = 2_000
 
 

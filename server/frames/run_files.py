@@ -17,8 +17,8 @@ from server.frames.file_maps import read_file
 MIN_RELEASED_BYTES = 1 << 10
 #: What Python needs for a file with a path of usual length, besides content and JSON text.
 _ENTRY_BYTES = 700
-#: Bytes of the entries of a file map that are not files, at most. They are kept until the run ends, because they are
-#: among its files then.
+#: Bytes of the entries of a file map that are not files, at most. They are kept until the run ends, because
+#: they are among its files then.
 MAX_UNREAD_BYTES = 1 << 20
 
 

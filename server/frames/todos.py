@@ -13,7 +13,7 @@ class TodoList:
     def __init__(self) -> None:
         #: The digest of the todos.
         self._todos: bytes | None = None
-        #: The last value or its digest, so that an unchanged one is not read again, and whether it was all read.
+        #: The last value or its digest, so that an unchanged one is not read again. Whether it was all read.
         self._text = b""
         self._complete = False
 

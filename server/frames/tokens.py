@@ -186,7 +186,7 @@ class TokenReader:
         if rest is None:
             rest = self._whole(raw)
             if rest[1] or sum(map(len, key)) > _MAX_CACHED_CHARS:
-                # The arguments of a tool call do not come twice, and what is large would take too much memory.
+                # The arguments of a tool call do not come twice, and what is large takes too much memory.
                 return rest
             if len(self._rests) >= _MAX_CACHED:
                 self._rests.clear()

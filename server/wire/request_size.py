@@ -21,8 +21,8 @@ _VARINT, _LENGTH_DELIMITED, _FIXED = 0, 2, {1: 8, 5: 4}
 
 
 def check_request_size(raw: bytes) -> None:
-    """Check how many fields a serialised request has, and how large its definition is: of a workflow to create, the
-    only request that has one. Raises InvalidArgument."""
+    """Check how many fields a serialised request has, and the size of a definition of a workflow to create.
+    Raises InvalidArgument."""
     # Each field has two bytes or more.
     if len(raw) <= 2 * MAX_FIELDS:
         return
@@ -36,7 +36,9 @@ def check_request_size(raw: bytes) -> None:
             elif kind == _LENGTH_DELIMITED:
                 size_bytes, at = read_varint(raw, at)
                 if key >> 3 == _DEFINITION and size_bytes > MAX_DEFINITION_MESSAGE_BYTES:
-                    raise InvalidArgument({"agent_definition": f"must have at most {MAX_BYTES} bytes of JSON"})
+                    raise InvalidArgument(
+                        {"agent_definition": f"must have at most {MAX_BYTES} bytes of JSON"}
+                    )
                 at += size_bytes
             else:
                 # A group has no size: what is in it counts.

@@ -45,8 +45,8 @@ class ArchivedFiles:
 
     @property
     def size_bytes(self) -> int:
-        """About the bytes that the archive takes while it is made, besides its contents: until its end it keeps the
-        names of all files."""
+        """About the bytes that the archive takes while it is made, besides its contents: it keeps all names
+        until its end."""
         return _NAME_COPIES * sum(map(len, self.hashes)) + _FILE_BYTES * len(self.hashes)
 
     @classmethod

@@ -259,4 +259,4 @@ async def grpc_empty_decisions(aim: Aim) -> str:
 @FAMILY.attack()
 async def grpc_long_numbers(aim: Aim) -> str:
     """A share link's requests of a number of 4 MiB."""
-    return await _send(aim, "ProposalService/GetProposal", aim.link, [b"\x80" * (4 * MIB - 1)])
+    return await _send(aim, "ProposalService/GetProposal", aim.link, [b"\xff" * (4 * MIB - 1)])

@@ -224,8 +224,8 @@ async def readers_in_json(aim: Aim) -> str:
 
 @FAMILY.attack(reads=("long",))
 async def readers_of_agui(aim: Aim) -> str:
-    """50 AG-UI clients that follow a finished run with 50,000 events, again and again, half of them from near its
-    end."""
+    """50 AG-UI clients that follow a finished run with 50,000 events, again and again, half of them from near
+    its end."""
     run, until, ends = aim.stored["long"], time.monotonic() + aim.seconds, Counter[int]()
     body = {"threadId": run.thread_id, "runId": "r", "messages": [], "tools": [], "context": [], "state": {}}
 
@@ -234,7 +234,10 @@ async def readers_of_agui(aim: Aim) -> str:
         path = f"/api/workflows/{run.workflow_id}/agui"
         while (left_s := until - time.monotonic()) > 0:
             with suppress(httpx.HTTPError, TimeoutError):
-                async with asyncio.timeout(left_s), http.stream("POST", path, json=body, headers=headers) as answer:
+                async with (
+                    asyncio.timeout(left_s),
+                    http.stream("POST", path, json=body, headers=headers) as answer,
+                ):
                     ends[answer.status_code] += 1
                     async for _ in answer.aiter_raw():
                         pass
@@ -255,7 +258,7 @@ async def readers_of_comparisons(aim: Aim) -> str:
 
 @FAMILY.attack(reads=("many",))
 async def readers_of_histories(aim: Aim) -> str:
-    """50 readers of the files that a run of 100,000 had, by a share link and by the account, without end."""
+    """50 readers of the files that a run of 100,000 had, without end."""
     path = f"/api/refinements/{aim.stored['many'].thread_id}"
     asks = cycle([f"{path}/files?limit=1", f"{path}/files/{'0' * 64}", f"{path}/blame?path=/d1/f1.md"])
     async with aim.client() as http:

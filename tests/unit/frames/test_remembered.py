@@ -1,4 +1,4 @@
-"""What a run remembers of its agent's frames is bounded, or counted: a user may have 50 runs, and none has to end."""
+"""What a run remembers of its agent's frames is bounded, or counted: a user may have 50 open runs."""
 
 from __future__ import annotations
 
@@ -46,10 +46,14 @@ KINDS = {
     "other keys": lambda n: state(**{f"key{n}": "v" * LARGE}),
     "many keys": lambda n: state(**{f"{n}-{index}": index for index in range(3_000)}),
     "long keys": lambda n: state(**{f"{n}" + "k" * LARGE: 1}),
-    "a todo list": lambda n: state(todos=[{"content": f"{n} {index}", "status": "s"} for index in range(3_000)]),
+    "a todo list": lambda n: state(
+        todos=[{"content": f"{n} {index}", "status": "s"} for index in range(3_000)]
+    ),
     "a question": lambda n: state(__interrupt__=[f"{n}" + "q" * LARGE]),
     "metadata": lambda n: printed("x", f"id='m'), {{'langgraph_node': '\U0001f642{n}{'n' * LARGE}'}})"),
-    "class names": lambda n: printed("x", "id='m'), {})").replace(b"AIMessageChunk", b"A%d" % n + b"a" * LARGE),
+    "class names": lambda n: printed("x", "id='m'), {})").replace(
+        b"AIMessageChunk", b"A%d" % n + b"a" * LARGE
+    ),
     "contents": lambda n: printed("\U0001f642" + "c" * LARGE, f"id='{n}'), {{}})"),
     "tool calls": calls,
     "ids of tool calls": lambda n: piece([{"id": f"{n}" + "i" * LARGE, "name": "t", "args": ""}]),
