@@ -99,10 +99,10 @@ async def archive_pieces(
     read when its turn comes, with the rights that the principal has then; that raises as
     `ContentStore.read_content`.
     """
-    names, lost = folder_names(files.hashes)
+    names, comment = await REQUESTS.run_unless_small(map(len, files.hashes), _names_and_comment, files)
     parts = _Parts()
     archive = zipfile.ZipFile(parts, "w")
-    archive.comment = archive_comment(files.portability, lost)
+    archive.comment = comment
     for path, name in names.items():
         with archive.open(_entry(name, files.at), "w") as entry:
             async for piece in read_pieces(store, principal, files.holder_id, files.hashes[path]):
@@ -111,6 +111,11 @@ async def archive_pieces(
                     yield parts.take()
     await REQUESTS.run(archive.close)
     yield parts.take()
+
+
+def _names_and_comment(files: ArchivedFiles) -> tuple[dict[str, str], bytes]:
+    names, lost = folder_names(files.hashes)
+    return names, archive_comment(files.portability, lost)
 
 
 def _entry(name: str, at: datetime) -> zipfile.ZipInfo:

@@ -59,3 +59,15 @@ def test_an_archive_counts_the_names_that_it_keeps_until_its_end() -> None:
         tracemalloc.stop()
     assert few.size_bytes < 2_000
     assert held / 2 < ArchivedFiles(UUID(int=1), hashes, NOON, {}).size_bytes < 8 * held
+
+
+def test_names_of_many_deep_folders_take_little_memory() -> None:
+    paths = [f"/{number}/" + "/".join(f"{number}" + "f" * 4 for _ in range(98)) for number in range(2_000)]
+    tracemalloc.start()
+    try:
+        names, lost = folder_names(paths)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (len(names), lost) == (len(paths), [])
+    assert peak < 6 * sum(map(len, paths))
