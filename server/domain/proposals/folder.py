@@ -5,8 +5,8 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterable
 
-#: Takes the place of slashes where names are compared: it sorts before any other character, so that what is in a
-#: folder follows it. No name has it.
+#: Takes the place of slashes where names are compared: it sorts before any other character, so that what is
+#: in a folder follows it. No name has it.
 _SEPARATOR = "\0"
 
 
@@ -25,7 +25,12 @@ def folder_names(paths: Iterable[str]) -> tuple[dict[str, str], list[str]]:
         segments = [segment for segment in path.split("/") if segment]
         key = _SEPARATOR.join(segments)
         at = bisect_left(taken, key)
-        if not key or _SEPARATOR in path or _is_at(key, taken[at : at + 1]) or _is_below(key, taken[max(at - 1, 0) : at]):
+        if (
+            not key
+            or _SEPARATOR in path
+            or _is_at(key, taken[at : at + 1])
+            or _is_below(key, taken[max(at - 1, 0) : at])
+        ):
             lost.append(path)
         else:
             names[path] = "/".join(segments)
