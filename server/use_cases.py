@@ -50,8 +50,8 @@ READABLE_BY_SHARE_LINK = frozenset(
     }
 )
 
-#: Bytes of which AG-UI events are made in one turn of the event loop, for all readers: a few milliseconds.
-AGUI_TURN_BYTES = 32 << 10
+#: Bytes of which AG-UI events are made in one turn of the event loop, for all readers: a millisecond.
+AGUI_TURN_BYTES = 16 << 10
 
 #: The service of the contract whose methods only operators may call, and what its addresses over HTTP begin
 #: with.
@@ -87,4 +87,6 @@ class UseCases:
     refused_bytes: RefusedBytes
     outgoing: OutgoingBudget
     quarantine: Quarantine
-    agui_turns: LoopTurns = field(init=False, default_factory=partial(LoopTurns, AGUI_TURN_BYTES))
+    agui_turns: LoopTurns = field(
+        init=False, default_factory=partial(LoopTurns, AGUI_TURN_BYTES, small_bytes=0)
+    )

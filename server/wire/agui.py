@@ -42,7 +42,7 @@ MAX_FOLLOWED = 5_000
 MAX_UNANSWERED, _MAX_CALL_ID = 100, 256
 
 #: Bytes of parts of which events are made in one turn of the event loop.
-TURN_BYTES = 16 << 10
+TURN_BYTES = 8 << 10
 
 _ID = re.compile(r"(?P<seq>[0-9]{1,10})(\.(?P<count>[0-9]{1,10}))?", re.ASCII)
 _SNAPSHOT = b'"snapshot":{"todos":[],"files":{}}'

@@ -249,7 +249,7 @@ async def readers_of_agui(aim: Aim) -> str:
 
 @FAMILY.attack(reads=("lines", "more-lines"))
 async def readers_of_comparisons(aim: Aim) -> str:
-    """20 readers of the difference between two files of 3.9 million empty lines, without end."""
+    """20 readers of the difference between two files of 7 million empty lines, without end."""
     lines, more = aim.stored["lines"], aim.stored["more-lines"]
     path = f"/api/proposals/{lines.proposal_id}/diff?other_proposal_id={more.proposal_id}"
     async with aim.client() as http:

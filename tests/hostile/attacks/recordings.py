@@ -190,8 +190,8 @@ LARGE_RUNS: Mapping[str, Callable[[], Iterable[bytes]]] = {
     ],
     "many": _many_files,
     "names": _long_names,
-    "lines": lambda: [_state(messages="m", files={"/n.md": {"content": [""] * 3_900_000}})],
-    "more-lines": lambda: [_state(messages="m", files={"/n.md": {"content": [""] * 3_900_001}})],
+    "lines": lambda: [_state(messages="m", files={"/n.md": "\n" * 7_000_000})],
+    "more-lines": lambda: [_state(messages="m", files={"/n.md": "\n" * 7_000_001})],
 }
 
 
