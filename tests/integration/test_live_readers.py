@@ -78,11 +78,12 @@ async def test_a_waiting_reader_gets_each_segment_once_and_goes_on_waiting(pool:
             await commit(on)
         assert reader.seqs == [2, 3, 4]
         assert not reader.step.done()
+        # It leaves the live end and comes back.
         on.broadcaster.wake(on.thread_id)
+        await asyncio.sleep(0)
+        assert reader.subscription.cursor == 4
         await commit(on)
-        step = await reader.step
-        assert isinstance(step, list)
-        assert [segment.first_seq for segment in step] == [5]
+        assert reader.seqs == [2, 3, 4, 5]
 
 
 async def test_a_reader_that_cannot_take_a_segment_at_once_is_woken_and_misses_nothing(pool: Any) -> None:
@@ -130,7 +131,7 @@ async def test_a_reader_that_is_behind_keeps_nobody_else_from_a_segment(pool: An
         assert other.seqs == [2, 3]
         step = await behind.step
         assert isinstance(step, list)
-        assert [segment.first_seq for segment in step] == [2, 3]
+        assert [segment.first_seq for segment in step] == [2]
 
 
 async def test_readers_whose_form_is_made_in_a_step_are_woken_for_it(pool: Any) -> None:

@@ -26,8 +26,8 @@ class Writer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LiveForm:
-    """How a reader gets segments while it waits. key: equal for readers that get the same bytes. make: what is
-    to be written; None if that is not one small write."""
+    """How a reader gets segments while it waits. key: equal for readers that get the same bytes. make: the
+    bytes to write for a segment; None if they are not one small write."""
 
     key: Hashable
     make: Callable[[Segment], bytes | None]
@@ -56,8 +56,8 @@ class LiveEnd:
         self._ends_at: datetime | None = None
 
     def join(self, reader: LiveReader, form: LiveForm, seq: int, ends_at: datetime | None) -> bool:
-        """Have the reader wait here. Returns False for one that has not what the others have. seq: of the last
-        event that it has; ends_at: when its right ends."""
+        """Add a reader that has everything up to `seq`, and whose right ends at `ends_at`. Returns False if the
+        others are at another place."""
         if not self._writers:
             self._seq, self._ends_at = seq, None
         if seq != self._seq:
@@ -77,8 +77,8 @@ class LiveEnd:
             reader.leave_live_end(self._seq)
 
     def send(self, segment: Segment) -> None:
-        """Write the next segment to all readers. Those to whom it cannot be written so leave, and all do if it
-        is not the next one, is the last one, or a reader's right has ended."""
+        """Write the next segment to all readers. Readers that cannot take it leave. All leave if it does not
+        follow what they have, if it ends the thread, or if the right of one of them has ended."""
         if not self._writers:
             return
         ended = self._ends_at is not None and self._now() > self._ends_at
