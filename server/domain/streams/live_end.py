@@ -56,8 +56,8 @@ class LiveEnd:
         self._ends_at: datetime | None = None
 
     def join(self, reader: LiveReader, form: LiveForm, seq: int, ends_at: datetime | None) -> bool:
-        """Add a reader that has everything up to `seq` and whose right ends at `ends_at`. Returns False if the
-        others are elsewhere."""
+        """Add a reader that has everything up to `seq`, until its right ends at `ends_at`. Returns False if
+        the others are elsewhere."""
         if not self._writers:
             self._seq, self._ends_at = seq, None
         if seq != self._seq:
