@@ -35,7 +35,7 @@ from server.http.connection import (
     SlowReader,
     connection_of,
 )
-from server.http.cors import ORIGIN_REFUSED, log_refused_origin
+from server.http.cors import ORIGIN_REFUSED
 from server.http.errors import log, log_internal_error, place_of, refuse_upgrade
 from server.http.event_encoders import Encoder, encoder_of
 from server.http.handshake import form_of
@@ -116,7 +116,7 @@ class RefinementSocket:
             raise ShuttingDown
         origins = headers.getall("origin", [])
         if not self._options.origins.allow_request(origins):
-            log_refused_origin(trace_id=trace_id, dev=self._options.dev)
+            self._options.origin_log.refused(trace_id=trace_id, dev=self._options.dev)
             raise PermissionDenied(ORIGIN_REFUSED)
         offered: list[str] = list(scope["subprotocols"])  # type: ignore[typeddict-item]
         principal = await self._turns.identified(
