@@ -77,7 +77,7 @@ func TestAConnectionThatBreaksIsNotTheEnd(t *testing.T) {
 
 func TestCallsAreRepeatedWhenThatIsSafe(t *testing.T) {
 	for method, safe := range map[string]bool{
-		"GetProposal": true, "ListWorkflows": true, "StartRefinement": true, "AcceptProposal": true,
+		"GetProposal": true, "ListQuarantinedShapes": true, "ScanQuarantine": false, "ListWorkflows": true, "StartRefinement": true, "AcceptProposal": true,
 		"CreateWorkflow": false, "SetDecisions": false, "WatchRefinement": false,
 	} {
 		if strings.Contains(retryPolicy(), `"method":"`+method+`"`) != safe {
