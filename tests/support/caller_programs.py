@@ -51,7 +51,9 @@ class CallerProgram:
         if name == "rest":
             headers = authorization(target.token)
             transport = _Transport(self, target)
-            async with httpx.AsyncClient(base_url=target.http, headers=headers, transport=transport) as http:
+            async with httpx.AsyncClient(
+                base_url=target.http, headers=headers, transport=transport, trust_env=False
+            ) as http:
                 yield lambda call, given: over_http(http, call, given)
         elif name == "client":
             client: Any = _Client(self, target)

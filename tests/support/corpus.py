@@ -78,13 +78,15 @@ async def known_values(hub: RunningHub) -> dict[str, Any]:
 
 async def play(
     hub: RunningHub,
+    known: dict[str, Any],
     names: Sequence[str],
-    opener: Opener = caller,
-    cases: Sequence[Mapping[str, Any]] = CASES,
+    opener: Opener,
+    cases: Sequence[Mapping[str, Any]],
 ) -> tuple[Counter[str], list[str]]:
-    """Make the call of each case with each caller. Returns how many outcomes each caller gave, and a
-    sentence for each outcome that is not the case's."""
-    known = await known_values(hub)
+    """Make the call of each case with each caller; known: as of `known_values`.
+
+    Returns how many outcomes each caller gave, and a sentence for each that is not the case's.
+    """
     played: Counter[str] = Counter()
     wrong: list[str] = []
     for case in cases:
@@ -106,12 +108,13 @@ async def play(
 
 async def play_all(hub: RunningHub, names: Sequence[str], opener: Opener = caller) -> None:
     """Every case has the same outcome with each caller, and a case with another outcome would be seen."""
-    played, wrong = await play(hub, names, opener)
+    known = await known_values(hub)
+    played, wrong = await play(hub, known, names, opener, CASES)
     assert not wrong, "\n".join(wrong)
     assert played == dict.fromkeys(names, len(CASES))
     print(f"{len(CASES)} cases, none skipped, over each of {', '.join(names)}")
     changed = {**CASES[1], "gives": {"code": "not_found"}}
-    assert len((await play(hub, names, opener, [changed]))[1]) == len(names)
+    assert len((await play(hub, known, names, opener, [changed]))[1]) == len(names)
 
 
 async def _etag(hub: RunningHub, draft_id: str) -> str:

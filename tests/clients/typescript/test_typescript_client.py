@@ -33,7 +33,7 @@ PROGRAMS = Path(__file__).parent
 WEBSOCKETS = CLIENT / "node_modules" / "ws" / "wrapper.mjs"
 CASES = re.findall(r'^  async "(.*)"\(\)', (PROGRAMS / "cases.mjs").read_text(), re.M)
 WAYS = ("binary", "json", "sse")
-#: How the corpus is played: by fetch, by the client, and by the package's stubs with the transports of Connect.
+#: How the corpus is played: by fetch, by the client, and by the package's stubs with Connect's transports.
 CALLERS = ("rest", "client", "connect-json", "connect-proto", "grpc-web", "grpc")
 CONNECT = ROOT / "tools" / "typescript"
 

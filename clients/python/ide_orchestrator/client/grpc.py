@@ -246,7 +246,9 @@ class GrpcHub:
             async for piece in pieces:
                 whole += piece.data
                 if len(whole) > streams.MAX_MESSAGE_BYTES:
-                    raise Fault(f"{self._target} does not answer as the hub does: event {request.seq} does not end")
+                    raise Fault(
+                        f"{self._target} does not answer as the hub does: event {request.seq} does not end"
+                    )
         return bytes(whole)
 
     def _new_channel(self, *more: tuple[str, Any]) -> grpc.aio.Channel:
