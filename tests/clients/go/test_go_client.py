@@ -63,8 +63,7 @@ async def test_the_rules_of_following_hold() -> None:
 
 async def test_the_example_of_the_readme_runs(database: str, project: Path) -> None:
     async with running_hub(database) as hub:
-        environment = {"IDEO_GRPC": hub.grpc, "IDEO_TOKEN": hub.token()}
-        output = await output_of(str(project / "example"), within_s=60, **environment)
+        output = await output_of(str(project / "example"), within_s=60, **hub.ideo_settings)
     lines = output.splitlines()
     assert [int(line.split()[0]) for line in lines[:52]] == list(range(1, 53))
     assert "Terminal" in lines[51]
