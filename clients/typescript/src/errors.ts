@@ -1,5 +1,7 @@
 // What can go wrong in a call or in a stream.
 
+import { FaultError } from "./fault.js";
+import { MAX_RESPONSE_BYTES, textOf } from "./responses.js";
 import type { Problem as ProblemDocument, ProblemCode } from "./resources.js";
 
 /** Problem details (RFC 9457), as the hub returns them. Some codes have members of their own. */
@@ -47,25 +49,31 @@ export class ProblemError extends Error {
     if (this.retryAfterMs !== undefined) return true;
     return this.problem?.code === undefined && [408, 429, 500, 502, 503, 504].includes(this.status);
   }
+
+  /** The error of a response that is not a success. Throws FaultError for one whose body does not end. */
+  static async of(answer: Response, maxBytes = MAX_RESPONSE_BYTES): Promise<ProblemError> {
+    const text = await textOf(answer, maxBytes).catch((error: unknown) => {
+      if (error instanceof FaultError) throw error;
+      return ""; // its status says something even when the rest is lost
+    });
+    const seconds = Number(answer.headers.get("Retry-After") ?? NaN);
+    return new ProblemError(answer.status, problemOf(text), Number.isFinite(seconds) ? seconds * 1000 : undefined);
+  }
+}
+
+function problemOf(text: string): Problem | undefined {
+  try {
+    const parsed: unknown = JSON.parse(text);
+    if (parsed !== null && typeof parsed === "object" && "code" in parsed) return parsed as Problem;
+  } catch {
+    // A proxy's page.
+  }
+  return undefined;
 }
 
 /** The hub did not answer: it cannot be reached, the connection broke, or the response took too long. */
 export class UnreachableError extends Error {
   override readonly name = "UnreachableError";
-}
-
-/** The server does not answer as a hub does. Trying again does not help: the address is wrong, or the hub has a fault. */
-export class FaultError extends Error {
-  override readonly name = "FaultError";
-}
-
-/** What `parse` returns. Throws FaultError when it throws. */
-export function readable<T>(parse: () => T): T {
-  try {
-    return parse();
-  } catch (error) {
-    throw new FaultError("the hub sent a message that cannot be read", { cause: error });
-  }
 }
 
 /** A stream ended, and connecting again would not help. `code` is that of the WebSocket's close. */

@@ -1,8 +1,9 @@
 // Calls over HTTP: tokens, problems, retries, pages.
 
 import { Backoff, pause } from "./backoff.js";
-import { FaultError, ProblemError, UnreachableError } from "./errors.js";
-import { bytesOf, jsonOf, problemOf } from "./responses.js";
+import { ProblemError, UnreachableError } from "./errors.js";
+import { FaultError } from "./fault.js";
+import { MAX_RESPONSE_BYTES, bytesOf, jsonOf } from "./responses.js";
 
 /**
  * A token, or a function that returns the current one. It is called for each request and each connection, with
@@ -38,9 +39,6 @@ export interface CallOptions {
   requestId?: string | undefined;
   signal?: AbortSignal | undefined;
 }
-
-/** Larger than any response of a hub: the largest is a draft of 64 MiB, of up to six characters for a byte in JSON. */
-const MAX_RESPONSE_BYTES = 512 << 20;
 
 export class HttpClient {
   readonly #base: string;
@@ -90,10 +88,10 @@ export class HttpClient {
       if (renewed !== token) {
         const second = await this.#fetch(method, path, options, renewed);
         if (second.ok) return second;
-        throw await problemOf(second, this.maxBytes);
+        throw await ProblemError.of(second, this.maxBytes);
       }
     }
-    throw await problemOf(answer, this.maxBytes);
+    throw await ProblemError.of(answer, this.maxBytes);
   }
 
   async #fetch(method: string, path: string, options: CallOptions, token: string | undefined): Promise<Response> {

@@ -1,5 +1,5 @@
 import { Drafts } from "./drafts.js";
-import { FaultError } from "./errors.js";
+import { FaultError } from "./fault.js";
 import { HttpClient, type CallOptions, type HubOptions } from "./http.js";
 import { Proposals } from "./proposals.js";
 import { Refinements } from "./refinements.js";

@@ -1,6 +1,9 @@
 // The bodies of responses, up to a size: one that no hub sends might never end.
 
-import { FaultError, ProblemError, type Problem } from "./errors.js";
+import { FaultError } from "./fault.js";
+
+/** Larger than any response of a hub: the largest is a draft of 64 MiB, of up to six characters for a byte in JSON. */
+export const MAX_RESPONSE_BYTES = 512 << 20;
 
 /** The bytes of a body. Throws FaultError for one of more than `maxBytes`. */
 export async function bytesOf(answer: Response, maxBytes: number): Promise<Uint8Array> {
@@ -40,24 +43,4 @@ export async function jsonOf<T>(answer: Response, maxBytes: number): Promise<T> 
   } catch {
     throw new FaultError(`the server does not answer as the hub does: HTTP ${answer.status} without JSON`);
   }
-}
-
-/** The error of a response that is not a success. Throws as `bytesOf`. */
-export async function problemOf(answer: Response, maxBytes: number): Promise<ProblemError> {
-  const text = await textOf(answer, maxBytes).catch((error: unknown) => {
-    if (error instanceof FaultError) throw error;
-    return ""; // its status says something even when the rest is lost
-  });
-  const seconds = Number(answer.headers.get("Retry-After") ?? NaN);
-  return new ProblemError(answer.status, documentOf(text), Number.isFinite(seconds) ? seconds * 1000 : undefined);
-}
-
-function documentOf(text: string): Problem | undefined {
-  try {
-    const parsed: unknown = JSON.parse(text);
-    if (parsed !== null && typeof parsed === "object" && "code" in parsed) return parsed as Problem;
-  } catch {
-    // A proxy's page.
-  }
-  return undefined;
 }

@@ -2,7 +2,7 @@
 
 import { create, fromJson, type JsonValue } from "@bufbuild/protobuf";
 import { ConnectionLost, MAX_MESSAGE_BYTES, SILENCE_MS, type FollowOptions } from "./connection.js";
-import { FaultError, readable } from "./errors.js";
+import { FaultError, readable } from "./fault.js";
 import { EventSchema } from "./gen/ide_orchestrator/v1/event_pb.js";
 import {
   EventBatchSchema,

@@ -2,7 +2,7 @@
 
 import { fromBinary, fromJson, type JsonValue } from "@bufbuild/protobuf";
 import { ConnectionLost, MAX_MESSAGE_BYTES, SHARE_PREFIX, SILENCE_MS, type FollowOptions } from "./connection.js";
-import { FaultError, readable } from "./errors.js";
+import { FaultError, readable } from "./fault.js";
 import {
   WatchRefinementResponseSchema,
   type WatchRefinementResponse,
