@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"net/http"
 	"strings"
 	"time"
 
@@ -84,9 +85,7 @@ type follower struct {
 	options  FollowOptions
 	// started: whether an event was delivered.
 	started bool
-	// heard: whether the last connection brought a message.
-	heard bool
-	// rejected: whether an earlier connection's token was refused.
+	// rejected: whether the last connection's token was refused, and it brought no message.
 	rejected bool
 	// missing is the seq that was missing on an earlier connection.
 	missing uint32
@@ -96,7 +95,6 @@ type follower struct {
 func (f *follower) connection(ctx context.Context, yield func(*pb.Event, error) bool) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	f.heard = false
 	timer := time.AfterFunc(f.client.silence, cancel)
 	defer timer.Stop()
 	stream, err := f.open(ctx)
@@ -114,7 +112,7 @@ func (f *follower) connection(ctx context.Context, yield func(*pb.Event, error) 
 		if err != nil {
 			return err
 		}
-		f.heard = true
+		f.rejected = false
 		if progress := message.GetHeartbeat().GetProgress(); progress != "" && f.options.OnProgress != nil {
 			f.options.OnProgress(progress)
 		}
@@ -172,11 +170,12 @@ func (f *follower) again(err error) bool {
 	switch problem.Code {
 	case codes.Unavailable, codes.Aborted, codes.Internal, codes.Unknown, codes.Canceled:
 		return true
-	case codes.Unauthenticated:
+	}
+	if problem.Code == codes.Unauthenticated || problem.HTTPStatus == http.StatusUnauthorized {
 		// The token has ended: the next one may be good.
 		before := f.rejected
 		f.rejected = true
-		return f.heard || !before
+		return !before
 	}
 	return problem.Reason == "" && problem.HTTPStatus >= 500
 }

@@ -18,7 +18,7 @@ import (
 	pb "github.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1"
 )
 
-// wrong is a server that is no hub: its answers do not end.
+// wrong is a server that is not a hub: its answers do not end.
 type wrong struct {
 	pb.UnimplementedRefinementServiceServer
 	pb.UnimplementedProposalServiceServer

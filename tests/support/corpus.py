@@ -50,7 +50,7 @@ async def known_values(hub: RunningHub) -> dict[str, Any]:
         await finished(client, started)
         busy = await client.call("POST", "/api/workflows", {"name": "busy"})
         await start(client, "[[replay:long_run speed=0.01]]", busy["id"])
-        told = await client.call("GET", f"/api/webhooks/{webhook['id']}/deliveries")
+        deliveries = await client.call("GET", f"/api/webhooks/{webhook['id']}/deliveries")
     # What others do is not in the owner's lists.
     async with hub.client("dan@example.com") as client:
         await finished(client, await start(client, "[[replay:odd]]"))
@@ -64,7 +64,7 @@ async def known_values(hub: RunningHub) -> dict[str, Any]:
         "$thread": started["thread_id"],
         "$proposal": started["proposal_id"],
         "$webhook": webhook["id"],
-        "$delivery": told["items"][0]["id"],
+        "$delivery": deliveries["items"][0]["id"],
         "$shape": shape,
         "$grpc_port": int(hub.grpc.rpartition(":")[2]),
         "$nothing": "00000000-0000-4000-8000-000000000000",

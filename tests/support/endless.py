@@ -1,4 +1,4 @@
-"""Servers that are no hub: what they send has no end, or is far larger than what a hub sends."""
+"""Servers that are not hubs: what they send has no end, or is far larger than what a hub sends."""
 
 from __future__ import annotations
 

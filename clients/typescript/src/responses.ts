@@ -1,4 +1,4 @@
-// The bodies of responses, up to a size: one that no hub sends might never end.
+// The bodies of responses, up to a size: one that a hub does not send might never end.
 
 import { FaultError } from "./fault.js";
 
