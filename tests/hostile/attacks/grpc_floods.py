@@ -253,7 +253,8 @@ async def grpc_empty_fields(aim: Aim) -> str:
 @FAMILY.attack()
 async def grpc_empty_decisions(aim: Aim) -> str:
     """An account's requests with 600,000 decisions without content."""
-    return await _send(aim, "ReviewService/SetDecisions", aim.token, [b"\x1a\x00" * 600_000])
+    head = m.SetDecisionsRequest(proposal_id=aim.proposal_id).SerializeToString()
+    return await _send(aim, "ReviewService/SetDecisions", aim.token, [head + b"\x1a\x00" * 600_000])
 
 
 @FAMILY.attack()
