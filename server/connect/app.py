@@ -40,7 +40,7 @@ from server.http.websocket_protocol import BODY_DEADLINE_S
 from server.use_cases import UseCases
 from server.wire.trace_ids import trace_id_of
 
-#: The protocol of an error whose caller has named none.
+#: The protocol of an error whose caller has named none that the method can be called by.
 _DEFAULT_PROTOCOL = PROTOCOLS["application/json"]
 
 
@@ -84,6 +84,9 @@ class ConnectApp:
         if method is None:
             raise unknown_method()
         trace.get_current_span().update_name(f"{scope['method']} {method.path}")
+        if not call.protocol.serves(streaming=method.streaming):
+            # Its envelopes, and 200 before an error in them, belong to the other kind of method.
+            call.protocol = _DEFAULT_PROTOCOL
         parameters = parameters_of_get(method, scope["method"], scope["query_string"])
         call.protocol = protocol_of_call(method, scope["method"], headers, parameters)
         check_headers(call.protocol, headers)

@@ -147,6 +147,9 @@ async def test_what_is_wrong_is_refused_before_the_stream(
         assert (answer.status_code, set(problem(answer)["fields"])) == (status, fields), body
     answer = await http.post(url, json=asked(), headers={"Last-Event-ID": "x"})
     assert (answer.status_code, set(problem(answer)["fields"])) == (400, {"Last-Event-ID"})
+    for last_id in ("53", "1", "0.1"):
+        answer = await http.post(url, json=asked(), headers={"Last-Event-ID": last_id})
+        assert (answer.status_code, problem(answer)["code"]) == (410, "cursor_out_of_range")
     assert await count(http) == 0
     async with hub.client() as client:
         started = await start(client, "[[replay:short_run]]", workflow)
@@ -308,6 +311,12 @@ async def test_answers_to_other_questions_are_refused_within_the_protocol(resumi
             request = asked(runId="refused", resume=approved)
             answer = await viewer.post(f"/api/workflows/{workflow}/agui", json=request)
             assert (answer.status_code, problem(answer)["code"]) == (403, "permission_denied")
+        answer = await http.post(
+            f"/api/workflows/{workflow}/agui",
+            json=asked(runId="refused", resume=approved),
+            headers={"Last-Event-ID": "9999"},
+        )
+        assert (answer.status_code, problem(answer)["code"]) == (410, "cursor_out_of_range")
         # Nothing of this has answered the question.
         second = interrupts_of(await run(http, workflow, asked(runId="2", resume=approved)))
         assert await refused(workflow, answers(first, REJECTED)) == "input_closed"

@@ -199,6 +199,12 @@ async def test_a_wrong_type_or_http_method_is_answered_with_what_is_accepted(
     assert stream.status_code == 415
     assert set(stream.headers["accept-post"].split(", ")) >= {_STREAM, _JSON_STREAM, _WEB, _TEXT}
     assert "application/json" not in stream.headers["accept-post"].split(", ")
+    for content_type in (_STREAM, _JSON_STREAM):
+        unary = await http.post(GET, content=enveloped(JSON), headers={"Content-Type": content_type})
+        assert (unary.status_code, unary.headers["content-type"]) == (415, "application/json")
+        accepted = unary.headers["accept-post"].split(", ")
+        assert {"application/json", "application/proto", _WEB} <= set(accepted)
+        assert content_type not in accepted
     for method in ("PUT", "DELETE", "PATCH", "OPTIONS", "GET"):
         answer = await http.request(method, CREATE)
         assert (answer.status_code, answer.headers["allow"]) == (405, "POST")

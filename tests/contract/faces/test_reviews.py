@@ -269,6 +269,37 @@ async def test_a_decision_without_if_match_is_428_and_with_another_etag_412(revi
     assert accepted.headers["etag"] == f'"{accepted.json()["proposal"]["etag"]}"' != f'"{etag}"'
 
 
+async def test_a_reader_with_the_etag_gets_304_while_nothing_that_a_proposal_shows_has_changed(
+    reviewer: Reviewer,
+) -> None:
+    await reviewer.prepare({"draft": {"/a.md": "1"}, "proposed": {"/a.md": "2"}})
+
+    async def read(etag: str, method: str = "GET") -> httpx.Response:
+        path = f"/api/proposals/{reviewer.proposal}"
+        return await reviewer.http.request(method, path, headers={"If-None-Match": etag})
+
+    first = f'"{await reviewer.etag()}"'
+    for known in (first, f'"other", W/{first}', "*"):
+        for method in ("GET", "HEAD"):
+            answer = await read(known, method)
+            assert (answer.status_code, answer.content, answer.headers["etag"]) == (304, b"", first)
+    assert (await read('"other"')).status_code == 200
+    await reviewer.step("http", {"call": "decide", "with": {"decisions": [{"path": "/a.md", "decision": "rejected"}]}})
+    decided = await read(first)
+    assert (decided.status_code, (await read(decided.headers["etag"])).status_code) == (200, 304)
+    # These leave the etag as it is: a decision that was made for it is still right.
+    await reviewer.call("write", {"files": {"/b.md": "b"}})
+    stale = await read(decided.headers["etag"])
+    assert (stale.status_code, stale.headers["etag"]) == (200, decided.headers["etag"])
+    assert stale.json()["stale"]
+    reviewer.proposal = await reviewer.propose({"/a.md": File(b"3")})
+    fresh = f'"{await reviewer.etag()}"'
+    assert (await read(fresh)).status_code == 304
+    revision = {"user_prompt": "[[replay:error_mid_stream]]"}
+    await reviewer.step("http", {"call": "revise", "with": revision})
+    assert ((await read(fresh)).status_code, (await read(fresh)).headers["etag"]) == (200, fresh)
+
+
 async def test_the_basic_view_has_hashes_and_sizes_and_no_contents(reviewer: Reviewer) -> None:
     await reviewer.prepare({"draft": {}, "proposed": {"/a.md": "1\n", "/é.md": "2"}})
     path = f"/api/proposals/{reviewer.proposal}"
