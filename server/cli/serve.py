@@ -17,7 +17,7 @@ from server.cli.exit_codes import CommandError
 from server.compose import StartError, check_ports, open_hub
 from server.db import migrate
 from server.lifecycle import Hub
-from server.observability.interpreter import settled_interpreter
+from server.interpreter_tuning import settled_interpreter
 from server.observability.logs import configure_logging
 from server.settings.loading import SettingsError
 

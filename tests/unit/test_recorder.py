@@ -29,6 +29,7 @@ from server.frames.interpreter import Interpreter
 from server.replay.recording import frame_of
 from server.wire.codec import ProtobufCodec
 from tests.support.recordings import NAMES, frames
+from tests.support.legacy_frames import frames_for
 
 CODEC = ProtobufCodec()
 NOW = datetime(2026, 11, 27, tzinfo=UTC)
@@ -61,7 +62,7 @@ def journal(
         message = MessageToDict(
             EventMessage.FromString(CODEC.encode(Event(seq, 1, NOW, kind))), preserving_proto_field_name=True
         )
-        found.append((message, [text.decode() for text in legacy.frames_for(seq, delta, kind)]))
+        found.append((message, [text.decode() for text in frames_for(legacy, seq, delta, kind)]))
     return found
 
 

@@ -26,6 +26,7 @@ from tests.hostile.attacks.recordings import frames_of
 from tests.support.recordings import NAMES, frames
 from tests.unit.frames.test_interpreter_total import FRAMES
 from tests.unit.frames.test_released_state import FRAMES as STATES
+from tests.support.legacy_frames import frames_for
 
 CODEC = ProtobufCodec()
 EPOCH, NOON, EXPIRY = 3, datetime(2026, 3, 1, 12, tzinfo=UTC), datetime(2026, 3, 1, 13, tzinfo=UTC)
@@ -77,7 +78,7 @@ class Run:
         """The frames that readers of legacy frames get."""
         reconstructor = FrameReconstructor()
         return [
-            list(reconstructor.frames_for(seq, delta, kind))
+            list(frames_for(reconstructor, seq, delta, kind))
             for seq, (kind, delta) in enumerate(zip(self.kinds(), self.deltas, strict=True), 1)
         ]
 

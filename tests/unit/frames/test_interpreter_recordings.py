@@ -15,6 +15,7 @@ from server.encoding.event_batch import delimited_delta, delimited_event
 from server.frames.interpreter import Interpreter
 from tests.support.recordings import NAMES, expected, frames
 from tests.unit.frames.legacy_form import in_seed_form
+from tests.support.legacy_frames import frames_for
 
 
 def interpreted(name: str) -> tuple[Interpreter, list[Interpretation]]:
@@ -116,7 +117,7 @@ def reconstructed(meanings: list[Interpretation], *, through_segments: bool) -> 
     reconstructor = FrameReconstructor()
     found = []
     for seq, (kind, delta) in enumerate(zip(kinds, deltas, strict=True), start=1):
-        for frame in reconstructor.frames_for(seq, delta, kind if reconstructor.needs_event(delta) else None):
+        for frame in frames_for(reconstructor, seq, delta, kind if reconstructor.needs_event(delta) else None):
             value = json.loads(frame)
             assert value.pop("seq") == seq
             found.append(value)

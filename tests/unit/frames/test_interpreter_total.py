@@ -18,6 +18,7 @@ from server.frames.interpreter import Interpreter
 from server.wire.codec import ProtobufCodec
 from tests.support.recordings import frames as recorded
 from tests.unit.frames.legacy_form import in_seed_form, number
+from tests.support.legacy_frames import frames_for
 
 CODEC = ProtobufCodec()
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -147,7 +148,7 @@ class Journal:
     def reconstructed(self) -> list[Any]:
         reconstructor, found = FrameReconstructor(), []
         for seq, (kind, delta) in enumerate(self.records, start=1):
-            for frame in reconstructor.frames_for(seq, delta, kind):
+            for frame in frames_for(reconstructor, seq, delta, kind):
                 value = json.loads(frame, parse_constant=_no_constant, parse_float=number)
                 assert value.pop("seq") == seq
                 found.append(value)
@@ -186,7 +187,7 @@ def test_a_number_that_no_parser_accepts_is_reconstructed_unchanged() -> None:
     reconstructor = FrameReconstructor()
     for seq, event_type in enumerate([b"on_state_update", b"on_tool_start"], start=1):
         meaning = journal.interpret(b'{"event_type":"%b","data":{"x":[%b]}}' % (event_type, digits))
-        (frame,) = reconstructor.frames_for(seq, meaning.delta, meaning.kinds[0])
+        (frame,) = frames_for(reconstructor, seq, meaning.delta, meaning.kinds[0])
         assert digits in frame
 
 
@@ -214,7 +215,7 @@ def test_json_as_deep_as_the_parser_takes_is_read_the_same_from_anywhere(
     assert restored.interpret(after) == steady.interpret(after)
 
     def legacy() -> list[bytes]:
-        return FrameReconstructor().frames_for(1, meaning.delta, meaning.kinds[0])
+        return frames_for(FrameReconstructor(), 1, meaning.delta, meaning.kinds[0])
 
     assert at_depth(300, legacy) == legacy()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 
-from server.observability.interpreter import (
+from server.interpreter_tuning import (
     GROWTH,
     HIGH_BYTES,
     IDLE_S,

@@ -1,4 +1,4 @@
-"""The interpreter's own pauses and memory.
+"""Settings of the Python interpreter that shorten its pauses and keep its memory small.
 
 A full collection of the garbage collector traverses all objects. With 6,000 waiting gRPC calls it takes 0.2
 to 0.4 s, nothing else runs meanwhile, and by default there are many while the calls arrive. Almost all
