@@ -13,8 +13,8 @@ from litestar import Litestar
 from server.domain.endings import Endings
 from server.domain.rates import Rate
 from server.http.connection import SEND_DEADLINE_S
-from server.http.connection_pace import NEW_CONNECTIONS, ConnectionPace
-from server.http.connection_places import ConnectionPlaces
+from server.http.connection_throttle import NEW_CONNECTIONS, ConnectionThrottle
+from server.http.connection_limit import ConnectionLimit
 from server.http.http_protocol import HubHttpProtocol
 from server.http.websocket_protocol import (
     BODY_DEADLINE_S,
@@ -52,8 +52,8 @@ def uvicorn_config(
     and the longest wait for an answer to one; with legacy frames they are the only heartbeat.
     send_deadline_s: how long a stream's client may take nothing before its connection is cut.
     head_deadline_s, body_deadline_s: how long a request's head, and then its body, may take to arrive.
-    max_connections: concurrent connections; `server.http.connection_places` decides about further ones.
-    new_connections: how fast first requests of new connections are read (`server.http.connection_pace`).
+    max_connections: concurrent connections; `server.http.connection_limit` decides about further ones.
+    new_connections: how fast first requests of new connections are read (`server.http.connection_throttle`).
     on_cut_off: called with the reason (`server.domain.access.cut_offs`) when a client is cut off.
     """
     config = HubConfig(
@@ -79,7 +79,7 @@ def uvicorn_config(
     )
     config.send_deadline_s = send_deadline_s
     config.head_deadline_s, config.body_deadline_s = head_deadline_s, body_deadline_s
-    config.places, config.pace = ConnectionPlaces(max_connections), ConnectionPace(new_connections)
+    config.connection_limit, config.connection_throttle = ConnectionLimit(max_connections), ConnectionThrottle(new_connections)
     config.endings = Endings()
     config.on_cut_off = on_cut_off
     return config

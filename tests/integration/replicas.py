@@ -1,4 +1,4 @@
-"""Replicas without faces: journal, broadcaster and wake-ups of several processes, all in the test's own."""
+"""Replicas without interfaces: journal, broadcaster and wake-ups of several processes, all in the test's own."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from server.domain.access.turns import on_behalf_of
+from server.domain.access.on_behalf_of import on_behalf_of
 from server.domain.crash_points import crash_point
 from server.domain.errors import (
     DatabaseUnavailable,
