@@ -8,9 +8,9 @@ import structlog
 
 from server.auth.refusal_log import RefusalLog
 from server.auth.tokens import TokenVerifier
+from server.domain.access.on_behalf_of import for_unknown_caller
 from server.domain.access.refusals import MISSING, NOTHING, SHARE_LINK, TOKEN, RefusalObserver
 from server.domain.access.sharing import MAX_SHARE_CHARS, SHARE_PREFIX, AccessStore, hash_secret
-from server.domain.access.on_behalf_of import for_unknown_caller
 from server.domain.access.users import UserStore
 from server.domain.clock import Clock
 from server.domain.errors import PermissionDenied, Unauthenticated

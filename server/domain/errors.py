@@ -162,7 +162,7 @@ class CursorOutOfRange(HubError):
 
     def __init__(self, after: int, floor: int, last_seq: int) -> None:
         if not last_seq:
-            message = f"the cursor {after} is outside the journal, which has no event yet: start from cursor 0"
+            message = f"the cursor {after} is outside the journal, which has no event yet: start from 0"
         elif floor > last_seq:
             message = (
                 f"the run's {last_seq} events were removed at the end of their retention; the proposal is "

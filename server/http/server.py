@@ -13,8 +13,8 @@ from litestar import Litestar
 from server.domain.endings import Endings
 from server.domain.rates import Rate
 from server.http.connection import SEND_DEADLINE_S
-from server.http.connection_throttle import NEW_CONNECTIONS, ConnectionThrottle
 from server.http.connection_limit import ConnectionLimit
+from server.http.connection_throttle import NEW_CONNECTIONS, ConnectionThrottle
 from server.http.http_protocol import HubHttpProtocol
 from server.http.websocket_protocol import (
     BODY_DEADLINE_S,
@@ -79,7 +79,10 @@ def uvicorn_config(
     )
     config.send_deadline_s = send_deadline_s
     config.head_deadline_s, config.body_deadline_s = head_deadline_s, body_deadline_s
-    config.connection_limit, config.connection_throttle = ConnectionLimit(max_connections), ConnectionThrottle(new_connections)
+    config.connection_limit, config.connection_throttle = (
+        ConnectionLimit(max_connections),
+        ConnectionThrottle(new_connections),
+    )
     config.endings = Endings()
     config.on_cut_off = on_cut_off
     return config

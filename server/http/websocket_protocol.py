@@ -29,8 +29,8 @@ from server.http.connection import (
     SEND_DEADLINE_S,
     Connection,
 )
-from server.http.connection_throttle import ConnectionThrottle
 from server.http.connection_limit import ConnectionLimit
+from server.http.connection_throttle import ConnectionThrottle
 from server.http.websocket_limits import BYTES, FRAMES, MAX_FRAGMENTS, SLICE_BYTES
 from server.wire.problem_details import MEDIA_TYPE, problem_json
 from server.wire.problems import problem_of

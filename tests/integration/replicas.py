@@ -1,4 +1,4 @@
-"""Replicas without interfaces: journal, broadcaster and wake-ups of several processes, all in the test's own."""
+"""Replicas without interfaces: journal, broadcaster and wake-ups of several processes, all in one."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from server.domain.streams.broadcaster import Broadcaster
 from server.domain.streams.steps import Heartbeat
 from server.domain.streams.subscription import Subscription
 from server.domain.streams.wakeups import Wakeups
-from server.wire.codec import ProtobufCodec
 from server.encoding.event_batch import delimited_event
+from server.wire.codec import ProtobufCodec
 from tests.support.hand_clock import until
 from tests.support.stored import NOON, a_run, a_user, a_workflow
 

@@ -17,8 +17,8 @@ from server.domain.proposals.partition import ProposalFiles
 from server.domain.runs.lease import Lease
 from server.domain.streams.broadcaster import Broadcaster
 from server.domain.streams.subscription import Subscription
-from server.wire.codec import ProtobufCodec
 from server.encoding.event_batch import delimited_event
+from server.wire.codec import ProtobufCodec
 from tests.support.stored import NOON, a_run, a_user, a_workflow
 
 CODEC = ProtobufCodec()

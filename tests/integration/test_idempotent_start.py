@@ -94,7 +94,9 @@ class Slow(Runtime):
         await stream.silence()
 
 
-async def test_the_same_request_again_gets_the_same_answer_on_every_interface(database: str, pool: Any) -> None:
+async def test_the_same_request_again_gets_the_same_answer_on_every_interface(
+    database: str, pool: Any
+) -> None:
     async with running_hub(database) as hub, hub.client() as client:
         workflow = await a_workflow(client)
         headers = {"Authorization": f"Bearer {hub.token()}", "Idempotency-Key": "k1"}

@@ -14,8 +14,8 @@ from server.db.access import PostgresAccessStore
 from server.db.connection_queue import ConnectionQueue
 from server.db.pool import open_pool
 from server.db.users import PostgresUserStore
-from server.domain.access.sharing import SHARE_PREFIX
 from server.domain.access.on_behalf_of import UNKNOWN_CALLERS, on_behalf_of
+from server.domain.access.sharing import SHARE_PREFIX
 from server.domain.errors import DatabaseUnavailable, Unauthenticated
 from server.observability.metrics import Metrics
 

@@ -27,9 +27,9 @@ from server.domain.quarantine.entries import Kept, PutBack, Release
 from server.domain.quarantine.quarantine import Quarantine
 from server.domain.quarantine.shapes import shape_of
 from server.domain.runs.runtime import Interpretation
+from server.encoding.event_batch import delimited_event
 from server.frames.interpreter import Interpreter
 from server.wire.codec import ProtobufCodec
-from server.encoding.event_batch import delimited_event
 from tests.support.commands import Commands, Ideo
 from tests.support.driven import Driven, driven, verdict
 from tests.support.runtime import (

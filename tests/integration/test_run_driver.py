@@ -18,9 +18,9 @@ from server.domain.errors import Conflict, RuntimeRefused, RuntimeUnavailable, U
 from server.domain.etags import IfMatch
 from server.domain.journal.events import Discontinuity, Event, InputRequested, StateUpdate, Terminal, Token
 from server.domain.model import CreateWorkflow, Proposal, ProposalStatus, StartRefinement
+from server.encoding.event_batch import delimited_event
 from server.settings.loading import load
 from server.wire.agent_definition import DEFAULT_DEFINITION
-from server.encoding.event_batch import delimited_event
 from tests.support.driven import Driven, driven, verdict
 from tests.support.runtime import (
     CLOSE,

@@ -28,8 +28,8 @@ from server.domain.journal.frame_reconstruction import FrameReconstructor
 from server.frames.interpreter import Interpreter
 from server.replay.recording import frame_of
 from server.wire.codec import ProtobufCodec
-from tests.support.recordings import NAMES, frames
 from tests.support.legacy_frames import frames_for
+from tests.support.recordings import NAMES, frames
 
 CODEC = ProtobufCodec()
 NOW = datetime(2026, 11, 27, tzinfo=UTC)

@@ -1,5 +1,5 @@
-"""For whom a task works, so that callers share what is scarce: connections to the database, turns of the event
-loop (ADR 0018)."""
+"""For whom a task works, so that callers share what is scarce (ADR 0018): connections to the database, and
+turns of the event loop."""
 
 from __future__ import annotations
 

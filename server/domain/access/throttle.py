@@ -38,8 +38,8 @@ def counted_with(caller: Principal) -> Counted:
 
 
 class Throttle:
-    """Delays the calls of one interface. max_wait_s: the longest wait. After it a call is refused: late, since
-    another one comes in its place. max_waiting: calls that wait; further ones are refused at once."""
+    """Delays the calls of one interface. max_wait_s: the longest wait. After it a call is refused: late,
+    since another one comes in its place. max_waiting: calls that wait; further ones are refused at once."""
 
     def __init__(self, observer: CutOffObserver, *, max_wait_s: float, max_waiting: int) -> None:
         self._observer, self._max_wait_s, self._max_waiting = observer, max_wait_s, max_waiting
@@ -49,8 +49,8 @@ class Throttle:
     async def wait(
         self, counted: Counted, *, pause: Callable[[float], Awaitable[None]] = asyncio.sleep
     ) -> None:
-        """Wait until a call may begin, by `pause`, which may raise when the client is gone. Raises LimitReached
-        after the longest wait, and when too many wait."""
+        """Wait until a call may begin, by `pause`, which may raise when the client is gone. Raises
+        LimitReached after the longest wait, and when too many wait."""
         if counted:
             on_behalf_of.set(counted[0][0])
         now = asyncio.get_running_loop().time()

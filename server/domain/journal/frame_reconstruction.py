@@ -166,8 +166,8 @@ class FrameReconstructor:
         return not delta or delta[0] != Encoding.TOKEN
 
     def parts_for(self, seq: int, delta: bytes, kind: EventKind | None) -> list[list[Part]]:
-        """The frames of event `seq`: usually one, none for an event of the hub itself. Each is in parts: what is
-        large is not copied, and large files are left to be read.
+        """The frames of event `seq`: usually one, none for an event of the hub itself. Each is in parts: what
+        is large is not copied, and large files are left to be read.
 
         `kind` is the event's kind; it may be None where `needs_event` says so.
         """

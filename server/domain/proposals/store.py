@@ -126,8 +126,8 @@ class ProposalStore(Protocol):
         files: bool = True,
         contents: bool = True,
     ) -> Proposal:
-        """The proposal with its files, with its `listed_files` alone, or with none, read once the reservation has
-        room for them.
+        """The proposal with its files, with its `listed_files` alone, or with none, read once the reservation
+        has room for them.
 
         Raises NotFound when it does not exist or the principal may not see it.
         """

@@ -23,8 +23,8 @@ class Lease:
     fence: makes a stale holder's writes fail. age_s: seconds from the run's start to the grant of the lease,
     by the database's clock. takeovers: takeovers since the run last got any further. chosen_thread_id: the
     runtime's id of the thread, when it chose another than the job's. dequeued: the run was queued until now.
-    frozen: `locked` or `archived` if its workflow was when its turn came: then it does not begin. cancelled: it
-    is to be cancelled. reply: the last reply to one of its questions, unless the runtime has it for sure.
+    frozen: `locked` or `archived` if its workflow was when its turn came: then it does not begin. cancelled:
+    it is to be cancelled. reply: the last reply to one of its questions, unless the runtime has it for sure.
     """
 
     thread_id: UUID

@@ -85,7 +85,7 @@ async def test_every_method_refuses_a_caller_without_a_valid_token(hub: GrpcHub)
     ]
 
     async def refused(metadata: Any) -> None:
-        # Each on an interface of its own: refused calls wait, and those of one connection and of one interface together.
+        # Each on a server of its own: refused calls of one connection, and of one server, wait together.
         interface = create_grpc_server(hub.core, dev=True)
         address = f"127.0.0.1:{interface.server.add_insecure_port('127.0.0.1:0')}"
         await interface.start()

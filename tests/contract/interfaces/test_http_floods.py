@@ -12,8 +12,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 
 from server.http.http_protocol import MAX_BLANK_BYTES, MAX_PIPELINED, MAX_UNREAD_BYTES
-from server.http.websocket_limits import BYTES, FRAMES, MAX_FRAGMENTS
 from server.http.request_head import MAX_HEADERS
+from server.http.websocket_limits import BYTES, FRAMES, MAX_FRAGMENTS
 from tests.support.http_interface import HttpInterface, http_interface, socket
 from tests.support.hub import RunningHub, start
 
@@ -202,7 +202,9 @@ async def test_every_part_of_a_request_is_bounded(hub: RunningHub, reasons: list
     assert "late_request" not in reasons
 
 
-async def test_the_body_of_a_refused_request_is_not_read(interface: HttpInterface, reasons: list[str]) -> None:
+async def test_the_body_of_a_refused_request_is_not_read(
+    interface: HttpInterface, reasons: list[str]
+) -> None:
     for path, status in ((b"/api/workflows", b"401"), (b"/nothing", b"404")):
         async with connected(interface) as client:
             await client.send(b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000000\r\n\r\n" % path)

@@ -75,7 +75,9 @@ def test_each_method_that_is_overridden_is_there_and_takes_the_same(ours: type) 
         assert list(inspect.signature(getattr(base, name)).parameters) == parameters, name
 
 
-async def test_what_is_used_of_uvicorns_connections_is_there(hub: RunningHub, interface: HttpInterface) -> None:
+async def test_what_is_used_of_uvicorns_connections_is_there(
+    hub: RunningHub, interface: HttpInterface
+) -> None:
     async with hub.client() as client:
         started = await start(client, "[[replay:short_run silent=10]]")
     async with socket(interface.http, started["thread_id"], hub.token(), "ideo.v1") as opened:

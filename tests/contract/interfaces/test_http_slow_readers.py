@@ -93,9 +93,14 @@ async def read_seqs(opened: ClientConnection) -> list[int]:
 
 
 @asynccontextmanager
-async def hub_and_interface(database: str, deadline_s: float) -> AsyncIterator[tuple[RunningHub, HttpInterface]]:
+async def hub_and_interface(
+    database: str, deadline_s: float
+) -> AsyncIterator[tuple[RunningHub, HttpInterface]]:
     """A hub, and an interface whose readers have so long to take something."""
-    async with running_hub(database) as hub, http_interface(hub.core, send_deadline_s=deadline_s) as interface:
+    async with (
+        running_hub(database) as hub,
+        http_interface(hub.core, send_deadline_s=deadline_s) as interface,
+    ):
         yield hub, interface
 
 

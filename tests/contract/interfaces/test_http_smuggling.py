@@ -157,7 +157,9 @@ async def test_a_request_inside_anothers_bytes_is_never_answered(interface: Http
     assert len(HOSTILE) > 60
 
 
-async def test_a_pipelined_request_is_answered_so_a_smuggled_one_would_be_seen(interface: HttpInterface) -> None:
+async def test_a_pipelined_request_is_answered_so_a_smuggled_one_would_be_seen(
+    interface: HttpInterface,
+) -> None:
     proper = post(b"Host: x", b"Content-Length: 2", body=b"{}")
     for request in (proper, chunked(body=b"2\r\n{}\r\n0\r\n\r\n")):
         told = await answers(interface, request + INNER)

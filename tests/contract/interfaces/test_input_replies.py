@@ -127,7 +127,9 @@ async def test_every_interface_gives_every_reply_the_same_outcome_and_the_run_th
     assert all(history == histories["http"] for history in histories.values())
 
 
-async def test_a_command_replies_to_the_last_question_with_one_decision_for_all_actions(interfaces: Interfaces) -> None:
+async def test_a_command_replies_to_the_last_question_with_one_decision_for_all_actions(
+    interfaces: Interfaces,
+) -> None:
     async with interfaces.hub.client() as client:
         started = await start(client, "[[replay:approval]]")
         for seq in (FIRST, SECOND):

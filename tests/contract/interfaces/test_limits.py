@@ -100,7 +100,9 @@ async def test_a_caller_makes_so_many_a_minute_over_all_interfaces_and_replicas(
             assert (await bob.post("/api/workflows", json={"name": "w"})).status_code == 201
 
 
-async def test_a_caller_has_so_many_streams_over_all_interfaces_and_replicas(replicas: list[RunningHub]) -> None:
+async def test_a_caller_has_so_many_streams_over_all_interfaces_and_replicas(
+    replicas: list[RunningHub],
+) -> None:
     one, two = replicas
     async with one.client() as client:
         thread = (await start(client, QUIET))["thread_id"]

@@ -284,7 +284,9 @@ async def test_a_reader_with_the_etag_gets_304_while_nothing_that_a_proposal_sho
             answer = await read(known, method)
             assert (answer.status_code, answer.content, answer.headers["etag"]) == (304, b"", first)
     assert (await read('"other"')).status_code == 200
-    await reviewer.step("http", {"call": "decide", "with": {"decisions": [{"path": "/a.md", "decision": "rejected"}]}})
+    await reviewer.step(
+        "http", {"call": "decide", "with": {"decisions": [{"path": "/a.md", "decision": "rejected"}]}}
+    )
     decided = await read(first)
     assert (decided.status_code, (await read(decided.headers["etag"])).status_code) == (200, 304)
     # These leave the etag as it is: a decision that was made for it is still right.

@@ -303,7 +303,10 @@ async def test_a_reader_who_loses_access_gets_nothing_more(hub: RunningHub, lost
 
 async def test_a_reader_that_left_is_asked_about_no_more(hub: RunningHub) -> None:
     thread = await quiet_thread(hub)
-    async with http_interface(hub.core) as interface, socket(interface.http, thread, hub.token(), "ideo.v1") as opened:
+    async with (
+        http_interface(hub.core) as interface,
+        socket(interface.http, thread, hub.token(), "ideo.v1") as opened,
+    ):
         await opened.recv()
         assert len(hub.core.authorizations) == 1
     await until(lambda: len(hub.core.authorizations) == 0)

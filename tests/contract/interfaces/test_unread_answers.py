@@ -148,7 +148,9 @@ async def test_a_reader_that_stops_in_the_middle_of_a_message_is_closed_with_the
             assert "hello" in json.loads(await slow.recv())
             await _stop_reading(slow, large)
         assert (slow.close_code, slow.close_reason) == (4408, f"after={after}")
-        async with socket(large.interface.http, large.thread, large.hub.token(), "ideo.v1", query=query) as again:
+        async with socket(
+            large.interface.http, large.thread, large.hub.token(), "ideo.v1", query=query
+        ) as again:
             await again.recv()
             batch = json.loads(await again.recv())["batch"]["events"]
         (change,) = batch[0]["state_update"]["files"]
@@ -192,7 +194,9 @@ async def test_a_legacy_reader_that_stops_in_the_middle_of_a_frame_is_closed_wit
 ) -> None:
     async with large_run(database, deadline_s=0.3) as large:
         query = f"?after={large.last_seq - 1}"
-        async with socket(large.interface.http, large.thread, large.hub.token(), query=query, max_queue=1) as slow:
+        async with socket(
+            large.interface.http, large.thread, large.hub.token(), query=query, max_queue=1
+        ) as slow:
             await _stop_reading(slow, large)
         assert (slow.close_code, slow.close_reason) == (4408, f"after={large.last_seq - 1}")
 

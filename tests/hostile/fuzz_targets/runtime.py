@@ -21,8 +21,8 @@ from server.replay.recording import SHIPPED
 from server.runtime.websocket import WebSocketFrames
 from server.wire.codec import ProtobufCodec
 from tests.hostile.fuzz_targets.target import MAX_INPUT, Target
-from tests.unit.frames.similar_frames import parsed, together
 from tests.support.legacy_frames import frames_for
+from tests.unit.frames.similar_frames import parsed, together
 
 #: Where a line of `similar_frames` puts the texts of the lines after it.
 _PLACE = b"TEXT"

@@ -19,12 +19,12 @@ from server.domain.journal.events import (
 from server.domain.journal.frame_reconstruction import FrameReconstructor, LegacyFile, member_texts
 from server.domain.proposals.files import File
 from server.encoding.frame_delta import (
-from tests.support.legacy_frames import frames_for
     FILES_PLACEHOLDER,
     MEMBERS_PLACEHOLDER,
     MESSAGES_PLACEHOLDER,
     DeltaContext,
 )
+from tests.support.legacy_frames import frames_for
 
 SKELETON = (
     b'{"event_type":"on_state_update","data":{"messages":'
@@ -67,7 +67,8 @@ def test_files_are_given_whole_though_kept_as_changes() -> None:
     ]
     maps = []
     for seq, changes in enumerate(steps, start=1):
-        (frame,) = frames_for(reconstructor, seq, context.encode_state(b"x", SKELETON, b"[]"), StateUpdate(files=changes)
+        (frame,) = frames_for(
+            reconstructor, seq, context.encode_state(b"x", SKELETON, b"[]"), StateUpdate(files=changes)
         )
         maps.append(json.loads(frame)["data"]["files"])
     assert maps == [
@@ -87,7 +88,8 @@ def test_an_entry_that_is_not_a_file_is_given_as_it_came(files: tuple[FileChange
 
 def test_files_that_the_hub_learnt_without_a_frame_come_in_a_frame_of_the_hubs() -> None:
     reconstructor = FrameReconstructor()
-    (frame,) = frames_for(reconstructor, 1, b"", StateUpdate(files=(FileChange("/a", File(b"x"), added=True),))
+    (frame,) = frames_for(
+        reconstructor, 1, b"", StateUpdate(files=(FileChange("/a", File(b"x"), added=True),))
     )
     assert json.loads(frame) == {
         "event_type": "on_state_update",
@@ -165,7 +167,11 @@ def test_a_failure_that_the_runtime_did_not_report_comes_before_the_end() -> Non
 def test_a_failure_that_the_runtime_reported_comes_once() -> None:
     reconstructor, context = FrameReconstructor(), DeltaContext()
     body = b'{"event_type":"error","data":{}}'
-    frames_for(reconstructor, 1, context.encode_event_body(body), UpstreamFrame("error", FrameReason.ERROR_REPORT, body)
+    frames_for(
+        reconstructor,
+        1,
+        context.encode_event_body(body),
+        UpstreamFrame("error", FrameReason.ERROR_REPORT, body),
     )
     end = context.encode_full_text(b'{"event_type":"end","data":{}}')
     frames = frames_for(reconstructor, 2, end, Terminal(Outcome.FAILED, "upstream_error", "x"))

@@ -23,10 +23,10 @@ from server.frame_worker.process import MAX_KEPT_BYTES, answer
 from server.frames.interpreter import Interpreter
 from server.wire.codec import ProtobufCodec
 from tests.hostile.attacks.recordings import frames_of
+from tests.support.legacy_frames import frames_for
 from tests.support.recordings import NAMES, frames
 from tests.unit.frames.test_interpreter_total import FRAMES
 from tests.unit.frames.test_released_state import FRAMES as STATES
-from tests.support.legacy_frames import frames_for
 
 CODEC = ProtobufCodec()
 EPOCH, NOON, EXPIRY = 3, datetime(2026, 3, 1, 12, tzinfo=UTC), datetime(2026, 3, 1, 13, tzinfo=UTC)

@@ -147,7 +147,8 @@ def test_adopted_files_become_changes_and_a_legacy_frame(interpreter: Interprete
     )
     assert interpreter.adopt({"/a": File(b"x"), "/c": File(b"z\n")}) == ()
     reconstructor = FrameReconstructor()
-    (reconstructed,) = frames_for(reconstructor, 1, b"", StateUpdate(files=(FileChange("/a", File(b"x"), added=True),))
+    (reconstructed,) = frames_for(
+        reconstructor, 1, b"", StateUpdate(files=(FileChange("/a", File(b"x"), added=True),))
     )
     assert json.loads(reconstructed)["data"] == {"files": {"/a": {"content": ["x"]}}}
 

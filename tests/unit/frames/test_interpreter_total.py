@@ -16,9 +16,9 @@ from server.domain.journal.frame_reconstruction import FrameReconstructor
 from server.domain.proposals.files import FileSet
 from server.frames.interpreter import Interpreter
 from server.wire.codec import ProtobufCodec
+from tests.support.legacy_frames import frames_for
 from tests.support.recordings import frames as recorded
 from tests.unit.frames.legacy_form import in_seed_form, number
-from tests.support.legacy_frames import frames_for
 
 CODEC = ProtobufCodec()
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -10,8 +10,8 @@ from server.domain.journal.frame_reconstruction import FrameReconstructor
 from server.domain.proposals.files import File
 from server.frames.interpreter import Interpreter
 from server.frames.run_files import MIN_RELEASED_BYTES
-from tests.support.runtime import state_frame, token_frame
 from tests.support.legacy_frames import frames_for
+from tests.support.runtime import state_frame, token_frame
 
 LARGE, OTHER = "a" * MIN_RELEASED_BYTES, "b" * MIN_RELEASED_BYTES
 
