@@ -88,17 +88,51 @@ def uvicorn_config(
     return config
 
 
+#: Seconds between two ticks of uvicorn, which sets the header `Date` with each tenth one; and between two
+#: looks at what is still open when the server stops.
+_TICK_S, _POLL_S = 0.1, 0.01
+
+
 class HubServer(uvicorn.Server):
-    """uvicorn without its signal handling: the hub decides when it stops."""
+    """uvicorn without its signal handling: the hub decides when it stops, and it stops without pauses."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
-        self.up = asyncio.Event()
+        self.up, self._stopping = asyncio.Event(), asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept connections, and set `up`."""
         await super().startup(sockets)
         self.up.set()
+
+    def stop(self) -> None:
+        """Stop accepting connections, and end `serve` when those that are open have ended."""
+        self.should_exit = True
+        self._stopping.set()
+
+    async def main_loop(self) -> None:
+        """As in uvicorn, which however notices the stop only with its next tick."""
+        counter = 0
+        while not await self.on_tick(counter):
+            counter = (counter + 1) % 10
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_TICK_S):
+                    await self._stopping.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """As in uvicorn, which however waits a tenth of a second before it looks whether all have ended."""
+        for accepting in (*self.servers, *(sockets or ())):
+            accepting.close()
+        state = self.server_state
+        for connection in list(state.connections):
+            connection.shutdown()
+        try:
+            async with asyncio.timeout(self.config.timeout_graceful_shutdown):
+                while state.connections or state.tasks:  # noqa: ASYNC110 (plain sets)
+                    await asyncio.sleep(_POLL_S)
+        except TimeoutError:
+            for task in state.tasks:
+                task.cancel()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -467,7 +467,7 @@ TEXTS = st.lists(st.sampled_from(["1", "2", "3", "é\r"]), max_size=6).map(lambd
 FILES = st.dictionaries(NAMES, TEXTS, max_size=4)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(base=FILES, proposed=FILES, edits=FILES, rejected=st.sets(NAMES), includes_base=st.booleans())
 async def test_accept_then_restore_gives_the_old_draft_byte_for_byte(
     pool: Any,

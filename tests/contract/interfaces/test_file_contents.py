@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 from uuid import UUID
 
 import grpc.aio
 import httpx
 import pytest
+import pytest_asyncio
 
 from server.db.file_json import files_to_jsonb
 from server.domain.proposals.contents import PIECE_BYTES
@@ -20,7 +20,10 @@ from tests.contract.interfaces.callers import both_interfaces
 from tests.support.grpc_interface import Caller, refusal_of
 from tests.support.http_interface import problem
 from tests.support.hub import RunningHub, finished, running_hub, start
+from tests.support.postgres import Postgres
 from tests.support.recordings import write_recording
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 #: Several pieces, the last one short; no two of them alike.
 LARGE = b"".join(f"line {number}\n".encode() for number in range(300_000))
@@ -50,10 +53,12 @@ class Reader:
         return [piece async for piece in call]
 
 
-@pytest.fixture
-async def reader(database: str, tmp_path: Path) -> AsyncIterator[Reader]:
-    write_recording(tmp_path, "contents", FILES)
-    async with running_hub(database, recordings=tmp_path) as hub:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def reader(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Reader]:
+    """The same for all tests, which only read; the last one changes the proposal."""
+    recordings = tmp_path_factory.mktemp("recordings")
+    write_recording(recordings, "contents", FILES)
+    async with postgres.fresh(migrated=True) as database, running_hub(database, recordings=recordings) as hub:
         async with hub.client() as client:
             started = await start(client, "[[replay:contents]]")
             await finished(client, started)

@@ -109,7 +109,7 @@ def assert_the_same(sent: Sequence[bytes], elsewhere: Iterable[bool], room_bytes
     return there
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(
     st.lists(st.tuples(FRAMES | st.sampled_from(STATES), st.booleans()), max_size=8),
     st.sampled_from([0, MAX_KEPT_BYTES]),

@@ -159,7 +159,7 @@ def _no_constant(name: str) -> None:
     raise AssertionError(f"{name} is not JSON")
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(st.lists(FRAMES, max_size=6))
 @example([b""])
 @example([b"\xff"])
@@ -231,7 +231,7 @@ def test_deep_arguments_of_a_message_are_read_the_same_from_anywhere(levels: int
         assert at_depth(300, lambda frame=frame: Interpreter().interpret(frame)) == meaning  # type: ignore[misc]
 
 
-@settings(max_examples=200)
+@settings(max_examples=80)
 @given(st.lists(FRAMES, max_size=6), st.lists(FRAMES, min_size=1, max_size=4))
 def test_a_restored_interpreter_gives_what_a_steady_one_gives(
     before: list[bytes], after: list[bytes]
@@ -251,7 +251,7 @@ def test_a_restored_interpreter_gives_what_a_steady_one_gives(
     assert restored.files == steady.files
 
 
-@settings(max_examples=200)
+@settings(max_examples=80)
 @given(st.lists(FRAMES, max_size=6))
 def test_the_file_changes_add_up_to_the_files(frames: list[bytes]) -> None:
     interpreter = Interpreter()
@@ -276,7 +276,7 @@ def test_bytes_that_are_not_a_frame_are_kept_as_they_came(frame: bytes) -> None:
     assert kind == UpstreamFrame("", FrameReason.MALFORMED, frame)
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(
     st.lists(st.tuples(TEXT, st.sampled_from(["a", "b"]), st.sampled_from(["model", "tools"])), max_size=8)
 )
@@ -291,7 +291,7 @@ def test_a_remembered_piece_is_read_as_a_fresh_one(pieces: list[tuple[str, str, 
         assert (token.text, token.message_id, token.node) == (text, message_id, node)  # type: ignore[union-attr]
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(st.lists(st.lists(st.tuples(st.sampled_from(["Human", "AI", "Odd"]), TEXT), max_size=5), max_size=4))
 def test_a_message_list_is_read_the_same_whatever_came_before(
     lists: list[list[tuple[str, str]]],
