@@ -330,7 +330,8 @@ async def test_a_queued_run_begins_if_its_workflow_is_unlocked_before_its_turn(r
 
 
 async def test_a_superseding_run_begins_and_all_others_of_the_draft_are_cancelled(rig: Any) -> None:
-    async with rig() as on:
+    # The other replica sees the cancellation when it next renews its leases.
+    async with rig(limits={"renew_s": 0.2}) as on:
         others = [
             await on.start("a"),
             await on.start("b", on=on.two),

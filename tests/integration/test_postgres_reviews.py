@@ -435,7 +435,7 @@ async def test_a_proposal_is_compared_with_the_newest_version_and_with_another_p
 
 async def test_of_two_who_accept_one_wins_each_time(pool: Any) -> None:
     ann = await a_reviewer(pool, a="1")
-    for number in range(100):
+    for number in range(40):
         proposal_id = await ann.propose(text_files(a=str(number)))
         before = await ann.versions()
         bob = ann.for_user(ann.user)
