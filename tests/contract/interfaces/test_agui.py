@@ -317,6 +317,8 @@ async def test_answers_to_other_questions_are_refused_within_the_protocol(resumi
             headers={"Last-Event-ID": "9999"},
         )
         assert (answer.status_code, problem(answer)["code"]) == (410, "cursor_out_of_range")
+        (proposal,) = (await http.get("/api/proposals")).json()["items"]
+        assert proposal["status"] == "awaiting_input"
         # Nothing of this has answered the question.
         second = interrupts_of(await run(http, workflow, asked(runId="2", resume=approved)))
         assert await refused(workflow, answers(first, REJECTED)) == "input_closed"
