@@ -17,8 +17,8 @@ UNKNOWN_CALLERS = 8
 @contextmanager
 def for_unknown_caller(sha256: bytes) -> Iterator[None]:
     """Within the block the current task works for a caller who is not known yet, by the hash of what it
-    presented. Otherwise a flood of links would have the hub's own turns, and the journal would wait for it.
-    A client that invents links gets no more than so many callers do."""
+    presented. Otherwise a flood of tickets would have the hub's own turns, and the journal would wait for it.
+    A client that invents tickets gets no more than so many callers do."""
     before = on_behalf_of.set(("unknown", sha256[0] % UNKNOWN_CALLERS))
     try:
         yield
