@@ -52,7 +52,7 @@ class OffLoop:
         result: Future[T] = Future()
         with self._lock:
             self._waiting.put(on_behalf_of.get(), (result, partial(function, *args, **kwargs)))
-        # Once for each that waits, but for the one whose turn it is then.
+        # Once for each that waits, except the one whose turn it is then.
         self._executor.submit(self._compute_next)
         return await asyncio.wrap_future(result)
 
