@@ -18,7 +18,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
-from server.domain.access.on_behalf_of import on_behalf_of
+from server.domain.access.turns import on_behalf_of
 from server.domain.round_robin import RoundRobin
 
 P = ParamSpec("P")
@@ -52,7 +52,7 @@ class OffLoop:
         result: Future[T] = Future()
         with self._lock:
             self._waiting.put(on_behalf_of.get(), (result, partial(function, *args, **kwargs)))
-        # Once for each that waits, except the one whose turn it is then.
+        # As many times as there are calls. Each time, the thread takes the call whose turn it is then.
         self._executor.submit(self._compute_next)
         return await asyncio.wrap_future(result)
 

@@ -33,6 +33,9 @@ from server.frames.questions import read_request
 from server.frames.run_files import RunFiles
 from server.frames.todos import TodoList
 
+#: What Python needs for a message of which only digests are left.
+_MESSAGE_BYTES = 250
+
 
 class AgentState:
     """Messages, files, todos, other keys and requests for input."""
@@ -55,7 +58,7 @@ class AgentState:
     @property
     def memory_bytes(self) -> int:
         """The same, with what stays when all of it is released."""
-        return self.size_bytes + self.files.entry_bytes
+        return self.size_bytes + self.files.entry_bytes + _MESSAGE_BYTES * len(self._messages.messages)
 
     @property
     def has_files(self) -> bool:

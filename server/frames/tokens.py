@@ -47,7 +47,7 @@ class TokenReader:
         #: That frame.
         self._last = b""
         self._probe: Callable[[bytes], Token | None] | None = None
-        #: What comes after the last message, with the node and the sub-agent that it names.
+        #: The text after the last message, with the node and the sub-agent that it names.
         self._metadata = ("", "", "")
         self._rests: dict[tuple[str, str], _Piece] = {}
         self.calls = calls or CallIndexes()

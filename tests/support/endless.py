@@ -40,8 +40,8 @@ def endless(status: int, *, pause_s: float = 0) -> Answerer:
 
 
 async def endless_messages(socket: ServerConnection) -> None:
-    """A WebSocket with a message without an end at `/pieces`, a large one at `/large`, and else one that is
-    no message of the contract."""
+    """A WebSocket with a message without an end at `/pieces`, and a large one at `/large`. At other paths its
+    message cannot be read."""
     assert socket.request is not None
     path = socket.request.path
 

@@ -94,6 +94,7 @@ async def test_every_golden_event_is_read_and_written_back_unchanged(project: Pa
     assert output.strip() == f"{len(GOLDEN)} events, 0 bad"
 
 
+@pytest.mark.timeout(400)
 async def test_every_case_of_the_corpus_has_its_outcome_in_go(
     database: str, project: Path, tmp_path: Path
 ) -> None:

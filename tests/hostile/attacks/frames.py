@@ -62,7 +62,8 @@ async def frames_of_ten_runs(aim: Aim) -> str:
 
 @FAMILY.attack(plays=("open-values",))
 async def frames_of_open_runs(aim: Aim) -> str:
-    """49 runs that stay open, each with todos, a question, files, and what is not a file, of 1 MiB each."""
+    """49 runs that stay open, each with todos, a question, files, and entries that are not files, 1 MiB of
+    each."""
     return await play(aim, "open-values", at_once=49, max_runs=49)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,7 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.domain.journal.events import Event, EventKind, InputAnswered, InputRequested
+from server.domain.journal.events import (
+    Event,
+    EventKind,
+    InputAnswered,
+    InputRequested,
+    StateUpdate,
+    UpstreamFrame,
+)
 from server.domain.journal.frame_reconstruction import FrameReconstructor
 from server.domain.runs.frame_worker import FramePlace
 from server.domain.runs.journal_entries import JournalEntry, entry_of
@@ -25,6 +33,7 @@ from server.wire.codec import ProtobufCodec
 from tests.hostile.attacks.recordings import frames_of
 from tests.support.legacy_frames import frames_for
 from tests.support.recordings import NAMES, frames
+from tests.support.runtime import state_frame
 from tests.unit.frames.test_interpreter_total import FRAMES
 from tests.unit.frames.test_released_state import FRAMES as STATES
 
@@ -136,7 +145,7 @@ def test_a_recording_means_the_same(name: str) -> None:
 @pytest.mark.parametrize("name", ["irregular-messages", "large-text", "large-token", "line-ends", "not-json"])
 def test_hostile_frames_mean_the_same(name: str) -> None:
     sent = frames_of(name)
-    assert_the_same(sent * 2, [True, True, False, True], MAX_KEPT_BYTES)
+    assert_the_same(sent * 2, [True, True, False, True], 64 << 20)
 
 
 def test_a_question_that_was_answered_may_be_asked_again() -> None:
@@ -161,3 +170,18 @@ def test_only_what_has_room_is_given_back() -> None:
     assert kept.interpreter.size_bytes > len(larger)
     assert released.interpreter.size_bytes < len(state)
     assert released.interpreter.released_files == {"/a": 1}
+
+
+@pytest.mark.parametrize(("room_bytes", "is_read"), [(0, False), (64 << 20, True)])
+def test_a_frame_is_kept_after_which_more_is_remembered_than_there_is_room_for(
+    room_bytes: int, is_read: bool
+) -> None:
+    run = Run(room_bytes)
+    many, few = ({f"/{number}": "x" for number in range(count)} for count in (12_000, 100))
+    run.take(json.dumps(state_frame(files=many)).encode(), elsewhere=True)
+    run.take(json.dumps(state_frame(files=few)).encode(), elsewhere=True)
+    first, then = run.kinds()
+    assert isinstance(first, StateUpdate if is_read else UpstreamFrame)
+    assert isinstance(then, StateUpdate)
+    assert len(then.files) == (11_900 if is_read else 100)
+    assert run.interpreter.files.by_path.keys() == few.keys()
