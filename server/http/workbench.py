@@ -13,7 +13,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from server.http.connection import ClientGone, Pace, SlowReader, connection_of
 from server.http.errors import log
 from server.http.methods import is_head
-from server.http.pieces import send_pieces
+from server.http.response_body import send_pieces
 
 FOLDER = Path(__file__).resolve().parent.parent / "workbench"
 #: What the addresses of the page's files begin with.
