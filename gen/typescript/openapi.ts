@@ -2063,7 +2063,7 @@ export interface components {
             new_path?: string | null;
             /**
              * Path Id
-             * @description That of the file in the comparison. Without one, the decision is about the first file with the path.
+             * @description That of the file in the comparison. Without it, the decision is about the first file with the path.
              * @default null
              */
             path_id?: string | null;
