@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlencode
 
 from playwright.async_api import BrowserContext, Page
@@ -21,7 +22,7 @@ from bench.environment import Environment, in_turn
 from bench.figures import NoFigure, Stats, Table
 from bench.peers.catalogue import Absent
 from bench.peers.langgraph_stand_in import langgraph_stream, stand_in
-from bench.peers.pages import agent_chat_ui, copilotkit, served
+from bench.peers.pages import agent_chat_ui, copilotkit, served, version
 from tests.support.hub import a_workflow, finished, start
 from tests.support.postgres import running_postgres
 from tests.support.servers import asgi_server
@@ -89,7 +90,7 @@ class Sample:
 
 async def measure_pages(_: Environment, *, quick: bool) -> list[Table]:
     """A column for each page. Raises NoFigure."""
-    async with _subjects() as (bench, subjects, end, absent):
+    async with _subjects() as (bench, subjects, end, notes):
         taken = await in_turn(
             subjects, 1 if quick else 7, lambda each: _sample(bench, each, end), warm_up=not quick
         )
@@ -110,28 +111,29 @@ async def measure_pages(_: Environment, *, quick: bool) -> list[Table]:
     for title, figure in figures.items():
         cells = [[figure(each) for each in some] for some in samples.values()]
         rows.append([title, *(Stats.of(values) if any(values) else "-" for values in cells)])
-    note = " ".join(f"{name} is absent: {why}." for name, why in absent.items())
-    return [Table("The workbench beside other pages", ["", *samples], rows, note)]
+    return [Table("The workbench beside other pages", ["", *samples], rows, " ".join(notes))]
 
 
 @asynccontextmanager
-async def _subjects() -> AsyncIterator[tuple[Workbench, list[Subject], str, dict[str, str]]]:
-    """A hub, a browser, the pages, the end of the long run, and why some pages cannot be had."""
+async def _subjects() -> AsyncIterator[tuple[Workbench, list[Subject], str, list[str]]]:
+    """A hub, a browser, the pages, the end of the long run, and what the pages are or why there is none."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         server = await stack.enter_async_context(running_postgres(folder / "postgres"))
         dsn = await stack.enter_async_context(server.fresh(migrated=True))
-        absent: dict[str, str] = {}
+        notes = list[str]()
         built: dict[str, Path] = {}
         for name, build in {"CopilotKit": copilotkit, "Agent Chat UI": agent_chat_ui}.items():
             try:
                 built[name] = await asyncio.to_thread(build)
+                notes.append(f"{name}: {version(built[name])}.")
             except Absent as why:
-                absent[name] = str(why)
+                notes.append(f"{name} is absent: {why}.")
         origins: tuple[str, ...] = ()
         if "CopilotKit" in built:
             origins = (await stack.enter_async_context(asgi_server(served(built["CopilotKit"]))),)
-        bench = await stack.enter_async_context(workbench(dsn, allowed_origins=origins))
+        settings: dict[str, Any] = {"allowed_origins": origins} if origins else {}
+        bench = await stack.enter_async_context(workbench(dsn, **settings))
         token = bench.hub.token(minutes=600)
         async with bench.hub.client() as client:
             workflow = await a_workflow(client)
@@ -171,7 +173,7 @@ async def _subjects() -> AsyncIterator[tuple[Workbench, list[Subject], str, dict
             for changed in event.state_update.messages
             if changed.message.text
         ]
-        yield bench, subjects, said[-1][-60:], absent
+        yield bench, subjects, said[-1][-60:], [*notes, f"Chromium {bench.browser.version}."]
 
 
 async def _sample(bench: Workbench, subject: Subject, end: str) -> Sample:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import gzip
+import json
 import mimetypes
 import shutil
+import subprocess
 from pathlib import Path
 
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from bench.peers.catalogue import _run, _tool, node_folder
+from bench.peers.catalogue import Absent, node_folder, run, tool
 from tests.support.processes import ROOT
 from tools.examples import install_packages
 
@@ -19,9 +21,12 @@ _COPILOTKIT = ROOT / "examples" / "copilotkit_page"
 
 def copilotkit() -> Path:
     """The page of examples/copilotkit_page, built. Raises Absent."""
-    npm = _tool("npm")
-    install_packages(_COPILOTKIT / "package-lock.json")
-    _run(npm, "run", "--silent", "build", folder=_COPILOTKIT)
+    npm = tool("npm")
+    try:
+        install_packages(_COPILOTKIT / "package-lock.json")
+    except subprocess.CalledProcessError as failed:
+        raise Absent(f"npm ci failed with {failed.returncode}") from None
+    run(npm, "run", "--silent", "build", folder=_COPILOTKIT)
     return _COPILOTKIT / "build"
 
 
@@ -31,8 +36,15 @@ def agent_chat_ui() -> Path:
     if not (folder / "built" / "index.html").exists():
         template = folder / "node_modules" / "create-agent-chat-app" / "templates" / "vite"
         shutil.copytree(template, folder / "page", dirs_exist_ok=True)
-        _run(_tool("npm"), "run", "--silent", "build", folder=folder)
+        run(tool("npm"), "run", "--silent", "build", folder=folder)
     return folder / "built"
+
+
+def version(built: Path) -> str:
+    """The package of a built page, with its version."""
+    name = "create-agent-chat-app" if built.name == "built" else "@copilotkit/react-core"
+    package = json.loads((built.parent / "node_modules" / name / "package.json").read_text())
+    return f"{name} {package['version']}"
 
 
 def served(folder: Path) -> ASGIApp:
