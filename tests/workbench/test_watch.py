@@ -165,7 +165,7 @@ async def test_the_agents_questions_are_answered_and_the_run_goes_on_to_its_end(
         await edited.fill('{"file_path": "/THE_SPEC/constitution.md", "content": "Ask first."}')
         await question.get_by_role("button", name="Send the reply").click()
         # It asks again, about something else.
-        await expect(question.get_by_label("reject")).not_to_be_checked()
+        await expect(question.get_by_label("edit")).not_to_be_checked()
         await question.get_by_label("reject").check()
         await question.get_by_label("Message to the agent").fill("Keep the file.")
         await question.get_by_role("button", name="Send the reply").click()

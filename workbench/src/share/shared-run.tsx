@@ -90,11 +90,11 @@ function add(lines: Line[], { seq, kind }: Event): void {
     case "token": {
       const { messageId, role, text, toolCalls } = kind.value;
       const call = toolCalls.map(({ name }) => name).find((name) => name !== "");
-      const what = call !== undefined ? "calls" : role === MessageRole.TOOL ? "answer" : "text";
-      if (call !== undefined) lines.push({ seq, what, text: printable(call), messageId });
-      else if (newest?.messageId === messageId && newest.what === what && newest.text.length < MAX_LINE)
+      const what = toolCalls.length > 0 ? "calls" : role === MessageRole.TOOL ? "answer" : "text";
+      const goesOn = call === undefined && newest?.messageId === messageId;
+      if (goesOn && newest.what === what && newest.text.length < MAX_LINE)
         lines[lines.length - 1] = { ...newest, text: newest.text + text };
-      else if (text !== "") lines.push({ seq, what, text, messageId });
+      else if (!goesOn || text !== "") lines.push({ seq, what, text: printable(call ?? "") + text, messageId });
       return;
     }
     case "stateUpdate": {
