@@ -204,7 +204,7 @@ def _core(
 ) -> Core:
     """The use cases on the open parts, and the background tasks."""
     context, clock = runner.context, runner.context.clock
-    authorizations = AuthorizationRegistry(stores.access, clock, on_revoked=broadcaster.wake)
+    authorizations = AuthorizationRegistry(stores.access, clock, on_changed=broadcaster.wake)
     quotas = Quotas(stores.quotas, quota_limits(settings))
     keep = timedelta(days=settings.journal_retention_days)
     retention = Retention(stores.retention, keep, on_removed=metrics.removed)

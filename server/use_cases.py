@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 from server.auth.authenticator import Authenticator
 from server.domain.access.cut_offs import CutOffObserver
@@ -22,6 +23,7 @@ from server.domain.refinements import Refinements
 from server.domain.review.comparisons import Comparisons
 from server.domain.review.reviews import Reviews
 from server.domain.review.revisions import Revisions
+from server.domain.runs.loop_turns import LoopTurns
 from server.domain.server_info import ServerInfo
 from server.domain.streams.observer import ReaderObserver
 from server.domain.webhooks.store import WebhookStore
@@ -47,6 +49,9 @@ READABLE_BY_SHARE_LINK = frozenset(
         "BlameFile",
     }
 )
+
+#: Bytes of which AG-UI events are made in one turn of the event loop, for all readers: a millisecond.
+AGUI_TURN_BYTES = 16 << 10
 
 #: The service of the contract whose methods only operators may call, and what its addresses over HTTP begin
 #: with.
@@ -82,3 +87,6 @@ class UseCases:
     refused_bytes: RefusedBytes
     outgoing: OutgoingBudget
     quarantine: Quarantine
+    agui_turns: LoopTurns = field(
+        init=False, default_factory=partial(LoopTurns, AGUI_TURN_BYTES, small_bytes=0)
+    )

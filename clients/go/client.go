@@ -9,6 +9,7 @@ import (
 	"context"
 	"crypto/tls"
 	"net/http"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
@@ -21,7 +22,8 @@ import (
 
 // Options of a Client.
 type Options struct {
-	// Token returns the current token. It is called for each call and each connection.
+	// Token returns the current token. It is called for each call and each connection, and once more when the hub
+	// refuses the token.
 	Token func(context.Context) (string, error)
 	// Plaintext is for ports without TLS.
 	Plaintext bool
@@ -57,10 +59,12 @@ type Client struct {
 	connection *grpc.ClientConn
 	options    Options
 	http       *http.Client
+	// silence is how long a stream may bring nothing.
+	silence time.Duration
 }
 
 // New returns a client of the hub whose gRPC port has the address, such as "hub.example.com:443". It connects when
-// it is first used. Close it when it is no longer needed.
+// it is first used. Close it when it is no longer needed. Discover needs the HTTP address alone.
 func New(address string, options Options) (*Client, error) {
 	transport := credentials.NewTLS(options.TLS)
 	if options.Plaintext {
@@ -78,7 +82,8 @@ func New(address string, options Options) (*Client, error) {
 		grpc.WithChainUnaryInterceptor(fillRequestID),
 	}, options.Dial...)
 	if options.Token != nil {
-		dial = append(dial, grpc.WithPerRPCCredentials(bearer{options.Token, !options.Plaintext}))
+		perCall := grpc.WithPerRPCCredentials(bearer{options.Token, !options.Plaintext})
+		dial = append(dial, perCall, grpc.WithChainUnaryInterceptor(renewToken))
 	}
 	connection, err := grpc.NewClient(address, dial...)
 	if err != nil {
@@ -98,6 +103,7 @@ func New(address string, options Options) (*Client, error) {
 		connection:  connection,
 		options:     options,
 		http:        httpClient(options.TLS),
+		silence:     silence,
 	}, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"net/http"
 	"strings"
 	"time"
 
@@ -84,8 +85,8 @@ type follower struct {
 	options  FollowOptions
 	// started: whether an event was delivered.
 	started bool
-	// heard: whether the last connection brought a message.
-	heard bool
+	// rejected: whether the last connection's token was refused, and it brought no message.
+	rejected bool
 	// missing is the seq that was missing on an earlier connection.
 	missing uint32
 }
@@ -94,15 +95,14 @@ type follower struct {
 func (f *follower) connection(ctx context.Context, yield func(*pb.Event, error) bool) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	f.heard = false
-	timer := time.AfterFunc(silence, cancel)
+	timer := time.AfterFunc(f.client.silence, cancel)
 	defer timer.Stop()
 	stream, err := f.open(ctx)
 	if err != nil {
 		return err
 	}
 	for {
-		timer.Reset(silence)
+		timer.Reset(f.client.silence)
 		message, err := stream.Recv()
 		// The time does not run while the caller is busy.
 		timer.Stop()
@@ -112,7 +112,7 @@ func (f *follower) connection(ctx context.Context, yield func(*pb.Event, error) 
 		if err != nil {
 			return err
 		}
-		f.heard = true
+		f.rejected = false
 		if progress := message.GetHeartbeat().GetProgress(); progress != "" && f.options.OnProgress != nil {
 			f.options.OnProgress(progress)
 		}
@@ -170,9 +170,12 @@ func (f *follower) again(err error) bool {
 	switch problem.Code {
 	case codes.Unavailable, codes.Aborted, codes.Internal, codes.Unknown, codes.Canceled:
 		return true
-	case codes.Unauthenticated:
-		// The token ended while the stream was open: the next one may be good.
-		return f.heard
+	}
+	if problem.Code == codes.Unauthenticated || problem.HTTPStatus == http.StatusUnauthorized {
+		// The token has ended: the next one may be good.
+		before := f.rejected
+		f.rejected = true
+		return !before
 	}
 	return problem.Reason == "" && problem.HTTPStatus >= 500
 }
@@ -198,8 +201,11 @@ func (c *Client) ReadEvent(ctx context.Context, threadID string, seq uint32) (*p
 		if len(data) > before {
 			attempt = 0
 		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
 		problem := ProblemOf(err)
-		if ctx.Err() != nil || problem == nil || problem.Code != codes.Unavailable && problem.RetryAfter == 0 || attempt == 4 {
+		if problem == nil || problem.Code != codes.Unavailable && problem.RetryAfter == 0 || attempt == 4 {
 			return nil, err
 		}
 		pause(ctx, attempt, problem.RetryAfter)
@@ -207,6 +213,10 @@ func (c *Client) ReadEvent(ctx context.Context, threadID string, seq uint32) (*p
 }
 
 func (c *Client) readPieces(ctx context.Context, request *pb.ReadEventRequest, data *[]byte) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	timer := time.AfterFunc(c.silence, cancel)
+	defer timer.Stop()
 	stream, err := c.Refinements.ReadEvent(ctx, request)
 	if err != nil {
 		return err
@@ -219,6 +229,9 @@ func (c *Client) readPieces(ctx context.Context, request *pb.ReadEventRequest, d
 		if err != nil {
 			return err
 		}
-		*data = append(*data, piece.Data...)
+		timer.Reset(c.silence)
+		if *data = append(*data, piece.Data...); len(*data) > maxMessageBytes {
+			return fmt.Errorf("ideo: event %d does not end: it has more than %d bytes", request.Seq, maxMessageBytes)
+		}
 	}
 }

@@ -77,11 +77,36 @@ func TestAConnectionThatBreaksIsNotTheEnd(t *testing.T) {
 
 func TestCallsAreRepeatedWhenThatIsSafe(t *testing.T) {
 	for method, safe := range map[string]bool{
-		"GetProposal": true, "ListWorkflows": true, "StartRefinement": true, "AcceptProposal": true,
+		"GetProposal": true, "ListQuarantinedShapes": true, "ScanQuarantine": false, "ListWorkflows": true, "StartRefinement": true, "AcceptProposal": true,
 		"CreateWorkflow": false, "SetDecisions": false, "WatchRefinement": false,
 	} {
 		if strings.Contains(retryPolicy(), `"method":"`+method+`"`) != safe {
 			t.Error(method, "is repeated:", !safe)
+		}
+	}
+}
+
+func TestAStreamWhoseTokenIsRefusedIsOpenedOnceMore(t *testing.T) {
+	for refusals, expected := range map[int]string{1: "", 2: "unauthenticated"} {
+		opened := 0
+		serve := func(w http.ResponseWriter, r *http.Request) {
+			if opened++; opened <= refusals {
+				w.WriteHeader(http.StatusUnauthorized)
+				_, _ = w.Write([]byte(`{"code": "unauthenticated", "detail": "the token has expired"}`))
+				return
+			}
+			socket, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{subprotocol}})
+			if err == nil {
+				_ = socket.Close(websocket.StatusNormalClosure, "")
+			}
+		}
+		client, _ := over(t, serve)
+		var reason string
+		for _, err := range client.Follow(t.Context(), "thread", FollowOptions{WebSocket: true}) {
+			reason = ProblemOf(err).Reason
+		}
+		if reason != expected || opened != 2 {
+			t.Error(refusals, "refusals:", reason, opened)
 		}
 	}
 }

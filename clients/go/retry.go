@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
@@ -28,6 +30,7 @@ const (
 var files = []protoreflect.FileDescriptor{
 	pb.File_ide_orchestrator_v1_access_proto, pb.File_ide_orchestrator_v1_draft_proto,
 	pb.File_ide_orchestrator_v1_info_proto, pb.File_ide_orchestrator_v1_proposal_proto,
+	pb.File_ide_orchestrator_v1_quarantine_proto,
 	pb.File_ide_orchestrator_v1_refinement_proto, pb.File_ide_orchestrator_v1_review_proto,
 	pb.File_ide_orchestrator_v1_user_proto, pb.File_ide_orchestrator_v1_webhook_proto,
 	pb.File_ide_orchestrator_v1_workflow_proto,
@@ -89,6 +92,15 @@ func fillRequestID(ctx context.Context, method string, request, reply any, conne
 		}
 	}
 	return invoke(ctx, method, request, reply, connection, options...)
+}
+
+// renewToken makes a call again when its token was refused: Options.Token may have a new one by now.
+func renewToken(ctx context.Context, method string, request, reply any, connection *grpc.ClientConn, invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
+	err := invoke(ctx, method, request, reply, connection, options...)
+	if status.Code(err) == codes.Unauthenticated {
+		return invoke(ctx, method, request, reply, connection, options...)
+	}
+	return err
 }
 
 // pause waits before another attempt, longer after each, with full jitter: clients that lost one hub do not come

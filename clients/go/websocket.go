@@ -16,8 +16,11 @@ import (
 	pb "github.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1"
 )
 
-// maxMessageBytes is above the largest event, of 16 MiB of JSON and more.
+// maxMessageBytes is above the largest event, of 16 MiB of JSON and more. The hub learns it, and leaves parts of a
+// larger event out.
 const maxMessageBytes = 64 << 20
+
+const subprotocol = "ideo.v1.proto"
 
 // finalCloses are codes after which connecting again does not help: what was sent is too large, the request is
 // wrong, or not allowed, or the cursor is outside the journal.
@@ -52,17 +55,21 @@ func (c *Client) openWebSocket(ctx context.Context, threadID string, after uint3
 		return nil, err
 	}
 	// Whole events: a network that needs a WebSocket may not let ReadEvent through.
-	address := fmt.Sprintf("%s/api/ws/refinements/%s?after=%d&max_message_bytes=0", strings.TrimRight(c.options.HTTP, "/"), url.PathEscape(threadID), after)
+	address := fmt.Sprintf("%s/api/ws/refinements/%s?after=%d&max_message_bytes=%d", strings.TrimRight(c.options.HTTP, "/"), url.PathEscape(threadID), after, maxMessageBytes)
 	socket, answer, err := websocket.Dial(ctx, address, &websocket.DialOptions{
 		HTTPClient:   c.http,
 		HTTPHeader:   http.Header{"Authorization": {"Bearer " + token}},
-		Subprotocols: []string{"ideo.v1.proto"},
+		Subprotocols: []string{subprotocol},
 	})
 	if answer != nil && err != nil {
 		return nil, problemOfAnswer(answer)
 	}
 	if err != nil {
 		return nil, lost(err)
+	}
+	if socket.Subprotocol() != subprotocol {
+		_ = socket.CloseNow()
+		return nil, fmt.Errorf("ideo: %s is not a hub: it does not know %s", c.options.HTTP, subprotocol)
 	}
 	socket.SetReadLimit(maxMessageBytes)
 	context.AfterFunc(ctx, func() { _ = socket.CloseNow() })
@@ -73,7 +80,13 @@ func (w webSocket) Recv() (*pb.WatchRefinementResponse, error) {
 	_, data, err := w.socket.Read(w.ctx)
 	if err == nil {
 		message := &pb.WatchRefinementResponse{}
-		return message, proto.Unmarshal(data, message)
+		if proto.Unmarshal(data, message) != nil {
+			return nil, errors.New("ideo: the hub sent a message that cannot be read")
+		}
+		return message, nil
+	}
+	if errors.Is(err, websocket.ErrMessageTooBig) {
+		return nil, fmt.Errorf("ideo: the hub sent a message that does not end: it has more than %d bytes", maxMessageBytes)
 	}
 	var closed websocket.CloseError
 	if !errors.As(err, &closed) {

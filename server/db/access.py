@@ -21,6 +21,7 @@ import asyncpg
 from piccolo.querystring import QueryString
 from typing_extensions import override
 
+from server.db.batched_reads import BatchedReads
 from server.db.engine import piccolo_connection
 from server.db.errors import database_errors
 from server.db.tables import ProposalAccess, ProposalCallers, ShareLinks
@@ -84,9 +85,14 @@ RETURNING id, proposal_id, after_seq, created_by_user_id, created_at, expires_at
 
 _JOURNAL_HEAD = "SELECT thread_id, floor, last_seq FROM runs WHERE proposal_id = $1"
 
-_RESOLVE_LINK = """
-SELECT l.id, l.after_seq, l.expires_at, l.created_by_user_id FROM share_links l
-JOIN proposal_callers a ON a.proposal_id = l.proposal_id AND a.caller_id = l.id WHERE l.sha256 = $1
+#: The links with the hashes $1. The arrays and the limit are as in `proposals._REFINEMENTS`.
+_LINKS = """
+SELECT w.number, l.id, l.after_seq, l.expires_at, l.created_by_user_id
+FROM unnest((SELECT $1::bytea[])) WITH ORDINALITY AS w (sha256, number)
+JOIN share_links l ON l.sha256 = w.sha256
+CROSS JOIN LATERAL (
+  SELECT FROM proposal_callers a WHERE a.proposal_id = l.proposal_id AND a.caller_id = l.id LIMIT 1
+) AS permitted
 """
 
 #: The order of a list of grants.
@@ -100,6 +106,7 @@ class PostgresAccessStore(AccessStore, StreamAccess):
         self, pool: asyncpg.Pool, *, max_grants: int = MAX_GRANTS, max_links: int = MAX_SHARE_LINKS
     ) -> None:
         self._pool, self._max_grants, self._max_links = pool, max_grants, max_links
+        self._links = BatchedReads(pool, _LINKS)
 
     # --- Reading ---------------------------------------------------------------------------------
 
@@ -139,8 +146,7 @@ class PostgresAccessStore(AccessStore, StreamAccess):
 
     @override
     async def resolve_link(self, sha256: bytes) -> Principal | None:
-        with database_errors():
-            row = await self._pool.fetchrow(_RESOLVE_LINK, sha256)
+        row = await self._links.row(sha256)
         if row is None:
             return None
         return Principal(

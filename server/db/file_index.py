@@ -39,6 +39,11 @@ WHERE r.thread_id = $1
 ORDER BY e.first_seq
 """  # noqa: S608 - only constants
 
+_SIZE = """
+SELECT coalesce(sum(length(file_changes)), 0)::bigint FROM events
+WHERE thread_id = $1 AND file_changes IS DISTINCT FROM ''::bytea AND first_seq <= $2
+"""
+
 _ADD = """
 UPDATE events e SET file_changes = i.file_changes
 FROM unnest($2::int[], $3::int[], $4::bytea[]) AS i(first_seq, last_seq, file_changes)
@@ -64,6 +69,12 @@ class PostgresFileIndexStore(FileIndexStore):
             if row["first_seq"] is not None
         ]
         return segments, rows[0]["floor"] if rows else 1
+
+    @override
+    async def size_bytes(self, thread_id: UUID, up_to: int) -> int:
+        with database_errors():
+            size: int = await self._pool.fetchval(_SIZE, thread_id, up_to)
+        return size
 
     @override
     async def add(self, thread_id: UUID, segments: Sequence[IndexedSegment]) -> None:

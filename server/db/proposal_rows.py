@@ -14,10 +14,11 @@ from server.db.file_json import rejected_from_jsonb
 from server.db.tables import Proposals
 from server.domain.errors import NotFound
 from server.domain.model import Failure, Principal, Proposal, ProposalStatus, Resolution
+from server.domain.off_loop import REQUESTS
+from server.domain.proposals.partition import RejectedFile
 
 #: The columns that are read only for a single proposal: its files.
-_REJECTED = (Proposals.rejections, Proposals.rejected_files)
-_FILES = (Proposals.generated_files, *_REJECTED)
+_FILES = (Proposals.generated_files, Proposals.rejections, Proposals.rejected_files)
 #: The columns that are read for every proposal: all others, and the workflow of its draft.
 _COLUMNS = Proposals.all_columns(exclude=_FILES)
 
@@ -52,8 +53,10 @@ JOIN proposal_callers a ON a.proposal_id = p.id AND a.caller_id = $1
 """
 
 _GET = f"""
-SELECT {SELECTED}, {_names(_REJECTED)} {VISIBLE} WHERE p.id = $2
+SELECT {SELECTED}, coalesce(p.rejections, p.rejected_files) IS NOT NULL AS rejects {VISIBLE} WHERE p.id = $2
 """
+
+_REJECTIONS = "SELECT coalesce(rejections, rejected_files) FROM proposals WHERE id = $1"
 
 
 def failure_of(row: Any) -> Failure | None:
@@ -63,11 +66,25 @@ def failure_of(row: Any) -> Failure | None:
 
 
 async def read_proposal(connection: Any, principal: Principal, proposal_id: UUID) -> Proposal:
-    """The proposal without its files, on a connection or a pool. Raises NotFound."""
+    """The proposal without its files, also the rejected ones, on a connection or a pool. Raises NotFound."""
+    return (await find_proposal(connection, principal, proposal_id))[0]
+
+
+async def find_proposal(connection: Any, principal: Principal, proposal_id: UUID) -> tuple[Proposal, bool]:
+    """The same, and whether it rejects files."""
     row = await connection.fetchrow(_GET, principal.user_id, proposal_id)
     if row is None:
         raise NotFound("no such proposal")
-    return proposal_of(principal, row)
+    return proposal_of(principal, row), row["rejects"]
+
+
+async def read_rejected(pool: Any, proposal_id: UUID) -> tuple[RejectedFile, ...]:
+    """The files that a proposal rejects, for a caller who may see it.
+
+    Not while a connection is held: many files are read beside the event loop, where one has to wait.
+    """
+    text = await pool.fetchval(_REJECTIONS, proposal_id)
+    return await REQUESTS.run_unless_small([len(text or "")], rejected_from_jsonb, text)
 
 
 def proposal_of(principal: Principal, row: Mapping[str, Any]) -> Proposal:
@@ -80,5 +97,4 @@ def proposal_of(principal: Principal, row: Mapping[str, Any]) -> Proposal:
         status=ProposalStatus(row["status"]),
         resolution=None if row["resolution"] is None else Resolution(row["resolution"]),
         failure=failure_of(row),
-        rejected_files=rejected_from_jsonb(row.get("rejections") or row.get("rejected_files")),
     )

@@ -21,7 +21,14 @@ from server.db.contents import FILES_COPIES, SIZE_OF_FILES, SIZE_OF_LISTING, lis
 from server.db.errors import database_errors
 from server.db.idempotency import find_earlier_start
 from server.db.page_tokens import page_of, page_place
-from server.db.proposal_rows import SELECTED, VISIBLE, failure_of, proposal_of, read_proposal
+from server.db.proposal_rows import (
+    SELECTED,
+    VISIBLE,
+    failure_of,
+    find_proposal,
+    proposal_of,
+    read_rejected,
+)
 from server.db.revisions import add_revision
 from server.db.runs import request_cancels
 from server.db.starts import check_active_runs, insert_start
@@ -221,7 +228,10 @@ class PostgresProposalStore(ProposalStore):
                 size = await self._pool.fetchval(statement, principal.user_id, proposal_id) or 0
             await reservation.resize(size * FILES_COPIES)
         with database_errors():
-            proposal = await read_proposal(self._pool, principal, proposal_id)
+            proposal, rejects = await find_proposal(self._pool, principal, proposal_id)
+            if rejects:
+                rejected = await read_rejected(self._pool, proposal_id)
+                proposal = replace(proposal, rejected_files=rejected)
         if not proposal.file_count:
             return proposal
         read = read_files if contents else list_files

@@ -147,7 +147,7 @@ class PostgresQuarantineStore(QuarantineStore):
     async def thread_after(self, thread_id: UUID | None) -> UUID | None:
         with database_errors():
             found: UUID | None = await self._pool.fetchval(
-                "SELECT thread_id FROM runs WHERE floor <= last_seq AND ($1::uuid IS NULL OR thread_id > $1)"
+                "SELECT thread_id FROM runs WHERE NOT emptied AND ($1::uuid IS NULL OR thread_id > $1)"
                 " ORDER BY thread_id LIMIT 1",
                 thread_id,
             )

@@ -22,7 +22,7 @@ MAX_ROWS = 1_000
 _REMOVE = f"""
 WITH due AS MATERIALIZED (
   SELECT thread_id, finished_at FROM runs
-  WHERE finished_at < now() - $1::interval AND floor <= last_seq
+  WHERE finished_at < now() - $1::interval AND NOT emptied
   ORDER BY finished_at LIMIT $2 FOR UPDATE SKIP LOCKED
 ), sized AS (
   SELECT due.thread_id, e.first_seq, e.last_seq,

@@ -27,7 +27,7 @@ from server.db.errors import database_errors
 from server.db.file_json import escape_name, unescape_name
 from server.db.idempotency import Written, find_written, store_key
 from server.db.outbox import add_to_outbox
-from server.db.proposal_rows import read_proposal
+from server.db.proposal_rows import find_proposal, read_proposal, read_rejected
 from server.db.revisions import read_requests, read_workflow_of
 from server.domain.drafts.draft import DraftFile
 from server.domain.drafts.store import DraftEdit
@@ -91,12 +91,14 @@ class PostgresReviewStore(ReviewStore):
     ) -> ReviewFiles:
         with database_errors():
             async with self._pool.acquire(limit_s=FILES_USE_S) as connection:
-                proposal = await read_proposal(connection, principal, proposal_id)
+                proposal, rejects = await find_proposal(connection, principal, proposal_id)
                 draft = await read_draft(connection, principal, proposal.draft_id, None)
                 decisions = await _read_decisions(connection, proposal_id)
                 base = await read_draft_files(connection, draft.id, proposal.base_version)
                 newest = await read_draft_files(connection, draft.id, draft.version)
                 size = await connection.fetchval(SIZE_OF_FILES, principal.user_id, proposal_id) or 0
+            if rejects:
+                proposal = replace(proposal, rejected_files=await read_rejected(self._pool, proposal_id))
             rejected = _brought_in(proposal, decisions) if draft_contents else {}
             wanted = [*base.values(), *rejected.values(), *(newest.values() if draft_contents else ())]
             sizes = {file.sha256: file.size_bytes for file in wanted}

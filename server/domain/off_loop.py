@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
+
+from server.domain.access.turns import on_behalf_of
+from server.domain.round_robin import RoundRobin
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -33,17 +37,24 @@ LONG_S, REST_FACTOR, MAX_REST_S = 0.005, 10, 0.5
 
 
 class OffLoop:
-    """A thread for the long computations of one kind. rests: whether it leaves the interpreter to the loop
-    for a while after a computation that had to compete for it."""
+    """A thread for the long computations of one kind. Those for whom they are take turns. rests: whether it
+    leaves the interpreter to the loop for a while after a computation that had to compete for it."""
 
     def __init__(self, name: str, *, rests: bool = False) -> None:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._rests, self._rests_until = rests, 0.0
+        #: What waits, by whom it is for. The thread takes it, and so this needs a lock.
+        self._waiting: RoundRobin[tuple[Future[Any], Callable[[], Any]]] = RoundRobin()
+        self._lock = threading.Lock()
 
     async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """The function's result. When the call is cancelled, the function still runs to its end."""
-        call = partial(function, *args, **kwargs)
-        return await asyncio.get_running_loop().run_in_executor(self._executor, self._compute, call)
+        """The function's result. When the call is cancelled, a function that has begun runs to its end."""
+        result: Future[T] = Future()
+        with self._lock:
+            self._waiting.put(on_behalf_of.get(), (result, partial(function, *args, **kwargs)))
+        # Once for each that waits, but for the one whose turn it is then.
+        self._executor.submit(self._compute_next)
+        return await asyncio.wrap_future(result)
 
     async def run_unless_small(
         self, sizes: Iterable[int], function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
@@ -57,10 +68,25 @@ class OffLoop:
                 return await self.run(function, *args, **kwargs)
         return function(*args, **kwargs)
 
+    def _compute_next(self) -> None:
+        if self._rests:
+            time.sleep(max(self._rests_until - time.monotonic(), 0.0))
+        with self._lock:
+            result, function = self._waiting.take()
+        if not result.set_running_or_notify_cancel():
+            return
+        try:
+            found = self._compute(function)
+        except BaseException as error:
+            result.set_exception(error)
+            # Otherwise the error would keep itself until the collector comes.
+            del result
+        else:
+            result.set_result(found)
+
     def _compute(self, function: Callable[[], T]) -> T:
         if not self._rests:
             return _without_collections(function)
-        time.sleep(max(self._rests_until - time.monotonic(), 0.0))
         began, began_cpu_s = time.monotonic(), time.thread_time()
         try:
             return _without_collections(function)
@@ -91,8 +117,8 @@ def _without_collections(function: Callable[[], T]) -> T:
 #: What runs send and leave behind, what callers send, and what reviewers compare and merge: the latter may
 #: take seconds, in which requests go on.
 RUNS = OffLoop("runs", rests=True)
-REQUESTS = OffLoop("requests")
-REVIEWS = OffLoop("reviews")
+REQUESTS = OffLoop("requests", rests=True)
+REVIEWS = OffLoop("reviews", rests=True)
 
 
 async def to_the_end(work: Coroutine[Any, Any, T]) -> T:

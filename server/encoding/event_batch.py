@@ -33,8 +33,16 @@ def field_key(number: int, wire_type: int) -> bytes:
     return varint(number << 3 | wire_type)
 
 
+#: Of the tenth byte of a varint.
+_LAST_SHIFT = 63
+
+
 def read_varint(data: bytes, at: int) -> tuple[int, int]:
-    """The varint at `at` and the index after it. Raises IndexError when the data ends inside it."""
+    """The varint at `at` and the index after it.
+
+    Raises IndexError when the data ends inside it, and when it has more than ten bytes: a number of millions
+    of them would take hours.
+    """
     number = data[at]
     at += 1
     if number < 0x80:
@@ -48,6 +56,8 @@ def read_varint(data: bytes, at: int) -> tuple[int, int]:
         if byte < 0x80:
             return number, at
         shift += 7
+        if shift > _LAST_SHIFT:
+            raise IndexError("a varint has at most ten bytes")
 
 
 def delimited_event(event: bytes) -> bytes:

@@ -12,6 +12,7 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from pathlib import Path
 from server.domain.journal.events import Event, EventKind, InputRequested, StateUpdate, Token, UpstreamFrame
 from server.domain.runs.frame_worker import FrameReading
 from server.domain.runs.journal_entries import JournalEntry, entry_of
+from server.domain.runs.runtime import Interpretation
 from server.frame_worker.messages import READY, Question, answer_parts, receive, send
 from server.frames.interpreter import Interpreter
 from server.observability.interpreter import map_large_buffers
@@ -27,21 +29,34 @@ from server.wire.codec import ProtobufCodec
 #: Bytes of earlier frames that are given back, to be sent again with the next one. Above that, sending them
 #: costs more than they save.
 MAX_KEPT_BYTES = 4 << 20
+#: Bytes for which there is always room: those of thousands of files.
+MIN_ROOM_BYTES = 1 << 20
 
 _CODEC = ProtobufCodec()
 
 
 def answer(question: Question) -> FrameReading:
-    """What the frame means, with the entries of its events."""
+    """What the frame means, with the entries of its events.
+
+    One after which the hub would have to remember more than it has room for, such as a hundred thousand
+    files, is kept uninterpreted.
+    """
+    reading = _reading(question, Interpreter.interpret)
+    if len(reading.change) > max(question.place.room_bytes, MIN_ROOM_BYTES):
+        reading = _reading(question, Interpreter.keep)
+    return reading
+
+
+def _reading(question: Question, read: Callable[[Interpreter, bytes], Interpretation]) -> FrameReading:
     place = question.place
     interpreter = Interpreter.of(question.state, question.calls)
-    meaning = interpreter.interpret(question.frame)
+    meaning = read(interpreter, question.frame)
     entries: list[JournalEntry] = []
     for seq, kind in enumerate(meaning.kinds, place.seq):
         if isinstance(kind, InputRequested):
             kind = replace(kind, expires_at=place.expires_at)
         entries.append(entry_of(Event(seq, place.epoch, place.time, kind), _CODEC))
-    if interpreter.size_bytes > min(place.room_bytes, MAX_KEPT_BYTES):
+    if interpreter.memory_bytes > min(place.room_bytes, MAX_KEPT_BYTES):
         for seq, kind in enumerate(meaning.kinds, place.seq):
             interpreter.release_files(seq, kind)
         interpreter.forget_frames()

@@ -27,6 +27,7 @@ from server.frames import graphs, raw_json
 from server.frames.file_maps import file_entries
 from server.frames.input_requests import InputRequests
 from server.frames.message_list import MessageList
+from server.frames.other_keys import OtherKeys
 from server.frames.poller import is_poll_summary, progress_text
 from server.frames.questions import read_request
 from server.frames.run_files import RunFiles
@@ -40,7 +41,7 @@ class AgentState:
         self._deltas = DeltaContext()
         self._messages = MessageList()
         self._todos = TodoList()
-        self._extra: dict[str, bytes] = {}
+        self._others = OtherKeys()
         self.files = RunFiles()
         self.requests = InputRequests()
         #: As in `FrameInterpreter`.
@@ -50,6 +51,11 @@ class AgentState:
     def size_bytes(self) -> int:
         """Bytes of earlier frames that are kept and could be released."""
         return self.files.size_bytes + self._messages.size_bytes + self._deltas.size_bytes
+
+    @property
+    def memory_bytes(self) -> int:
+        """The same, with what stays when all of it is released."""
+        return self.size_bytes + self.files.entry_bytes
 
     @property
     def has_files(self) -> bool:
@@ -77,22 +83,16 @@ class AgentState:
         self._deltas.forget()
 
     def read(self, frame: bytes, top: dict[str, bytes], data: dict[str, bytes]) -> Interpretation:
-        """The meaning of the next state frame. top, data: the members of the frame, and of its data."""
+        """The meaning of the next state frame. top, data: the members of the frame, and of its data.
+
+        Raises TooMuchUnread, and stays as it is then.
+        """
         progress = progress_text(data)
         if progress is not None:
             return Interpretation(progress=progress)
         rest, skeleton = graphs.state_members(top, data), dict(data)
         files = file_entries(data["files"]) if "files" in data else None
         polled = is_poll_summary(data, files)
-
-        messages: tuple[MessageChange, ...] = ()
-        raw = data.get("messages", b"")
-        # The sentence of a poll summary is not part of the conversation: it stays with the other keys.
-        listed = MessageList.covers(raw, polled)
-        if listed:
-            messages = self._messages.read(raw)
-            skeleton["messages"] = MESSAGES_PLACEHOLDER
-            del rest["messages"]
 
         changes: tuple[FileChange, ...] = ()
         unread: tuple[UnreadFile, ...] = ()
@@ -103,6 +103,15 @@ class AgentState:
                 skeleton["files"] = self.files.skeleton()
         elif "files" in data and not polled:
             self.files.note_unreadable_map()
+
+        messages: tuple[MessageChange, ...] = ()
+        raw = data.get("messages", b"")
+        # The sentence of a poll summary is not part of the conversation: it stays with the other keys.
+        listed = MessageList.covers(raw, polled)
+        if listed:
+            messages = self._messages.read(raw)
+            skeleton["messages"] = MESSAGES_PLACEHOLDER
+            del rest["messages"]
 
         todos, extra, request = self._read_rest(rest)
         update = StateUpdate(messages, len(self._messages.messages), todos, changes, extra, unread)
@@ -160,9 +169,7 @@ class AgentState:
         todos, complete = self._todos.read(rest.get("todos", b""))
         if complete:
             del rest["todos"]
-        extra = {key: text.decode() for key, text in rest.items() if self._extra.get(key) != text}
-        self._extra.update(rest)
-        return todos, extra, request
+        return todos, self._others.read(rest), request
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +184,11 @@ class StoredState:
     files_unread: bool
     awaiting_input: bool
     shows_files: bool
+
+    @property
+    def memory_bytes(self) -> int:
+        """As in `AgentState`."""
+        return len(self.data)
 
     @classmethod
     def of(cls, state: AgentState) -> StoredState:

@@ -11,15 +11,16 @@ from typing import Any
 
 from server.domain.journal.events import Token, ToolCallPiece
 from server.encoding.json_text import replace_surrogates
+from server.frames.digests import short_text
 
 _LARGEST_INDEX = 2**32 - 1
-#: Messages that are remembered; the runtime produces a few at a time.
-_MAX_MESSAGES = 64
+#: Messages that are remembered, and tool calls of all of them: the runtime produces a few at a time.
+_MAX_MESSAGES, _MAX_CALLS = 64, 1_000
 
 
 @dataclass(slots=True)
 class _Calls:
-    """The calls of one message."""
+    """The last calls of one message, by their ids or digests of them."""
 
     ids: dict[int, str] = field(default_factory=dict)
     indexes: dict[str, int] = field(default_factory=dict)
@@ -35,6 +36,10 @@ class _Calls:
         self.latest = index
         if self.unused <= index < _LARGEST_INDEX:
             self.unused = index + 1
+        if len(self.ids) > _MAX_CALLS:
+            del self.ids[next(iter(self.ids))]
+        if len(self.indexes) > _MAX_CALLS:
+            del self.indexes[next(iter(self.indexes))]
 
 
 class CallIndexes:
@@ -47,12 +52,12 @@ class CallIndexes:
         self, message_id: str, chunks: list[dict[str, Any]], *, last: bool
     ) -> tuple[ToolCallPiece, ...]:
         """The pieces of the next token of a message, whose chunks may have an `index`."""
-        message_id = replace_surrogates(message_id)
+        message_id = _name(message_id)
         pieces = []
         calls = self._calls(message_id) if chunks else _Calls()
         for chunk in chunks:
             call_id, name = _text(chunk.get("id")), _text(chunk.get("name"))
-            known_as = replace_surrogates(call_id)
+            known_as = _name(call_id)
             index = _index(calls, chunk.get("index"), known_as, name, has_id=bool(message_id))
             calls.put(index, known_as)
             pieces.append(ToolCallPiece(index, call_id, name, _text(chunk.get("args"))))
@@ -62,19 +67,20 @@ class CallIndexes:
 
     def restore(self, token: Token) -> None:
         """Apply a journalled token, in order."""
-        message_id = replace_surrogates(token.message_id)
+        message_id = _name(token.message_id)
         if token.tool_calls:
             calls = self._calls(message_id)
             for piece in token.tool_calls:
-                calls.put(piece.index, replace_surrogates(piece.id))
+                calls.put(piece.index, _name(piece.id))
         if token.last:
             self._messages.pop(message_id, None)
 
     def _calls(self, message_id: str) -> _Calls:
         found = self._messages.pop(message_id, None) or _Calls()
         self._messages[message_id] = found
-        if len(self._messages) > _MAX_MESSAGES:
-            del self._messages[next(iter(self._messages))]
+        count = sum(len(calls.ids) for calls in self._messages.values())
+        while len(self._messages) > 1 and (len(self._messages) > _MAX_MESSAGES or count > _MAX_CALLS):
+            count -= len(self._messages.pop(next(iter(self._messages))).ids)
         return found
 
 
@@ -90,6 +96,11 @@ def _index(calls: _Calls, given: object, call_id: str, name: str, *, has_id: boo
         # More of the arguments of the call before.
         return calls.latest
     return calls.unused
+
+
+def _name(text: str) -> str:
+    """What stands for an id: as the journal has it, or a digest of that."""
+    return short_text(replace_surrogates(text))
 
 
 def _text(value: object) -> str:

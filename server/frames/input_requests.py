@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from server.frames import graphs, raw_json
+from server.frames.digests import short
 
 _KEY = "__interrupt__"
 #: Values, without white space, that say nothing.
@@ -18,6 +19,7 @@ class InputRequests:
     """The requests of one run. A frame without one, which may be a parallel task's, leaves them open."""
 
     def __init__(self) -> None:
+        #: The last request, or its digest.
         self._last: bytes | None = None
 
     @property
@@ -51,8 +53,8 @@ class InputRequests:
 
     def _read(self, text: bytes, silent: frozenset[bytes]) -> str | None:
         compact = b"".join(text.split()) if len(text) <= _LONGEST_NO_REQUEST_BYTES else text
-        if compact in silent or text == self._last:
+        if compact in silent or short(text) == self._last:
             return None
-        self._last = text
+        self._last = short(text)
         request = raw_json.string(text)
         return text.decode() if request is None else request

@@ -26,6 +26,7 @@ from server.encoding.frame_delta import DeltaContext, Encoding
 from server.frames import graphs, raw_json, structure
 from server.frames.agent_state import AgentState, StoredState
 from server.frames.questions import read_request
+from server.frames.run_files import TooMuchUnread
 from server.frames.tokens import TokenReader
 
 
@@ -78,6 +79,11 @@ class Interpreter:
     def size_bytes(self) -> int:
         """Bytes of earlier frames that are kept and could be released."""
         return self._held.size_bytes + self._deltas.size_bytes
+
+    @property
+    def memory_bytes(self) -> int:
+        """As in `FrameInterpreter`."""
+        return self._held.memory_bytes + self._deltas.size_bytes
 
     def release_files(self, seq: int, kind: EventKind) -> None:
         """Keep only digests of the files of the last event, whose seq this is."""
@@ -186,7 +192,10 @@ class Interpreter:
         if data is not None and (part == "values" or event_type == "on_state_update"):
             if graphs.is_sub_agents(top, data) or data.keys() == {"raw_event"}:
                 return self._uninterpreted(frame, event_type or "", FrameReason.UNKNOWN_TYPE)
-            return self._state.read(frame, top, data)
+            try:
+                return self._state.read(frame, top, data)
+            except TooMuchUnread:
+                return self.keep(frame)
         token = None
         if event_type == "on_llm_stream" or part == "messages":
             token = self._tokens.read(frame, top, data, proper=proper)

@@ -15,6 +15,15 @@ from server.frames.file_maps import read_file
 
 #: Contents of fewer bytes are kept in any case: what takes their place is not much smaller.
 MIN_RELEASED_BYTES = 1 << 10
+#: What Python needs for a file with a path of usual length, besides content and JSON text.
+_ENTRY_BYTES = 700
+#: Bytes of the entries of a file map that are not files, at most. They are kept until the run ends, because
+#: they are among its files then.
+MAX_UNREAD_BYTES = 1 << 20
+
+
+class TooMuchUnread(Exception):
+    """A file map has more entries that are not files than a run remembers."""
 
 
 class _Digest(bytes):
@@ -78,6 +87,11 @@ class RunFiles:
         """Bytes of the contents and JSON texts that are kept."""
         return self._content_bytes + self._text_bytes
 
+    @property
+    def entry_bytes(self) -> int:
+        """About the bytes that the files take besides."""
+        return _ENTRY_BYTES * (len(self._files) + len(self._unread)) + sum(map(len, self._unread.values()))
+
     def release(self, seq: int, changes: Iterable[FileChange]) -> None:
         """Keep only digests of files that event `seq` of the journal has: these changes of it."""
         for path, file in ((change.path, change.file) for change in changes):
@@ -100,8 +114,10 @@ class RunFiles:
         self._map_unread = True
 
     def read(self, entries: Mapping[str, bytes]) -> tuple[tuple[FileChange, ...], tuple[UnreadFile, ...]]:
-        """Apply a whole file map: the changes, and the new entries that are not files."""
-        self._seen, self._map_unread = True, False
+        """Apply a whole file map: the changes, and the new entries that are not files.
+
+        Raises TooMuchUnread, and applies nothing then.
+        """
         files: dict[str, File | _Released] = {}
         unread: dict[str, bytes] = {}
         texts: dict[str, bytes] = {}
@@ -116,6 +132,9 @@ class RunFiles:
                     files[path] = read_file(text)
                 except NotAFile:
                     unread[path] = text
+        if sum(len(path) + len(text) for path, text in unread.items()) > MAX_UNREAD_BYTES:
+            raise TooMuchUnread
+        self._seen, self._map_unread = True, False
         changes = self._difference(files, unread.keys())
         self._texts = {path: texts[path] for path in files}
         self._text_bytes = sum(map(len, self._texts.values()))

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 from server.domain.journal.events import Todo
 from server.frames import raw_json
+from server.frames.digests import digest_of_texts, short
 
 
 class TodoList:
     """The todo list of a run, read from the `todos` value of each state frame."""
 
     def __init__(self) -> None:
-        self._todos: tuple[Todo, ...] | None = None
-        #: The last value, so that an unchanged one is not read again, and whether it was all read.
+        #: The digest of the todos.
+        self._todos: bytes | None = None
+        #: The last value or its digest, so that an unchanged one is not read again. Whether it was all read.
         self._text = b""
         self._complete = False
 
     def read(self, text: bytes) -> tuple[tuple[Todo, ...] | None, bool]:
         """Apply the next value. Returns the todos if they changed, and whether they are all of the value."""
-        if text == self._text:
+        if short(text) == self._text:
             return None, self._complete
         todos, complete = _read(text)
-        changed = todos if todos != self._todos else None
-        if changed is not None:
-            self._todos = changed
-        self._text, self._complete = text, complete
-        return changed, complete
+        self._text, self._complete = short(text), complete
+        if todos is None:
+            return None, complete
+        digest = digest_of_texts(text for todo in todos for text in (todo.content, todo.status))
+        if digest == self._todos:
+            return None, complete
+        self._todos = digest
+        return todos, complete
 
 
 def _read(text: bytes) -> tuple[tuple[Todo, ...] | None, bool]:

@@ -23,8 +23,10 @@ from server.frames.string_literals import optional_string, string
 #: A piece up to its content, when that is a string: the class name and the literal.
 _HEAD = re.compile(rf"\((\w+)\(content=({printed.STRING})(?=[,)])", re.DOTALL)
 
-#: Texts after the content that are cached; a run needs a few at a time.
-_MAX_CACHED = 64
+#: Texts after the content that are cached, and the most characters of one: a run needs a few, of a kilobyte.
+_MAX_CACHED, _MAX_CACHED_CHARS = 64, 4 << 10
+#: The largest frame whose form is kept. The next frames of a form save little beside what a larger one costs.
+_MAX_FORM_BYTES = 16 << 10
 #: The members of a piece that are read. A piece of a message repeats its tool calls beside their chunks.
 _PIECE_MEMBERS = (MEMBERS - {"tool_calls", "invalid_tool_calls", "usage_metadata"}) | {
     "tool_call_chunks",
@@ -45,7 +47,8 @@ class TokenReader:
         #: That frame.
         self._last = b""
         self._probe: Callable[[bytes], Token | None] | None = None
-        self._metadata = self._node = self._namespace = ""
+        #: What is behind the last message, with the node and the sub-agent that it names.
+        self._metadata = ("", "", "")
         self._rests: dict[tuple[str, str], _Piece] = {}
         self.calls = calls or CallIndexes()
 
@@ -63,9 +66,10 @@ class TokenReader:
             return None
         token = self._numbered(piece)
         # Also if there is none: the number of a tool call depends on the frames since it was given.
-        self._form, self._last = form_of(frame, token) if proper else None, frame
-        self._probe = None
+        self._form = form_of(frame, token) if proper and len(frame) <= _MAX_FORM_BYTES else None
+        self._last, self._probe = b"", None
         if self._form is not None:
+            self._last = frame
             self._probe = lambda probe: self._like(probe, top, piece, token)
         return token
 
@@ -181,12 +185,12 @@ class TokenReader:
         rest = self._rests.get(key)
         if rest is None:
             rest = self._whole(raw)
-            if rest[1]:
-                # The arguments of a tool call do not come twice.
+            if rest[1] or sum(map(len, key)) > _MAX_CACHED_CHARS:
+                # The arguments of a tool call do not come twice, and what is large takes too much memory.
                 return rest
             if len(self._rests) >= _MAX_CACHED:
                 self._rests.clear()
-            self._rests[key] = rest
+            self._rests[key] = _with(rest[0], ""), []
         return _with(rest[0], text), rest[1]
 
     def _whole(self, raw: str) -> _Piece:
@@ -212,24 +216,27 @@ class TokenReader:
             # An irregular argument, such as a tool's artifact: the metadata are the last thing printed.
             end = raw.rfind("), {'", call.start) + 1 or len(raw) - raw.endswith(")")
             call, metadata = printed.message_call(raw[1:end]), raw[end:]
-        self._read_metadata(metadata)
+        node, namespace = self._read_metadata(metadata)
         names = _PIECE_MEMBERS if call.name.endswith("Chunk") else MEMBERS
         return _token(
             call.name,
             printed_members(call, names),
-            node=self._node,
-            namespace=self._namespace,
+            node=node,
+            namespace=namespace,
             complete=call.complete,
         )
 
-    def _read_metadata(self, metadata: str) -> None:
-        """Read what the text after the message says, which is the same for all its pieces."""
-        if metadata != self._metadata:
-            found = literals.entries(metadata[2:-1] if metadata.startswith(", {") else "{}")
-            self._node = optional_string(found.get("langgraph_node"))
-            namespace = optional_string(found.get("langgraph_checkpoint_ns"))
-            self._namespace = _parent(namespace)
-            self._metadata = metadata
+    def _read_metadata(self, metadata: str) -> tuple[str, str]:
+        """The node and the sub-agent in the text after the message, which is the same for all its pieces."""
+        last, node, namespace = self._metadata
+        if metadata == last:
+            return node, namespace
+        found = literals.entries(metadata[2:-1] if metadata.startswith(", {") else "{}")
+        node = optional_string(found.get("langgraph_node"))
+        namespace = _parent(optional_string(found.get("langgraph_checkpoint_ns")))
+        if len(metadata) <= _MAX_CACHED_CHARS:
+            self._metadata = metadata, node, namespace
+        return node, namespace
 
 
 def _token(

@@ -47,7 +47,7 @@ async def write_archive(
 ) -> None:
     """Write the archive of the files. response, ids: as of `write_content`. Raises as `archive_pieces`, and
     LimitReached."""
-    await reserved().resize(2 * PIECE_BYTES)
+    await reserved().resize(files.size_bytes + 2 * PIECE_BYTES)
     pieces = archive_pieces(store, caller(), files)
     async with writer.abort_if_slow(context, **ids), aclosing(pieces):
         async for piece in pieces:

@@ -27,8 +27,8 @@ from server.grpc.call_ends import waiting
 from server.grpc.public_streams import PublicStreams
 from server.grpc.unread_calls import UnreadCalls
 from server.wire.problem_details import grpc_status
+from server.wire.request_size import check_request_size
 from server.wire.trace_ids import trace_id_of
-from server.wire.workflows import MAX_DEFINITION_MESSAGE_BYTES, check_definition_size
 
 log = structlog.stdlib.get_logger("server.grpc")
 
@@ -178,8 +178,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
 def parse_request(parse: Callable[[bytes], Any], raw: bytes) -> Any:
     """The message of a request. Raises InvalidArgument."""
-    if len(raw) > MAX_DEFINITION_MESSAGE_BYTES:
-        check_definition_size(raw)
+    check_request_size(raw)
     try:
         return parse(raw)
     except DecodeError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -10,6 +11,7 @@ from litestar import Response, post
 from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, HeaderParameter, JSONBody
 
+from server.domain.access.turns import on_behalf_of
 from server.domain.errors import (
     Conflict,
     CursorOutOfRange,
@@ -86,6 +88,7 @@ async def run_agent(
             refinement_id=thread_id,
             can_resume=Feature.INPUT_REPLIES in use_cases.server_info.features,
             closed_seq=closed_seq,
+            turn=partial(use_cases.agui_turns.take, on_behalf_of.get()),
         ),
         readers=use_cases.readers,
     )

@@ -35,7 +35,7 @@ async def archive_answer(
     reservation = answer_reservation(request, use_cases)
     try:
         files, name = await read(reservation)
-        await reservation.resize(2 * PIECE_BYTES)
+        await reservation.resize(files.size_bytes + 2 * PIECE_BYTES)
     except BaseException:
         reservation.close()
         raise

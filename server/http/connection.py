@@ -167,6 +167,16 @@ class Connection:
         self._transport.write(data)
         self._written_bytes += len(data)
 
+    def write_now(self, data: bytes) -> bool:
+        """Write bytes if none wait to be sent and the stream can continue. Returns whether it did."""
+        # Not by the methods of this class: this is called for each reader of a commit.
+        transport = self._transport
+        if self._end_reason is not None or transport.get_write_buffer_size() or transport.is_closing():
+            return False
+        transport.write(data)
+        self._written_bytes += len(data)
+        return True
+
     async def drain(self) -> None:
         """Wait until little data waits to be sent. Raises SlowReader; the connection stays open."""
         reserved = self.reservation

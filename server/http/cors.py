@@ -13,7 +13,7 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.domain.errors import HubError, PermissionDenied
-from server.http.errors import HttpError, error_response, log, method_not_allowed
+from server.http.errors import HttpError, error_response, method_not_allowed
 from server.http.options import HttpOptions
 from server.wire.trace_ids import trace_id_of
 
@@ -117,7 +117,7 @@ def _preflight_headers(headers: Headers, options: HttpOptions, trace_id: str) ->
     """The headers that allow what a preflight asks for. Raises PermissionDenied, HttpError."""
     origins = headers.getall("origin", [])
     if not options.origins.allow_request(origins):
-        log_refused_origin(trace_id=trace_id, dev=options.dev)
+        options.origin_log.refused(trace_id=trace_id, dev=options.dev)
         raise PermissionDenied(ORIGIN_REFUSED)
     if headers.get("access-control-request-method") not in _METHODS:
         raise method_not_allowed(", ".join(_METHODS))
@@ -138,12 +138,3 @@ def requested_headers(values: list[str]) -> frozenset[str]:
     if len(names) > _MAX_REQUESTED or not all(_TOKEN.fullmatch(name) for name in names):
         raise PermissionDenied("the requested headers are malformed, or too many")
     return frozenset(names)
-
-
-def log_refused_origin(*, trace_id: str, dev: bool) -> None:
-    """Log that a page may not call, without its origin, which is whatever a caller sends.
-
-    In development as a warning: the developer of the page looks for the reason.
-    """
-    write = log.warning if dev else log.info
-    write("origin_refused", trace_id=trace_id, setting="IDEO_ALLOWED_ORIGINS")

@@ -63,7 +63,7 @@ class JsonEventEncoder:
 
     def __init__(self, max_message_bytes: int | None = None) -> None:
         """max_message_bytes: the size of the largest message; None for no limit."""
-        self._max_bytes = max_message_bytes
+        self.max_message_bytes = max_message_bytes
 
     def hello(self, head: JournalHead) -> bytes:
         """The first message."""
@@ -71,13 +71,13 @@ class JsonEventEncoder:
 
     async def segment(self, segment: Segment) -> AsyncIterator[Piece]:
         """The message with the segment's events, or several if it is too large."""
-        if self._max_bytes is None or len(segment.batch) <= self._max_bytes:
+        if self.max_message_bytes is None or len(segment.batch) <= self.max_message_bytes:
             await rendering.prepare_jsons(segment)
             frames = await segment.prepared(Form.JSON, _json_message)
-            if self._max_bytes is None or len(frames) <= self._max_bytes:
+            if self.max_message_bytes is None or len(frames) <= self.max_message_bytes:
                 yield frames, segment.last_seq
                 return
-        async for message, last_seq in json_messages(segment, self._max_bytes):
+        async for message, last_seq in json_messages(segment, self.max_message_bytes):
             yield text_frame(message), last_seq
 
     def at_hand(self, segment: Segment) -> bytes | None:
@@ -85,7 +85,7 @@ class JsonEventEncoder:
         if len(segment.batch) > _JSON_AT_HAND_BYTES:
             return None
         frames = segment.cached(Form.JSON, _json_message)
-        return frames if self._max_bytes is None or len(frames) <= self._max_bytes else None
+        return frames if self.max_message_bytes is None or len(frames) <= self.max_message_bytes else None
 
     def heartbeat(self, step: Heartbeat) -> bytes:
         """A heartbeat, made once for all readers."""
@@ -107,7 +107,7 @@ class ProtoEventEncoder:
 
     def __init__(self, max_message_bytes: int | None = None) -> None:
         """max_message_bytes: the size of the largest message; None for no limit."""
-        self._max_bytes = max_message_bytes
+        self.max_message_bytes = max_message_bytes
 
     def hello(self, head: JournalHead) -> bytes:
         """The first message."""
@@ -115,10 +115,10 @@ class ProtoEventEncoder:
 
     async def segment(self, segment: Segment) -> AsyncIterator[Piece]:
         """The message with the segment's events, or several if it is too large."""
-        if self._max_bytes is None or len(segment.batch) + MAX_HEAD_BYTES <= self._max_bytes:
+        if self.max_message_bytes is None or len(segment.batch) + MAX_HEAD_BYTES <= self.max_message_bytes:
             yield segment.cached(Form.PROTO, _proto_message), segment.last_seq
             return
-        async for message, last_seq in binary_messages(segment, self._max_bytes):
+        async for message, last_seq in binary_messages(segment, self.max_message_bytes):
             yield binary_frame(message), last_seq
 
     def at_hand(self, segment: Segment) -> bytes | None:
@@ -126,7 +126,7 @@ class ProtoEventEncoder:
         size_bytes = len(segment.batch)
         if size_bytes > _PROTO_AT_HAND_BYTES:
             return None
-        if self._max_bytes is not None and size_bytes + MAX_HEAD_BYTES > self._max_bytes:
+        if self.max_message_bytes is not None and size_bytes + MAX_HEAD_BYTES > self.max_message_bytes:
             return None
         return segment.cached(Form.PROTO, _proto_message)
 
@@ -147,6 +147,7 @@ class LegacyFrameEncoder:
     """No subprotocol: legacy frames, one message each."""
 
     form = Form.LEGACY
+    max_message_bytes: int | None = None
 
     def __init__(self, subscription: Subscription) -> None:
         self._subscription = subscription

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from litestar import Request, Response
@@ -58,9 +59,19 @@ def parse_large_json(raw: bytes) -> object:
     return parse_json(raw)
 
 
+#: Characters of an `Accept` that is read: browsers send some 150, and each type in it takes time.
+_MAX_ACCEPT_CHARS = 1024
+
+
 def prefers_to_json(headers: Headers, media_type: str) -> bool:
     """Whether a request prefers an answer of this media type to one in JSON."""
-    return Accept(headers.get("accept", "*/*")).best_match(["application/json", media_type]) == media_type
+    accept = headers.get("accept", "*/*")
+    if len(accept) > _MAX_ACCEPT_CHARS:
+        return False
+    with suppress(OverflowError):
+        # Of an infinite weight.
+        return Accept(accept).best_match(["application/json", media_type]) == media_type
+    return False
 
 
 class HubRequest(Request[Principal, Any, Any]):

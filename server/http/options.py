@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from server.http.development_routes import DevelopmentControls
+from server.http.origin_log import OriginLog
 from server.http.origins import Origins
 
 
@@ -19,3 +20,4 @@ class HttpOptions:
     dev: bool = False
     workbench: bool = False
     development: DevelopmentControls | None = None
+    origin_log: OriginLog = field(init=False, default_factory=OriginLog)

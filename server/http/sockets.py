@@ -23,6 +23,7 @@ from server.domain.access.stream_authorization import StreamAuthorization
 from server.domain.errors import HubError, NotFound, PermissionDenied, ShuttingDown, Unauthenticated
 from server.domain.journal.segments import Segment
 from server.domain.outgoing import Reservation
+from server.domain.streams.live_end import LiveForm
 from server.domain.streams.steps import Heartbeat, ReconnectElsewhere
 from server.domain.streams.subscription import Subscription
 from server.http.connection import (
@@ -34,7 +35,7 @@ from server.http.connection import (
     SlowReader,
     connection_of,
 )
-from server.http.cors import ORIGIN_REFUSED, log_refused_origin
+from server.http.cors import ORIGIN_REFUSED
 from server.http.errors import log, log_internal_error, place_of, refuse_upgrade
 from server.http.event_encoders import Encoder, encoder_of
 from server.http.handshake import form_of
@@ -115,7 +116,7 @@ class RefinementSocket:
             raise ShuttingDown
         origins = headers.getall("origin", [])
         if not self._options.origins.allow_request(origins):
-            log_refused_origin(trace_id=trace_id, dev=self._options.dev)
+            self._options.origin_log.refused(trace_id=trace_id, dev=self._options.dev)
             raise PermissionDenied(ORIGIN_REFUSED)
         offered: list[str] = list(scope["subprotocols"])  # type: ignore[typeddict-item]
         principal = await self._turns.identified(
@@ -191,10 +192,15 @@ class _Stream:
     def __init__(self, connection: Connection, subscription: Subscription, encoder: Encoder) -> None:
         self.connection, self.encoder = connection, encoder
         self.subscription = subscription
-        #: Seq of the last event that was written.
-        self.sent = subscription.cursor
+        #: Seq of the last event that was written here.
+        self._sent = subscription.cursor
         #: Whether more of a message follows, so that no other one may be written.
         self.in_message = False
+
+    @property
+    def sent(self) -> int:
+        """Seq of the last event that was written."""
+        return max(self._sent, self.subscription.sent_while_waiting)
 
     @property
     def authorization(self) -> StreamAuthorization:
@@ -205,7 +211,8 @@ class _Stream:
     async def follow(self) -> None:
         """Write everything until the terminal event. Raises ClientGone, SlowReader."""
         await self.write(self.encoder.hello(self.subscription.topic.head))
-        self.subscription.send_now = self._send_now
+        key = (self.encoder.form, self.encoder.max_message_bytes)
+        self.subscription.live_form = LiveForm(key, self._at_hand, self.connection)
         while True:
             match await self.subscription.step_when_available():
                 case Heartbeat() as heartbeat:
@@ -219,21 +226,11 @@ class _Stream:
                 case other:
                     assert_never(other)
 
-    def _send_now(self, segment: Segment) -> bool:
-        """Write a segment while `follow` waits for one. Returns False when it is not a matter of one small
-        write: `follow` then writes it."""
-        connection = self.connection
-        if connection.waiting_bytes or connection.ended is not None:
-            return False
+    def _at_hand(self, segment: Segment) -> bytes | None:
+        """The segment's messages for all readers at the live end; None if they are not a matter of one small
+        write: `follow` then writes them."""
         frames = self.encoder.at_hand(segment)
-        if frames is None or len(frames) > MAX_SHARED_WRITE_BYTES:
-            return False
-        try:
-            self._put(frames)
-        except ClientGone:
-            return False
-        self.sent = segment.last_seq
-        return True
+        return None if frames is None or len(frames) > MAX_SHARED_WRITE_BYTES else frames
 
     async def _write_segments(self, segments: list[Segment]) -> None:
         if len(segments) == 1:
@@ -255,7 +252,7 @@ class _Stream:
                         await self._write_joined(waiting, last_seq)
                         waiting, size = [], 0
                     await self._write_large(frames)
-                    self.sent = last_seq = seq
+                    self._sent = last_seq = seq
                     continue
                 waiting.append(frames)
                 size += len(frames)
@@ -274,7 +271,7 @@ class _Stream:
     async def _write_joined(self, frames: list[bytes], last_seq: int) -> None:
         self._put(frames[0] if len(frames) == 1 else b"".join(frames))
         # Set before the wait, which a stopping server cancels.
-        self.sent = last_seq
+        self._sent = last_seq
         await self.connection.drain()
 
     async def _write_large(self, message: bytes) -> None:

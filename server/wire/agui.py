@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, assert_never
 from uuid import UUID
@@ -40,6 +40,9 @@ MAX_FOLLOWED = 5_000
 #: Tool calls without a result, the last ones, among which a question finds what it asks about; and their
 #: longest id, in characters.
 MAX_UNANSWERED, _MAX_CALL_ID = 100, 256
+
+#: Bytes of parts of which events are made in one turn of the event loop.
+TURN_BYTES = 8 << 10
 
 _ID = re.compile(r"(?P<seq>[0-9]{1,10})(\.(?P<count>[0-9]{1,10}))?", re.ASCII)
 _SNAPSHOT = b'"snapshot":{"todos":[],"files":{}}'
@@ -88,12 +91,13 @@ class AgUiRun:
         refinement_id: UUID,
         can_resume: bool,
         closed_seq: int = 0,
+        turn: Callable[[int], Awaitable[None]],
     ) -> None:
         """thread_id, run_id: the client's own. refinement_id: the thread of the journal. can_resume: whether
         the runtime can continue a run that has asked a person. closed_seq: the questions up to this one were
-        closed before the reader came: they end no run."""
+        closed before the reader came: they end no run. turn: waits for a turn for so many bytes of parts."""
         self._refinement_id, self._can_resume = refinement_id, can_resume
-        self._closed_seq = closed_seq
+        self._closed_seq, self._turn = closed_seq, turn
         self._ids = b'"threadId":%b,"runId":%b' % (dumps(thread_id), dumps(run_id))
         self._place = place
         self._running = False
@@ -116,10 +120,16 @@ class AgUiRun:
     async def segment(self, segment: Segment, head: JournalHead) -> bytes:
         """The events of a segment."""
         written: list[bytes] = []
-        for seq, event in enumerate(await parts_of(segment), segment.first_seq):
+        size = 0
+        for seq, (event, event_bytes) in enumerate(await parts_of(segment), segment.first_seq):
             if self.over:
                 break
             written += self._written(seq, event)
+            size += event_bytes
+            if size >= TURN_BYTES:
+                # What is made is not shared: in one go, many readers would hold the loop.
+                await self._turn(size)
+                size = 0
         return b"".join(written)
 
     def heartbeat(self, last_seq: int, progress: str) -> bytes:

@@ -114,10 +114,11 @@ _DECODER = msgspec.msgpack.Decoder(EventParts)
 _encode = msgspec.msgpack.Encoder().encode
 
 
-async def parts_of(segment: Segment) -> Iterator[EventParts]:
-    """The parts of each event of a segment, in order of seq."""
+async def parts_of(segment: Segment) -> Iterator[tuple[EventParts, int]]:
+    """The parts of each event of a segment, in order of seq, and about their bytes."""
     await segment.prepare_each(_encoded_parts, _encoded_parts)
-    return map(_DECODER.decode, segment.cached_each(_encoded_parts, _encoded_parts))
+    encoded = segment.cached_each(_encoded_parts, _encoded_parts)
+    return ((_DECODER.decode(each), len(each)) for each in encoded)
 
 
 def _encoded_parts(segment: Segment) -> list[bytes]:

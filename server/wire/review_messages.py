@@ -25,6 +25,8 @@ from server.wire.pages import PAGE_NAMES, page_values
 from server.wire.proposals import proposal_message
 from server.wire.refinements import WHEN_BUSY_BY_NUMBER
 from server.wire.reviews import (
+    MAX_DECISIONS,
+    MAX_HUNK_IDS,
     AcceptedProposal,
     AcceptProposalRequest,
     RejectProposalRequest,
@@ -32,6 +34,7 @@ from server.wire.reviews import (
     SetDecisionsRequest,
 )
 from server.wire.validation import renamed_fields
+from server.wire.workflows import MAX_FILES
 
 _DECISIONS: dict[Decision | None, m.Decision.ValueType] = {
     decision: m.Decision.Value(f"DECISION_{decision.name}") for decision in Decision
@@ -109,12 +112,13 @@ def set_decisions(request: m.SetDecisionsRequest) -> tuple[DecideFile, ...]:
     values = [
         {
             "path": each.path,
-            "hunk_ids": list(each.hunk_ids),
+            "hunk_ids": list(each.hunk_ids[: MAX_HUNK_IDS + 1]),
             "decision": _DECISION_WORDS.get(each.decision, _UNKNOWN),
             "new_path": each.new_path or None,
             "path_id": each.path_id or None,
         }
-        for each in request.decisions
+        # Of more than there may be, one is enough to refuse them.
+        for each in request.decisions[: MAX_DECISIONS + 1]
     ]
     return SetDecisionsRequest.model_validate({"decisions": values}).decisions
 
@@ -124,7 +128,7 @@ def accept_proposal(request: m.AcceptProposalRequest) -> AcceptProposal:
     values = {
         "strategy": _STRATEGIES.get(request.strategy, _UNKNOWN),
         "draft_etag": request.draft_etag or None,
-        "resolved_files": list(map(_resolved, request.resolved_files)),
+        "resolved_files": list(map(_resolved, request.resolved_files[: MAX_FILES + 1])),
         "comment": request.comment,
     }
     return AcceptProposalRequest.model_validate(values).command()

@@ -13,10 +13,9 @@ from pydantic import Field, PlainValidator
 from server.domain import model
 from server.domain.errors import InvalidArgument, Unprocessable
 from server.domain.proposals.paths import strict_fault
-from server.encoding.event_batch import read_varint
 from server.encoding.json_text import replace_surrogates
 from server.wire import messages as m
-from server.wire.agent_definition import DEFAULT_DEFINITION, MAX_BYTES, definition_error, definition_of
+from server.wire.agent_definition import DEFAULT_DEFINITION, definition_error, definition_of
 from server.wire.large_proposals import MAX_RESPONSE_BYTES, drop_last
 from server.wire.limits import limits_of
 from server.wire.pages import CURSOR_TEXT, WORKFLOWS_CURSOR, PageQuery
@@ -35,11 +34,6 @@ from server.wire.validation import (
 MAX_NAME = limits_of(m.CreateWorkflowRequest, "name").max_characters
 MAX_FILES = limits_of(m.CreateWorkflowRequest, "files").max_items
 MAX_FILES_BYTES = 2 * 1024 * 1024
-#: No definition that may be stored has more bytes as a message: a number takes 11 where JSON has 3.
-MAX_DEFINITION_MESSAGE_BYTES = 5 * MAX_BYTES
-
-_DEFINITION = m.CreateWorkflowRequest.DESCRIPTOR.fields_by_name["agent_definition"].number
-_LENGTH_DELIMITED = 2
 
 
 # --- Requests --------------------------------------------------------------------------------
@@ -150,24 +144,6 @@ class WorkflowsQuery(PageQuery):
     """Which page of the caller's workflows."""
 
     cursor: Annotated[str | None, Field(description=CURSOR_TEXT, json_schema_extra=WORKFLOWS_CURSOR)] = None
-
-
-def check_definition_size(raw: bytes) -> None:
-    """Check the definition in a serialised CreateWorkflowRequest, the only request of this size, before it is
-    parsed, which takes many times its size. Raises InvalidArgument."""
-    at = 0
-    try:
-        while at < len(raw):
-            key, at = read_varint(raw, at)
-            if key & 7 != _LENGTH_DELIMITED:
-                return
-            size_bytes, at = read_varint(raw, at)
-            if key >> 3 == _DEFINITION and size_bytes > MAX_DEFINITION_MESSAGE_BYTES:
-                raise InvalidArgument({"agent_definition": f"must have at most {MAX_BYTES} bytes of JSON"})
-            at += size_bytes
-    except IndexError:
-        # The parser refuses it.
-        return
 
 
 def create_workflow(request: m.CreateWorkflowRequest) -> model.CreateWorkflow:

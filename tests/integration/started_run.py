@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 
 from server.clock import SystemClock
 from server.db.journal import PostgresJournal
+from server.domain.clock import Clock
 from server.domain.journal.events import Event, EventKind, Outcome, RunStarted, Terminal
 from server.domain.journal.file_index import index_entries
 from server.domain.journal.log import JournalLog
@@ -55,9 +56,9 @@ class StartedRun:
 
 @asynccontextmanager
 async def started_run(
-    pool: Any, *, window_bytes: int = 4 << 20, local: bool = True
+    pool: Any, *, window_bytes: int = 4 << 20, local: bool = True, clock: Clock | None = None
 ) -> AsyncIterator[StartedRun]:
-    clock = SystemClock()
+    clock = clock or SystemClock()
     journal = PostgresJournal(pool, clock, lease_ttl_s=15)
     broadcaster = Broadcaster(journal, clock, is_local=lambda thread_id: local, max_window_bytes=window_bytes)
     if local:

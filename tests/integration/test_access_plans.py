@@ -26,6 +26,8 @@ _OF_ARRAYS = outbox.ADD_EVENTS.format(
 QUERIES: dict[str, tuple[str, list[Any]]] = {
     "whether a stream may go on": (access._AUTHORIZED, [_ONE, _ONE]),
     "whether some streams may go on": (access._AUTHORIZED, [_FEW, _FEW]),
+    "who has a share link": (access._LINKS, [[b"x" * 32]]),
+    "who has some share links": (access._LINKS, [[b"x" * 32] * 20]),
     "who hears of an event": (outbox._ADD_EVENT, [uuid4(), "run.finished", uuid4(), "{}"]),
     "who hears of some events": (_OF_ARRAYS, [_FEW, ["run.finished"] * 20, _FEW, ["{}"] * 20]),
     "whether a caller may see a refinement": (proposals._REFINEMENTS, [[_ANN], _ONE]),

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -13,7 +14,7 @@ import pytest
 
 from server.db.file_index import PostgresFileIndexStore
 from server.db.proposals import PostgresProposalStore
-from server.domain.errors import CursorOutOfRange, NotFound, Unprocessable
+from server.domain.errors import CursorOutOfRange, LimitReached, NotFound, Unprocessable
 from server.domain.file_history import file_history
 from server.domain.file_history.file_history import Blame, FileHistory
 from server.domain.journal.events import AgentMessage, FileChange, MessageChange, Role, StateUpdate, Token
@@ -283,6 +284,24 @@ async def test_blame_that_reads_too_much_stops_at_a_version_that_has_the_lines(r
     blame = await replace(run.reader, history=limited).blame("/a")
     assert not blame.complete
     assert [(part.line_count, part.change.seq) for part in blame.ranges] == [(4, seqs[3])]
+
+
+async def test_many_changes_are_read_once_there_is_room_for_them(run: Written) -> None:
+    await run.write(**{f"file{number}": "x" for number in range(1_000)})
+    reader, budget = run.reader, OutgoingBudget(1 << 10)
+    other = Reservation(budget, "reader")
+    await other.resize(1 << 10)
+    for read in (
+        partial(reader.history.files_at, seq=0, limit=1),
+        partial(reader.history.blame, path="/file1", seq=0),
+    ):
+        waiting = Reservation(budget, "reader", wait_s=0.001)
+        with pytest.raises(LimitReached):
+            await read(reader.principal, reader.thread_id, reservation=waiting)
+    other.close()
+    waiting = Reservation(budget, "reader", wait_s=0.001)
+    found = await reader.history.files_at(reader.principal, reader.thread_id, 0, limit=1, reservation=waiting)
+    assert len(found.files) == 1
 
 
 async def test_a_share_link_sees_what_hidden_events_left_and_not_which_they_were(run: Written) -> None:

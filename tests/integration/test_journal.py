@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +15,7 @@ import asyncpg
 import pytest
 
 from server.clock import SystemClock
+from server.db import journal_writer
 from server.db.file_json import files_from_jsonb, rejected_from_jsonb
 from server.db.journal import PostgresJournal
 from server.db.pool import open_pool
@@ -90,6 +92,46 @@ async def test_one_commit_takes_what_came_from_many_runs(pool: Any) -> None:
         for lease in leases:
             assert told.events(lease.thread_id) == [b"%d" % number for number in range(100)]
             assert len(told.segments[lease.thread_id]) < 10
+
+
+@pytest.mark.parametrize("runs", [1, 2])
+async def test_a_commit_writes_no_index_of_the_runs_and_is_planned_once(pool: Any, runs: int) -> None:
+    leases = [await a_running_run(pool) for _ in range(runs)]
+    statement = journal_writer._APPEND_ONE if runs == 1 else journal_writer._APPEND
+    written = (
+        "SELECT pg_stat_get_xact_tuples_updated('runs'::regclass) AS rows,"
+        " pg_stat_get_xact_tuples_hot_updated('runs'::regclass) AS in_place"
+    )
+    async with pool.acquire() as connection, connection.transaction():
+        before = await connection.fetchrow(written)
+        for n in range(7):
+            rows = [
+                (run.thread_id, run.fence, run.last_seq + n, run.last_seq + n + 1, 1, b"event", b"delta", b"")
+                for run in leases
+            ]
+            values = rows[0] if runs == 1 else list(map(list, zip(*rows, strict=True)))
+            assert len(await connection.fetch(statement, *values, timedelta(seconds=15))) == runs
+        after = await connection.fetchrow(written)
+        assert after["rows"] - before["rows"] == after["in_place"] - before["in_place"] == 7 * runs
+        plans = "SELECT generic_plans FROM pg_prepared_statements WHERE statement = $1"
+        # The first five are always planned for their values.
+        assert await connection.fetchval(plans, statement) == 2
+
+
+async def test_a_commit_renews_a_lease_of_which_a_third_has_passed(pool: Any) -> None:
+    left = "SELECT extract(epoch FROM lease_until - now()) FROM runs WHERE thread_id = $1"
+    lease = await a_running_run(pool)
+    async with writing(pool) as (journal, _):
+        log = journal.open(lease)
+        for already_left, expected in ((11, 11), (9, 15)):
+            await pool.execute(
+                "UPDATE runs SET lease_until = now() + $2::interval WHERE thread_id = $1",
+                lease.thread_id,
+                timedelta(seconds=already_left),
+            )
+            log.put(b"event", b"delta", epoch=1)
+            await log.flush()
+            assert expected - 1 < await pool.fetchval(left, lease.thread_id) <= expected
 
 
 async def test_a_reader_gets_what_follows_its_cursor_at_every_seq(pool: Any) -> None:

@@ -26,6 +26,12 @@ export const SHARE_PREFIX = "ideo_share_";
 /** At most 15 s pass without a message: after longer silence the connection is dead. */
 export const SILENCE_MS = 20_000;
 
+/**
+ * The largest message that is read, which the hub learns: above the largest event, of 16 MiB of JSON and more. Of
+ * server-sent events it counts the bytes without a whole event.
+ */
+export const MAX_MESSAGE_BYTES = 64 << 20;
+
 /** A connection ended before the journal did; another one continues from the cursor. */
 export class ConnectionLost extends Error {
   override readonly name = "ConnectionLost";

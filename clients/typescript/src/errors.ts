@@ -1,5 +1,7 @@
 // What can go wrong in a call or in a stream.
 
+import { FaultError } from "./fault.js";
+import { MAX_RESPONSE_BYTES, textOf } from "./responses.js";
 import type { Problem as ProblemDocument, ProblemCode } from "./resources.js";
 
 /** Problem details (RFC 9457), as the hub returns them. Some codes have members of their own. */
@@ -48,9 +50,12 @@ export class ProblemError extends Error {
     return this.problem?.code === undefined && [408, 429, 500, 502, 503, 504].includes(this.status);
   }
 
-  /** The error of a response that is not a success. */
-  static async of(answer: Response): Promise<ProblemError> {
-    const text = await answer.text().catch(() => "");
+  /** The error of a response that is not a success. Throws FaultError for one whose body does not end. */
+  static async of(answer: Response, maxBytes = MAX_RESPONSE_BYTES): Promise<ProblemError> {
+    const text = await textOf(answer, maxBytes).catch((error: unknown) => {
+      if (error instanceof FaultError) throw error;
+      return ""; // its status says something even when the rest is lost
+    });
     const seconds = Number(answer.headers.get("Retry-After") ?? NaN);
     return new ProblemError(answer.status, problemOf(text), Number.isFinite(seconds) ? seconds * 1000 : undefined);
   }

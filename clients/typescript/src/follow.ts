@@ -14,8 +14,8 @@ const FINAL_CLOSES = new Set([1009, 4400, 4403, 4404, 4410]);
 
 /**
  * The events of a refinement after the cursor, each once and in order, until the terminal event. Connects again
- * whenever a connection breaks. Throws ProblemError when the hub refuses, StreamClosedError, or the reason of an
- * aborted signal.
+ * whenever a connection breaks. Throws ProblemError when the hub refuses, StreamClosedError, FaultError, or
+ * the reason of an aborted signal.
  */
 export async function* follow(
   http: HttpClient,
@@ -109,10 +109,9 @@ async function reasonOf(
     const final = FINAL_CLOSES.has(error.code);
     if (http.hasToken && (final || !heard)) {
       try {
-        await http.request("GET", `/api/refinements/${encodeURIComponent(threadId)}/events`, {
-          query: { after, limit: 1 },
-          signal,
-        });
+        const path = `/api/refinements/${encodeURIComponent(threadId)}/events`;
+        const query = { after, limit: 1 };
+        await http.once("GET", path, { query, signal }, async (answer) => answer.body?.cancel());
       } catch (problem) {
         signal?.throwIfAborted();
         reason = problem;

@@ -2,6 +2,8 @@
 
 import { Backoff, pause } from "./backoff.js";
 import { ProblemError, UnreachableError } from "./errors.js";
+import { FaultError } from "./fault.js";
+import { MAX_RESPONSE_BYTES, bytesOf, jsonOf } from "./responses.js";
 
 /**
  * A token, or a function that returns the current one. It is called for each request and each connection, with
@@ -18,6 +20,8 @@ export interface HubOptions {
   maxAttempts?: number;
   /** The time limit of one response in milliseconds: 60,000 by default. */
   timeoutMs?: number;
+  /** The largest response that is read, in bytes, except streams: 512 MiB by default, above all that a hub sends. */
+  maxResponseBytes?: number;
   /** Used instead of the global `fetch`. */
   fetch?: typeof fetch;
   /** Used instead of the global `WebSocket`: in Node before 22, that of the package `ws`. */
@@ -49,6 +53,11 @@ export class HttpClient {
     return this.#options.token !== undefined;
   }
 
+  /** The largest response that is read, in bytes. */
+  get maxBytes(): number {
+    return this.#options.maxResponseBytes ?? MAX_RESPONSE_BYTES;
+  }
+
   /** The constructor of WebSockets, if there is one. */
   get WebSocket(): unknown {
     return this.#options.WebSocket ?? globalThis.WebSocket;
@@ -69,7 +78,7 @@ export class HttpClient {
     return typeof token === "function" ? token(rejected) : token;
   }
 
-  /** One request. Asks for a new token when the hub rejects the first. Throws ProblemError, UnreachableError. */
+  /** One request. Asks for a new token when the hub rejects the first. Throws ProblemError, UnreachableError, FaultError. */
   async request(method: string, path: string, options: CallOptions = {}): Promise<Response> {
     const token = await this.token();
     const answer = await this.#fetch(method, path, options, token);
@@ -79,10 +88,10 @@ export class HttpClient {
       if (renewed !== token) {
         const second = await this.#fetch(method, path, options, renewed);
         if (second.ok) return second;
-        throw await ProblemError.of(second);
+        throw await ProblemError.of(second, this.maxBytes);
       }
     }
-    throw await ProblemError.of(answer);
+    throw await ProblemError.of(answer, this.maxBytes);
   }
 
   async #fetch(method: string, path: string, options: CallOptions, token: string | undefined): Promise<Response> {
@@ -107,7 +116,7 @@ export class HttpClient {
 
   /**
    * A call whose answer `read` reads. Reads, and calls with a `requestId`, are repeated when the answer is lost
-   * or has `Retry-After`. Throws ProblemError, UnreachableError.
+   * or has `Retry-After`. Throws ProblemError, UnreachableError, FaultError.
    */
   async call<T>(
     method: string,
@@ -119,7 +128,7 @@ export class HttpClient {
     const backoff = new Backoff();
     for (let attempt = 1; ; attempt++) {
       try {
-        return await this.#attempt(method, path, options, read);
+        return await this.once(method, path, options, read);
       } catch (error) {
         const repeatable = method === "GET" || options.requestId !== undefined;
         const temporary = error instanceof UnreachableError || (error instanceof ProblemError && error.temporary);
@@ -129,7 +138,8 @@ export class HttpClient {
     }
   }
 
-  async #attempt<T>(
+  /** A call that is not repeated. Throws as `call`. */
+  async once<T>(
     method: string,
     path: string,
     options: CallOptions,
@@ -141,19 +151,19 @@ export class HttpClient {
       return await read(await this.request(method, path, { ...options, signal }));
     } catch (error) {
       options.signal?.throwIfAborted();
-      if (error instanceof ProblemError || error instanceof UnreachableError) throw error;
+      if ([ProblemError, UnreachableError, FaultError].some((kind) => error instanceof kind)) throw error;
       throw new UnreachableError(`the answer of ${this.#base} was lost`, { cause: error });
     }
   }
 
   /** A call that answers JSON. Throws as `call`. */
   json<T>(method: string, path: string, options: CallOptions = {}): Promise<T> {
-    return this.call(method, path, options, (answer) => answer.json() as Promise<T>);
+    return this.call(method, path, options, (answer) => jsonOf<T>(answer, this.maxBytes));
   }
 
   /** The bytes at a path. Throws as `call`. */
   bytes(path: string, options: CallOptions = {}): Promise<Uint8Array> {
-    return this.call("GET", path, options, async (answer) => new Uint8Array(await answer.arrayBuffer()));
+    return this.call("GET", path, options, (answer) => bytesOf(answer, this.maxBytes));
   }
 
   /** The items of all pages of a list; each page is read when the one before has been used. Throws as `call`. */

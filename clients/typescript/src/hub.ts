@@ -1,11 +1,15 @@
 import { Drafts } from "./drafts.js";
+import { FaultError } from "./fault.js";
 import { HttpClient, type CallOptions, type HubOptions } from "./http.js";
 import { Proposals } from "./proposals.js";
 import { Refinements } from "./refinements.js";
 import type { Options, ServerInfo, User } from "./resources.js";
 import { Workflows } from "./workflows.js";
 
-/** A hub, as one user sees it. Every call throws ProblemError when the hub refuses, UnreachableError when it cannot be reached. */
+/**
+ * A hub, as one user sees it. Every call throws ProblemError when the hub refuses, UnreachableError when it cannot be
+ * reached, and FaultError when the server does not answer as a hub does.
+ */
 export class Hub {
   readonly workflows: Workflows;
   readonly drafts: Drafts;
@@ -26,6 +30,20 @@ export class Hub {
     return this.#http.json("GET", "/api/info", { signal });
   }
 
+  /**
+   * The address of gRPC for transports of Connect, such as `https://hub.example.com:50051`. Throws FaultError when the
+   * hub does not say it, and when gRPC has no TLS though the hub is called with TLS: the token would be readable on its way.
+   */
+  async grpcUrl(options: Options = {}): Promise<string> {
+    const { grpc } = await this.info(options);
+    if (!grpc) throw new FaultError("the hub does not say where gRPC is: give its address");
+    const { protocol, hostname } = new URL(this.#http.url("/"));
+    const host = grpc.host?.includes(":") ? `[${grpc.host}]` : (grpc.host ?? hostname);
+    const url = `${grpc.tls ? "https" : "http"}://${host}:${grpc.port}`;
+    if (protocol === "https:" && !grpc.tls) throw new FaultError(`gRPC at ${url} has no TLS, and the hub has`);
+    return url;
+  }
+
   /** The user of the token. */
   me({ signal }: Options = {}): Promise<User> {
     return this.#http.json("GET", "/api/me", { signal });
@@ -33,11 +51,6 @@ export class Hub {
 
   /** A call of the HTTP interface that has no method here, such as those of share links and webhooks. */
   call<T>(method: string, path: string, options: CallOptions = {}): Promise<T> {
-    return this.#http.call(
-      method,
-      path,
-      options,
-      async (answer) => (answer.status === 204 ? undefined : await answer.json()) as T,
-    );
+    return this.#http.json(method, path, options);
   }
 }

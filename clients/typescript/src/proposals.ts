@@ -14,6 +14,7 @@ import type {
   StartedRefinement,
   Versioned,
 } from "./resources.js";
+import { textOf } from "./responses.js";
 
 /** Proposals, and what is decided about them. Decisions take the proposal as it was read last: `etag` is checked. */
 export class Proposals {
@@ -59,7 +60,7 @@ export class Proposals {
       "GET",
       `/api/proposals/${encodeURIComponent(id)}/diff`,
       { query, headers, signal },
-      (answer) => answer.text(),
+      (answer) => textOf(answer, this.http.maxBytes),
     );
   }
 

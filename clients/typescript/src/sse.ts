@@ -1,7 +1,8 @@
 // One connection over server-sent events, read with `fetch`: it sets headers, so it needs no ticket.
 
 import { create, fromJson, type JsonValue } from "@bufbuild/protobuf";
-import { ConnectionLost, SILENCE_MS, type FollowOptions } from "./connection.js";
+import { ConnectionLost, MAX_MESSAGE_BYTES, SILENCE_MS, type FollowOptions } from "./connection.js";
+import { FaultError, readable } from "./fault.js";
 import { EventSchema } from "./gen/ide_orchestrator/v1/event_pb.js";
 import {
   EventBatchSchema,
@@ -10,7 +11,7 @@ import {
 } from "./gen/ide_orchestrator/v1/refinement_pb.js";
 import type { HttpClient } from "./http.js";
 
-/** The messages of one connection. Returns when the journal has ended; throws ConnectionLost, ProblemError. */
+/** The messages of one connection. Returns when the journal has ended; throws ConnectionLost, ProblemError, FaultError. */
 export async function* sseMessages(
   http: HttpClient,
   threadId: string,
@@ -29,10 +30,14 @@ export async function* sseMessages(
       signal,
     });
     if (answer.status === 204 || answer.body === null) return;
+    if (!answer.headers.get("Content-Type")?.startsWith("text/event-stream")) {
+      throw new FaultError("the server is not a hub: it does not answer with server-sent events");
+    }
     const reader = answer.body
       .pipeThrough(new TextDecoderStream() as unknown as ReadableWritablePair<string, Uint8Array>)
       .getReader();
     const blocks = new Blocks();
+    let waiting = 0;
     const lost = (): never => {
       signal.throwIfAborted();
       throw new ConnectionLost("the connection broke");
@@ -43,7 +48,14 @@ export async function* sseMessages(
       const { done, value } = await reader.read().catch(lost);
       deadline.stop();
       if (done) throw new ConnectionLost("the stream ended");
-      for (const block of blocks.add(value)) yield messageOf(block);
+      waiting += value.length;
+      for (const block of blocks.add(value)) {
+        waiting = 0;
+        yield messageOf(block);
+      }
+      if (waiting > MAX_MESSAGE_BYTES) {
+        throw new FaultError(`the hub sent an event that does not end: it has more than ${MAX_MESSAGE_BYTES} bytes`);
+      }
     }
   } finally {
     deadline.stop();
@@ -105,6 +117,10 @@ export class Blocks {
 
 /** A message as a WebSocket has it. Events have an id; `hello`, `heartbeat` and `reconnect` are named only. */
 function messageOf({ id, event = "", data = "" }: Block): WatchRefinementResponse {
+  return readable(() => parsed(id, event, data));
+}
+
+function parsed(id: string | undefined, event: string, data: string): WatchRefinementResponse {
   const json = JSON.parse(data) as JsonValue;
   const options = { ignoreUnknownFields: true };
   if (id === undefined || event === "hello") return fromJson(WatchRefinementResponseSchema, { [event]: json }, options);

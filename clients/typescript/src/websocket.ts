@@ -1,7 +1,8 @@
 // One connection over a WebSocket.
 
 import { fromBinary, fromJson, type JsonValue } from "@bufbuild/protobuf";
-import { ConnectionLost, SHARE_PREFIX, SILENCE_MS, type FollowOptions } from "./connection.js";
+import { ConnectionLost, MAX_MESSAGE_BYTES, SHARE_PREFIX, SILENCE_MS, type FollowOptions } from "./connection.js";
+import { FaultError, readable } from "./fault.js";
 import {
   WatchRefinementResponseSchema,
   type WatchRefinementResponse,
@@ -14,14 +15,14 @@ interface Socket {
   binaryType: string;
   onmessage: ((message: { data: unknown }) => void) | null;
   onclose: ((closed: { code: number; reason: string }) => void) | null;
-  onerror: (() => void) | null;
+  onerror: ((event: { error?: unknown }) => void) | null;
   send(text: string): void;
   close(): void;
 }
 
 /**
  * Messages that wait for a slow caller may have this many bytes; then the connection is given up, and the next one
- * goes on from the cursor: the journal is the queue. More than the largest message, and far below a page's memory.
+ * goes on from the cursor: the journal is the queue. Far below a page's memory.
  */
 const MAX_WAITING_BYTES = 64 << 20;
 /** A new token is sent this long before the old one ends; after half its time if that is shorter. */
@@ -29,7 +30,7 @@ const RENEW_MS = 60_000;
 /** The longest delay of a timer. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
-/** The messages of one connection. Returns when the journal has ended; throws ConnectionLost, ProblemError. */
+/** The messages of one connection. Returns when the journal has ended; throws ConnectionLost, ProblemError, FaultError. */
 export async function* websocketMessages(
   http: HttpClient,
   threadId: string,
@@ -38,11 +39,11 @@ export async function* websocketMessages(
 ): AsyncGenerator<WatchRefinementResponse, void, undefined> {
   if (http.WebSocket === undefined)
     throw new TypeError("there is no WebSocket here: give one in the options, or use sse");
-  const Constructor = http.WebSocket as new (url: string, protocols: string[]) => Socket;
+  const Constructor = http.WebSocket as new (url: string, protocols: string[], options: object) => Socket;
   const token = await http.token();
   const protocols = [options.format === "json" ? "ideo.v1" : "ideo.v1.proto"];
   let path = `/api/ws/refinements/${encodeURIComponent(threadId)}`;
-  let query: object = { after, max_message_bytes: 0 }; // whole events, however large
+  let query: object = { after, max_message_bytes: MAX_MESSAGE_BYTES }; // whole events
   if (options.ticket === undefined && token?.startsWith(SHARE_PREFIX)) {
     protocols.push(`bearer.${token}`); // no ticket is issued for a share link
   } else {
@@ -52,7 +53,9 @@ export async function* websocketMessages(
     query = { ...query, ticket: ticket.ticket };
   }
   options.signal?.throwIfAborted();
-  const socket = new Constructor(http.url(path, query).replace(/^http/, "ws"), protocols);
+  // The options are those of the package `ws`; the platform's WebSocket has a limit of its own, if any.
+  const limit = { maxPayload: MAX_MESSAGE_BYTES };
+  const socket = new Constructor(http.url(path, query).replace(/^http/, "ws"), protocols, limit);
   socket.binaryType = "arraybuffer";
   yield* new Incoming(socket, http, options, token).messages();
 }
@@ -62,6 +65,7 @@ class Incoming {
   #waiting: (string | ArrayBuffer)[] = [];
   #bytes = 0;
   #closed: { code: number; reason: string } | undefined;
+  #fault: FaultError | undefined;
   #wake: () => void = () => {};
   #silence: ReturnType<typeof setTimeout> | undefined;
   #renewal: ReturnType<typeof setTimeout> | undefined;
@@ -74,7 +78,10 @@ class Incoming {
   ) {
     socket.onmessage = ({ data }) => this.#receive(data as string | ArrayBuffer);
     socket.onclose = ({ code, reason }) => this.#end(code, reason);
-    socket.onerror = () => {}; // a close follows
+    socket.onerror = ({ error }) => {
+      // The package `ws` says so. Otherwise a close follows.
+      if ((error as { code?: unknown } | undefined)?.code === "WS_ERR_UNSUPPORTED_MESSAGE_LENGTH") this.#tooLarge();
+    };
     this.#heard();
   }
 
@@ -87,7 +94,9 @@ class Incoming {
         const data = this.#waiting.shift();
         if (data !== undefined) {
           this.#bytes -= sizeOf(data);
-          yield parse(data);
+          yield readable(() => parse(data));
+        } else if (this.#fault !== undefined) {
+          throw this.#fault;
         } else if (this.#closed === undefined) {
           await new Promise<void>((resolve) => (this.#wake = resolve));
         } else if (this.#closed.code === 1000) {
@@ -106,10 +115,16 @@ class Incoming {
     if (this.#closed !== undefined) return;
     this.#heard();
     if (this.#renewal === undefined) this.#renew();
+    if (lengthOf(data) > MAX_MESSAGE_BYTES) return this.#tooLarge();
     this.#waiting.push(data);
     this.#bytes += sizeOf(data);
-    if (this.#bytes > MAX_WAITING_BYTES) this.#end(1006, "the caller reads slowly");
+    if (this.#bytes > MAX_WAITING_BYTES && this.#waiting.length > 1) this.#end(1006, "the caller reads slowly");
     this.#wake();
+  }
+
+  #tooLarge(): void {
+    this.#fault = new FaultError(`the hub sent a message of more than ${MAX_MESSAGE_BYTES} bytes`);
+    this.#end(1009, this.#fault.message);
   }
 
   #heard(): void {
@@ -143,6 +158,12 @@ class Incoming {
   }
 }
 
+/** The least that it has on the wire. */
+function lengthOf(data: string | ArrayBuffer): number {
+  return typeof data === "string" ? data.length : data.byteLength;
+}
+
+/** What it has in memory. */
 function sizeOf(data: string | ArrayBuffer): number {
   return typeof data === "string" ? 2 * data.length : data.byteLength;
 }

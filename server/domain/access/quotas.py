@@ -33,7 +33,7 @@ SYNC_S, DEAD_AFTER_S = 5.0, 15.0
 LINKS_LEAVE_ONE_IN = 5
 #: The creations of a minute take so many seconds at least, but a caller begins so many at once and in each
 #: second: a start of a refinement takes 5 ms of the event loop, and 120 at once would hold up everybody.
-CREATIONS_S, MIN_CREATIONS = 3.0, Rate(burst=10, per_s=40)
+CREATIONS_S, MIN_CREATIONS = 8.0, Rate(burst=10, per_s=15)
 #: A caller opens all of its streams within so many seconds, such as when a replica drains. Each takes some
 #: 3 ms of the event loop, more than other calls; a caller opens so many at once and in each second.
 OPENINGS_S, MIN_OPENINGS = 5.0, Rate(burst=20, per_s=100)

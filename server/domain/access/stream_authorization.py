@@ -35,35 +35,39 @@ class StreamAccess(Protocol):
 
 
 class StreamAuthorization:
-    """One reader's right to follow. on_revoked: called with the thread's id on `revoke`, to wake readers."""
+    """One reader's right to follow. on_changed: called with the thread's id when it ends, or will end earlier
+    than before, to wake readers."""
 
     def __init__(
-        self, principal: Principal, thread_id: UUID, clock: Clock, *, on_revoked: Callable[[UUID], None]
+        self, principal: Principal, thread_id: UUID, clock: Clock, *, on_changed: Callable[[UUID], None]
     ) -> None:
         self.caller_and_thread: CallerAndThread = (principal.user_id, thread_id)
-        self._clock, self._on_revoked = clock, on_revoked
-        self._ends_at = _end_of(principal)
+        self._clock, self._on_changed = clock, on_changed
+        #: When it ends unless it is renewed; None if it does not end.
+        self.ends_at = _end_of(principal)
         self._error: HubError | None = None
 
     def check(self) -> None:
         """Raise Unauthenticated after the token has expired, or the error of `revoke`."""
         if self._error is not None:
             raise self._error
-        if self._ends_at is not None and self._clock.now() > self._ends_at:
+        if self.ends_at is not None and self._clock.now() > self.ends_at:
             raise Unauthenticated(
                 "the token has expired: reconnect with a new one and the last seq that you have"
             )
 
     def renew(self, principal: Principal) -> None:
-        """Extend the right until a newer token expires. Raises PermissionDenied for another user's token."""
+        """Have the right end when a newer token expires. Raises PermissionDenied for another user's token."""
         if principal.user_id != self.caller_and_thread[0]:
             raise PermissionDenied("the new token belongs to another user")
-        self._ends_at = _end_of(principal)
+        before, self.ends_at = self.ends_at, _end_of(principal)
+        if self.ends_at is not None and (before is None or self.ends_at < before):
+            self._on_changed(self.caller_and_thread[1])
 
     def revoke(self, error: HubError) -> None:
         """End the right; the reader's next step raises the error."""
         self._error = error
-        self._on_revoked(self.caller_and_thread[1])
+        self._on_changed(self.caller_and_thread[1])
 
 
 def _end_of(principal: Principal) -> datetime | None:
@@ -73,8 +77,8 @@ def _end_of(principal: Principal) -> datetime | None:
 class AuthorizationRegistry:
     """The authorizations of all readers of this replica."""
 
-    def __init__(self, access: StreamAccess, clock: Clock, *, on_revoked: Callable[[UUID], None]) -> None:
-        self._access, self._clock, self._on_revoked = access, clock, on_revoked
+    def __init__(self, access: StreamAccess, clock: Clock, *, on_changed: Callable[[UUID], None]) -> None:
+        self._access, self._clock, self._on_changed = access, clock, on_changed
         self._open: set[StreamAuthorization] = set()
 
     def __len__(self) -> int:
@@ -82,7 +86,7 @@ class AuthorizationRegistry:
 
     def admit(self, principal: Principal, thread_id: UUID) -> StreamAuthorization:
         """The authorization of a reader, rechecked until it is dismissed."""
-        authorization = StreamAuthorization(principal, thread_id, self._clock, on_revoked=self._on_revoked)
+        authorization = StreamAuthorization(principal, thread_id, self._clock, on_changed=self._on_changed)
         self._open.add(authorization)
         return authorization
 

@@ -40,8 +40,8 @@ UNKNOWN_TURNS = 8
 @contextmanager
 def for_unknown_caller(sha256: bytes) -> Iterator[None]:
     """Within the block the current task works for a caller who is not known yet, by the hash of what it
-    presented. Otherwise a flood of links would have the hub's own turns, and the journal would wait for it.
-    The turns are few: a client that invents links gets no more of them than eight callers."""
+    presented. Otherwise a flood of tickets would have the hub's own turns, and the journal would wait for it.
+    The turns are few: a client that invents tickets gets no more of them than eight callers."""
     before = on_behalf_of.set(("unknown", sha256[0] % UNKNOWN_TURNS))
     try:
         yield

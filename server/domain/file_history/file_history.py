@@ -22,7 +22,7 @@ from server.domain.file_history.versions import FileVersions, Tree
 from server.domain.journal.file_index import IndexedChange
 from server.domain.journal.journal import EventCodec, JournalReader, SegmentTooLarge
 from server.domain.model import Principal, Refinement
-from server.domain.off_loop import REQUESTS
+from server.domain.off_loop import REQUESTS, SMALL_BYTES
 from server.domain.outgoing import Reservation
 from server.domain.proposals.contents import ContentPiece, ContentStore
 from server.domain.proposals.store import ProposalStore
@@ -38,6 +38,8 @@ MAX_RANGES = 8_000
 MAX_BLAMED_BYTES = 256 << 20
 #: Maximum rows of the journal that it reads.
 MAX_BLAMED_ROWS = 4_000
+#: How many times the bytes of its entries a change takes: they are a fifth of what Python needs for it.
+_INDEX_COPIES = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,7 @@ class FileHistory(ContentStore):
         not exist yet and for a journal whose events are removed, LimitReached, DatabaseUnavailable.
         """
         seq = await self._seq(principal, thread_id, seq)
+        await self._reserve_index(thread_id, seq, reservation)
         tree = Tree(path)
         await self._index.each_change(thread_id, seq, tree.take)
         await reservation.resize(tree.size_bytes)
@@ -141,6 +144,7 @@ class FileHistory(ContentStore):
         these lines: one that is binary, or that has no more.
         """
         seq = await self._seq(principal, thread_id, seq)
+        await self._reserve_index(thread_id, seq, reservation)
         history = FileVersions(path)
         await self._index.each_change(thread_id, seq, history.take)
         versions = history.newest_first(principal.after_seq)
@@ -182,6 +186,12 @@ class FileHistory(ContentStore):
         blame.stop(reached)
         return complete
 
+    async def _reserve_index(self, thread_id: UUID, seq: int, reservation: Reservation) -> None:
+        """Have room for the changes of a thread up to an event, and what is made of them."""
+        size_bytes = await self._index.size_bytes(thread_id, seq)
+        if size_bytes > SMALL_BYTES:
+            await reservation.resize(_INDEX_COPIES * size_bytes)
+
     async def _seq(self, principal: Principal, thread_id: UUID, seq: int) -> int:
         """The event that is asked for, which the caller may see."""
         refinement = await self._refinement(principal, thread_id)
@@ -202,16 +212,21 @@ class FileHistory(ContentStore):
     async def _change_to(self, thread_id: UUID, sha256: str, seq: int, after_seq: int) -> IndexedChange:
         """A change to a content that a file has after `after_seq`. Raises NotFound when there is none."""
         found: list[IndexedChange] = []
+        #: The files that have the content at that place.
         before: dict[str, IndexedChange] = {}
 
         def take(change: IndexedChange) -> None:
             if change.seq <= after_seq:
+                before.pop(change.path, None)
+            if change.sha256 != sha256:
+                return
+            if change.seq <= after_seq:
                 before[change.path] = change
-            elif change.sha256 == sha256:
+            else:
                 found[:] = [change]
 
         await self._index.each_change(thread_id, seq, take)
-        found += [change for change in before.values() if change.sha256 == sha256]
+        found += before.values()
         if not found:
             raise NotFound("no such file")
         return found[0]

@@ -25,6 +25,10 @@ class FileIndex:
     def __init__(self, store: FileIndexStore, codec: EventCodec) -> None:
         self._store, self._codec = store, codec
 
+    async def size_bytes(self, thread_id: UUID, up_to: int) -> int:
+        """Bytes of the entries of events up to seq `up_to`. Raises DatabaseUnavailable."""
+        return await self._store.size_bytes(thread_id, up_to)
+
     async def each_change(self, thread_id: UUID, up_to: int, take: Callable[[IndexedChange], None]) -> None:
         """Call `take`, off the event loop, with each change of a file up to seq `up_to`, in order.
 

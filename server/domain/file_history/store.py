@@ -32,6 +32,10 @@ class FileIndexStore(Protocol):
         """
         ...
 
+    async def size_bytes(self, thread_id: UUID, up_to: int) -> int:
+        """Bytes of the entries that there are of segments with events up to `up_to`."""
+        ...
+
     async def add(self, thread_id: UUID, segments: Sequence[IndexedSegment]) -> None:
         """Store the entries of segments that had none, of those that are still stored as they were."""
         ...

@@ -24,6 +24,8 @@ from server.domain.proposals.paths import portability_marks
 MAX_COMMENT_BYTES = 65_535
 #: The first and the last second that an entry's time can have, two apart.
 _FIRST, _LAST = (1980, 1, 1, 0, 0, 0), (2107, 12, 31, 23, 59, 58)
+#: How many times a name is in memory, and what Python needs for a file besides.
+_NAME_COPIES, _FILE_BYTES = 6, 1_500
 #: A plain file that its owner may write and everybody may read.
 _MODE = 0o100644 << 16
 
@@ -40,6 +42,12 @@ class ArchivedFiles:
     hashes: Mapping[str, str]
     at: datetime
     portability: Mapping[str, Sequence[str]]
+
+    @property
+    def size_bytes(self) -> int:
+        """About the bytes that the archive takes while it is made, besides its contents: it keeps all names
+        until its end."""
+        return _NAME_COPIES * sum(map(len, self.hashes)) + _FILE_BYTES * len(self.hashes)
 
     @classmethod
     def of_proposal(cls, proposal: Proposal) -> ArchivedFiles:
@@ -91,10 +99,10 @@ async def archive_pieces(
     read when its turn comes, with the rights that the principal has then; that raises as
     `ContentStore.read_content`.
     """
-    names, lost = folder_names(files.hashes)
+    names, comment = await REQUESTS.run_unless_small(map(len, files.hashes), _names_and_comment, files)
     parts = _Parts()
     archive = zipfile.ZipFile(parts, "w")
-    archive.comment = archive_comment(files.portability, lost)
+    archive.comment = comment
     for path, name in names.items():
         with archive.open(_entry(name, files.at), "w") as entry:
             async for piece in read_pieces(store, principal, files.holder_id, files.hashes[path]):
@@ -103,6 +111,11 @@ async def archive_pieces(
                     yield parts.take()
     await REQUESTS.run(archive.close)
     yield parts.take()
+
+
+def _names_and_comment(files: ArchivedFiles) -> tuple[dict[str, str], bytes]:
+    names, lost = folder_names(files.hashes)
+    return names, archive_comment(files.portability, lost)
 
 
 def _entry(name: str, at: datetime) -> zipfile.ZipInfo:

@@ -27,11 +27,13 @@ from server.encoding.json_text import (
 
 #: Members of a file in the legacy form that are not among its `extra` ones.
 _MEMBERS = frozenset({"content", "encoding", "created_at", "modified_at"})
-#: The head of a `data:` URL (RFC 2397) with base64.
-_DATA_URL = re.compile(r"\s*data:[^,;]*(?:;[^,;]*)*;base64,", re.IGNORECASE)
+#: How a `data:` URL (RFC 2397) begins, how its head ends when its data are base64, and its longest head.
+_DATA_URL, _BASE64_HEAD, _MAX_HEAD_CHARS = re.compile(r"\s*+data:", re.IGNORECASE), ";base64", 1024
 #: Bytes of a part of a file's JSON before it is encoded; a multiple of three.
 _PART_BYTES = 48 << 10
-_LINE_BREAKS = re.compile(r"[\r\n]+")
+_LINE_BREAKS = re.compile(r"[\r\n]++")
+#: Characters of a text whose lines are joined at a time, at least: there may be millions of lines.
+_JOINED_CHARS = 64 << 10
 
 
 def text_bytes(text: str) -> bytes:
@@ -194,9 +196,7 @@ def _json(value: object) -> str:
 def _decode(text: str) -> bytes | None:
     """The bytes of base64 in either alphabet, with or without line breaks and padding, or in a `data:` URL;
     None for any other text."""
-    head = _DATA_URL.match(text)
-    lines = _LINE_BREAKS.split(text[head.end() :] if head else text)
-    padded = "".join(line.strip(" \t") for line in lines)
+    padded = "".join(_without_line_breaks(text, _head_end(text)))
     digits = padded.rstrip("=")
     if len(padded) - len(digits) > 2:
         return None
@@ -205,6 +205,24 @@ def _decode(text: str) -> bytes | None:
         return base64.b64decode(digits + "=" * (-len(digits) % 4), b"-_", validate=True)
     except (binascii.Error, ValueError):
         return None
+
+
+def _head_end(text: str) -> int:
+    """Where the data of a `data:` URL with base64 begin; 0 for another text."""
+    scheme = _DATA_URL.match(text)
+    if scheme is None:
+        return 0
+    comma = text.find(",", scheme.end(), scheme.end() + _MAX_HEAD_CHARS)
+    return comma + 1 if text[scheme.end() : max(comma, 0)].lower().endswith(_BASE64_HEAD) else 0
+
+
+def _without_line_breaks(text: str, at: int) -> Iterator[str]:
+    """The text from `at` on without line breaks and the blanks beside them, in pieces."""
+    while at < len(text):
+        line_break = _LINE_BREAKS.search(text, at + _JOINED_CHARS)
+        end = len(text) if line_break is None else line_break.end()
+        yield "".join([line.strip(" \t") for line in _LINE_BREAKS.split(text[at:end])])
+        at = end
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from server.domain.review.lines import common_prefix, common_suffix, count_lines, split_lines
+from server.domain.review.lines import (
+    common_prefix,
+    common_suffix,
+    count_lines,
+    equal_after,
+    equal_before,
+    split_lines,
+)
 from server.domain.review.matching import differing_blocks
 
 #: Lines of both texts, between those that they begin and end with, that are matched at most: each takes some
@@ -145,29 +152,26 @@ def _slide(base: bytes, target: bytes, places: Sequence[Range]) -> list[Range]:
 
 def _way_up(text: bytes, start: int, end: int, room: int) -> tuple[int, int]:
     """How many lines and bytes the lines from `start` to `end` can move up, at most `room` bytes: while the
-    line above them is equal to their last one."""
-    lines = size = 0
-    while size < room:
-        above = lines_before(text, start - size, 1)
-        last = lines_before(text, end - size, 1)
-        if text[above : start - size] != text[last : end - size]:
-            break
-        size = start - above
-        lines += 1
-    return lines, size
+    line above them is equal to their last one.
+
+    There may be millions of equal lines, so bytes are compared, and not one line after the other.
+    """
+    at = start - equal_before(text, start, end, room)
+    # Lines are equal as a whole: in both places they begin after a line end.
+    if not (_begins_line(text, at) and _begins_line(text, at + end - start)):
+        at = text.find(b"\n", at, start) + 1 or start
+    return text.count(b"\n", at, start), start - at
 
 
 def _way_down(text: bytes, start: int, end: int, room: int) -> tuple[int, int]:
     """The same downwards: while the line below them is equal to their first one."""
-    lines = size = 0
-    while size < room:
-        first = lines_after(text, start + size, 1)
-        below = lines_after(text, end + size, 1)
-        if text[start + size : first] != text[end + size : below]:
-            break
-        size = first - start
-        lines += 1
-    return lines, size
+    equal_end = start + equal_after(text, start, end, room)
+    size = max(text.rfind(b"\n", start, equal_end) + 1 - start, 0)
+    return text.count(b"\n", start, start + size), size
+
+
+def _begins_line(text: bytes, at: int) -> bool:
+    return at == 0 or text[at - 1 : at] == b"\n"
 
 
 def _moved(place: Range, lines: int, size: int) -> Range:

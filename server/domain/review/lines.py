@@ -10,6 +10,8 @@ from server.domain.proposals.files import File
 
 #: Bytes that are compared in one call: the interpreter can switch threads between two calls.
 _PIECE_BYTES = 256 << 10
+#: Bytes of the first piece, where few are equal as a rule.
+_FIRST_PIECE_BYTES = 1 << 10
 
 
 def has_lines(file: File) -> bool:
@@ -59,6 +61,30 @@ def common_suffix(base: bytes, target: bytes, prefix: int) -> int:
         at += step
     start = base.find(b"\n", len(base) - at) + 1
     return len(base) - start if start else 0
+
+
+def equal_before(text: bytes, one: int, other: int, most: int) -> int:
+    """How many bytes before two places of a text are equal, at most `most`."""
+    at, step = 0, _FIRST_PIECE_BYTES
+    while at < most:
+        step = min(step, most - at)
+        above, below = text[one - at - step : one - at], text[other - at - step : other - at]
+        if above != below:
+            return at + _equal(above[::-1], below[::-1])
+        at, step = at + step, min(2 * step, _PIECE_BYTES)
+    return at
+
+
+def equal_after(text: bytes, one: int, other: int, most: int) -> int:
+    """How many bytes from two places of a text on are equal, at most `most`."""
+    at, step = 0, _FIRST_PIECE_BYTES
+    while at < most:
+        step = min(step, most - at)
+        above, below = text[one + at : one + at + step], text[other + at : other + at + step]
+        if above != below:
+            return at + _equal(above, below)
+        at, step = at + step, min(2 * step, _PIECE_BYTES)
+    return at
 
 
 def _equal(one: bytes, other: bytes) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from server.domain.byte_budget import ByteBudget
 from server.domain.journal.events import EventKind
-from server.domain.off_loop import RUNS
+from server.domain.off_loop import RUNS, SMALL_BYTES
 from server.domain.runs.quick_frames import QuickFrames
 from server.domain.runs.runtime import FrameInterpreter
 
@@ -27,7 +27,10 @@ class InterpreterMemory:
         """Count what the interpreter keeps after the last event, or release it. seq: of that event."""
         if not self.count():
             await RUNS.run(self._release, seq, kind)
-            self.count()
+            if not self.count() and self._interpreter.memory_bytes > SMALL_BYTES:
+                # As bytes, it takes a fraction.
+                await RUNS.run(self._interpreter.dump)
+                self.count()
 
     def count_restored(self) -> None:
         """Count what the interpreter keeps once all events are restored, or release it."""
@@ -42,7 +45,7 @@ class InterpreterMemory:
 
     def count(self) -> bool:
         """Take what the interpreter keeps into use. Returns whether there is room for it."""
-        size_bytes = self._interpreter.size_bytes + self._quick.size_bytes
+        size_bytes = self._interpreter.memory_bytes + self._quick.size_bytes
         if size_bytes < self._kept_bytes:
             self._budget.release_kept(self._kept_bytes - size_bytes)
         elif not self._budget.keep(size_bytes - self._kept_bytes):

@@ -31,17 +31,18 @@ def fill_turn(sizes: Sequence[int], start: int) -> tuple[int, int]:
 
 
 class LoopTurns:
-    """Limits how much is handled in one turn of the loop."""
+    """Limits how much is handled in one turn of the loop. small_bytes: what is smaller does not wait."""
 
-    def __init__(self, turn_bytes: int = TURN_BYTES) -> None:
+    def __init__(self, turn_bytes: int = TURN_BYTES, *, small_bytes: int = SMALL_BYTES) -> None:
         self._turn_bytes = self._left = turn_bytes
+        self._small_bytes = small_bytes
         self._waiting: RoundRobin[tuple[asyncio.Future[None], int]] = RoundRobin()
         self._scheduled = False
 
     async def take(self, caller: Hashable, size_bytes: int) -> None:
         """Wait for a turn in which so many bytes of a caller's run may be handled."""
         if not self._waiting:
-            if size_bytes < SMALL_BYTES:
+            if size_bytes < self._small_bytes:
                 return
             if self._left > 0:
                 self._spend(size_bytes)

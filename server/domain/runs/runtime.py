@@ -218,6 +218,11 @@ class FrameInterpreter(Protocol):
         ...
 
     @property
+    def memory_bytes(self) -> int:
+        """The same, with what stays when all of it is released."""
+        ...
+
+    @property
     def files_unread(self) -> bool:
         """Whether the last file map could not be read, or not wholly: `files` are older then."""
         ...

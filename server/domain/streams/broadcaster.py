@@ -142,7 +142,13 @@ class Broadcaster:
         )
 
     def _topic(self, thread_id: UUID) -> Topic:
-        return Topic(thread_id, self._journal, self.memory, max_window_bytes=self._max_window_bytes)
+        return Topic(
+            thread_id,
+            self._journal,
+            self.memory,
+            max_window_bytes=self._max_window_bytes,
+            now=self._clock.now,
+        )
 
     def _leave(self, topic: Topic) -> None:
         """Remove a reader; a topic without readers is dropped, or set aside if its thread has ended."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 
 from server.domain.access.stream_authorization import StreamAuthorization
 from server.domain.clock import Clock
-from server.domain.errors import CursorOutOfRange, HubError
+from server.domain.errors import CursorOutOfRange
 from server.domain.journal.journal import EventCodec, JournalIncomplete, JournalReader, SegmentTooLarge
 from server.domain.journal.segments import Segment
 from server.domain.outgoing import Reservation
 from server.domain.retry import retry_while_unavailable
 from server.domain.streams.legacy_frames import Framing
+from server.domain.streams.live_end import LiveForm
 from server.domain.streams.steps import Heartbeat, ReconnectElsewhere, Step
 from server.domain.streams.topic import Topic
 
@@ -51,9 +53,11 @@ class Subscription:
         self._heartbeats, self._rewinds = topic.heartbeats, topic.rewinds
         self._closed = False
         self._reconnect_sent = False
-        #: Called with a segment that follows the cursor while `step` waits. Returns whether the reader has
-        #: sent it: then `step` goes on waiting. It must not wait or raise.
-        self.send_now: Callable[[Segment], bool] | None = None
+        #: How the reader is sent segments while `step` waits; None for one that gets them from `step` alone.
+        self.live_form: LiveForm | None = None
+        #: Seq of the last event that was sent so.
+        self.sent_while_waiting = 0
+        self._waiter: asyncio.Future[None] | None = None
 
     @property
     def complete(self) -> bool:
@@ -88,22 +92,26 @@ class Subscription:
             if self._heartbeats != self.topic.heartbeats:
                 self._heartbeats = self.topic.heartbeats
                 return Heartbeat(self.topic.head.last_seq, self.topic.progress)
-            await self.topic.wait(None if self.send_now is None else self._take)
+            await self._wait()
 
-    def _take(self, segment: Segment) -> bool:
-        """Have a segment at the live end sent at once, without a step. Returns whether it was; otherwise the
-        next step returns it, or raises why not."""
-        if self.send_now is None or segment.first_seq != self.cursor + 1 or segment.terminal:
-            return False
-        if self.authorization is not None:
-            try:
-                self.authorization.check()
-            except HubError:
-                return False
-        if not self.send_now(segment):
-            return False
-        self.cursor = segment.last_seq
-        return True
+    async def _wait(self) -> None:
+        """Wait until there is something to return."""
+        live_end, form = self.topic.live_end, self.live_form
+        ends_at = None if self.authorization is None else self.authorization.ends_at
+        if form is None or not live_end.join(self, form, self.cursor, ends_at):
+            await self.topic.wait()
+            return
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            live_end.leave(self, form)
+
+    def leave_live_end(self, seq: int) -> None:
+        """Go on with the next step. seq: of the last event that was sent."""
+        self.cursor = self.sent_while_waiting = seq
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     def _small_step(self) -> list[Segment] | None:
         """The next segments of the window if they need no reservation: the usual step at the live end."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from datetime import datetime
 from math import inf
 from uuid import UUID
 
@@ -12,6 +13,7 @@ from server.domain.journal.journal import EventCodec, JournalHead, JournalReader
 from server.domain.journal.segments import Segment
 from server.domain.streams.history import History
 from server.domain.streams.legacy_frames import LegacyFrames
+from server.domain.streams.live_end import LiveEnd
 from server.domain.streams.shared_memory import SharedMemory
 
 #: Largest step from a window in bytes, unless a single segment is larger.
@@ -22,7 +24,13 @@ class Topic:
     """The live end of one thread on this replica, and what its readers share."""
 
     def __init__(
-        self, thread_id: UUID, journal: JournalReader, memory: SharedMemory, *, max_window_bytes: int
+        self,
+        thread_id: UUID,
+        journal: JournalReader,
+        memory: SharedMemory,
+        *,
+        max_window_bytes: int,
+        now: Callable[[], datetime],
     ) -> None:
         self.thread_id = thread_id
         self.head = JournalHead(0, 1, 1, False)
@@ -44,8 +52,10 @@ class Topic:
         self._window: deque[Segment] = deque()
         self._max_window_bytes = max_window_bytes
         self._window_bytes = 0
-        #: One for each reader that waits, and those of readers that have left meanwhile.
-        self._waiting: list[tuple[asyncio.Future[None], Callable[[Segment], bool] | None]] = []
+        #: Readers that wait, and get segments meanwhile.
+        self.live_end = LiveEnd(now)
+        #: One for each other reader that waits, and those of readers that have left meanwhile.
+        self._waiting: list[asyncio.Future[None]] = []
 
     def legacy_frames(self, codec: EventCodec) -> LegacyFrames:
         """What readers of legacy frames share."""
@@ -59,8 +69,7 @@ class Topic:
         return self._window_bytes
 
     def extend(self, segment: Segment, head: JournalHead) -> None:
-        """Add the next committed segment to the window, and give it to the readers that wait: those who do
-        not take it at once are woken."""
+        """Add the next committed segment to the window, and give it to the readers that wait."""
         if self._window and self._window[-1].last_seq >= segment.last_seq:
             return
         if self._window and self._window[-1].last_seq + 1 != segment.first_seq:
@@ -71,7 +80,8 @@ class Topic:
         self._memory.add(segment, self)
         self._limit_window()
         if self._adopt(head):
-            self._offer(segment)
+            self.live_end.send(segment)
+            self._wake_others()
 
     def _on_grow(self, segment: Segment, size: int) -> None:
         # A reader may still render a segment that has left the window.
@@ -145,29 +155,20 @@ class Topic:
 
     def wake(self) -> None:
         """Wake every waiting reader."""
+        self.live_end.wake()
+        self._wake_others()
+
+    def _wake_others(self) -> None:
         waiting, self._waiting = self._waiting, []
-        for waiter, _ in waiting:
+        for waiter in waiting:
             if not waiter.done():
                 waiter.set_result(None)
 
-    def _offer(self, segment: Segment) -> None:
-        """Give every waiting reader the segment, or wake it. A task switch costs more than a small write."""
-        waiting, self._waiting = self._waiting, []
-        for waiting_reader in waiting:
-            waiter, take = waiting_reader
-            if waiter.done():
-                continue
-            if take is not None and take(segment):
-                self._waiting.append(waiting_reader)
-            else:
-                waiter.set_result(None)
-
-    async def wait(self, take: Callable[[Segment], bool] | None = None) -> None:
-        """Wait for the next `wake`. take: called with each segment that comes meanwhile; returns whether the
-        reader has it now, so that it need not be woken. It never waits."""
+    async def wait(self) -> None:
+        """Wait for the next segment, or `wake`."""
         # An asyncio.Event would do the same, and cost each reader a place in a queue that it leaves itself.
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((waiter, take))
+        self._waiting.append(waiter)
         await waiter
 
     def segments_after(self, seq: int) -> list[Segment] | None:

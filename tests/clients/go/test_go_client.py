@@ -13,6 +13,8 @@ import pytest
 
 from server.replay.recording import SHIPPED
 from tests.contract.schema.golden_events import FOLDER, GOLDEN
+from tests.support.caller_programs import caller_program
+from tests.support.corpus import corpus_hub, play_all
 from tests.support.cut_runs import read_cut_run
 from tests.support.hand_clock import until
 from tests.support.hub import running_hub, start
@@ -23,6 +25,7 @@ from tests.support.recordings import write_recording
 
 CLIENT = ROOT / "clients" / "go"
 PROGRAMS = Path(__file__).parent
+NAMES = ("follow", "cases", "limits", "golden", "calls")
 MODULE = "github.com/bizmatters/ide-orchestrator"
 CASES = re.findall(r'^\t"(.*)": func', (PROGRAMS / "cases.go").read_text(), re.M)
 
@@ -33,10 +36,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     go = installed("go")
     folder = tmp_path_factory.mktemp("project")
     [example] = code_blocks("clients/go/README.md", "go")
-    for name in ("follow", "cases", "limits", "golden", "example"):
+    for name in (*NAMES, "example"):
         (folder / name).mkdir()
     (folder / "example" / "main.go").write_text(example)
-    for name in ("follow", "cases", "limits", "golden"):
+    for name in NAMES:
         shutil.copy(PROGRAMS / f"{name}.go", folder / name / "main.go")
 
     async def get_and_build() -> None:
@@ -60,8 +63,7 @@ async def test_the_rules_of_following_hold() -> None:
 
 async def test_the_example_of_the_readme_runs(database: str, project: Path) -> None:
     async with running_hub(database) as hub:
-        environment = {"IDEO_GRPC": hub.grpc, "IDEO_TOKEN": hub.token()}
-        output = await output_of(str(project / "example"), within_s=60, **environment)
+        output = await output_of(str(project / "example"), within_s=60, **hub.ideo_settings)
     lines = output.splitlines()
     assert [int(line.split()[0]) for line in lines[:52]] == list(range(1, 53))
     assert "Terminal" in lines[51]
@@ -90,6 +92,16 @@ async def test_the_limits_of_requests_are_those_of_the_python_client(project: Pa
 async def test_every_golden_event_is_read_and_written_back_unchanged(project: Path) -> None:
     output = await output_of(str(project / "golden"), str(FOLDER))
     assert output.strip() == f"{len(GOLDEN)} events, 0 bad"
+
+
+async def test_every_case_of_the_corpus_has_its_outcome_in_go(
+    database: str, project: Path, tmp_path: Path
+) -> None:
+    async with (
+        corpus_hub(database, tmp_path) as hub,
+        caller_program(str(project / "calls"), hub.http, hub.grpc, folder=project) as program,
+    ):
+        await play_all(hub, ("rest", "grpc"), program.caller)
 
 
 @pytest.mark.parametrize("case", CASES)

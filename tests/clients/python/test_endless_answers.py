@@ -3,41 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-from asyncio import StreamWriter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
+import grpc.aio
 import pytest
 
-from ide_orchestrator.client import Fault, Hub, Unavailable, responses
+from ide_orchestrator.client import Fault, Hub, Refused, Unavailable, responses, streams
+from ide_orchestrator.client.grpc import GrpcHub
 from ide_orchestrator.conformance import Target, check, target
 from ide_orchestrator.conformance.connect_channel import connect_channel
+from ide_orchestrator.v1.event_pb2 import Event
 from ide_orchestrator.v1.info_pb2 import GetServerInfoRequest
 from ide_orchestrator.v1.info_pb2_grpc import InfoServiceStub
-from tests.support.servers import http_server
+from ide_orchestrator.v1.refinement_pb2 import EventBatch, ReadEventResponse, WatchRefinementResponse
+from ide_orchestrator.v1.refinement_pb2_grpc import (
+    RefinementServiceServicer,
+    add_RefinementServiceServicer_to_server,
+)
+from tests.support.endless import endless, endless_messages
+from tests.support.servers import http_server, stream_server
 
 ABSENT = "00000000-0000-4000-8000-000000000000"
-KIB = b"10000\r\n" + b" " * (64 << 10) + b"\r\n"
 
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(responses, "MAX_RESPONSE_BYTES", 1 << 20)
+    monkeypatch.setattr(streams, "MAX_MESSAGE_BYTES", 1 << 20)
     monkeypatch.setattr(target, "MAX_RESPONSE_BYTES", 1 << 20)
-
-
-def endless(status: int, *, pause_s: float = 0) -> Callable[[bytes, bytes, StreamWriter], Awaitable[bytes]]:
-    """Answers with pieces without an end."""
-
-    async def answer(head: bytes, body: bytes, writer: StreamWriter) -> bytes:
-        kind = "application/json" if status == 200 else "application/problem+json"
-        sent = f"HTTP/1.1 {status} Scripted\r\ncontent-type: {kind}\r\ntransfer-encoding: chunked\r\n\r\n"
-        writer.write(sent.encode())
-        while True:
-            writer.write(b"1\r\n \r\n" if pause_s else KIB)
-            await writer.drain()
-            await asyncio.sleep(pause_s)
-
-    return answer
 
 
 CALLS: dict[str, Callable[[Hub], Awaitable[object]]] = {
@@ -63,6 +57,46 @@ async def test_a_refusal_of_a_stream_or_of_a_download_without_an_end_is_a_fault(
         with pytest.raises(Fault, match="does not end"):
             async for _ in hub.pieces("/x"):
                 pass
+
+
+class Endless(RefinementServiceServicer):
+    """Sends a part of an event, whose rest has no end."""
+
+    async def WatchRefinement(self, request: Any, context: Any) -> AsyncIterator[WatchRefinementResponse]:
+        yield WatchRefinementResponse(batch=EventBatch(events=[Event(seq=1, omitted_bytes=1)]))
+
+    async def ReadEvent(self, request: Any, context: Any) -> AsyncIterator[ReadEventResponse]:
+        while True:
+            yield ReadEventResponse(data=bytes(64 << 10))
+
+
+async def test_an_event_over_grpc_without_an_end_is_a_fault() -> None:
+    server = grpc.aio.server()
+    add_RefinementServiceServicer_to_server(Endless(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with GrpcHub(f"127.0.0.1:{port}", "token") as hub:
+            with pytest.raises(Fault, match="event 1 does not end"):
+                await asyncio.wait_for(anext(hub.follow(ABSENT)), 20)
+    finally:
+        await server.stop(None)
+
+
+@pytest.mark.parametrize(("path", "reason"), [("", "does not answer with"), ("/line", "too large")])
+async def test_server_sent_events_without_an_end_are_a_fault(path: str, reason: str) -> None:
+    async with http_server(endless(200)) as url, Hub(url + path, "token", trust_env=False) as hub:
+        with pytest.raises(Fault, match=reason):
+            await asyncio.wait_for(anext(hub.follow(ABSENT, transport="sse")), 20)
+
+
+async def test_a_message_of_a_websocket_without_an_end_is_refused() -> None:
+    async with (
+        stream_server(endless_messages, subprotocol="ideo.v1.proto") as url,
+        Hub(f"{url}/pieces", "token", trust_env=False) as hub,
+    ):
+        with pytest.raises(Refused, match="above 1048576 bytes"):
+            await asyncio.wait_for(anext(hub.follow(ABSENT)), 20)
 
 
 async def test_a_check_of_a_server_that_does_not_come_to_an_end_ends() -> None:

@@ -171,6 +171,18 @@ const cases = {
     await hub.refinements.cancel(thread_id);
   },
 
+  async "gRPC is found by the HTTP address"() {
+    const { grpc } = await hub.info();
+    assert.equal(await hub.grpcUrl(), `http://127.0.0.1:${grpc.port}`);
+    const said = (grpc, url = "https://hub.example.com") =>
+      open({ url, fetch: async () => Response.json({ grpc }) }).grpcUrl();
+    assert.equal(await said({ host: null, port: 1, tls: true }), "https://hub.example.com:1");
+    assert.equal(await said({ host: "::1", port: 1, tls: true }), "https://[::1]:1");
+    assert.equal(await said({ host: "h", port: 1, tls: false }, "http://hub"), "http://h:1");
+    await assert.rejects(said({ host: null, port: 1, tls: false }), { name: "FaultError", message: /no TLS/ });
+    await assert.rejects(said(null), { name: "FaultError", message: /does not say/ });
+  },
+
   async "a rejected token is replaced"() {
     const asked = [];
     const patient = open({ token: (rejected) => (asked.push(rejected), rejected ? IDEO_TOKEN : EXPIRED_TOKEN) });

@@ -14,7 +14,10 @@ import pytest
 
 from server.replay.recording import SHIPPED
 from tests.support.browser import result_of_page
+from tests.support.caller_programs import caller_program
+from tests.support.corpus import corpus_hub, play_all
 from tests.support.cut_runs import read_cut_run
+from tests.support.endless import endless, endless_messages
 from tests.support.hand_clock import until
 from tests.support.hub import running_hub, start
 from tests.support.limit_cases import write_cases
@@ -22,6 +25,7 @@ from tests.support.node import install_packages
 from tests.support.pages import code_blocks
 from tests.support.programs import ROOT, installed, output_of
 from tests.support.recordings import write_recording
+from tests.support.servers import http_server, stream_server
 from tools.npm_package import CHOSEN, VARIABLE
 
 CLIENT = ROOT / "clients" / "typescript"
@@ -29,6 +33,9 @@ PROGRAMS = Path(__file__).parent
 WEBSOCKETS = CLIENT / "node_modules" / "ws" / "wrapper.mjs"
 CASES = re.findall(r'^  async "(.*)"\(\)', (PROGRAMS / "cases.mjs").read_text(), re.M)
 WAYS = ("binary", "json", "sse")
+#: How the corpus is played: by fetch, by the client, and by the package's stubs with Connect's transports.
+CALLERS = ("rest", "client", "connect-json", "connect-proto", "grpc-web", "grpc")
+CONNECT = ROOT / "tools" / "typescript"
 
 
 async def npm(*arguments: str, folder: Path) -> str:
@@ -109,6 +116,33 @@ async def test_the_limits_of_requests_are_those_of_the_python_client(project: Pa
     expected = write_cases(tmp_path / "requests")
     output = await output_of(installed("node"), "limits.mjs", str(tmp_path / "requests"), folder=project)
     assert [json.loads(line) for line in output.splitlines()] == expected
+
+
+async def test_every_case_of_the_corpus_has_its_outcome_in_typescript(
+    database: str, project: Path, tmp_path: Path
+) -> None:
+    await install_packages(CONNECT)
+    shutil.copytree(CONNECT / "node_modules" / "@connectrpc", project / "node_modules" / "@connectrpc")
+    shutil.copy(PROGRAMS / "calls.mjs", project)
+    async with corpus_hub(database, tmp_path) as hub:
+        command = (installed("node"), "calls.mjs", hub.http, hub.grpc)
+        async with caller_program(*command, folder=project) as program:
+            await play_all(hub, CALLERS, program.caller)
+
+
+async def test_an_answer_without_an_end_is_a_fault(project: Path) -> None:
+    shutil.copy(PROGRAMS / "endless.mjs", project)
+    async with (
+        http_server(endless(200)) as good,
+        http_server(endless(403)) as bad,
+        stream_server(endless_messages, subprotocol="ideo.v1.proto") as sockets,
+    ):
+        command = (installed("node"), "endless.mjs", good, bad, sockets)
+        output = await output_of(*command, folder=project, within_s=60, WS=str(WEBSOCKETS))
+    *ends, memory = output.splitlines()
+    assert len(ends) >= 13
+    assert all(": FaultError: " in end for end in ends), output
+    assert memory == "small"
 
 
 @pytest.mark.parametrize("case", CASES)

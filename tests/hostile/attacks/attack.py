@@ -33,6 +33,7 @@ class Outcome(NamedTuple):
 class StoredRun:
     """A finished run of the attacker's, stored before the attack. `sha256`: of one of its files."""
 
+    workflow_id: str
     thread_id: str
     proposal_id: str
     events: int

@@ -58,3 +58,15 @@ FAMILY.attacks += [_attack(name, what) for name, (what, _) in HOSTILE.items()]
 async def frames_of_ten_runs(aim: Aim) -> str:
     """Ten runs at a time, of which each sends four frames of 12 MiB as fast as the hub reads."""
     return await play(aim, "frames", at_once=10, max_runs=10)
+
+
+@FAMILY.attack(plays=("open-values",))
+async def frames_of_open_runs(aim: Aim) -> str:
+    """49 runs that stay open, each with todos, a question, files, and what is no file, of 1 MiB each."""
+    return await play(aim, "open-values", at_once=49, max_runs=49)
+
+
+@FAMILY.attack(plays=("open-files",))
+async def frames_of_open_files(aim: Aim) -> str:
+    """49 runs that stay open, each with 100,000 files."""
+    return await play(aim, "open-files", at_once=49, max_runs=49)

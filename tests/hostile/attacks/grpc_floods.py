@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from typing import Any
 
@@ -217,22 +218,45 @@ def _definition(unit: Value) -> bytes:
     return m.CreateWorkflowRequest(name="w", agent_definition=definition).SerializeToString()
 
 
-@FAMILY.attack()
-async def grpc_definitions(aim: Aim) -> str:
-    """Three calls at a time with workflows of 4 MiB of nulls and of empty lists."""
-    bodies = [_definition(Value(null_value=NullValue.NULL_VALUE)), _definition(Value(list_value=ListValue()))]
-    metadata = (("authorization", f"Bearer {aim.token}"),)
+async def _send(aim: Aim, path: str, token: str, bodies: Sequence[bytes]) -> str:
+    """Three calls at a time with these requests."""
+    metadata = (("authorization", f"Bearer {token}"),)
     until, codes = time.monotonic() + aim.seconds, Counter[str]()
 
-    async def one(create: Any, body: bytes) -> None:
+    async def one(call: Any, body: bytes) -> None:
         while time.monotonic() < until:
             try:
-                await create(body, metadata=metadata, timeout=30)
+                await call(body, metadata=metadata, timeout=30)
                 codes["OK"] += 1
             except grpc.aio.AioRpcError as error:
                 codes[error.code().name] += 1
 
     async with grpc.aio.insecure_channel(aim.grpc) as channel:
-        create: Any = channel.unary_unary(f"{http2.SERVICE}WorkflowService/CreateWorkflow")
-        await asyncio.gather(*(one(create, bodies[number % 2]) for number in range(3)))
+        call: Any = channel.unary_unary(f"{http2.SERVICE}{path}")
+        await asyncio.gather(*(one(call, bodies[number % len(bodies)]) for number in range(3)))
     return told(codes)
+
+
+@FAMILY.attack()
+async def grpc_definitions(aim: Aim) -> str:
+    """Three calls at a time with workflows of 4 MiB of nulls and of empty lists."""
+    bodies = [_definition(Value(null_value=NullValue.NULL_VALUE)), _definition(Value(list_value=ListValue()))]
+    return await _send(aim, "WorkflowService/CreateWorkflow", aim.token, bodies)
+
+
+@FAMILY.attack()
+async def grpc_empty_fields(aim: Aim) -> str:
+    """A share link's requests of 4 MiB of fields without content."""
+    return await _send(aim, "ProposalService/GetProposal", aim.link, [b"\x1a\x00" * (2 * MIB - 1)])
+
+
+@FAMILY.attack()
+async def grpc_empty_decisions(aim: Aim) -> str:
+    """An account's requests with 600,000 decisions without content."""
+    return await _send(aim, "ReviewService/SetDecisions", aim.token, [b"\x1a\x00" * 600_000])
+
+
+@FAMILY.attack()
+async def grpc_long_numbers(aim: Aim) -> str:
+    """A share link's requests of a number of 4 MiB."""
+    return await _send(aim, "ProposalService/GetProposal", aim.link, [b"\xff" * (4 * MIB - 1)])

@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 
 from server.wire import messages as m
 from tests.hostile.attacks import http2
-from tests.hostile.attacks.attack import Aim, Family
+from tests.hostile.attacks.attack import Aim, Family, ask_on, told
 from tests.hostile.attacks.frames import play
 from tests.hostile.attacks.http2 import connection, message
 from tests.hostile.attacks.sockets import SMALL_BUFFER, event_stream, head, holding, stopped, upgrade
@@ -123,6 +123,12 @@ async def _calls(aim: Aim, path: str, requests: Sequence[Message]) -> str:
         return f"{len(requests)} calls, {ended} ended, {closed} of {len(held)} connections closed by the hub"
 
 
+@FAMILY.attack(reads=("names",))
+async def stopped_archives(aim: Aim) -> str:
+    """60 archives of 5,000 files with long paths, that nobody reads."""
+    return await _gets(aim, [f"/api/proposals/{aim.stored['names'].proposal_id}/archive"] * 60)
+
+
 @FAMILY.attack(reads=("large",))
 async def stopped_watches(aim: Aim) -> str:
     """100 gRPC watches of a run with events of 10 MB, half of them of whole events, that read nothing."""
@@ -214,6 +220,49 @@ async def _readers(aim: Aim, way: str, thread_id: str, afters: Sequence[int]) ->
 async def readers_in_json(aim: Aim) -> str:
     """50 readers in JSON of a finished run with 50,000 events, all from the first."""
     return await _readers(aim, "ws-json", aim.stored["long"].thread_id, [0] * 50)
+
+
+@FAMILY.attack(reads=("long",))
+async def readers_of_agui(aim: Aim) -> str:
+    """50 AG-UI clients that follow a finished run with 50,000 events, again and again, half of them from near
+    its end."""
+    run, until, ends = aim.stored["long"], time.monotonic() + aim.seconds, Counter[int]()
+    body = {"threadId": run.thread_id, "runId": "r", "messages": [], "tools": [], "context": [], "state": {}}
+
+    async def one(http: httpx.AsyncClient, number: int) -> None:
+        headers = {"Last-Event-ID": str(run.events - 20)} if number % 2 else {}
+        path = f"/api/workflows/{run.workflow_id}/agui"
+        while (left_s := until - time.monotonic()) > 0:
+            with suppress(httpx.HTTPError, TimeoutError):
+                async with (
+                    asyncio.timeout(left_s),
+                    http.stream("POST", path, json=body, headers=headers) as answer,
+                ):
+                    ends[answer.status_code] += 1
+                    async for _ in answer.aiter_raw():
+                        pass
+
+    async with aim.client() as http:
+        await asyncio.gather(*(one(http, number) for number in range(50)))
+    return told(ends)
+
+
+@FAMILY.attack(reads=("lines", "more-lines"))
+async def readers_of_comparisons(aim: Aim) -> str:
+    """20 readers of the difference between two files of 7 million empty lines, without end."""
+    lines, more = aim.stored["lines"], aim.stored["more-lines"]
+    path = f"/api/proposals/{lines.proposal_id}/diff?other_proposal_id={more.proposal_id}"
+    async with aim.client() as http:
+        return told(await ask_on(20, aim.seconds, lambda: http.get(path)))
+
+
+@FAMILY.attack(reads=("many",))
+async def readers_of_histories(aim: Aim) -> str:
+    """50 readers of the files that a run of 100,000 had, without end."""
+    path = f"/api/refinements/{aim.stored['many'].thread_id}"
+    asks = cycle([f"{path}/files?limit=1", f"{path}/files/{'0' * 64}", f"{path}/blame?path=/d1/f1.md"])
+    async with aim.client() as http:
+        return told(await ask_on(50, aim.seconds, lambda: http.get(next(asks))))
 
 
 @FAMILY.attack(reads=("long",))

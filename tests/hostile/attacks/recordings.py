@@ -21,8 +21,8 @@ def _raw_state(name: str, value: bytes) -> bytes:
     return b'{"event_type": "on_state_update", "data": {"' + name.encode() + b'": ' + value + b"}}"
 
 
-def _token(content: str) -> bytes:
-    text = f"(AIMessageChunk(content={content}, id='m'), {{'langgraph_node': 'model'}})"
+def _token(content: str, metadata: str = "model") -> bytes:
+    text = f"(AIMessageChunk(content={content}, id='m'), {{'langgraph_node': '{metadata}'}})"
     return json.dumps({"event_type": "on_llm_stream", "data": {"raw_event": text}}).encode()
 
 
@@ -109,7 +109,38 @@ HOSTILE: Mapping[str, tuple[str, Callable[[], list[bytes]]]] = {
         lambda: [_raw_state("__interrupt__", _lists(b"[],", LARGE))],
     ),
     "not-json": ("15 MiB that are not JSON", lambda: [b'{"event_type": "x", "data": {"a": "' + b"z" * LARGE]),
+    "token-metadata": (
+        "70 tokens, each with metadata of its own of 1 MiB",
+        lambda: [_token("'x'", f"\U0001f642{number}" + "m" * (MIB - 500)) for number in range(70)],
+    ),
+    "tool-calls": (
+        "12 tokens of a message, each with 100,000 tool calls of its own",
+        lambda: [_calls(number, 100_000) for number in range(12)],
+    ),
+    "other-keys": (
+        "40 states, each with another key, of 12 MiB",
+        lambda: [_raw_state(f"key{number}", b'"' + b"v" * (12 * MIB) + b'"') for number in range(40)],
+    ),
 }
+
+
+def _calls(number: int, count: int) -> bytes:
+    """A piece of a message with so many tool calls."""
+    chunks = [{"id": f"call-{number}-{index}", "name": "t", "args": ""} for index in range(count)]
+    message = {"type": "AIMessageChunk", "content": "", "id": "m", "tool_call_chunks": chunks}
+    return json.dumps({"event_type": "on_llm_stream", "data": {"raw_event": [message, {}]}}).encode()
+
+
+def _open_values() -> list[bytes]:
+    """What a run remembers of its state, a mebibyte of each."""
+    todos = [{"content": f"todo {number}", "status": "done"} for number in range(22_000)]
+    files = {f"/f{number}.md": _file(str(number)) for number in range(9_000)}
+    return [
+        _state(todos=todos),
+        _state(files=files),
+        _raw_state("__interrupt__", b'["' + b"q" * (MIB - 200) + b'"]'),
+        _raw_state("files", b'{"/x": [' + b"1," * (MIB // 2 - 200) + b"1]}"),
+    ]
 
 
 def _members(count: int) -> bytes:
@@ -133,6 +164,13 @@ def _mebibytes() -> list[bytes]:
     return [*changes, _state(messages="last", files=last)]
 
 
+def _long_names() -> list[bytes]:
+    """As many files as a proposal may have, with long paths."""
+    folders = "/" + "folder/" * 90
+    files = {folders + "f" * 230 + f"{number}.md": _file(str(number)) for number in range(5_000)}
+    return [_state(messages="m", files=files)]
+
+
 def _tokens(count: int) -> list[bytes]:
     """That many tokens."""
     return [_token(repr(f"token {number} ")) for number in range(count)]
@@ -150,10 +188,23 @@ LARGE_RUNS: Mapping[str, Callable[[], Iterable[bytes]]] = {
         _state(messages=f"m{number}", files={f"/a{number}.md": _file(_text(200_000, number))})
         for number in range(28)
     ],
+    "many": _many_files,
+    "names": _long_names,
+    "lines": lambda: [_state(messages="m", files={"/n.md": "\n" * 7_000_000})],
+    "more-lines": lambda: [_state(messages="m", files={"/n.md": "\n" * 7_000_001})],
+}
+
+
+#: Runs that do not end. A user may have 50 of them, and each remembers what its agent has sent.
+OPEN_RUNS: Mapping[str, Callable[[], list[bytes]]] = {
+    "open-values": _open_values,
+    "open-files": lambda: _many_files()[-1:],
 }
 
 
 def frames_of(name: str) -> list[bytes]:
-    """A recording's frames, with its end."""
+    """A recording's frames, with its end if it has one."""
+    if name in OPEN_RUNS:
+        return OPEN_RUNS[name]()
     made = HOSTILE[name][1]() if name in HOSTILE else list(LARGE_RUNS[name]())
     return [*made, END]

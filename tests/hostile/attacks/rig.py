@@ -163,7 +163,10 @@ class Rig:
                 ) as hub,
             ):
                 await hub.serving("HTTP")
-                runs = {name: await _store(hub.addresses["HTTP"], name) for name in names}
+                address = hub.addresses["HTTP"]
+                async with open_client(address, token(ATTACKER)) as client:
+                    workflow_id = await a_workflow(client)
+                runs = {name: await _store(address, workflow_id, name) for name in names}
                 await hub.stop()
             self.stored[names] = (dsn, runs)
         return self.stored[names]
@@ -215,10 +218,10 @@ async def _live_runs(http: str) -> None:
             await start(client, "go on [[replay:long_run speed=1]]")
 
 
-async def _store(http: str, name: str) -> StoredRun:
+async def _store(http: str, workflow_id: str, name: str) -> StoredRun:
     """Run a recording to its end."""
     async with open_client(http, token(ATTACKER)) as client:
-        run = await start(client, f"go on [[replay:{name}]]")
+        run = await start(client, f"go on [[replay:{name}]]", workflow_id)
         path = f"/api/refinements/{run['thread_id']}"
         async with asyncio.timeout(180):
             while (found := await client.call("GET", path))["status"] == "processing":
@@ -226,7 +229,8 @@ async def _store(http: str, name: str) -> StoredRun:
         proposal = await client.call("GET", f"/api/proposals/{run['proposal_id']}")
         assert found["status"] == "completed", found
         sha256 = min(file["sha256"] for file in proposal["generated_files"].values())
-        return StoredRun(run["thread_id"], run["proposal_id"], int(found["last_seq"]), sha256)
+        events = int(found["last_seq"])
+        return StoredRun(workflow_id, run["thread_id"], run["proposal_id"], events, sha256)
 
 
 async def _owner_changes(dsn: str) -> int:

@@ -17,7 +17,7 @@ from websockets.exceptions import InvalidState
 from server.replay.directives import find_directive
 from server.replay.recording import Recording, read_recordings
 from server.replay.runs import Run
-from tests.hostile.attacks.recordings import frames_of
+from tests.hostile.attacks.recordings import OPEN_RUNS, frames_of
 from tests.support.runtime import Answer, Runtime, Stream, serve_runtime
 
 #: A frame longer than this is sent alone, and then others get a turn.
@@ -34,6 +34,7 @@ class RecordedRuntime(Runtime):
             # They are computed when they are first read.
             assert len(recording.files) == len(recording.errors)
         self._runs: dict[str, Run | list[bytes]] = {}
+        self._open = [frames for name, frames in own.items() if name in OPEN_RUNS]
         self._ended: set[str] = set()
 
     async def invoke(self, job: dict[str, Any]) -> Answer:
@@ -80,6 +81,8 @@ class RecordedRuntime(Runtime):
                 return  # the hub has closed it
             if number % 64 == 0 or len(frame) > _LONG:
                 await asyncio.sleep(0)
+        if any(run is each for each in self._open):
+            await stream.silence()
         self._ended.add(stream.thread_id)
 
 

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from server.domain.access.turns import on_behalf_of
 from server.domain.off_loop import (
     LONG_S,
     MAX_REST_S,
@@ -136,3 +137,21 @@ async def test_a_thread_that_rests_does_so_before_the_next_computation() -> None
         ended = time.monotonic()
         rested = await beside.run(time.monotonic) - ended >= waited_s * REST_FACTOR * 0.8
         assert rested is rests
+
+
+async def test_those_for_whom_it_computes_take_turns_and_what_is_cancelled_is_left_out() -> None:
+    beside, may_begin, order = OffLoop("test"), threading.Event(), list[str]()
+    first = asyncio.ensure_future(beside.run(may_begin.wait, WITHIN_S))
+
+    async def compute(caller: str) -> None:
+        on_behalf_of.set(caller)
+        await beside.run(order.append, caller)
+
+    calls = [asyncio.ensure_future(compute(caller)) for caller in ["ann"] * 4 + ["bob", "carl"]]
+    # All of them wait.
+    await asyncio.sleep(0)
+    calls[1].cancel()
+    await asyncio.sleep(0)
+    may_begin.set()
+    await asyncio.gather(first, *calls, return_exceptions=True)
+    assert order == ["ann", "bob", "carl", "ann", "ann"]

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import pytest
+from litestar.datastructures import Headers
 
 from server.domain.errors import InvalidArgument
-from server.http.json_io import parse_json
+from server.http.json_io import parse_json, prefers_to_json
 
 SECRET = "hunter2"
 
@@ -35,3 +36,19 @@ def test_invalid_json_is_refused_with_its_place_and_without_its_content(raw: byt
 
 def test_lone_surrogates_are_read() -> None:
     assert parse_json(b'{"a": "\\ud800"}') == {"a": "\ud800"}
+
+
+@pytest.mark.parametrize(
+    ("accept", "prefers"),
+    [
+        ("text/html", True),
+        ("text/html,application/json;q=0.9", True),
+        ("*/*", False),
+        ("application/json", False),
+        ("text/html;q=inf", False),
+        ("text/html;q=nan", True),
+        ("text/html," + "a/b;q=0.1," * 3_000, False),
+    ],
+)
+def test_any_accept_header_has_an_answer(accept: str, prefers: bool) -> None:
+    assert prefers_to_json(Headers({"accept": accept}), "text/html") is prefers

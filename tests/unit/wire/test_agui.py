@@ -71,12 +71,16 @@ def journal(kinds: Sequence[EventKind], *, per_segment: int = 7) -> list[Segment
     ]
 
 
+async def turn(size_bytes: int) -> None:
+    """A turn of the event loop, which is free."""
+
+
 async def sent(
     segments: Sequence[Segment], place: Place = BEGINNING, *, can_resume: bool = True
 ) -> list[tuple[str, dict[str, Any]]]:
     """The ids and events that a reader at a place gets."""
     head = JournalHead(segments[-1].last_seq, 1, 1, terminal=True)
-    run = AgUiRun("thread", "run", place, refinement_id=THREAD, can_resume=can_resume)
+    run = AgUiRun("thread", "run", place, refinement_id=THREAD, can_resume=can_resume, turn=turn)
     found = []
     for segment in segments:
         text = (await run.segment(segment, head)).decode()

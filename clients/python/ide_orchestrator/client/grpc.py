@@ -16,7 +16,8 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
-from ide_orchestrator.client import following
+from ide_orchestrator.client import following, streams
+from ide_orchestrator.client.errors import Fault
 from ide_orchestrator.client.following import OnRetry, events_of
 from ide_orchestrator.client.grpc_address import grpc_address
 from ide_orchestrator.client.grpc_errors import error_of
@@ -240,8 +241,15 @@ class GrpcHub:
         method: grpc.aio.UnaryStreamMultiCallable[ReadEventRequest, ReadEventResponse],
         request: ReadEventRequest,
     ) -> bytes:
+        whole = bytearray()
         async with aclosing(self.read(method, request)) as pieces:
-            return b"".join([piece.data async for piece in pieces])
+            async for piece in pieces:
+                whole += piece.data
+                if len(whole) > streams.MAX_MESSAGE_BYTES:
+                    raise Fault(
+                        f"{self._target} does not answer as the hub does: event {request.seq} does not end"
+                    )
+        return bytes(whole)
 
     def _new_channel(self, *more: tuple[str, Any]) -> grpc.aio.Channel:
         options = (*self._options, *more)

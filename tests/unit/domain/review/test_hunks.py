@@ -177,6 +177,10 @@ def _equal_lines() -> tuple[bytes, bytes]:
     return b"\n" * 200_000, b"\n" * 100_000 + b"x\n" + b"\n" * 100_000
 
 
+def _one_more_of_millions_of_equal_lines() -> tuple[bytes, bytes]:
+    return b"\n" * 8_000_000, b"\n" * 8_000_001
+
+
 def _more_lines_than_are_matched() -> tuple[bytes, bytes]:
     return b"a\n" * (MAX_COMPARED_LINES + 7), b"b\n" * 100_000 + b"a\n" + b"b\n" * 100_000
 
@@ -193,6 +197,7 @@ def _many_hunks() -> tuple[bytes, bytes]:
         _one_changed_line_in_ten_megabytes,
         _unrelated,
         _equal_lines,
+        _one_more_of_millions_of_equal_lines,
         _more_lines_than_are_matched,
         _many_hunks,
     ],

@@ -1,0 +1,248 @@
+package ideo
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	pb "github.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1"
+)
+
+// wrong is a server that is not a hub: its answers do not end.
+type wrong struct {
+	pb.UnimplementedRefinementServiceServer
+	pb.UnimplementedProposalServiceServer
+	// quiet: it sends nothing at all.
+	quiet bool
+}
+
+func (w wrong) WatchRefinement(_ *pb.WatchRefinementRequest, stream grpc.ServerStreamingServer[pb.WatchRefinementResponse]) error {
+	batch := &pb.EventBatch{Events: []*pb.Event{{Seq: 1, OmittedBytes: 1}}}
+	if err := stream.Send(&pb.WatchRefinementResponse{Kind: &pb.WatchRefinementResponse_Batch{Batch: batch}}); err != nil {
+		return err
+	}
+	<-stream.Context().Done()
+	return stream.Context().Err()
+}
+
+func (w wrong) ReadEvent(_ *pb.ReadEventRequest, stream grpc.ServerStreamingServer[pb.ReadEventResponse]) error {
+	for !w.quiet {
+		if err := stream.Send(&pb.ReadEventResponse{Data: make([]byte, 1<<20)}); err != nil {
+			return err
+		}
+	}
+	<-stream.Context().Done()
+	return stream.Context().Err()
+}
+
+func (wrong) GetProposal(context.Context, *pb.GetProposalRequest) (*pb.GetProposalResponse, error) {
+	return &pb.GetProposalResponse{Proposal: &pb.Proposal{UserPrompt: strings.Repeat("x", 5<<20)}}, nil
+}
+
+// clientOf is a client of the server.
+func clientOf(t *testing.T, server wrong) *Client {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	serving := grpc.NewServer()
+	pb.RegisterRefinementServiceServer(serving, server)
+	pb.RegisterProposalServiceServer(serving, server)
+	go func() { _ = serving.Serve(listener) }()
+	t.Cleanup(serving.Stop)
+	client, err := New(listener.Addr().String(), Options{Plaintext: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
+// over is a client whose HTTP port is the handler's.
+func over(t *testing.T, handler http.HandlerFunc) (*Client, string) {
+	server := httptest.NewServer(handler)
+	t.Cleanup(server.Close)
+	client, err := New("127.0.0.1:9", Options{HTTP: server.URL, Plaintext: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	return client, server.URL
+}
+
+// failure is the error with which following ends.
+func failure(t *testing.T, client *Client, options FollowOptions) error {
+	options.OnReconnect = func(err error) { t.Error("it was tried again:", err) }
+	for _, err := range client.Follow(t.Context(), "thread", options) {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func expect(t *testing.T, err error, text string) {
+	t.Helper()
+	if err == nil || !strings.Contains(err.Error(), text) {
+		t.Fatalf("%v, not %q", err, text)
+	}
+}
+
+func endless(writer http.ResponseWriter) {
+	for piece := []byte(strings.Repeat(" ", 64<<10)); ; {
+		if _, err := writer.Write(piece); err != nil {
+			return
+		}
+	}
+}
+
+func TestAnEventWithoutAnEndIsAnError(t *testing.T) {
+	client := clientOf(t, wrong{})
+	_, err := client.ReadEvent(t.Context(), "thread", 1)
+	expect(t, err, "event 1 does not end")
+	expect(t, failure(t, client, FollowOptions{}), "event 1 does not end")
+}
+
+func TestAnEventWhosePiecesDoNotComeIsGivenUp(t *testing.T) {
+	client := clientOf(t, wrong{quiet: true})
+	client.silence = 10 * time.Millisecond
+	_, err := client.ReadEvent(t.Context(), "thread", 1)
+	if problem := ProblemOf(err); problem == nil || problem.Code != codes.Canceled {
+		t.Fatal(err)
+	}
+}
+
+func TestAnAnswerAboveTheLimitOfGRPCIsAnError(t *testing.T) {
+	_, err := clientOf(t, wrong{}).Proposals.GetProposal(t.Context(), &pb.GetProposalRequest{})
+	expect(t, err, "larger than max")
+}
+
+func TestAMessageOfAWebSocketWithoutAnEndIsAnError(t *testing.T) {
+	client, _ := over(t, func(w http.ResponseWriter, r *http.Request) {
+		socket, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{subprotocol}})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer socket.CloseNow()
+		message, err := socket.Writer(r.Context(), websocket.MessageBinary)
+		for piece := make([]byte, 64<<10); err == nil; {
+			_, err = message.Write(piece)
+		}
+	})
+	expect(t, failure(t, client, FollowOptions{WebSocket: true}), "a message that does not end")
+}
+
+func TestAWebSocketThatIsNotAHubsIsAnError(t *testing.T) {
+	client, _ := over(t, func(w http.ResponseWriter, r *http.Request) {
+		if socket, err := websocket.Accept(w, r, nil); err == nil {
+			_ = socket.CloseNow()
+		}
+	})
+	expect(t, failure(t, client, FollowOptions{WebSocket: true}), "is not a hub")
+	client, _ = over(t, func(w http.ResponseWriter, r *http.Request) {
+		socket, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{subprotocol}})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		_ = socket.Write(r.Context(), websocket.MessageBinary, []byte("no message"))
+		_, _, _ = socket.Read(r.Context())
+	})
+	expect(t, failure(t, client, FollowOptions{WebSocket: true}), "cannot be read")
+}
+
+func TestARefusalWithoutAnEndIsTheRefusal(t *testing.T) {
+	client, address := over(t, func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusForbidden)
+		endless(w)
+	})
+	expect(t, failure(t, client, FollowOptions{WebSocket: true}), "403")
+	_, err := Discover(t.Context(), address, Options{})
+	expect(t, err, "403")
+}
+
+func TestTheAddressOfGRPCIsWhatTheHubSays(t *testing.T) {
+	for answer, expected := range map[string]string{
+		`{"grpc": {"host": null, "port": 50051, "tls": false}}`:            "127.0.0.1:50051",
+		`{"grpc": {"host": "grpc.example.com", "port": 443, "tls": true}}`: "grpc.example.com:443",
+		`{"grpc": {"host": "::1", "port": 50051, "tls": true}}`:            "[::1]:50051",
+		`{"grpc": null}`:  "does not say where gRPC is",
+		`{}`:              "does not say where gRPC is",
+		`{"grpc": "h:1"}`: "does not answer as a hub does",
+		`<html>`:          "does not answer as a hub does",
+		``:                "does not answer as a hub does",
+	} {
+		_, address := over(t, func(w http.ResponseWriter, r *http.Request) {
+			if _, _ = w.Write([]byte(answer)); answer == "" {
+				endless(w)
+			}
+		})
+		client, err := Discover(t.Context(), address+"/", Options{})
+		if err != nil {
+			expect(t, err, expected)
+			continue
+		}
+		if client.connection.Target() != expected || client.options.HTTP != address {
+			t.Error(client.connection.Target(), client.options.HTTP, "for", answer)
+		}
+		_ = client.Close()
+	}
+}
+
+func TestAClientOfAnAddressWithTLSDoesNotTakeAPortWithout(t *testing.T) {
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = w.Write([]byte(`{"grpc": {"host": null, "port": 1, "tls": false}}`))
+	}))
+	defer server.Close()
+	config := server.Client().Transport.(*http.Transport).TLSClientConfig
+	_, err := Discover(t.Context(), server.URL, Options{TLS: config})
+	expect(t, err, "has no TLS")
+}
+
+func TestACallWhoseTokenIsRefusedIsMadeAgainWithTheNextOne(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var seen []string
+	refuse := func(ctx context.Context, _ any, _ *grpc.UnaryServerInfo, _ grpc.UnaryHandler) (any, error) {
+		given, _ := metadata.FromIncomingContext(ctx)
+		if seen = append(seen, given.Get("authorization")...); seen[len(seen)-1] != "Bearer new" {
+			return nil, status.Error(codes.Unauthenticated, "the token has expired")
+		}
+		return &pb.GetProposalResponse{}, nil
+	}
+	serving := grpc.NewServer(grpc.UnaryInterceptor(refuse))
+	pb.RegisterProposalServiceServer(serving, wrong{})
+	go func() { _ = serving.Serve(listener) }()
+	defer serving.Stop()
+	tokens := []string{"old", "new", "old", "older"}
+	token := func(context.Context) (string, error) {
+		next := tokens[0]
+		tokens = tokens[1:]
+		return next, nil
+	}
+	client, err := New(listener.Addr().String(), Options{Plaintext: true, Token: token})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if _, err := client.Proposals.GetProposal(t.Context(), &pb.GetProposalRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	_, err = client.Proposals.GetProposal(t.Context(), &pb.GetProposalRequest{})
+	if problem := ProblemOf(err); problem == nil || problem.Code != codes.Unauthenticated || len(seen) != 4 {
+		t.Fatal(err, seen)
+	}
+}
