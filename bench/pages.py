@@ -190,6 +190,7 @@ async def _sample(bench: Workbench, subject: Subject, end: str) -> Sample:
             first_ms = await _send(page, subject, _SHORT, _FIRST)
         async with _tab(bench, subject) as (_, page):
             await page.goto(subject.start)
+            await page.wait_for_load_state("networkidle")
             async with traced(bench.browser, page) as cost:
                 run_ms = await _send(page, subject, _LONG, end)
         past_ms = 0.0
