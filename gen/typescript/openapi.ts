@@ -1239,6 +1239,7 @@ export interface components {
             /** @default [] */
             hunk_ids?: string[];
             new_path?: string | null;
+            path_id?: string | null;
         };
         /**
          * Decision
@@ -1410,6 +1411,7 @@ export interface components {
             portability: string[];
             rejection: string | null;
             changed_in_draft: boolean;
+            path_id: string | null;
         };
         /** Grant */
         Grant: {
@@ -2059,6 +2061,12 @@ export interface components {
              * @default null
              */
             new_path?: string | null;
+            /**
+             * Path Id
+             * @description That of the file in the comparison. Without it, the decision is about the first file with the path.
+             * @default null
+             */
+            path_id?: string | null;
         };
         /**
          * ResolvedFile

@@ -179,6 +179,7 @@ def differences(body: Mapping[str, Any], items: list[dict[str, Any]]) -> dict[st
         "new_paths": {item["path"]: item["new_path"] for item in items if item["new_path"]},
         "needs_new_path": [item["path"] for item in items if item["needs_new_path"]],
         "changed_in_draft": [item["path"] for item in items if item["changed_in_draft"]],
+        "path_ids": [item["path_id"] for item in items if item["path_id"]],
         "rejections": {item["path"]: item["rejection"] for item in items if item["rejection"]},
         "statistics": {name: int(value) for name, value in statistics.items()},
         "base_version": int(body["base_version"] or 0),

@@ -55,7 +55,8 @@ def _decide(proposal: str, decision: Mapping[str, Any]) -> list[str]:
     command += [decision["path"]] if decision["path"] else []
     for hunk_id in decision.get("hunk_ids", ()):
         command += ["--hunk", hunk_id]
-    return [*command, "--as", decision["new_path"]] if "new_path" in decision else command
+    command += ["--as", decision["new_path"]] if "new_path" in decision else []
+    return [*command, "--path-id", decision["path_id"]] if "path_id" in decision else command
 
 
 def _get(subject: Subject, given: Mapping[str, Any], folder: Path) -> list[str]:

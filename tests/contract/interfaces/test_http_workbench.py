@@ -7,7 +7,7 @@ import re
 import httpx
 import pytest
 
-from server.http.workbench import FOLDER
+from server.http.workbench import FOLDER, takes_gzip
 from tests.support.hub import running_hub
 
 
@@ -47,7 +47,7 @@ async def test_the_page_is_served_with_a_strict_policy_and_its_files_are_kept(da
         assert page.headers["cache-control"] == "no-store"
         assert not re.search(r"<style|style=|<script(?! type=\"module\" src=)|\son\w+=|https?://", page.text)
         named = re.findall(r'"(/workbench/[^"]+)"', page.text)
-        assert len(named) == 2
+        assert len(named) > 2
         for path in named:
             file = await nobody.get(path)
             assert file.status_code == 200
@@ -83,3 +83,32 @@ async def test_head_and_other_methods_are_answered_as_everywhere(database: str) 
         plain = await nobody.get("/", headers={"Accept-Encoding": "identity"})
         assert "content-encoding" not in plain.headers
         assert plain.content == packed.content
+
+
+@pytest.mark.parametrize(
+    ("accepted", "taken"),
+    [
+        ("gzip", True),
+        ("br, GZIP;q=0.001", True),
+        ("*", True),
+        ("x-gzip", True),
+        ("gzip;q=1.000, *;q=0", True),
+        ("gzip;q=0", False),
+        ("gzip; q=0.000", False),
+        ("*, gzip;Q=0", False),
+        ("gzip;q=much", False),
+        ("gzipped, br", False),
+        ("", False),
+    ],
+)
+def test_gzip_is_sent_only_where_the_header_allows_it(accepted: str, taken: bool) -> None:
+    assert takes_gzip(accepted) is taken
+
+
+async def test_headers_in_several_lines_are_one_list(database: str) -> None:
+    async with (
+        running_hub(database, workbench=True) as hub,
+        httpx.AsyncClient(base_url=hub.http, trust_env=False) as nobody,
+    ):
+        refused = [("Accept-Encoding", "br"), ("Accept-Encoding", "gzip;q=0")]
+        assert "content-encoding" not in (await nobody.get("/", headers=refused)).headers
