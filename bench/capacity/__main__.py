@@ -1,4 +1,4 @@
-"""`python -m bench.capacity` prints the tables of docs/scaling.md; `--measure` takes unit costs on this machine."""
+"""`python -m bench.capacity` prints the tables of docs/scaling.md; `--measure` takes unit costs here."""
 
 from __future__ import annotations
 
@@ -45,7 +45,9 @@ async def measure(names: Sequence[str], *, quick: bool) -> None:
 def main() -> int:
     """Print the tables, or measure."""
     parser = argparse.ArgumentParser(prog="bench.capacity", description="What followers and live runs need.")
-    parser.add_argument("--write", action="store_true", help=f"write the tables into {PAGE.relative_to(ROOT)}")
+    parser.add_argument(
+        "--write", action="store_true", help=f"write the tables into {PAGE.relative_to(ROOT)}"
+    )
     parser.add_argument(
         "--measure", nargs="*", metavar="PART", help=f"unit costs: {', '.join(_PARTS)}; all by default"
     )

@@ -1,17 +1,19 @@
 """Unit costs of commits and wake-ups, of the hub's own journal, fan-out and carriers.
 
-In lockstep: one event is put into each of some runs, and the next ones when all of these are committed and have
-reached every follower. So a commit has as many events as runs, and the figures, processor time and bytes alone,
-do not depend on how busy the machine is. Sockets and frames are not part of it.
+In lockstep: one event is put into each of some runs, and the next ones when all of these are committed and
+have reached every follower. So a commit has as many events as runs. The figures are of processor time and
+bytes alone, which depend less than times on how busy the machine is. Sockets and frames are not part of it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -29,7 +31,8 @@ from server.wakeups.payloads import hints_of, payloads_of
 from server.wakeups.postgres import PostgresWakeups
 from server.wakeups.redis import RedisWakeups
 from tests.integration.replicas import LocalRun, Replica, replica
-from tests.support.redis_server import redis_server
+from tests.support.hand_clock import until
+from tests.support.redis_server import PROGRAMS, redis_server
 
 #: As long as what a model writes at a time.
 _TOKEN = Token(text="some words of a model ")
@@ -79,9 +82,16 @@ async def measure_commits(dsn: str, _folder: Path, *, quick: bool) -> Table:
             cells = Used.now(postgres_pid, 0).cells(used, events)
             last = await looking.fetchrow(_POSITION)
             await looking.close()
-            wal, table = (f"{(after - before) / events:.0f}" for before, after in zip(first, last, strict=True))
+            wal, table = (
+                f"{(after - before) / events:.0f}" for before, after in zip(first, last, strict=True)
+            )
             rows.append([f"{size:,}", f"{float(cells[1]) * size:,.0f}", cells[1], cells[0], wal, table])
-    heads = ["runs, each with an event", "PostgreSQL µs a commit", "PostgreSQL µs an event", "hub µs an event"]
+    heads = [
+        "runs, each with an event",
+        "PostgreSQL µs a commit",
+        "PostgreSQL µs an event",
+        "hub µs an event",
+    ]
     return Table("Commits", [*heads, "WAL bytes an event", "table bytes an event"], rows)
 
 
@@ -91,7 +101,14 @@ async def measure_wakeups(dsn: str, folder: Path, *, quick: bool) -> Table:
     for carrier in CARRIERS:
         for others in (0, 1) if quick else (0, 1, 2, 4):
             async with _replicas(dsn, folder, carrier, others) as (here, there, pids, count_reads):
-                rows.append([carrier, str(others), "0", *await _followed(here, there, pids, count_reads, 5 if quick else 20)])
+                rows.append(
+                    [
+                        carrier,
+                        str(others),
+                        "0",
+                        *await _followed(here, there, pids, count_reads, 5 if quick else 20),
+                    ]
+                )
     return Table("Wake-ups of 20 runs", ["carrier", "following replicas", "idle runs", *_HEADS], rows)
 
 
@@ -120,7 +137,11 @@ async def measure_hints(_dsn: str, _folder: Path, *, quick: bool) -> Table:
         for payload in payloads:
             for thread_id, _seq in hints_of(payload):
                 count += thread_id not in followed
-    return Table("Hints of `NOTIFY`", ["hints", "µs each"], [[f"{count:,}", f"{(time.process_time() - began) / count * 1e6:.2f}"]])
+    return Table(
+        "Hints of `NOTIFY`",
+        ["hints", "µs each"],
+        [[f"{count:,}", f"{(time.process_time() - began) / count * 1e6:.2f}"]],
+    )
 
 
 _HEADS = ["all replicas, µs an event", "PostgreSQL µs", "Redis µs", "reads a round"]
@@ -164,8 +185,8 @@ async def _next_event(follower: Subscription) -> None:
 async def _replicas(
     dsn: str, folder: Path, carrier: str, others: int
 ) -> AsyncIterator[tuple[Replica, list[Replica], tuple[int, int], Callable[[], Awaitable[int]]]]:
-    """A replica and others, which are connected; the processes of PostgreSQL and of the Redis server; and what
-    counts the reads of streams."""
+    """A replica and others, which are connected; the processes of PostgreSQL and of the Redis server; and a
+    count of the reads of streams. Raises NoFigure."""
     async with contextlib.AsyncExitStack() as stack:
         redis_pid = 0
         if carrier == CARRIERS[0]:
@@ -176,6 +197,8 @@ async def _replicas(
             async def count_reads() -> int:
                 return 0
         else:
+            if not any(map(shutil.which, PROGRAMS)):
+                raise NoFigure(f"none of {', '.join(PROGRAMS)} is installed")
             server = await stack.enter_async_context(redis_server(folder))
             async with server.client() as client:
                 redis_pid = int((await client.info("server"))["process_id"])
@@ -189,8 +212,12 @@ async def _replicas(
 
         found = [await stack.enter_async_context(replica(dsn, make)) for _ in range(1 + others)]
         for each in found:
-            await each.told()
+            await until(partial(_is_healthy, each.wakeups))
         yield found[0], found[1:], (await _postgres_pid(dsn), redis_pid), count_reads
+
+
+def _is_healthy(wakeups: Wakeups) -> bool:
+    return wakeups.healthy
 
 
 async def _postgres_pid(dsn: str) -> int:

@@ -1,7 +1,7 @@
-"""What a number of followers and live runs needs: arithmetic on measured unit costs, without queues or bursts.
+"""What a number of followers and live runs needs: arithmetic on measured unit costs, without bursts.
 
-Runs are driven by the replica that got their start, followers are spread at random, and a replica's loop may be
-busy for a part of the time only. What is not in: the runtime, reviews, lists, logins, TLS, and reconnects.
+Runs are driven by the replica that got their start, followers are spread at random, and a replica's loop may
+be busy for a part of the time only. What is not in: the runtime, reviews, lists, logins, TLS, and reconnects.
 """
 
 from __future__ import annotations
@@ -32,14 +32,15 @@ class Costs:
     #: One delivery, where few followers of a run are on a replica.
     websocket_us: float
     grpc_us: float
-    #: PostgreSQL: a commit, and each event in it; a hint, and a read of the journal by another replica.
+    #: PostgreSQL: a commit of one event, one of several runs, and each event in either; a hint, and a read of the journal by another replica.
+    commit_one_us: float
     commit_us: float
     commit_event_us: float
     remote_read_us: float
     #: The carrier's server: an event added, and one read by one replica.
     stream_add_us: float
     stream_read_us: float
-    #: Each stream that a read names, in the replica and in the server; and what passes besides between two reads.
+    #: Each stream that a read names, in the replica and in the server; and the rest between two reads.
     name_us: float
     name_redis_us: float
     read_pause_us: float
@@ -58,7 +59,7 @@ class Costs:
     run_kib: float
     #: The program, its frame worker, and what readers share.
     replica_mib: float
-    #: Statements of `NOTIFY` a second and replica; entries of streams a second and run.
+    #: How often a replica sends what is new, a second: statements of `NOTIFY`, entries of streams.
     notify_per_s: float = 20.0
     entries_per_s: float = 200.0
 
@@ -67,8 +68,8 @@ class Costs:
 class Load:
     """What is asked for. events_per_s: of a live run, on average. grpc: the share of followers over gRPC.
     together: followers of a run reach one replica, because the gateway chooses it by the thread's id.
-    shards: how many streams a replica reads if runs share streams, and commits_per_s how often a writer commits if
-    it waits between commits; neither is built. busy: the part of a core that a replica may use."""
+    shards: how many streams a replica reads if runs share streams; commits_per_s: of a writer that waits
+    between commits; neither is built. busy: the part of a core that a replica may use."""
 
     followers: int
     runs: int
@@ -141,6 +142,8 @@ def needs_of(replicas: int, load: Load, costs: Costs) -> Needs:
     deliveries = load.followers * load.events_per_s
     remote = remote_replicas(replicas, load.followers / load.runs, together=load.together)
     commits = min(events, replicas * min(load.commits_per_s, costs.writer_commits_per_s))
+    several = min(1.0, events / commits - 1)
+    commit_us = costs.commit_one_us + several * (costs.commit_us - costs.commit_one_us)
     hints = load.runs * min(load.events_per_s, costs.notify_per_s)
     entries = load.runs * min(load.events_per_s, costs.entries_per_s)
     by_notify = load.carrier is Carrier.NOTIFY
@@ -151,8 +154,9 @@ def needs_of(replicas: int, load: Load, costs: Costs) -> Needs:
     carrier_us = entries * (costs.stream_add_us + remote * costs.stream_read_us)
     followed = load.runs * remote / replicas
     names = followed if load.shards is None else min(followed, load.shards)
-    # A read answers at once while entries come; a replica reads again when it has taken the answer.
-    reads = min(entries * remote / replicas, 1e6 / (costs.read_pause_us + names * costs.name_us))
+    # A read answers at once while entries come, and a replica reads again when it has taken the answer.
+    sent = min(entries * remote / replicas, (replicas - 1) * costs.entries_per_s)
+    reads = min(sent, 1e6 / (costs.read_pause_us + names * costs.name_us))
     if by_notify:
         hub_us += replicas * hints * costs.hint_us * (replicas > 1)
     else:
@@ -168,7 +172,7 @@ def needs_of(replicas: int, load: Load, costs: Costs) -> Needs:
         deliveries_per_s=deliveries,
         remote_replicas=remote,
         commits_per_s=commits,
-        postgres_cores=(commits * costs.commit_us + events * costs.commit_event_us + reads_us) / 1e6,
+        postgres_cores=(commits * commit_us + events * costs.commit_event_us + reads_us) / 1e6,
         postgres_read_cores=reads_us / 1e6,
         connections=replicas * 12,
         wal_bytes_per_s=events * costs.wal_bytes,

@@ -21,8 +21,9 @@ _BUILT = dataclasses.replace(_TOGETHER, shards=16, commits_per_s=100)
 LOADS: Mapping[str, Load] = {
     "a tenth": dataclasses.replace(_FULL, followers=10_000, runs=1_000),
     "NOTIFY": _FULL,
+    "NOTIFY, together": dataclasses.replace(_FULL, together=True),
     "streams": _STREAMS,
-    "together": _TOGETHER,
+    "streams, together": _TOGETHER,
     "not built": _BUILT,
     "not built, 20 a second": dataclasses.replace(_BUILT, events_per_s=20.0),
 }
@@ -71,11 +72,11 @@ def shown(value: float) -> str:
 
 
 def with_tables(page: str, found: Sequence[Table]) -> str:
-    """The page, with each table below its heading in the place of the earlier one. Raises ValueError when a
-    heading is missing."""
+    """The page, with each table directly below its heading. Raises ValueError when a heading, or a table
+    below it, is missing."""
     for table in found:
-        place = re.compile(rf"(^## {re.escape(table.title)}\n\n(?:[^|#].*\n|\n)*)(?:\|.*\n)+", re.MULTILINE)
-        page, places = place.subn(lambda match, grid=table.grid(): f"{match[1]}{grid}\n", page)  # type: ignore[misc]
+        place = re.compile(rf"(?<=^## {re.escape(table.title)}\n\n)(?:\|.*\n)+", re.MULTILINE)
+        page, places = place.subn(f"{table.grid()}\n".replace("\\", r"\\"), page)
         if places != 1:
             raise ValueError(f"{PAGE.name} has no table below {table.title!r}")
     return page
