@@ -32,7 +32,8 @@ class Costs:
     #: One delivery, where few followers of a run are on a replica.
     websocket_us: float
     grpc_us: float
-    #: PostgreSQL: a commit of one event, one of several runs, and each event in either; a hint, and a read of the journal by another replica.
+    #: PostgreSQL: a commit of one event, one of several runs, and each event in either; and a hint, with the
+    #: read of the journal that follows it on another replica.
     commit_one_us: float
     commit_us: float
     commit_event_us: float
