@@ -16,11 +16,12 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from server.connect.app import ConnectApp
 from server.http.app import create_http_app
+from server.http.listener import listening_socket
 from server.http.options import HttpOptions
 from server.http.origins import Origins
 from server.http.probes import Probes
 from server.http.request_turns import RequestTurns
-from server.http.server import listening_socket, uvicorn_config
+from server.http.server import uvicorn_config
 from server.lifecycle import Core
 from tests.support.hand_clock import until
 from tests.support.servers import uvicorn_server
