@@ -23,7 +23,7 @@ from server.cli.main import main as commands
 from server.http.asyncapi import asyncapi_document
 from server.http.openapi import openapi_document
 from server.http.routes import ROUTES
-from server.observability.metrics import COUNTERS, GAUGES, HISTOGRAMS, PREFIX, SOCKETS
+from server.observability.metrics import COUNTERS, GAUGES, HISTOGRAMS, PREFIX, PROCESS_UP, SOCKETS
 from server.settings.names import RENAMED
 from server.settings.settings import ClientSettings, Settings
 from server.settings.sources import SECRETS
@@ -105,7 +105,8 @@ _METRICS = """# Metrics
 `GET /metrics` has Prometheus' text format. Label values come from closed sets and every series exists
 from the start, so the number of series is constant, unless `IDEO_METRICS_THREADS=true`.
 `deploy/monitoring/alerts.yaml` has alerts that use these metrics, `deploy/monitoring/dashboard.json` a
-dashboard. Written from `server/observability/metrics.py` by `tools/docs.py`.
+dashboard. With `ideo serve --processes` each series has the label `process` as well: the number of its process.
+Written from `server/observability/metrics.py` by `tools/docs.py`.
 """
 _DECISIONS = """# Decisions
 
@@ -196,7 +197,7 @@ def decision_link(match: re.Match[str]) -> str:
 
 def metrics_page() -> str:
     """The page of the metrics, in the order of their tables."""
-    gauges = [f"| `{PREFIX}{name}` | {text} |" for name, text in (*GAUGES.items(), SOCKETS)]
+    gauges = [f"| `{PREFIX}{name}` | {text} |" for name, text in (*GAUGES.items(), SOCKETS, PROCESS_UP)]
     counters = [metric_row(name, text, labels) for name, (text, labels) in COUNTERS.items()]
     histograms = [metric_row(name, text, labels) for name, (text, labels, _) in HISTOGRAMS.items()]
     lines = ["\n## Gauges, read at each scrape\n", "| name | meaning |", "|---|---|", *gauges]

@@ -34,6 +34,10 @@ async def _ready() -> list[str]:
     return []
 
 
+async def _no_metrics() -> tuple[bytes, str]:
+    return b"", "text/plain"
+
+
 @dataclass
 class HttpFace:
     """A serving HTTP face over a hub's core."""
@@ -60,7 +64,7 @@ async def http_face(
     turns = RequestTurns(core.cut_offs)
     app = create_http_app(
         core,
-        Probes(_ready, lambda: (b"", "text/plain")),
+        Probes(_ready, _no_metrics),
         HttpOptions(Origins((ORIGIN,)), query_token=True),
         turns=turns,
         services=ConnectApp(core, turns),
