@@ -23,6 +23,7 @@ from bench.journal import measure_journal
 from bench.many import measure_many
 from bench.pace import measure_pace
 from bench.page import PAGE, replace_tables, write_page
+from bench.pages import measure_pages
 from bench.proposals import measure_proposals
 from bench.relay import measure_relay, measure_states
 from bench.review import measure_review
@@ -51,6 +52,7 @@ MEASUREMENTS: Mapping[str, Callable[..., Awaitable[list[Table]]]] = {
     "proposals": measure_proposals,
     "history": measure_file_history,
     "first_diff": measure_first_diff,
+    "pages": measure_pages,
     "webhooks": measure_webhooks,
 }
 

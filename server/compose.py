@@ -27,7 +27,7 @@ from server.http.development_routes import DevelopmentControls
 from server.http.options import HttpOptions
 from server.http.origins import Origins
 from server.http.probes import Probes
-from server.http.request_turns import RequestTurns
+from server.http.request_throttle import RequestThrottle
 from server.http.server import HubServer, uvicorn_config
 from server.lifecycle import (
     DRAIN_S,
@@ -124,7 +124,7 @@ async def open_hub(
         own_origin = (f"http://{host}:{port}",) if settings.dev else ()
         origins = Origins((*settings.allowed_origins, *own_origin), loopback=settings.dev)
         ready = readiness(core)
-        turns = RequestTurns(core.cut_offs)
+        throttle = RequestThrottle(core.cut_offs)
         exposition = _metrics_exporter(core, settings).exposition
         if place is not None:
             siblings = SiblingMetrics(exposition, place)
@@ -140,8 +140,8 @@ async def open_hub(
                 workbench=settings.workbench,
                 development=development,
             ),
-            turns=turns,
-            services=ConnectApp(core, turns, dev=settings.dev),
+            throttle=throttle,
+            services=ConnectApp(core, throttle, dev=settings.dev),
         )
         http = HubServer(
             uvicorn_config(

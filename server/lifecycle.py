@@ -98,7 +98,7 @@ async def drain(
     await rpc.drain()
     await core.runner.close()
     await core.broadcaster.drain(window_s)
-    http.should_exit = True
+    http.stop()
     await asyncio.gather(rpc.stop(DRAIN_S), serving, return_exceptions=True)
 
 

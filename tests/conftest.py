@@ -13,8 +13,11 @@ from structlog.testing import capture_logs
 from server.db.pool import open_pool
 from tests.support.postgres import Postgres, running_postgres
 
-# How long an example takes says nothing where tests run side by side.
-settings.register_profile("beside others", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# How long an example takes says nothing where tests run side by side. A run needs few of them: the next one
+# tries others.
+settings.register_profile(
+    "beside others", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("beside others")
 
 

@@ -43,11 +43,22 @@ const { metafile } = await build({
 
 /** The file that an entry was written to. */
 function written(entry) {
-  const found = Object.entries(metafile.outputs).find(([, { entryPoint }]) => entryPoint === entry);
-  return found[0].split("/").pop();
+  return Object.keys(metafile.outputs).find((path) => metafile.outputs[path].entryPoint === entry);
 }
 
+/** What a file imports before it runs, and what that imports. */
+function imported(path, found = new Set()) {
+  for (const { path: next, kind } of metafile.outputs[path].imports)
+    if (kind === "import-statement" && !found.has(next)) imported(next, found.add(next));
+  return found;
+}
+
+const address = (path) => `/workbench/${path.split("/").pop()}`;
+const main = written("src/main.tsx");
+// Otherwise the browser would learn of them only from the script, a round trip later.
+const preloads = [...imported(main)].map((path) => `<link rel="modulepreload" href="${address(path)}">`);
 const page = readFileSync(join(here, "src/index.html"), "utf8")
-  .replace("{main}", written("src/main.tsx"))
-  .replace("{style}", written("src/page.css"));
+  .replace("{style}", address(written("src/page.css")))
+  .replace("{preloads}", preloads.join("\n"))
+  .replace("{main}", address(main));
 writeFileSync(join(output, "index.html"), page);

@@ -44,14 +44,16 @@ class Peer:
     version: Callable[[], str]
 
 
-def _tool(name: str) -> str:
+def tool(name: str) -> str:
+    """A program of this machine. Raises Absent."""
     found = shutil.which(name) or shutil.which(f"/usr/sbin/{name}")
     if found is None:
         raise Absent(f"{name} is not on this machine")
     return found
 
 
-def _run(*command: str, folder: Path) -> str:
+def run(*command: str, folder: Path) -> str:
+    """What a command prints. Raises Absent when it fails."""
     try:
         done = subprocess.run(
             command, cwd=folder, capture_output=True, text=True, timeout=_BUILD_S, check=True
@@ -77,18 +79,18 @@ def _is_older(built: Path, folder: Path) -> bool:
 
 def go_program(name: str) -> str:
     """A program of `peers/go`, built. Raises Absent."""
-    go, built = _tool("go"), BUILT / "go" / name
+    go, built = tool("go"), BUILT / "go" / name
     if _is_older(built, SOURCES / "go"):
-        _run(go, "build", "-o", str(built), f"./{name}", folder=SOURCES / "go")
+        run(go, "build", "-o", str(built), f"./{name}", folder=SOURCES / "go")
     return str(built)
 
 
 def node_folder(name: str) -> Path:
     """A copy of a folder of `peers` with its packages installed. Raises Absent."""
-    npm, built = _tool("npm"), BUILT / name
+    npm, built = tool("npm"), BUILT / name
     if _is_older(built / "installed", SOURCES / name):
         shutil.copytree(SOURCES / name, built, dirs_exist_ok=True)
-        _run(npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", folder=built)
+        run(npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", folder=built)
         (built / "installed").touch()
     return built
 
@@ -98,7 +100,7 @@ def _go(runtime: str, _folder: Path) -> tuple[Sequence[str], int]:
 
 
 def _node(runtime: str, _folder: Path) -> tuple[Sequence[str], int]:
-    return [_tool("node"), str(node_folder("node") / "relay.js"), runtime], 0
+    return [tool("node"), str(node_folder("node") / "relay.js"), runtime], 0
 
 
 def _bun_program() -> str:
@@ -122,7 +124,7 @@ def _fastapi(runtime: str, _folder: Path) -> tuple[Sequence[str], int]:
 
 
 def _nginx(runtime: str, folder: Path) -> tuple[Sequence[str], int]:
-    program, port = _tool("nginx"), free_port()
+    program, port = tool("nginx"), free_port()
     text = (SOURCES / "nginx" / "nginx.conf").read_text()
     for name, value in {"FOLDER": str(folder), "PORT": str(port), "RUNTIME": runtime}.items():
         text = text.replace(name, value)
@@ -147,14 +149,14 @@ PEERS: Mapping[str, Peer] = {
             "passes bytes on and reads no frame: no user, no journal, no cursor; each follower costs the "
             "runtime a stream",
             _nginx,
-            lambda: _run(_tool("nginx"), "-v", folder=ROOT).rpartition("/")[2],
+            lambda: run(tool("nginx"), "-v", folder=ROOT).rpartition("/")[2],
         ),
         Peer(
             "Go",
             "the first design's own relay, which reads and writes each event as JSON and keeps the last "
             "files: no journal, no cursor; a slow reader holds up all others",
             _go,
-            lambda: f"{_run(_tool('go'), 'version', folder=ROOT).split()[2]}, gorilla/websocket 1.5.3",
+            lambda: f"{run(tool('go'), 'version', folder=ROOT).split()[2]}, gorilla/websocket 1.5.3",
         ),
         Peer(
             "FastAPI",
@@ -168,14 +170,14 @@ PEERS: Mapping[str, Peer] = {
             "passes texts on unread: no user, no journal, no cursor, no bound on what "
             "waits for a slow reader",
             _node,
-            lambda: f"Node {_run(_tool('node'), '--version', folder=ROOT)}, ws {_package('node', 'ws')}",
+            lambda: f"Node {run(tool('node'), '--version', folder=ROOT)}, ws {_package('node', 'ws')}",
         ),
         Peer(
             "Bun",
             "passes texts on unread: no user, no journal, no cursor; a slow reader "
             "loses what exceeds a bound",
             _bun,
-            lambda: f"Bun {_run(_bun_program(), '--version', folder=ROOT)}",
+            lambda: f"Bun {run(_bun_program(), '--version', folder=ROOT)}",
         ),
     )
 }
@@ -184,7 +186,7 @@ PEERS: Mapping[str, Peer] = {
 DURABLE = Peer(
     "Durable Streams",
     "the protocol's reference server, on files, read over HTTP from an offset: no frames, no users",
-    lambda _, folder: ([_tool("node"), str(node_folder("durable") / "server.js"), str(folder)], 0),
+    lambda _, folder: ([tool("node"), str(node_folder("durable") / "server.js"), str(folder)], 0),
     lambda: f"@durable-streams/server {_package('durable', '@durable-streams/server')}",
 )
 
@@ -199,7 +201,7 @@ GRPC_GO = Peer(
     "grpc-go",
     "the same",
     lambda file, _: ([go_program("grpcserve"), file], 0),
-    lambda: f"{_run(_tool('go'), 'version', folder=ROOT).split()[2]}, google.golang.org/grpc 1.85.0",
+    lambda: f"{run(tool('go'), 'version', folder=ROOT).split()[2]}, google.golang.org/grpc 1.85.0",
 )
 #: All of them.
 EVERY_PEER = (*PEERS.values(), GRPC_AIO, GRPC_GO, DURABLE)

@@ -1239,6 +1239,7 @@ export interface components {
             /** @default [] */
             hunk_ids?: string[];
             new_path?: string | null;
+            path_id?: string | null;
         };
         /**
          * Decision
@@ -1410,6 +1411,7 @@ export interface components {
             portability: string[];
             rejection: string | null;
             changed_in_draft: boolean;
+            path_id: string | null;
         };
         /** Grant */
         Grant: {
@@ -2059,6 +2061,12 @@ export interface components {
              * @default null
              */
             new_path?: string | null;
+            /**
+             * Path Id
+             * @description That of the file in the comparison. Without it, the decision is about the first file with the path.
+             * @default null
+             */
+            path_id?: string | null;
         };
         /**
          * ResolvedFile
@@ -3048,7 +3056,7 @@ export interface operations {
                 view?: "basic" | "full";
             };
             header?: {
-                /** @description An etag that the caller has: 304 if it is the draft's. */
+                /** @description An etag that the caller has: 304 if what is read still has it. */
                 "If-None-Match"?: string;
             };
             path: {
@@ -3066,10 +3074,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["Draft"];
                 };
             };
-            /** @description The draft still has the etag of `If-None-Match` */
+            /** @description What is read still has the etag of `If-None-Match` */
             304: {
                 headers: {
                     /** @description The etag of the draft's newest version: for `If-Match` and `If-None-Match`. */
@@ -3810,7 +3818,10 @@ export interface operations {
             query?: {
                 view?: "basic" | "full";
             };
-            header?: never;
+            header?: {
+                /** @description An etag that the caller has: 304 if what is read still has it. */
+                "If-None-Match"?: string;
+            };
             path: {
                 proposal_id: string;
             };
@@ -3821,13 +3832,22 @@ export interface operations {
             /** @description The proposal */
             200: {
                 headers: {
-                    /** @description The etag of the proposal: for `If-Match` of a decision. */
+                    /** @description The etag of the proposal: for `If-Match` of a decision, and for `If-None-Match`. */
                     ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["Proposal"];
                 };
+            };
+            /** @description What is read still has the etag of `If-None-Match` */
+            304: {
+                headers: {
+                    /** @description The etag of the proposal: for `If-Match` of a decision, and for `If-None-Match`. */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description A field is missing or wrong; `fields` names all of them */
             400: {

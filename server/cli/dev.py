@@ -59,7 +59,8 @@ class Demo:
 
 
 def run(*, once: bool, demo: bool | None, verbose: bool) -> NoReturn:
-    """Start everything and print the addresses, show a refinement, then (unless `once`) serve until a signal.
+    """Start everything and show a refinement; unless `once`, print the addresses before it, and serve until a
+    signal after it.
 
     demo: whether a refinement is shown; None: with recorded runs, and with `once`.
     """
@@ -75,7 +76,8 @@ def run(*, once: bool, demo: bool | None, verbose: bool) -> NoReturn:
             return await ending_when_cancelled(_show(opened))
 
     async def _show(opened: Demo) -> int:
-        show_addresses(opened, console)
+        if not once:
+            show_addresses(opened, console)
         wanted = opened.replayed or once if demo is None else demo
         succeeded = await demo_succeeds(opened, console) if wanted else True
         if once:
@@ -215,7 +217,8 @@ async def show_replay(replay: str, name: str, *, once: bool) -> int:
     settings, console = read_settings(env="dev"), open_console()
     try:
         async with open_demo(settings, console, replay) as demo:
-            show_addresses(demo, console)
+            if not once:
+                show_addresses(demo, console)
             succeeded = await _refinement_succeeds(demo, f"Replay of {name}", console)
             if once:
                 return 0 if succeeded else exit_codes.FAILED

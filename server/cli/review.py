@@ -21,6 +21,7 @@ def decide(
     *,
     hunks: Sequence[str],
     new_path: str | None,
+    path_id: str | None,
     url: str | None,
     token: str | None,
     as_json: bool,
@@ -39,6 +40,7 @@ def decide(
                 "decision": None if decision == "none" else decision,
                 "hunk_ids": found,
                 "new_path": new_path,
+                "path_id": path_id,
             }
             for path in paths
         ]

@@ -25,6 +25,7 @@ _COMMENT = click.option("--comment", "-m", default="", help="Why, for others who
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @click.option("--hunk", "hunks", multiple=True, help="The start of the id of a hunk; may be repeated.")
 @click.option("--as", "new_path", help="The new path of the file.")
+@click.option("--path-id", help="The `path_id` of the file, where several have the path.")
 @client_options("Print the proposal as JSON on one line.")
 def decide(
     proposal_id: UUID,
@@ -32,6 +33,7 @@ def decide(
     paths: tuple[str, ...],
     hunks: tuple[str, ...],
     new_path: str | None,
+    path_id: str | None,
     url: str | None,
     bearer: str | None,
     as_json: bool,
@@ -43,14 +45,15 @@ def decide(
     """
     from server.cli import review as command
 
-    if (hunks or new_path) and len(paths) > 1:
-        raise click.UsageError("--hunk and --as are for one PATH")
+    if (hunks or new_path or path_id) and len(paths) > 1:
+        raise click.UsageError("--hunk, --as and --path-id are for one PATH")
     command.decide(
         str(proposal_id),
         decision,
         paths,
         hunks=hunks,
         new_path=new_path,
+        path_id=path_id,
         url=url,
         token=bearer,
         as_json=as_json,

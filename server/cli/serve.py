@@ -18,8 +18,8 @@ from server.cli.event_loop import ending_when_cancelled, run_command, serve_unti
 from server.cli.exit_codes import CommandError
 from server.compose import open_hub
 from server.db import migrate
+from server.interpreter_tuning import settled_interpreter
 from server.lifecycle import Hub
-from server.observability.interpreter import settled_interpreter
 from server.observability.logs import configure_logging
 from server.ports import StartError, check_ports
 from server.settings.loading import SettingsError

@@ -1,6 +1,6 @@
 """Connect and gRPC-Web: the services of the contract on the HTTP port, for browsers (ADR 0039).
 
-A call reaches the same servicer as over gRPC, and the same connection, turns and deadlines as a request of
+A call reaches the same servicer as over gRPC, and the same connection, throttle and deadlines as a request of
 the HTTP interface.
 """
 
@@ -34,22 +34,22 @@ from server.grpc.authentication import begin_call, operation_of, readable_by_sha
 from server.grpc.unread_calls import UnreadCalls
 from server.http.connection import ClientGone, SlowReader, connection_of
 from server.http.errors import log_internal_error
-from server.http.request_turns import RequestTurns
+from server.http.request_throttle import RequestThrottle
 from server.http.slow_readers import reset_slow_reader
 from server.http.websocket_protocol import BODY_DEADLINE_S
 from server.use_cases import UseCases
 from server.wire.trace_ids import trace_id_of
 
-#: The protocol of an error whose caller has named none.
+#: The protocol of an error whose caller has named none that the method can be called by.
 _DEFAULT_PROTOCOL = PROTOCOLS["application/json"]
 
 
 class ConnectApp:
-    """The ASGI application. turns: those of the HTTP interface. dev: log the texts of internal errors."""
+    """The ASGI application. throttle: that of the HTTP interface. dev: log the texts of internal errors."""
 
-    def __init__(self, use_cases: UseCases, turns: RequestTurns, *, dev: bool = False) -> None:
+    def __init__(self, use_cases: UseCases, throttle: RequestThrottle, *, dev: bool = False) -> None:
         self._authenticator, self._outgoing = use_cases.authenticator, use_cases.outgoing
-        self._readers, self._turns, self._dev = use_cases.readers, turns, dev
+        self._readers, self._throttle, self._dev = use_cases.readers, throttle, dev
         self._methods = methods(use_cases, CallWriter(use_cases.readers))
         self._unread = UnreadCalls(use_cases.cut_offs, deadline_s=BODY_DEADLINE_S)
         self._parser = RequestParser(use_cases.refused_bytes)
@@ -84,6 +84,9 @@ class ConnectApp:
         if method is None:
             raise unknown_method()
         trace.get_current_span().update_name(f"{scope['method']} {method.path}")
+        if not call.protocol.serves(streaming=method.streaming):
+            # Its envelopes, and 200 before an error in them, belong to the other kind of method.
+            call.protocol = _DEFAULT_PROTOCOL
         parameters = parameters_of_get(method, scope["method"], scope["query_string"])
         call.protocol = protocol_of_call(method, scope["method"], headers, parameters)
         check_headers(call.protocol, headers)
@@ -109,7 +112,7 @@ class ConnectApp:
             read_only=readable_by_share_link(method.path),
             operation=operation_of(method.path),
         )
-        caller = await self._turns.identified(scope, identify)
+        caller = await self._throttle.identified(scope, identify)
         who = begin_call(caller)
         if parameters is not None:
             raw = message_of_get(parameters)

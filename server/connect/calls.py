@@ -17,7 +17,7 @@ from server.domain.streams.observer import ReaderObserver
 from server.grpc.authentication import Context
 from server.grpc.writing import MessageWriter, make_room
 from server.http.connection import ClientGone, Connection, Pace, SlowReader
-from server.http.pieces import STREAM_HEADERS, send_pieces
+from server.http.response_body import STREAM_HEADERS, send_pieces
 from server.http.slow_readers import reset_slow_reader
 from server.wire.text import dumps
 

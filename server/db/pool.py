@@ -19,11 +19,11 @@ import asyncpg
 from asyncpg.pool import PoolAcquireContext
 
 from server.addresses.postgres import parse_address
-from server.db.connection_turns import ConnectionTurns
+from server.db.connection_queue import ConnectionQueue
 from server.db.connections import connect_to
 from server.db.connector import Connector
 from server.db.errors import database_errors
-from server.domain.access.turns import on_behalf_of
+from server.domain.access.on_behalf_of import on_behalf_of
 
 #: Seconds for which a use of the pool may last, then CANCEL_S to cancel its statement. Callers are refused
 #: within 5 s, also hundreds of them on a machine that is busy.
@@ -70,14 +70,14 @@ class _Acquired(PoolAcquireContext):  # type: ignore[misc] # the driver has no t
         return connection
 
     async def _connection(self) -> Any:
-        turns = self.pool.turns
-        if not turns.take_now():
+        queue = self.pool.connections
+        if not queue.take_now():
             async with asyncio.timeout(self._acquire_s):
-                await turns.take(on_behalf_of.get())
+                await queue.take(on_behalf_of.get())
         try:
             return await super().__aenter__()
         except BaseException:
-            turns.give_back()
+            queue.give_back()
             raise
 
     async def __aexit__(self, *exc: Any) -> None:
@@ -96,7 +96,7 @@ class _Acquired(PoolAcquireContext):  # type: ignore[misc] # the driver has no t
                 self.pool.on_answered()
             await super().__aexit__(*exc)
         finally:
-            self.pool.turns.give_back()
+            self.pool.connections.give_back()
             self._stop_timer()
             await self._limit.__aexit__(*exc)
 
@@ -134,7 +134,7 @@ class BoundedPool(asyncpg.Pool):  # type: ignore[misc] # the driver has no types
 
     def __init__(self, *, connect: Connector, **options: Any) -> None:
         super().__init__(connect=connect, **options)
-        self.turns = ConnectionTurns(options["max_size"])
+        self.connections = ConnectionQueue(options["max_size"])
         self._connector = connect
         self._answered_at = 0.0
 

@@ -44,6 +44,7 @@ SELECTED = f"""
 {_names(_COLUMNS)}, d.workflow_id, d.version AS draft_version,
   (SELECT n.id FROM proposals n WHERE n.revises_proposal_id = p.id AND n.status NOT IN ('failed', 'cancelled')
    ORDER BY n.created_at DESC, n.id DESC LIMIT 1) AS revised_by_proposal_id,
+  EXISTS (SELECT FROM proposals n WHERE n.revises_proposal_id = p.id) AS revised,
   {WAITS_FOR} AS waits_for_proposal_id
 """  # noqa: S608 - only constants
 

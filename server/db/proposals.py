@@ -219,25 +219,26 @@ class PostgresProposalStore(ProposalStore):
         proposal_id: UUID,
         reservation: Reservation | None = None,
         *,
+        files: bool = True,
         contents: bool = True,
     ) -> Proposal:
         size: int | None = None
-        if reservation is not None:
+        if files and reservation is not None:
             statement = SIZE_OF_FILES if contents else SIZE_OF_LISTING
             with database_errors():
                 size = await self._pool.fetchval(statement, principal.user_id, proposal_id) or 0
             await reservation.resize(size * FILES_COPIES)
         with database_errors():
             proposal, rejects = await find_proposal(self._pool, principal, proposal_id)
-            if rejects:
+            if files and rejects:
                 rejected = await read_rejected(self._pool, proposal_id)
                 proposal = replace(proposal, rejected_files=rejected)
-        if not proposal.file_count:
+        if not files or not proposal.file_count:
             return proposal
         read = read_files if contents else list_files
-        files = await read(self._pool, proposal_id, size)
+        found = await read(self._pool, proposal_id, size)
         return replace(
-            proposal, files=files.by_path, listed_files=files.listed, portability=files.portability
+            proposal, files=found.by_path, listed_files=found.listed, portability=found.portability
         )
 
     @override

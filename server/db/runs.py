@@ -15,6 +15,7 @@ import asyncpg
 from typing_extensions import override
 
 from server.db.busy_drafts import MAY_BEGIN
+from server.db.drafts import FROZEN
 from server.db.errors import database_errors
 from server.db.invocations import invocation_from_jsonb
 from server.db.replies import reply_from_text
@@ -49,11 +50,13 @@ WITH expired AS (
     AND clock_timestamp() < $5::timestamptz + $6::interval
   ORDER BY lease_until NULLS FIRST LIMIT $1 FOR UPDATE SKIP LOCKED
 ), queued AS (
-  SELECT r.thread_id, r.proposal_id FROM runs r JOIN proposals p ON p.id = r.proposal_id
+  SELECT r.thread_id, r.proposal_id, {FROZEN} AS frozen FROM runs r JOIN proposals p ON p.id = r.proposal_id
+  JOIN drafts d ON d.id = p.draft_id JOIN workflows w ON w.id = d.workflow_id
   WHERE r.status = 'queued' AND {MAY_BEGIN} AND clock_timestamp() < $5::timestamptz + $6::interval
   ORDER BY p.queue_number LIMIT $1 FOR UPDATE OF r SKIP LOCKED
 ), due AS (
-  SELECT thread_id, false AS dequeued FROM expired UNION ALL SELECT thread_id, true FROM queued
+  SELECT thread_id, false AS dequeued, NULL AS frozen FROM expired
+  UNION ALL SELECT thread_id, true, frozen FROM queued
 ), newest AS (
   -- A queued run works on what was accepted while it waited; a revision keeps its base.
   SELECT q.thread_id, d.version FROM queued q JOIN proposals p ON p.id = q.proposal_id
@@ -62,6 +65,9 @@ WITH expired AS (
   UPDATE runs r SET owner = $2, fence = r.fence + 1, lease_until = now() + $3::interval,
     status = CASE WHEN due.dequeued THEN 'pending' ELSE r.status END,
     created_at = CASE WHEN due.dequeued THEN now() ELSE r.created_at END,
+    -- A start of its workflow would be refused now.
+    cancel_requested_at = CASE WHEN due.frozen IS NULL THEN r.cancel_requested_at
+      ELSE coalesce(r.cancel_requested_at, now()) END,
     -- A job without files has no version of the draft: then nothing is set.
     invocation = CASE WHEN n.version IS NULL THEN r.invocation
       ELSE jsonb_set(r.invocation, '{{draft,version}}', to_jsonb(n.version)) END,
@@ -70,10 +76,11 @@ WITH expired AS (
       THEN greatest(r.takeovers, 1) ELSE r.takeovers + 1 END,
     takeover_seq = r.last_seq
   FROM due LEFT JOIN newest n USING (thread_id) WHERE r.thread_id = due.thread_id
-  RETURNING r.*, due.dequeued
+  RETURNING r.*, due.dequeued, due.frozen
 ), begun AS (
   UPDATE proposals p SET status = 'processing', base_version = coalesce(n.version, p.base_version)
-  FROM taken LEFT JOIN newest n USING (thread_id) WHERE p.id = taken.proposal_id AND taken.dequeued
+  FROM taken LEFT JOIN newest n USING (thread_id)
+  WHERE p.id = taken.proposal_id AND taken.dequeued AND taken.frozen IS NULL
 )
 SELECT taken.*, d.workflow_id, extract(epoch FROM now() - taken.created_at)::float8 AS age_s FROM taken
 JOIN proposals p ON p.id = taken.proposal_id JOIN drafts d ON d.id = p.draft_id
@@ -238,6 +245,7 @@ class PostgresRunStore(RunStore):
                 takeovers=row["takeovers"],
                 chosen_thread_id=row["runtime_thread_id"],
                 dequeued=row["dequeued"],
+                frozen=row["frozen"],
                 cancelled=row["cancel_requested_at"] is not None,
                 reply=reply_from_text(row["reply"]),
             )

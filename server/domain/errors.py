@@ -161,7 +161,9 @@ class CursorOutOfRange(HubError):
     """A cursor outside the journal: `floor` is the lowest seq kept, `last_seq` the highest."""
 
     def __init__(self, after: int, floor: int, last_seq: int) -> None:
-        if floor > last_seq:
+        if not last_seq:
+            message = f"the cursor {after} is outside the journal, which has no event yet: start from 0"
+        elif floor > last_seq:
             message = (
                 f"the run's {last_seq} events were removed at the end of their retention; the proposal is "
                 f"kept, and the only valid cursor is {last_seq}"

@@ -171,7 +171,8 @@ class Proposal:
     files: one of them that is gone was deleted. draft_version: the draft's newest version. result_version:
     the one that accepting the proposal made. review_number: counts what was decided, at last at reviewed_at.
     revised_by_proposal_id: the newest proposal that revises this one and has not failed.
-    waits_for_proposal_id: see `Refinement`.
+    waits_for_proposal_id: see `Refinement`. revised: whether any proposal revises this one, even one that has
+    failed.
     """
 
     id: UUID
@@ -200,6 +201,7 @@ class Proposal:
     revises_proposal_id: UUID | None = None
     revised_by_proposal_id: UUID | None = None
     waits_for_proposal_id: UUID | None = None
+    revised: bool = False
     files: Mapping[str, File] = field(default_factory=dict)
     listed_files: Mapping[str, ListedFile] = field(default_factory=dict)
     portability: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -229,6 +231,20 @@ class Proposal:
     def stale(self) -> bool:
         """Whether it awaits review and the draft has changed since its run started."""
         return self.awaits_review and self.draft_version != self.base_version
+
+    @property
+    def shown_by_etag(self) -> bool:
+        """Whether who has read it with the same etag has seen all that is shown now.
+
+        The etag is that of what may be decided: what others do beside it changes other members. Each of these
+        only ever leaves the value that it has here.
+        """
+        return not (
+            self.stale
+            or self.revised
+            or self.waits_for_proposal_id is not None
+            or (self.includes_base and not self.status.terminal)
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from server.domain.runs.journal_entries import JournalEntry, entry_of
 from server.domain.runs.runtime import Interpretation
 from server.frame_worker.messages import READY, Question, answer_parts, receive, send
 from server.frames.interpreter import Interpreter
-from server.observability.interpreter import map_large_buffers
+from server.interpreter_tuning import map_large_buffers
 from server.wire.codec import ProtobufCodec
 
 #: Bytes of earlier frames that are given back, to be sent again with the next one. Above that, sending them

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from server.domain.access.cut_offs import CutOffObserver
-from server.domain.access.turns import Counted, Turns
+from server.domain.access.throttle import Counted, Throttle
 from server.domain.errors import LimitReached
 from server.domain.rates import Rate
 
@@ -21,7 +21,7 @@ UNKNOWN_METHODS: Counted = (("unknown method", Rate(burst=100, per_s=50)),)
 MAX_WAIT_S, MAX_WAITING = 30.0, 12_000
 
 
-class Admission(Turns):
+class Admission(Throttle):
     """The calls of one server. max_calls: how many may go on at a time."""
 
     def __init__(self, observer: CutOffObserver, *, max_calls: int, max_wait_s: float = MAX_WAIT_S) -> None:

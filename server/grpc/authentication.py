@@ -17,7 +17,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from ide_orchestrator.v1 import proposal_pb2, refinement_pb2
 from server.auth.authenticator import Authenticator
-from server.domain.access.turns import REFUSED, Counted, counted_with
+from server.domain.access.throttle import REFUSED, Counted, counted_with
 from server.domain.model import Principal
 from server.grpc.admission import OF_STRANGER
 from server.grpc.transport import check_peer

@@ -6,7 +6,7 @@ call that waits is only a timer, so it may as well end a moment later.
 
 grpc.aio waits for the end of a call with a future of the event loop that it was given. `CallLoop` is that
 loop, and makes this future a `CallEnd`, which the handler finds in its context. This relies on internals of
-grpcio, whose version is pinned; `tests/contract/faces/test_grpc_fairness.py` fails when they change.
+grpcio, whose version is pinned; `tests/contract/interfaces/test_grpc_fairness.py` fails when they change.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ grpc.aio asks its core for one call at a time, and the core hands calls out firs
    were requested arrive one by one.
 
 A connection counts as one client: a proxy's users share its turn. Both rely on internals of grpcio, whose
-version is pinned; `tests/contract/faces/test_grpc_fairness.py` fails when they change.
+version is pinned; `tests/contract/interfaces/test_grpc_fairness.py` fails when they change.
 """
 
 from __future__ import annotations

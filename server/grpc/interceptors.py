@@ -97,7 +97,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             found = await continuation(handler_call_details)
             if found is None:
                 with waiting(), suppress(LimitReached):
-                    await self._admission.turn(UNKNOWN_METHODS)
+                    await self._admission.wait(UNKNOWN_METHODS)
                 return None
             handler = self._handlers[method] = self._surrounded(found, method)
         return handler
@@ -115,9 +115,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             try:
                 who = await self._identify(method, context)
             except (Unauthenticated, PermissionDenied):
-                await self._admission.turn(refused(context))
+                await self._admission.wait(refused(context))
                 raise
-            await self._admission.turn(who.rates)
+            await self._admission.wait(who.rates)
             return who
 
     def _call(self, handler: Handler, method: str) -> Callable[[object, Context], Awaitable[bytes | None]]:

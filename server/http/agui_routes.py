@@ -11,7 +11,7 @@ from litestar import Response, post
 from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, HeaderParameter, JSONBody
 
-from server.domain.access.turns import on_behalf_of
+from server.domain.access.on_behalf_of import on_behalf_of
 from server.domain.errors import (
     Conflict,
     CursorOutOfRange,
@@ -20,6 +20,7 @@ from server.domain.errors import (
     NotFound,
     Unprocessable,
 )
+from server.domain.idempotent_start import key_for
 from server.domain.model import Principal, ProposalStatus, Refinement
 from server.domain.outgoing import Reservation
 from server.domain.server_info import Feature
@@ -72,10 +73,10 @@ async def run_agent(
     place, user, closed_seq = place_of(last_event_id), request.user, 0
     try:
         if data.resume:
-            thread_id, after = await _resumed(use_cases, user, workflow_id, data.resume)
+            thread_id, after = await _resumed(use_cases, user, workflow_id, data.resume, place)
             place = max(place, after)
         else:
-            thread_id, closed_seq = await _started_or_attached(use_cases, user, workflow_id, data)
+            thread_id, closed_seq = await _started_or_attached(use_cases, user, workflow_id, data, place)
     except _Over as over:
         return Response(short_run(data.threadId, data.runId, over.error), media_type="text/event-stream")
     return EventStream(
@@ -104,15 +105,21 @@ class _Over(Exception):
 
 
 async def _resumed(
-    use_cases: UseCases, principal: Principal, workflow_id: UUID, entries: Sequence[ResumeEntry]
+    use_cases: UseCases,
+    principal: Principal,
+    workflow_id: UUID,
+    entries: Sequence[ResumeEntry],
+    place: Place,
 ) -> tuple[UUID, Place]:
-    """The refinement that goes on with these answers, and where. Raises _Over."""
+    """The refinement that goes on with these answers, and where. Raises _Over, CursorOutOfRange."""
     replies = use_cases.input_replies
     try:
         resume = resume_of(entries)
         refinement = await use_cases.refinements.get(principal, resume.thread_id)
         if refinement.workflow_id != workflow_id:
             raise NotFound("no such interrupt")
+        if place.seq > refinement.last_seq:
+            raise CursorOutOfRange(place.seq, refinement.floor, refinement.last_seq)
         decisions = resume.decisions(await replies.question(principal, resume.thread_id, resume.seq))
         key = resume.key(decisions)
         if resume.cancelled:
@@ -130,15 +137,22 @@ async def _resumed(
 
 
 async def _started_or_attached(
-    use_cases: UseCases, principal: Principal, workflow_id: UUID, data: RunAgentInput
+    use_cases: UseCases, principal: Principal, workflow_id: UUID, data: RunAgentInput, place: Place
 ) -> tuple[UUID, int]:
     """The refinement to follow. Of one that the client attaches to also up to which seq its questions are
-    closed."""
+    closed. Raises CursorOutOfRange."""
     attached = await _attached(use_cases, principal, workflow_id, data.threadId)
     if attached is not None:
         return attached.thread_id, await use_cases.input_replies.closed_seq(attached)
-    started = await use_cases.refinements.start(principal, data.command(workflow_id), key=data.key)
-    return started.refinement.thread_id, 0
+    command, refinements = data.command(workflow_id), use_cases.refinements
+    if place == Place():
+        started = await refinements.start(principal, command, key=data.key)
+        return started.refinement.thread_id, 0
+    # Who has an event has it of a run that was started: nothing new is started for it.
+    earlier = await refinements.repeated(principal, workflow_id, key_for(command, data.key))
+    if earlier is None:
+        raise CursorOutOfRange(place.seq, floor=1, last_seq=0)
+    return earlier.refinement.thread_id, 0
 
 
 async def _attached(

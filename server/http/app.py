@@ -24,7 +24,7 @@ from server.http.methods import allowed_methods, with_head
 from server.http.openapi import openapi_document
 from server.http.options import HttpOptions
 from server.http.probes import Probes
-from server.http.request_turns import RequestTurns
+from server.http.request_throttle import RequestThrottle
 from server.http.routes import ROUTES
 from server.http.sockets import RefinementSocket
 from server.http.workbench import with_workbench
@@ -48,15 +48,15 @@ def create_http_app(
     probes: Probes,
     options: HttpOptions,
     *,
-    turns: RequestTurns | None = None,
+    throttle: RequestThrottle | None = None,
     services: ASGIApp | None = None,
 ) -> Litestar:
     """The interface. Its streams need the protocols of `server.http.server.uvicorn_config`.
 
-    turns: those of its requests, if others share them. services: what answers at the addresses of the
+    throttle: that of its requests, if others share it. services: what answers at the addresses of the
     contract's services.
     """
-    turns = turns or RequestTurns(use_cases.cut_offs)
+    throttle = throttle or RequestThrottle(use_cases.cut_offs)
     openapi_text, asyncapi_text = openapi_document(ROUTES), asyncapi_document()
 
     @get("/openapi.json", include_in_schema=False)
@@ -74,7 +74,7 @@ def create_http_app(
         """Refuse a request that does not ask for an upgrade."""
         raise upgrade_required()
 
-    refinement_socket = RefinementSocket(use_cases, turns, options)
+    refinement_socket = RefinementSocket(use_cases, throttle, options)
 
     @websocket("/api/ws/refinements/{thread_id:str}")
     async def follow(socket: WebSocket[Any, Any, Any], thread_id: FromPath[str]) -> None:
@@ -89,7 +89,7 @@ def create_http_app(
         routes += development_routes(options.development)
     app = Litestar(
         [*routes, follow],
-        guards=[Authenticate(use_cases, turns, query_token=options.query_token)],
+        guards=[Authenticate(use_cases, throttle, query_token=options.query_token)],
         dependencies={
             "use_cases": Provide(lambda: use_cases, sync_to_thread=False),
             "probes": Provide(lambda: probes, sync_to_thread=False),

@@ -13,7 +13,7 @@ from litestar.handlers import BaseRouteHandler
 from server.domain.model import Principal
 from server.http.eventstream import wants_event_stream
 from server.http.openapi import EVENT_STREAM
-from server.http.request_turns import RequestTurns
+from server.http.request_throttle import RequestThrottle
 from server.http.stream_callers import StreamCallers
 from server.use_cases import OPERATORS_PATH, READABLE_BY_SHARE_LINK, UseCases
 from server.wire.addresses import SOCKET_PATH
@@ -59,16 +59,16 @@ class Authenticate:
     It is one guard because Litestar copies the route's handler for each.
     """
 
-    def __init__(self, use_cases: UseCases, turns: RequestTurns, *, query_token: bool) -> None:
-        self._authenticator, self._turns = use_cases.authenticator, turns
+    def __init__(self, use_cases: UseCases, throttle: RequestThrottle, *, query_token: bool) -> None:
+        self._authenticator, self._throttle = use_cases.authenticator, throttle
         self._stream_callers = StreamCallers(use_cases, query_token=query_token)
 
     async def __call__(self, connection: Connection, handler: BaseRouteHandler) -> None:
         """Raises Unauthenticated, PermissionDenied, NotFound, KeysUnavailable, DatabaseUnavailable, and as
-        `RequestTurns.identified`."""
+        `RequestThrottle.identified`."""
         if is_public(connection):
             return
-        connection.scope["user"] = await self._turns.identified(
+        connection.scope["user"] = await self._throttle.identified(
             connection.scope, self._caller(connection, handler)
         )
         _check_ids(connection)

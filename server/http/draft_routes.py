@@ -3,13 +3,12 @@ archive."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
 from litestar import Response, get, post, put
 from litestar.di import NamedDependency
-from litestar.openapi import ResponseSpec
-from litestar.params import FromPath, HeaderParameter, JSONBody
+from litestar.params import FromPath, JSONBody
 
 from server.domain.drafts.drafts import WrittenDraft
 from server.domain.off_loop import REQUESTS
@@ -23,11 +22,14 @@ from server.http.large_answers import JsonText, LargeAnswer
 from server.http.lists import LINK, list_text
 from server.http.openapi import header, operation
 from server.http.preconditions import (
+    NOT_MODIFIED,
     REPLAYED,
     IfMatchHeader,
+    IfNoneMatchHeader,
     KeyHeader,
     headers_of_write,
     if_match,
+    not_modified,
     request_key,
 )
 from server.wire.drafts import (
@@ -40,7 +42,7 @@ from server.wire.drafts import (
     UpdateDraftRequest,
     draft_json_parts,
 )
-from server.wire.etags import none_match, quoted
+from server.wire.etags import quoted
 
 _ETAG = header("ETag", "The etag of the draft's newest version: for `If-Match` and `If-None-Match`.")
 
@@ -54,7 +56,7 @@ _ETAG = header("ETag", "The etag of the draft's newest version: for `If-Match` a
         response_description="The draft",
         dependencies=query_dependency(DraftQuery),
         response_headers=[_ETAG],
-        responses={304: ResponseSpec(None, description="The draft still has the etag of `If-None-Match`")},
+        responses=NOT_MODIFIED,
     ),
 )
 async def get_draft(
@@ -62,21 +64,16 @@ async def get_draft(
     use_cases: Cases,
     draft_id: FromPath[UUID],
     params: NamedDependency[DraftQuery],
-    if_none_match: Annotated[
-        str | None,
-        HeaderParameter(
-            name="If-None-Match", description="An etag that the caller has: 304 if it is the draft's."
-        ),
-    ] = None,
-) -> Response[Any]:
+    if_none_match: IfNoneMatchHeader = None,
+) -> JsonResponse[Draft]:
     """A draft with its files, at its newest version or at the one that is asked for."""
     version = params.version or None
-    if if_none_match is not None:
-        known = await use_cases.draft_store.get(request.user, draft_id, version, files=False)
-        if none_match(request.joined_header("if-none-match"), known.etag):
-            return Response(None, status_code=304, headers={"ETag": quoted(known.etag)})
 
     async def read(reservation: Reservation) -> JsonText:
+        if if_none_match is not None:
+            known = await use_cases.draft_store.get(request.user, draft_id, version, files=False)
+            if unchanged := not_modified(request, known.etag):
+                return unchanged
         draft = await use_cases.draft_store.get(
             request.user, draft_id, version, contents=params.view == "full", reservation=reservation
         )

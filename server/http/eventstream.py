@@ -21,7 +21,7 @@ from server.http.connection import ClientGone, Pace, SlowReader, connection_of
 from server.http.errors import log, place_of
 from server.http.json_io import prefers_to_json
 from server.http.methods import is_head
-from server.http.pieces import STREAM_HEADERS, joined, send_pieces
+from server.http.response_body import STREAM_HEADERS, joined, send_pieces
 from server.http.slow_readers import reset_slow_reader
 
 _TYPE = "text/event-stream"

@@ -77,15 +77,15 @@ class HubHttpProtocol(HttpToolsProtocol):
             deadline_s=config.send_deadline_s,
             endings=config.endings,
         )
-        self._guest = not config.places.enter(self, len(self.connections))
+        self._guest = not config.connection_limit.enter(self, len(self.connections))
         self._expect_within(GUEST_DEADLINE_S if self._guest else config.head_deadline_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
         super().connection_lost(exc)
         self._arrived()
-        hub_config(self.config).places.leave(self)
-        hub_config(self.config).pace.leave(self)
+        hub_config(self.config).connection_limit.leave(self)
+        hub_config(self.config).connection_throttle.leave(self)
         if self._unsent is not None:
             self._unsent.cancel()
         self.stream.lost()
@@ -144,7 +144,7 @@ class HubHttpProtocol(HttpToolsProtocol):
             if len(self._first_bytes) > MAX_HEAD_BYTES:
                 self.flow.pause_reading()
             return False
-        if self._guest or _is_probe(data) or hub_config(self.config).pace.enter(self, data):
+        if self._guest or _is_probe(data) or hub_config(self.config).connection_throttle.enter(self, data):
             self._first_bytes = None
             return True
         return False
@@ -206,14 +206,14 @@ class HubHttpProtocol(HttpToolsProtocol):
             return
         super().on_message_complete()
         if self._answering:
-            hub_config(self.config).places.busy(self)
+            hub_config(self.config).connection_limit.busy(self)
 
     def on_response_complete(self) -> None:
         """A request is answered."""
         self._unread_bytes = 0
         super().on_response_complete()
         if not self.pipeline and not self._answering:
-            hub_config(self.config).places.idle(self)
+            hub_config(self.config).connection_limit.idle(self)
         # What the client has not yet taken is under the readers' deadline.
         if self._unsent is None and self.stream.waiting_bytes:
             self._look_again()
@@ -235,7 +235,7 @@ class HubHttpProtocol(HttpToolsProtocol):
     def handle_websocket_upgrade(self) -> None:
         """Pass the connection to the WebSocket protocol."""
         self._arrived()
-        hub_config(self.config).places.leave(self)
+        hub_config(self.config).connection_limit.leave(self)
         super().handle_websocket_upgrade()
         # It holds this object's methods: without a cycle, both are freed at once.
         self.parser = None  # type: ignore[assignment]

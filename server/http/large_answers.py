@@ -14,7 +14,7 @@ from server.http.connection import ClientGone, Pace, SlowReader, connection_of
 from server.http.dependencies import answer_reservation
 from server.http.json_io import HubRequest, JsonResponse
 from server.http.methods import is_head
-from server.http.pieces import joined, send_pieces
+from server.http.response_body import joined, send_pieces
 from server.http.slow_readers import reset_slow_reader
 from server.use_cases import UseCases
 

@@ -1,13 +1,15 @@
-"""Headers of writes that need a certain state of what they write, or that are done only once."""
+"""Headers with which a request depends on the state of what it reads or writes, or is done only once."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
+from litestar.openapi import ResponseSpec
 from litestar.params import HeaderParameter
 
 from server.domain.etags import IfMatch
 from server.http.json_io import HubRequest
+from server.http.large_answers import JsonText
 from server.http.openapi import header
 from server.wire import etags
 from server.wire.validation import idempotency_key
@@ -21,6 +23,12 @@ IfMatchHeader = Annotated[
         description="The etag of what is written. Needed: 428 without it, 412 when it has another.",
     ),
 ]
+IfNoneMatchHeader = Annotated[
+    str | None,
+    HeaderParameter(
+        name="If-None-Match", description="An etag that the caller has: 304 if what is read still has it."
+    ),
+]
 KeyHeader = Annotated[
     str | None,
     HeaderParameter(
@@ -31,10 +39,21 @@ KeyHeader = Annotated[
     ),
 ]
 
+#: What a read that has If-None-Match may answer.
+NOT_MODIFIED = {304: ResponseSpec(None, description="What is read still has the etag of `If-None-Match`")}
+
 
 def if_match(request: HubRequest) -> IfMatch | None:
     """The etags of which a write needs one to be the resource's; None when the request has none."""
     return etags.if_match(request.joined_header("if-match"))
+
+
+def not_modified(request: HubRequest, etag: str) -> JsonText | None:
+    """The answer to a caller who has what it reads: this etag is one of its `If-None-Match`; None for
+    others."""
+    if not etags.none_match(request.joined_header("if-none-match"), etag):
+        return None
+    return JsonText(None, {"ETag": etags.quoted(etag)}, 304)
 
 
 def request_key(request: HubRequest) -> str | None:

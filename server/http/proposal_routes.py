@@ -18,6 +18,7 @@ from server.http.json_io import HubRequest, JsonResponse
 from server.http.large_answers import JsonText, LargeAnswer
 from server.http.lists import LINK, list_text
 from server.http.openapi import header, operation
+from server.http.preconditions import NOT_MODIFIED, IfNoneMatchHeader, not_modified
 from server.wire.etags import quoted
 from server.wire.proposal_queries import ProposalQuery, ProposalsQuery
 from server.wire.proposals import Proposal, ProposalPage, proposal_json_parts
@@ -60,7 +61,10 @@ async def list_proposals(
         (400, 404, 429),
         response_description="The proposal",
         dependencies=query_dependency(ProposalQuery),
-        response_headers=[header("ETag", "The etag of the proposal: for `If-Match` of a decision.")],
+        response_headers=[
+            header("ETag", "The etag of the proposal: for `If-Match` of a decision, and for `If-None-Match`.")
+        ],
+        responses=NOT_MODIFIED,
     ),
 )
 async def get_proposal(
@@ -68,10 +72,15 @@ async def get_proposal(
     use_cases: Cases,
     proposal_id: FromPath[UUID],
     params: NamedDependency[ProposalQuery],
+    if_none_match: IfNoneMatchHeader = None,
 ) -> JsonResponse[Proposal]:
     """A proposal, with its files once the run is over."""
 
     async def read(reservation: Reservation) -> JsonText:
+        if if_none_match is not None:
+            known = await use_cases.proposals.get(request.user, proposal_id, files=False)
+            if known.shown_by_etag and (unchanged := not_modified(request, known.etag)):
+                return unchanged
         proposal = await use_cases.proposals.get(
             request.user, proposal_id, reservation, contents=params.view == "full"
         )

@@ -13,8 +13,8 @@ from litestar import Litestar
 from server.domain.endings import Endings
 from server.domain.rates import Rate
 from server.http.connection import SEND_DEADLINE_S
-from server.http.connection_pace import NEW_CONNECTIONS, ConnectionPace
-from server.http.connection_places import ConnectionPlaces
+from server.http.connection_limit import ConnectionLimit
+from server.http.connection_throttle import NEW_CONNECTIONS, ConnectionThrottle
 from server.http.http_protocol import HubHttpProtocol
 from server.http.websocket_protocol import (
     BODY_DEADLINE_S,
@@ -48,8 +48,8 @@ def uvicorn_config(
     and the longest wait for an answer to one; with legacy frames they are the only heartbeat.
     send_deadline_s: how long a stream's client may take nothing before its connection is cut.
     head_deadline_s, body_deadline_s: how long a request's head, and then its body, may take to arrive.
-    max_connections: concurrent connections; `server.http.connection_places` decides about further ones.
-    new_connections: how fast first requests of new connections are read (`server.http.connection_pace`).
+    max_connections: concurrent connections; `server.http.connection_limit` decides about further ones.
+    new_connections: how fast first requests of new connections are read (`server.http.connection_throttle`).
     on_cut_off: called with the reason (`server.domain.access.cut_offs`) when a client is cut off.
     """
     config = HubConfig(
@@ -75,23 +75,60 @@ def uvicorn_config(
     )
     config.send_deadline_s = send_deadline_s
     config.head_deadline_s, config.body_deadline_s = head_deadline_s, body_deadline_s
-    config.places, config.pace = ConnectionPlaces(max_connections), ConnectionPace(new_connections)
+    config.connection_limit, config.connection_throttle = (
+        ConnectionLimit(max_connections),
+        ConnectionThrottle(new_connections),
+    )
     config.endings = Endings()
     config.on_cut_off = on_cut_off
     return config
 
 
+#: Seconds between two ticks of uvicorn, which sets the header `Date` with each tenth one; and between two
+#: looks at what is still open when the server stops.
+_TICK_S, _POLL_S = 0.1, 0.01
+
+
 class HubServer(uvicorn.Server):
-    """uvicorn without its signal handling: the hub decides when it stops."""
+    """uvicorn without its signal handling: the hub decides when it stops, and it stops without pauses."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
-        self.up = asyncio.Event()
+        self.up, self._stopping = asyncio.Event(), asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept connections, and set `up`."""
         await super().startup(sockets)
         self.up.set()
+
+    def stop(self) -> None:
+        """Stop accepting connections, and end `serve` when those that are open have ended."""
+        self.should_exit = True
+        self._stopping.set()
+
+    async def main_loop(self) -> None:
+        """As in uvicorn, which however notices the stop only with its next tick."""
+        counter = 0
+        while not await self.on_tick(counter):
+            counter = (counter + 1) % 10
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_TICK_S):
+                    await self._stopping.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """As in uvicorn, which however waits a tenth of a second before it looks whether all have ended."""
+        for accepting in (*self.servers, *(sockets or ())):
+            accepting.close()
+        state = self.server_state
+        for connection in list(state.connections):
+            connection.shutdown()
+        try:
+            async with asyncio.timeout(self.config.timeout_graceful_shutdown):
+                while state.connections or state.tasks:  # noqa: ASYNC110 (plain sets)
+                    await asyncio.sleep(_POLL_S)
+        except TimeoutError:
+            for task in state.tasks:
+                task.cancel()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

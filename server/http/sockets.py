@@ -40,7 +40,7 @@ from server.http.errors import log, log_internal_error, place_of, refuse_upgrade
 from server.http.event_encoders import Encoder, encoder_of
 from server.http.handshake import form_of
 from server.http.options import HttpOptions
-from server.http.request_turns import RequestTurns
+from server.http.request_throttle import RequestThrottle
 from server.http.slow_readers import note_slow_reader
 from server.http.stream_callers import FORBIDDEN, StreamCallers, query_of
 from server.http.token_refresh import TokenRefresh
@@ -69,8 +69,8 @@ MAX_SHARED_WRITE_BYTES = 128 << 10
 class RefinementSocket:
     """The handler of the address's WebSockets."""
 
-    def __init__(self, use_cases: UseCases, turns: RequestTurns, options: HttpOptions) -> None:
-        self._use_cases, self._turns, self._options = use_cases, turns, options
+    def __init__(self, use_cases: UseCases, throttle: RequestThrottle, options: HttpOptions) -> None:
+        self._use_cases, self._throttle, self._options = use_cases, throttle, options
         self._callers = StreamCallers(use_cases, query_token=options.query_token)
 
     async def serve(self, thread_id: str, scope: Scope, receive: Receive, send: Send) -> None:
@@ -119,7 +119,7 @@ class RefinementSocket:
             self._options.origin_log.refused(trace_id=trace_id, dev=self._options.dev)
             raise PermissionDenied(ORIGIN_REFUSED)
         offered: list[str] = list(scope["subprotocols"])  # type: ignore[typeddict-item]
-        principal = await self._turns.identified(
+        principal = await self._throttle.identified(
             scope,
             self._callers.of_socket(thread_id, scope, offered),
         )

@@ -13,7 +13,7 @@ from server.domain.outgoing import Reservation
 from server.http.connection import ClientGone, Pace, connection_of
 from server.http.errors import log, place_of
 from server.http.methods import is_head
-from server.http.pieces import send_pieces
+from server.http.response_body import send_pieces
 
 
 class StreamedAnswer(Response[None]):

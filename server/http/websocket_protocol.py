@@ -1,7 +1,7 @@
 """uvicorn's protocol of WebSockets, extended for long streams, and what it shares with HTTP's (ADR 0006).
 
 Both (`HubSocketProtocol` here, `server.http.http_protocol` for HTTP) subclass uvicorn's, whose version is
-pinned; tests/contract/faces/test_http_protocols.py checks everything that they use.
+pinned; tests/contract/interfaces/test_http_protocols.py checks everything that they use.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from server.http.connection import (
     SEND_DEADLINE_S,
     Connection,
 )
-from server.http.connection_pace import ConnectionPace
-from server.http.connection_places import ConnectionPlaces
-from server.http.intake import BYTES, FRAMES, MAX_FRAGMENTS, SLICE_BYTES
+from server.http.connection_limit import ConnectionLimit
+from server.http.connection_throttle import ConnectionThrottle
+from server.http.websocket_limits import BYTES, FRAMES, MAX_FRAGMENTS, SLICE_BYTES
 from server.wire.problem_details import MEDIA_TYPE, problem_json
 from server.wire.problems import problem_of
 from server.wire.text import dumps
@@ -65,8 +65,8 @@ class HubConfig(Config):
     head_deadline_s, body_deadline_s = HEAD_DEADLINE_S, BODY_DEADLINE_S
     #: What a WebSocket's client may send.
     bytes_rate, frames_rate = BYTES, FRAMES
-    places: ConnectionPlaces
-    pace: ConnectionPace
+    connection_limit: ConnectionLimit
+    connection_throttle: ConnectionThrottle
     endings: Endings
     on_cut_off: Callable[[str], None]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from server.http.connection import ClientGone, Pace, SlowReader, connection_of
 from server.http.errors import log
 from server.http.methods import is_head
-from server.http.pieces import send_pieces
+from server.http.response_body import send_pieces
 
 FOLDER = Path(__file__).resolve().parent.parent / "workbench"
 #: What the addresses of the page's files begin with.
@@ -27,6 +28,8 @@ _POLICY = (
 _PAGE = {"content-security-policy": _POLICY, "cross-origin-opener-policy": "same-origin"}
 #: The name of a file has a hash of its content.
 _KEPT = {"cache-control": "public, max-age=31536000, immutable"}
+#: A weight of a header, from 0 to 1.
+_WEIGHT = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 _TYPES = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
@@ -73,9 +76,8 @@ def with_workbench(app: ASGIApp, folder: Path = FOLDER) -> ASGIApp:
 
 
 async def _send_file(file: _File, scope: Scope, send: Send) -> None:
-    accepted = Headers.from_scope(scope).get("accept-encoding", "")
     body, headers = file.content, dict(file.headers)
-    if "gzip" in accepted:
+    if takes_gzip(", ".join(Headers.from_scope(scope).getall("accept-encoding", []))):
         body = file.compressed
         headers["content-encoding"] = "gzip"
     headers["content-length"] = str(len(body))
@@ -91,3 +93,14 @@ async def _send_file(file: _File, scope: Scope, send: Send) -> None:
         connection.abort()
     except (ClientGone, OSError):
         connection.abort()
+
+
+def takes_gzip(accepted: str) -> bool:
+    """Whether a header `Accept-Encoding` allows gzip (RFC 9110, 12.5.3). A weight that is not a number
+    allows nothing: the file as it is suits everybody."""
+    allowed: dict[str, bool] = {}
+    for part in accepted.lower().split(","):
+        coding, *parameters = (each.strip() for each in part.split(";"))
+        weights = [value for name, _, value in (each.partition("=") for each in parameters) if name == "q"]
+        allowed[coding] = all(_WEIGHT.fullmatch(weight) and float(weight) > 0 for weight in weights)
+    return allowed.get("gzip", allowed.get("x-gzip", allowed.get("*", False)))

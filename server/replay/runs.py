@@ -106,11 +106,11 @@ class Run:
     async def _until_due(self, index: int) -> None:
         if self._steps is not None:
             await self._steps.until(self._first_step + index + 1)
-        elif self._pace is not None:
-            due_at = self._started_at + index / self._pace
-            await asyncio.sleep(max(due_at - self.now(), 0))
-        elif index % _FRAMES_PER_TURN == 0:
-            await asyncio.sleep(0)
+            return
+        wait_s = 0.0 if self._pace is None else self._started_at + index / self._pace - self.now()
+        # What is late goes together: a turn for each frame would make a fast pace slower still.
+        if wait_s > 0 or index % _FRAMES_PER_TURN == 0:
+            await asyncio.sleep(max(wait_s, 0))
 
     def state(self, thread_id: str) -> dict[str, Any]:
         """The runtime's answer about the thread (its model ExecutionState)."""

@@ -54,5 +54,10 @@ async def replay_runtime(
         try:
             yield f"http://{name}:{listener.getsockname()[1]}"
         finally:
-            server.should_exit = server.force_exit = True
+            # uvicorn looks at `should_exit` ten times a second, and then waits for another tenth.
+            serving.cancel()
             await asyncio.gather(serving, return_exceptions=True)
+            for accepting in server.servers if server.started else ():
+                accepting.close()
+            for connection in list(server.server_state.connections):
+                connection.shutdown()

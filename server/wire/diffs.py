@@ -53,7 +53,8 @@ class FileDiff(msgspec.Struct):
     has one that the proposal rejects. `truncated`: lines or hunks were left out, which the patch has.
     `new_path` is the path that a decision gives the file. One that `needs_new_path` comes in only under such
     a path: the proposal rejects it (`rejection` says why), or its path is not valid on every system.
-    `changed_in_draft`: the draft has other changes of the file since the run started."""
+    `changed_in_draft`: the draft has other changes of the file since the run started. `path_id` names, in
+    decisions, a rejected file of which `path` is not the whole path: others may be shown with it, too."""
 
     path: str
     old_path: str | None
@@ -73,6 +74,7 @@ class FileDiff(msgspec.Struct):
     portability: list[str]
     rejection: str | None
     changed_in_draft: bool
+    path_id: str | None
 
 
 class DiffStatistics(msgspec.Struct):
@@ -227,6 +229,7 @@ def _file_diff(comparison: Comparison, entry: FileChange, context: int, max_byte
         portability=[mark.value for mark in entry.portability],
         rejection=None,
         changed_in_draft=entry.path in comparison.changed_in_draft,
+        path_id=None,
     )
 
 
@@ -250,6 +253,7 @@ def _rejected_diff(rejected: RejectedFile, decision: FileDecision) -> FileDiff:
         portability=[],
         rejection=rejected.reason,
         changed_in_draft=False,
+        path_id=rejected.path_id,
     )
 
 

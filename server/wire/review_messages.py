@@ -115,6 +115,7 @@ def set_decisions(request: m.SetDecisionsRequest) -> tuple[DecideFile, ...]:
             "hunk_ids": list(each.hunk_ids[: MAX_HUNK_IDS + 1]),
             "decision": _DECISION_WORDS.get(each.decision, _UNKNOWN),
             "new_path": each.new_path or None,
+            "path_id": each.path_id or None,
         }
         # Of more than there may be, one is enough to refuse them.
         for each in request.decisions[: MAX_DECISIONS + 1]
@@ -207,6 +208,7 @@ def _file_message(file: FileDiff) -> m.FileDiff:
         portability=file.portability,
         rejection=file.rejection or "",
         changed_in_draft=file.changed_in_draft,
+        path_id=file.path_id or "",
     )
 
 

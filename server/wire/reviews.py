@@ -37,6 +37,7 @@ from server.wire.workflows import MAX_FILES, MAX_FILES_BYTES, path_error
 
 MAX_DECISIONS = limits_of(m.SetDecisionsRequest, "decisions").max_items
 MAX_HUNK_IDS = limits_of(m.FileDecision, "hunk_ids").max_items
+MAX_PATH_ID = limits_of(m.FileDecision, "path_id").max_characters
 MAX_COMMENT = limits_of(m.AcceptProposalRequest, "comment").max_characters
 MAX_ETAG = limits_of(m.AcceptProposalRequest, "draft_etag").max_characters
 #: Bytes of the changes that an answer lists, and of one besides its path.
@@ -73,6 +74,14 @@ class FileDecision(RequestModel):
             "rejected by the proposal, as a whole, and that is accepted.",
         ),
     ] = None
+    path_id: Annotated[
+        str | None,
+        Field(
+            max_length=MAX_PATH_ID,
+            description="That of the file in the comparison. Without it, the decision is about the first "
+            "file with the path.",
+        ),
+    ] = None
 
     def command(self) -> DecideFile:
         """The command. Raises InvalidArgument for a new path where none is allowed."""
@@ -83,7 +92,7 @@ class FileDecision(RequestModel):
                 wrong = "is only for a file that is accepted as a whole"
             if wrong is not None:
                 raise InvalidArgument({"new_path": wrong})
-        return DecideFile(self.path, self.decision, tuple(self.hunk_ids), new_path)
+        return DecideFile(self.path, self.decision, tuple(self.hunk_ids), new_path, self.path_id or None)
 
 
 def _validate_decisions(value: object) -> tuple[DecideFile, ...]:

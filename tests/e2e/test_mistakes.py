@@ -258,10 +258,15 @@ async def test_the_grpc_port_is_not_taken_for_the_hubs_http_port(database: str) 
     ):
         await hub.serving("HTTP", "gRPC")
         url = f"http://{hub.addresses['gRPC']}"
-        for command in (f"watch {THREAD}", "refine x"):
-            code, _, errors = await ideo(command, environment={"IDEO_URL": url, "IDEO_TOKEN": token()})
-            assert code in (1, 5)
-            assert_sentence(errors, url)
+        environment = {"IDEO_URL": url, "IDEO_TOKEN": token()}
+        code, _, errors = await ideo("refine x", environment=environment)
+        assert code in (1, 5)
+        assert_sentence(errors, url)
+        async with in_terminal("ideo", "watch", THREAD, environment=environment) as watch:
+            await watch.shows("trying again in ")
+            watch.types(CTRL_C)
+            assert await watch.ended() == 130
+        assert_sentence(watch.plain.replace("^C", ""), url)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "no.such.host.invalid"])
@@ -382,8 +387,9 @@ async def test_a_right_address_that_does_not_answer_is_shown_without_its_passwor
         "IDEO_DEBUG": "1",
     }
     environment = {**hub_environment(database, "http://127.0.0.1:9"), **right}
-    for command in ("doctor", "doctor --json", "migrate up", "serve", "refine x --url http://127.0.0.1:9"):
-        code, output, errors = await ideo(command, environment=environment)
+    commands = ("doctor", "doctor --json", "migrate up", "serve", "refine x --url http://127.0.0.1:9")
+    ended = await asyncio.gather(*(ideo(command, environment=environment) for command in commands))
+    for command, (code, output, errors) in zip(commands, ended, strict=True):
         assert code in (1, 5), (command, output, errors)
         assert not re.search("kingfisher|bullfinch", output + errors), (command, output, errors)
     # A hub that runs, and of whose servers none but the database answers.

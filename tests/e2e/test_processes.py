@@ -132,6 +132,8 @@ async def test_ideo_dev_once_shows_a_completed_proposal_and_leaves_nothing_runni
         keys.add(read_secret(data))
         assert not any(key in output for key in keys)
         assert "completed" in output
+        assert "http://" not in output
+        assert "IDEO_TOKEN" not in output
         assert "/THE_SPEC/constitution.md" in output
         assert not list(data.rglob("postmaster.pid"))
     # A restart keeps the key, and with it every token; `ideo token` issues others for the same hub.

@@ -11,7 +11,7 @@ from ide_orchestrator.v1 import refinement_pb2_grpc
 from server.wire import messages as m
 from tests.e2e.collector import Collector, running_collector
 from tests.support import tokens
-from tests.support.http_face import socket
+from tests.support.http_interface import socket
 from tests.support.processes import hub_environment, replay_process, running
 
 #: Stands in everything that a user may write.

@@ -352,7 +352,7 @@ DEFECTS: dict[Callable[[History], None], set[str]] = {
 }
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(st.integers(0, 2**32), st.booleans())
 def test_an_honest_history_passes(seed: int, exact: bool) -> None:
     assert check(honest(random.Random(seed), exact=exact)) == []

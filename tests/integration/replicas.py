@@ -1,4 +1,4 @@
-"""Replicas without faces: journal, broadcaster and wake-ups of several processes, all in the test's own."""
+"""Replicas without interfaces: journal, broadcaster and wake-ups of several processes, all in one."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from server.domain.streams.broadcaster import Broadcaster
 from server.domain.streams.steps import Heartbeat
 from server.domain.streams.subscription import Subscription
 from server.domain.streams.wakeups import Wakeups
+from server.encoding.event_batch import delimited_event
 from server.wire.codec import ProtobufCodec
 from tests.support.hand_clock import until
 from tests.support.stored import NOON, a_run, a_user, a_workflow
@@ -91,7 +92,8 @@ class LocalRun:
 
     def put(self, kind: EventKind) -> None:
         """Queue an event."""
-        self.log.put(CODEC.encode(Event(self.log.last_seq + 1, 1, NOON, kind)), b"delta", epoch=1)
+        event = CODEC.encode(Event(self.log.last_seq + 1, 1, NOON, kind))
+        self.log.put(delimited_event(event), b"delta", epoch=1)
 
     async def say(self, text: str) -> None:
         """Commit a token."""

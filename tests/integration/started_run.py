@@ -18,6 +18,7 @@ from server.domain.proposals.partition import ProposalFiles
 from server.domain.runs.lease import Lease
 from server.domain.streams.broadcaster import Broadcaster
 from server.domain.streams.subscription import Subscription
+from server.encoding.event_batch import delimited_event
 from server.wire.codec import ProtobufCodec
 from tests.support.stored import NOON, a_run, a_user, a_workflow
 
@@ -39,7 +40,7 @@ class StartedRun:
 
     def put(self, kind: EventKind, delta: bytes = b"") -> None:
         event = Event(self.log.last_seq + 1, 1, NOON, kind)
-        self.log.put(CODEC.encode(event), delta, epoch=1, file_changes=index_entries(event))
+        self.log.put(delimited_event(CODEC.encode(event)), delta, epoch=1, file_changes=index_entries(event))
 
     async def poll(self) -> None:
         """Read what is new."""

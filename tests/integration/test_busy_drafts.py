@@ -18,7 +18,15 @@ from server.domain.errors import DraftBusy, LimitReached, PermissionDenied
 from server.domain.etags import IfMatch
 from server.domain.idempotent_start import Started
 from server.domain.journal.events import RunStarted, Terminal
-from server.domain.model import CreateWorkflow, Principal, ProposalStatus, Refinement, StartRefinement
+from server.domain.model import (
+    CreateWorkflow,
+    Failure,
+    Principal,
+    ProposalStatus,
+    Refinement,
+    StartRefinement,
+    UpdateWorkflow,
+)
 from server.wire.agent_definition import DEFAULT_DEFINITION
 from tests.support.client import WAYS, events
 from tests.support.driven import Driven, driven
@@ -290,8 +298,40 @@ async def test_a_queued_run_that_is_cancelled_never_begins_and_the_next_one_does
         await until(lambda: on.runtime.jobs == ["a", "c"])
 
 
-async def test_a_superseding_run_begins_and_all_others_of_the_draft_are_cancelled(rig: Any) -> None:
+@pytest.mark.parametrize("state", ["locked", "archived"])
+async def test_a_queued_run_whose_workflow_is_locked_or_archived_at_its_turn_is_cancelled(
+    rig: Any, state: str
+) -> None:
     async with rig() as on:
+        workflows = on.one.core.workflows
+        first = await on.start("a")
+        second, third = await on.start("b", WhenBusy.ENQUEUE), await on.start("c", WhenBusy.ENQUEUE)
+        await workflows.update(on.user, on.one.workflow_id, UpdateWorkflow(**{state: True}))
+        assert await on.statuses(first, second, third) == ["processing", "queued", "queued"]
+        on.runtime.end_run("a")
+        await on.comes_to(first, ProposalStatus.COMPLETED)
+        for each in (second, third):
+            proposal, happened = await on.two.outcome(each.refinement)
+            assert proposal.status is ProposalStatus.CANCELLED
+            assert proposal.failure == Failure("cancelled", f"the workflow was {state} before the run began")
+            assert [type(event.kind) for event in happened] == [RunStarted, Terminal]
+        assert on.runtime.jobs == ["a"]
+
+
+async def test_a_queued_run_begins_if_its_workflow_is_unlocked_before_its_turn(rig: Any) -> None:
+    async with rig() as on:
+        workflows = on.one.core.workflows
+        await on.start("a")
+        queued = await on.start("b", WhenBusy.ENQUEUE)
+        for locked in (True, False):
+            await workflows.update(on.user, on.one.workflow_id, UpdateWorkflow(locked=locked))
+        on.runtime.end_run("a")
+        await on.comes_to(queued, ProposalStatus.PROCESSING)
+
+
+async def test_a_superseding_run_begins_and_all_others_of_the_draft_are_cancelled(rig: Any) -> None:
+    # The other replica sees the cancellation when it next renews its leases.
+    async with rig(limits={"renew_s": 0.2}) as on:
         others = [
             await on.start("a"),
             await on.start("b", on=on.two),

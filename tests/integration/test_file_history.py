@@ -104,7 +104,7 @@ async def reader_of(hub: RunningHub, started: Mapping[str, Any]) -> Reader:
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_the_tree_after_each_event_is_the_fold_of_the_snapshots(database: str, name: str) -> None:
+async def test_the_tree_after_an_event_is_the_fold_of_the_snapshots(database: str, name: str) -> None:
     expected = snapshots(name)
     async with running_hub(database) as hub, hub.client() as client:
         started = await start(client, f"[[replay:{name}]]")
@@ -113,8 +113,9 @@ async def test_the_tree_after_each_event_is_the_fold_of_the_snapshots(database: 
         trees = [
             {path: (sha256(content), len(content)) for path, content in files.items()} for files in expected
         ]
-        for seq, tree in enumerate(trees, 1):
-            assert await reader.tree(seq) == tree, seq
+        changes = {seq for seq in range(2, len(trees) + 1) if trees[seq - 1] != trees[seq - 2]}
+        for seq in sorted(changes | {seq - 1 for seq in changes} | {*range(1, len(trees), 50), len(trees)}):
+            assert await reader.tree(seq) == trees[seq - 1], seq
         # As a journal of an earlier release, which has no index.
         for seq in (1, len(trees) // 2, len(trees)):
             await hub.core.pool.execute(FORGET, reader.thread_id)

@@ -22,9 +22,9 @@ from server.db.users import PostgresUserStore
 from server.domain.errors import DatabaseUnavailable
 from server.lifecycle import DRAIN_S, READY_S
 from server.wire import messages as m
-from tests.support.grpc_face import refusal_of
+from tests.support.grpc_interface import refusal_of
 from tests.support.hand_clock import until
-from tests.support.http_face import socket, upgrade
+from tests.support.http_interface import socket, upgrade
 from tests.support.hub import RunningHub, a_workflow, finished, running_hub, start
 from tests.support.proxy import through_a_proxy
 from tests.support.stored import NOON, some_claims

@@ -32,7 +32,7 @@ from server.settings.loading import load
 from server.wire import messages as m
 from server.wire.agent_definition import DEFAULT_DEFINITION
 from tests.support.driven import driven
-from tests.support.grpc_face import Caller, refusal_of
+from tests.support.grpc_interface import Caller, refusal_of
 from tests.support.hand_clock import until
 from tests.support.hub import a_workflow, finished, running_hub
 from tests.support.runtime import Answer, Runtime, Stream, serve_runtime
@@ -94,7 +94,9 @@ class Slow(Runtime):
         await stream.silence()
 
 
-async def test_the_same_request_again_gets_the_same_answer_on_every_face(database: str, pool: Any) -> None:
+async def test_the_same_request_again_gets_the_same_answer_on_every_interface(
+    database: str, pool: Any
+) -> None:
     async with running_hub(database) as hub, hub.client() as client:
         workflow = await a_workflow(client)
         headers = {"Authorization": f"Bearer {hub.token()}", "Idempotency-Key": "k1"}

@@ -27,6 +27,7 @@ from server.domain.journal.segments import Segment
 from server.domain.model import Failure
 from server.domain.proposals.files import File, FileSet
 from server.domain.proposals.partition import ProposalFiles, partition_files
+from server.encoding.event_batch import delimited_event
 from tests.support.postgres import Postgres
 from tests.support.stored import a_running_run
 
@@ -70,7 +71,7 @@ async def test_events_are_announced_and_read_in_order_with_their_deltas(pool: An
     async with writing(pool) as (journal, told):
         log = journal.open(lease)
         for number in range(500):
-            log.put(b"event %d" % number, b"delta %d" % number, epoch=1)
+            log.put(delimited_event(b"event %d" % number), b"delta %d" % number, epoch=1)
         await log.flush()
         segments = await everything(journal, lease.thread_id, 1)
     events = [event for segment in segments for event in segment.events()]
@@ -87,7 +88,7 @@ async def test_one_commit_takes_what_came_from_many_runs(pool: Any) -> None:
         logs = [journal.open(lease) for lease in leases]
         for number in range(100):
             for log in logs:
-                log.put(b"%d" % number, b"", epoch=1)
+                log.put(delimited_event(b"%d" % number), b"", epoch=1)
         await asyncio.gather(*(log.flush() for log in logs))
         for lease in leases:
             assert told.events(lease.thread_id) == [b"%d" % number for number in range(100)]
@@ -139,7 +140,7 @@ async def test_a_reader_gets_what_follows_its_cursor_at_every_seq(pool: Any) -> 
     async with writing(pool) as (journal, _):
         log = journal.open(lease)
         for number in range(2, 40):
-            log.put(b"%d" % number, b"r%d" % number, epoch=1)
+            log.put(delimited_event(b"%d" % number), b"r%d" % number, epoch=1)
             if number % 7 == 0:
                 await log.flush()
         await log.flush()
@@ -154,7 +155,7 @@ async def test_the_holder_of_an_old_fence_writes_nothing_and_stops(pool: Any) ->
     async with writing(pool) as (journal, told):
         log = journal.open(lease)
         await pool.execute("UPDATE runs SET fence = fence + 1 WHERE thread_id = $1", lease.thread_id)
-        log.put(b"late", b"", epoch=1)
+        log.put(delimited_event(b"late"), b"", epoch=1)
         with pytest.raises(LeaseLost):
             await log.flush()
         with pytest.raises(LeaseLost):
@@ -184,7 +185,7 @@ async def test_finishing_stores_event_files_and_status_together(pool: Any) -> No
     result = partition_files(FileSet({**files, "/../c": File(b"one\ntwo\n")}, True, {"/d": b"17"}))
     async with writing(pool) as (journal, told):
         log = journal.open(lease)
-        log.put(b"token", b"", epoch=2)
+        log.put(delimited_event(b"token"), b"", epoch=2)
         await journal.finish(
             log,
             b"end",
@@ -215,7 +216,7 @@ async def test_a_finished_run_takes_no_more_events(pool: Any) -> None:
         log = journal.open(lease)
         await journal.finish(log, b"end", b"", outcome=Outcome.COMPLETED, files=ProposalFiles(), failure=None)
         late = journal.open(replace(lease, last_seq=2))
-        late.put(b"zombie", b"", epoch=1)
+        late.put(delimited_event(b"zombie"), b"", epoch=1)
         with pytest.raises(LeaseLost):
             await late.flush()
 
@@ -225,7 +226,7 @@ async def test_a_finished_journal_is_packed_into_few_rows_with_the_same_events(p
     async with writing(pool) as (journal, _):
         log = journal.open(lease)
         for number in range(300):
-            log.put(b"%d" % number, b"", epoch=1)
+            log.put(delimited_event(b"%d" % number), b"", epoch=1)
             if number % 10 == 0:
                 await log.flush()
         await journal.finish(log, b"end", b"", outcome=Outcome.COMPLETED, files=ProposalFiles(), failure=None)
@@ -240,8 +241,8 @@ async def test_an_event_larger_than_a_commit_goes_through(pool: Any) -> None:
     large = bytes(range(256)) * 40_000
     async with writing(pool) as (journal, _):
         log = journal.open(lease)
-        log.put(large, b"", epoch=1)
-        log.put(b"small", b"", epoch=1)
+        log.put(delimited_event(large), b"", epoch=1)
+        log.put(delimited_event(b"small"), b"", epoch=1)
         await log.wait_for_capacity()
         await log.flush()
         segments = await everything(journal, lease.thread_id, 1)
@@ -262,7 +263,7 @@ async def test_nothing_is_lost_or_written_twice_while_connections_are_killed(
         kills = 0
         for number in range(400):
             for log in logs:
-                log.put(b"%d" % number, b"", epoch=1)
+                log.put(delimited_event(b"%d" % number), b"", epoch=1)
             if number % 10 == 0:
                 kills += await killer.fetchval(
                     "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
@@ -299,13 +300,13 @@ async def test_a_fault_while_a_lost_answer_is_looked_up_stops_neither_the_writer
         own = await stack.enter_async_context(open_pool(database, application_name="victim"))
         journal, told = await stack.enter_async_context(writing(own))
         log, other_log = journal.open(lease), journal.open(other)
-        other_log.put(b"before", b"", epoch=1)
+        other_log.put(delimited_event(b"before"), b"", epoch=1)
         await other_log.flush()
         renamer = await asyncpg.connect(database, server_settings={"application_name": "renamer"})
         stack.push_async_callback(renamer.close)
         async with pool.acquire() as blocker, blocker.transaction():
             await blocker.execute("SELECT FROM runs WHERE thread_id = $1 FOR UPDATE", lease.thread_id)
-            log.put(b"unanswered", b"", epoch=1)
+            log.put(delimited_event(b"unanswered"), b"", epoch=1)
             await waits_for_lock(pool, "victim")
             renaming = asyncio.ensure_future(renamer.execute(rename("fence", "renamed")))
             await waits_for_lock(pool, "renamer")
@@ -319,7 +320,7 @@ async def test_a_fault_while_a_lost_answer_is_looked_up_stops_neither_the_writer
             with pytest.raises(LeaseLost):
                 await log.flush()
             await renamer.execute(rename("renamed", "fence"))
-            other_log.put(b"after", b"", epoch=1)
+            other_log.put(delimited_event(b"after"), b"", epoch=1)
             await other_log.flush()
         assert told.events(other.thread_id) == [b"before", b"after"]
         assert told.events(lease.thread_id) == []
@@ -337,10 +338,10 @@ async def test_the_log_of_a_lost_lease_costs_neither_its_successor_nor_another_r
         await pool.execute("UPDATE runs SET fence = fence + 1 WHERE thread_id = $1", lease.thread_id)
         dead = journal.open(lease)
         living, healthy = journal.open(replace(lease, fence=lease.fence + 1)), journal.open(other)
-        dead.put(b"late", b"", epoch=1)
-        dead.put(b"later", b"", epoch=1)
-        living.put(b"goes on", b"", epoch=1)
-        healthy.put(b"beside", b"", epoch=1)
+        dead.put(delimited_event(b"late"), b"", epoch=1)
+        dead.put(delimited_event(b"later"), b"", epoch=1)
+        living.put(delimited_event(b"goes on"), b"", epoch=1)
+        healthy.put(delimited_event(b"beside"), b"", epoch=1)
         await asyncio.gather(living.flush(), healthy.flush())
         with pytest.raises(LeaseLost):
             await dead.flush()
@@ -362,11 +363,11 @@ async def test_a_run_whose_events_the_database_refuses_costs_the_others_of_its_c
     async with writing(pool) as (journal, told):
         logs = [journal.open(lease) for lease in (broken, *others)]
         for log in logs:
-            log.put(b"event", b"", epoch=1)
+            log.put(delimited_event(b"event"), b"", epoch=1)
         await asyncio.gather(*(log.flush() for log in logs[1:]))
         with pytest.raises(LeaseLost):
             await logs[0].flush()
-        logs[1].put(b"after", b"", epoch=1)
+        logs[1].put(delimited_event(b"after"), b"", epoch=1)
         await logs[1].flush()
         assert told.events(others[0].thread_id) == [b"event", b"after"]
         assert told.events(broken.thread_id) == []
@@ -383,7 +384,7 @@ async def test_a_listener_that_fails_costs_no_run_its_lease(pool: Any) -> None:
     async with journal.writing():
         log = journal.open(lease)
         for _ in range(3):
-            log.put(b"event", b"", epoch=1)
+            log.put(delimited_event(b"event"), b"", epoch=1)
             await log.flush()
 
 
@@ -399,7 +400,7 @@ async def test_a_deadlock_with_an_operators_lock_is_tried_again(database: str, p
         transaction = operator.transaction()
         await transaction.start()
         await operator.execute("LOCK TABLE events")
-        log.put(b"event", b"", epoch=1)
+        log.put(delimited_event(b"event"), b"", epoch=1)
         await waits_for_lock(pool, "victim")
         # Now each waits for the other; the server ends the victim's statement.
         await operator.execute("LOCK TABLE runs")
@@ -421,7 +422,7 @@ async def test_runs_go_on_though_the_database_has_another_default_isolation_leve
         logs = [journal.open(lease) for lease in leases]
         for number in range(50):
             for log in logs:
-                log.put(b"%d" % number, b"", epoch=1)
+                log.put(delimited_event(b"%d" % number), b"", epoch=1)
             await asyncio.gather(
                 *(log.flush() for log in logs), runs.renew([(one.thread_id, one.fence) for one in leases])
             )

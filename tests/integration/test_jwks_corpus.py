@@ -1,4 +1,4 @@
-"""Every token of the corpus over the real verifier, and over the faces of a hub."""
+"""Every token of the corpus over the real verifier, and over the interfaces of a hub."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from server.lifecycle import Hub
 from tests.integration.issuer_hub import issuer_hub
 from tests.integration.token_corpus import forged, issuer, valid
 from tests.support.hand_clock import HandClock
-from tests.support.http_face import upgrade
+from tests.support.http_interface import upgrade
 from tests.unit.auth.issuer import AUDIENCE, ISSUER, JwksServer, answer, jwks_server
 
 #: Tokens that a header can carry unchanged; white space around a token is not part of it.
@@ -63,7 +63,7 @@ async def test_no_forged_token_is_accepted_and_no_valid_token_is_refused(server:
     assert set(server.paths) == {"/jwks"}, "a token made the hub ask for something else"
 
 
-async def test_every_face_accepts_the_same_tokens(hub: Hub) -> None:
+async def test_every_interface_accepts_the_same_tokens(hub: Hub) -> None:
     now = datetime.now(UTC)
     bad = {name: token for name, token in forged(now).items() if SENDABLE.fullmatch(token)}
     # A token at the edge of its time may be over it before it is asked for.

@@ -11,8 +11,8 @@ import pytest
 
 from ide_orchestrator.v1 import workflow_pb2, workflow_pb2_grpc
 from tests.integration.issuer_hub import issuer_hub
-from tests.support.grpc_face import refusal_of
-from tests.support.http_face import problem, upgrade
+from tests.support.grpc_interface import refusal_of
+from tests.support.http_interface import problem, upgrade
 from tests.support.stored import NOON
 from tests.unit.auth.issuer import Issuer, answer, jwks_server, new_ed
 

@@ -52,7 +52,7 @@ async def a_log(
     async with journal.writing():
         log = journal.open(await a_running_run(pool))
         for number in range(20):
-            log.put(b"%d" % number, b"delta %d" % number, epoch=1)
+            log.put(delimited_event(b"%d" % number), b"delta %d" % number, epoch=1)
             await log.flush()
         yield journal, log, published
 
@@ -87,7 +87,7 @@ async def stored(journal: PostgresJournal, log: JournalLog) -> list[bytes]:
 async def test_the_next_commit_of_a_run_writes_again_what_the_database_has_lost(pool: Any) -> None:
     async with a_log(pool) as (journal, log, published):
         await lose_commits(pool, log.thread_id, 9)
-        log.put(b"next", b"", epoch=1)
+        log.put(delimited_event(b"next"), b"", epoch=1)
         await log.flush()
         expected = [*(b"%d" % number for number in range(20)), b"next"]
         assert await stored(journal, log) == expected
@@ -150,7 +150,7 @@ async def test_a_run_taken_over_meanwhile_is_left_to_its_owner(pool: Any) -> Non
         await pool.execute("UPDATE runs SET fence = fence + 1")
         await journal.restore_lost_commits()
         assert len(await stored(journal, log)) == 8
-        log.put(b"late", b"", epoch=1)
+        log.put(delimited_event(b"late"), b"", epoch=1)
         with pytest.raises(LeaseLost):
             await log.flush()
 
@@ -161,12 +161,12 @@ async def test_what_is_no_longer_kept_costs_the_lease_so_that_the_run_goes_on_in
     clock = HandClock()
     async with a_log(pool, clock) as (journal, log, _):
         clock.move(KEEP_S + 1)
-        log.put(b"kept", b"", epoch=1)
+        log.put(delimited_event(b"kept"), b"", epoch=1)
         await log.flush()
         await lose_commits(pool, log.thread_id, 9)
         await journal.restore_lost_commits()
         with pytest.raises(LeaseLost):
-            log.put(b"more", b"", epoch=1)
+            log.put(delimited_event(b"more"), b"", epoch=1)
         assert len(await stored(journal, log)) == 8
 
 

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from server.observability.metrics import COUNTERS, GAUGES, HISTOGRAMS, PREFIX, PROCESS_UP, SOCKETS
 from tests.support.hand_clock import until
-from tests.support.http_face import socket
+from tests.support.http_interface import socket
 from tests.support.hub import a_workflow, finished, running_hub, start
 
 ROOT = Path(__file__).parents[2]

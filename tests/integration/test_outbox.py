@@ -19,6 +19,7 @@ from server.domain.runs.lease import Lease
 from server.domain.webhooks.events import EventType, input_requested, proposal_resolved
 from server.domain.webhooks.store import AttemptFailed, Claim
 from server.domain.webhooks.webhook import CreateWebhook
+from server.encoding.event_batch import delimited_event
 from tests.support.stored import NOON, a_run, a_running_run, a_user, a_workflow
 
 FAILED = AttemptFailed("status", 500, pause_s=0.0, rest_s=0.0)
@@ -97,8 +98,8 @@ async def test_what_is_told_of_an_event_is_committed_with_it_and_not_under_a_los
         await pool.execute("UPDATE runs SET fence = fence + 1 WHERE thread_id = $1", leases[1].thread_id)
         events = [input_requested(lease.proposal_id, seq=2) for lease in leases]
         for log, event in zip(logs, events, strict=True):
-            log.put(b"asks", b"", epoch=1, outbox=event)
-            log.put(b"token", b"", epoch=1)
+            log.put(delimited_event(b"asks"), b"", epoch=1, outbox=event)
+            log.put(delimited_event(b"token"), b"", epoch=1)
         await logs[0].flush()
         with pytest.raises(LeaseLost):
             await logs[1].flush()
@@ -113,7 +114,7 @@ async def test_what_a_database_lost_is_told_again_under_the_same_id(pool: Any) -
         log = journal.open(lease)
         event = input_requested(lease.proposal_id, seq=3)
         for number in range(4):
-            log.put(b"%d" % number, b"", epoch=1, outbox=event if number == 1 else None)
+            log.put(delimited_event(b"%d" % number), b"", epoch=1, outbox=event if number == 1 else None)
             await log.flush()
         # As after a failover to a standby that had the first event alone.
         await pool.execute("DELETE FROM webhook_deliveries")

@@ -7,10 +7,10 @@ from contextlib import suppress
 
 import pytest
 
-from server.db.connection_turns import ConnectionTurns
+from server.db.connection_queue import ConnectionQueue
 from server.db.errors import database_errors
 from server.db.pool import open_pool
-from server.domain.access.turns import UNKNOWN_TURNS, for_unknown_caller, on_behalf_of
+from server.domain.access.on_behalf_of import UNKNOWN_CALLERS, for_unknown_caller, on_behalf_of
 from server.domain.errors import DatabaseUnavailable
 
 
@@ -51,17 +51,17 @@ async def test_callers_take_turns_when_all_connections_are_in_use(database: str)
 
 
 async def test_a_connection_that_is_given_to_a_caller_who_leaves_goes_to_the_next_one() -> None:
-    turns = ConnectionTurns(1)
-    assert turns.take_now()
-    leaving, staying = (asyncio.ensure_future(turns.take(caller)) for caller in ("a", "b"))
+    queue = ConnectionQueue(1)
+    assert queue.take_now()
+    leaving, staying = (asyncio.ensure_future(queue.take(caller)) for caller in ("a", "b"))
     await asyncio.sleep(0)
-    turns.give_back()
+    queue.give_back()
     leaving.cancel()
     await asyncio.wait({leaving})
     await staying
-    assert not turns.take_now()
-    turns.give_back()
-    assert turns.take_now()
+    assert not queue.take_now()
+    queue.give_back()
+    assert queue.take_now()
 
 
 async def test_those_who_are_not_known_yet_take_no_turns_of_the_hub_itself(database: str) -> None:
@@ -79,9 +79,9 @@ async def test_those_who_are_not_known_yet_take_no_turns_of_the_hub_itself(datab
             served.append("hub")
 
         async with pool.acquire():
-            flood = [asyncio.create_task(look_up(number)) for number in range(5 * UNKNOWN_TURNS)]
+            flood = [asyncio.create_task(look_up(number)) for number in range(5 * UNKNOWN_CALLERS)]
             await asyncio.sleep(0)
             own = asyncio.create_task(commit())
             await asyncio.sleep(0)
         await asyncio.gather(own, *flood)
-    assert served.index("hub") <= 2 * UNKNOWN_TURNS
+    assert served.index("hub") <= 2 * UNKNOWN_CALLERS

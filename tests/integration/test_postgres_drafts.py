@@ -118,7 +118,7 @@ _STEPS = st.lists(
 )
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=_STEPS, seed=st.integers(0, 2**16))
 async def test_whatever_was_edited_every_version_can_be_restored_byte_for_byte(
     pool: Any, steps: list[tuple[dict[str, str], int, bool]], seed: int

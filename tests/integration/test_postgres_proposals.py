@@ -264,7 +264,7 @@ files = st.one_of(
 
 
 @given(st.dictionaries(texts, files, max_size=4))
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_any_files_are_the_same_when_read_back(pool: Any, given_files: dict[str, File]) -> None:
     stored = await pool.fetchval("SELECT $1::jsonb", files_to_jsonb(given_files))
     assert files_from_jsonb(stored) == given_files

@@ -435,7 +435,7 @@ async def test_a_proposal_is_compared_with_the_newest_version_and_with_another_p
 
 async def test_of_two_who_accept_one_wins_each_time(pool: Any) -> None:
     ann = await a_reviewer(pool, a="1")
-    for number in range(100):
+    for number in range(40):
         proposal_id = await ann.propose(text_files(a=str(number)))
         before = await ann.versions()
         bob = ann.for_user(ann.user)
@@ -467,7 +467,7 @@ TEXTS = st.lists(st.sampled_from(["1", "2", "3", "é\r"]), max_size=6).map(lambd
 FILES = st.dictionaries(NAMES, TEXTS, max_size=4)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(base=FILES, proposed=FILES, edits=FILES, rejected=st.sets(NAMES), includes_base=st.booleans())
 async def test_accept_then_restore_gives_the_old_draft_byte_for_byte(
     pool: Any,

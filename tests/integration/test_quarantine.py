@@ -27,6 +27,7 @@ from server.domain.quarantine.entries import Kept, PutBack, Release
 from server.domain.quarantine.quarantine import Quarantine
 from server.domain.quarantine.shapes import shape_of
 from server.domain.runs.runtime import Interpretation
+from server.encoding.event_batch import delimited_event
 from server.frames.interpreter import Interpreter
 from server.wire.codec import ProtobufCodec
 from tests.support.commands import Commands, Ideo
@@ -352,11 +353,11 @@ async def test_a_note_is_stored_with_its_event_and_not_under_a_lost_lease(pool: 
         leases = [await a_running_run(pool) for _ in range(2)]
         logs = [journal.open(lease) for lease in leases]
         for log in logs:
-            log.put(b"kept", b"", epoch=1, quarantine=Kept(2, shape, 2))
+            log.put(delimited_event(b"kept"), b"", epoch=1, quarantine=Kept(2, shape, 2))
             await log.flush()
         await pool.execute("UPDATE runs SET fence = fence + 1 WHERE thread_id = $1", leases[1].thread_id)
         for log in logs:
-            log.put(b"put back", b"", epoch=1, quarantine=PutBack(2, 3))
+            log.put(delimited_event(b"put back"), b"", epoch=1, quarantine=PutBack(2, 3))
         await logs[0].flush()
         with pytest.raises(LeaseLost):
             await logs[1].flush()

@@ -222,7 +222,7 @@ async def test_every_form_of_a_file_and_awkward_content_come_out_as_they_went_in
     }
 
 
-async def test_rejected_files_are_the_same_on_both_faces_and_the_events_have_them_all(
+async def test_rejected_files_are_the_same_on_both_interfaces_and_the_events_have_them_all(
     database: str, tmp_path: Path
 ) -> None:
     paths = ["../../x", "/../y", "/a\u0000b", "/\ud800", "/" + "z" * 2000, "/kept?.md"]

@@ -25,8 +25,8 @@ from server.domain.streams.broadcaster import Broadcaster
 from server.wire import messages as m
 from server.wire.codec import ProtobufCodec
 from tests.integration.started_run import lines
-from tests.support.grpc_face import refusal_of
-from tests.support.http_face import problem, socket, upgrade
+from tests.support.grpc_interface import refusal_of
+from tests.support.http_interface import problem, socket, upgrade
 from tests.support.hub import RunningHub, a_workflow, finished, running_hub, start
 
 DAYS = timedelta(days=90)

@@ -18,6 +18,7 @@ from server.domain.errors import Conflict, RuntimeRefused, RuntimeUnavailable, U
 from server.domain.etags import IfMatch
 from server.domain.journal.events import Discontinuity, Event, InputRequested, StateUpdate, Terminal, Token
 from server.domain.model import CreateWorkflow, Proposal, ProposalStatus, StartRefinement
+from server.encoding.event_batch import delimited_event
 from server.settings.loading import load
 from server.wire.agent_definition import DEFAULT_DEFINITION
 from tests.support.driven import Driven, driven, verdict
@@ -137,7 +138,7 @@ async def test_a_fault_of_the_hub_ends_the_run_as_internal(hub: Opener, pool: An
         workflow = await a_workflow(pool, on.user)
         lease = await a_run(pool, on.user, workflow)
         log = on.core.journal.open(lease)
-        log.put(b"\xff not a message", b"", epoch=1)
+        log.put(delimited_event(b"\xff not a message"), b"", epoch=1)
         await log.flush()
         await pool.execute("UPDATE runs SET created_at = now(), lease_until = now()")
         async with asyncio.timeout(20):

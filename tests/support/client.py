@@ -64,7 +64,7 @@ class StreamEnded(Exception):
 
 
 class Address(Protocol):
-    """Where a hub is: `http://HOST:PORT`, and `HOST:PORT` of its gRPC face."""
+    """Where a hub is: `http://HOST:PORT`, and `HOST:PORT` of its gRPC interface."""
 
     @property
     def http(self) -> str: ...

@@ -27,7 +27,7 @@ OPERATOR = "root@example.com"
 async def corpus_hub(dsn: str, folder: Path) -> AsyncIterator[RunningHub]:
     """A hub with the settings that the cases expect. folder: for a recording that is written."""
     settings: dict[str, Any] = {
-        # Each case that creates something does so over every face.
+        # Each case that creates something does so over every interface.
         "max_creates_per_minute": 1_000,
         "webhook_allowed_hosts": ("localhost",),
         "runtime_can_resume": True,

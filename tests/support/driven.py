@@ -1,4 +1,4 @@
-"""The hub without its faces on a runtime that the test plays: start a refinement, see how it ends."""
+"""The hub without its interfaces on a runtime that the test plays: start a refinement, see how it ends."""
 
 from __future__ import annotations
 

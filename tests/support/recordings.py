@@ -31,6 +31,13 @@ def expected(name: str) -> dict[str, Any]:
     return found
 
 
+def link_shipped(folder: Path, pattern: str = "*") -> Path:
+    """The shipped recordings whose names match, in a folder; the folder."""
+    for path in SHIPPED.glob(f"{pattern}.jsonl"):
+        (folder / path.name).symlink_to(path)
+    return folder
+
+
 def write_recording(folder: Path, name: str, *states: Mapping[str, Any]) -> None:
     """A recording whose state frames have these files, one after the other, and that then ends."""
     write_frames(folder, name, *(state_frame(files=files) for files in states))
@@ -67,8 +74,7 @@ ODD_TEXT = "a prompt that nobody else is to read"
 
 def write_odd_recording(folder: Path) -> Path:
     """The shipped recordings, and one called `odd`, whose first three frames the hub does not understand."""
-    for path in SHIPPED.glob("*.jsonl"):
-        (folder / path.name).symlink_to(path)
+    link_shipped(folder)
     sent = [
         {"event_type": "thought", "data": {"text": ODD_TEXT, "level": 1}},
         {"event_type": "thought", "data": {"text": ODD_TEXT, "level": 2}},

@@ -17,6 +17,8 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
+from server.http.server import HubServer
+
 #: A port of 127.0.0.1, or the path of a Unix socket.
 Place = int | Path
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -128,13 +130,12 @@ async def stream_server(
 @asynccontextmanager
 async def uvicorn_server(
     config: uvicorn.Config, listener: socket.socket | None = None
-) -> AsyncIterator[tuple[uvicorn.Server, str]]:
+) -> AsyncIterator[tuple[HubServer, str]]:
     """A uvicorn server on a listening socket, by default on a free port; and its http address."""
     listener = listener or socket.create_server(("127.0.0.1", 0))
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    server = uvicorn.Server(config)
-    # Without uvicorn's signal handlers: those of the tests stay.
-    serving = asyncio.ensure_future(server._serve(sockets=[listener]))
+    server = HubServer(config)
+    serving = asyncio.ensure_future(server.serve(sockets=[listener]))
     try:
         while not server.started:
             if serving.done():
@@ -142,7 +143,7 @@ async def uvicorn_server(
             await asyncio.sleep(0.005)
         yield server, f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
-        server.should_exit = True
+        server.stop()
         await serving
 
 

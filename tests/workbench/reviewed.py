@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from server.cli.hub_client import HubClient
-from server.replay.recording import SHIPPED
 from tests.support.hub import a_workflow, finished, start
-from tests.support.recordings import write_recording
+from tests.support.recordings import link_shipped, write_recording
 
 #: Files of the run `many`.
 MANY = 500
@@ -46,8 +44,8 @@ def many_files(seventh: str = "seven") -> dict[str, str]:
 
 
 def write_recordings(folder: Path) -> Path:
-    """The recording `short_run`, and `edits`, `near`, `unsafe` and `many`; the folder."""
-    shutil.copy(SHIPPED / "short_run.jsonl", folder)
+    """The recording `short_run`, and `edits`, `near`, `unsafe`, `alike` and `many`; the folder."""
+    link_shipped(folder, "short_run")
     write_recording(
         folder,
         "edits",
@@ -60,6 +58,7 @@ def write_recordings(folder: Path) -> Path:
         "unsafe",
         {"/good.md": _text("good\n"), "/../evil.md": _text("evil\n"), "con.md": _text("device\n")},
     )
+    write_recording(folder, "alike", {path: _text("alike\n") for path in ("/s\ud800.md", "/s\ud801.md")})
     write_recording(folder, "many", {path: _text(text) for path, text in many_files("SEVEN").items()})
     return folder
 

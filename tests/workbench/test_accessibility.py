@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 from playwright.async_api import Page, expect
 
-from tests.support.postgres import Postgres
 from tests.support.programs import installed
-from tests.support.recordings import SHIPPED, write_recording
-from tests.workbench.driver import Workbench, workbench
+from tests.support.recordings import link_shipped, write_recording
+from tests.workbench.driver import Workbench
 from tests.workbench.every_view import each_view, ran
 from tools import workbench as build
 
@@ -30,16 +27,12 @@ HOSTILE = {
 }
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def bench(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Workbench]:
-    """A hub whose runtime also has a run that means harm."""
-    recordings = tmp_path_factory.mktemp("recordings")
-    for path in SHIPPED.glob("*.jsonl"):
-        (recordings / path.name).symlink_to(path)
+@pytest.fixture(scope="module")
+def recordings(folder: Path) -> Path:
+    """The shipped runs, and one that means harm."""
     files = {path: {"content": text.split("\n")} for path, text in HOSTILE.items()}
-    write_recording(recordings, "hostile", files, files)
-    async with postgres.fresh(migrated=True) as dsn, workbench(dsn, recordings=recordings) as opened:
-        yield opened
+    write_recording(folder, "hostile", files, files)
+    return link_shipped(folder)
 
 
 async def findings(page: Page, *rules: str) -> list[str]:

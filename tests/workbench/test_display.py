@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,9 +10,8 @@ import pytest_asyncio
 from playwright.async_api import Page, expect
 
 from tests.support.hub import start
-from tests.support.postgres import Postgres
-from tests.support.recordings import SHIPPED
-from tests.workbench.driver import Workbench, workbench
+from tests.support.recordings import link_shipped
+from tests.workbench.driver import Workbench
 from tests.workbench.every_view import EVERY_ELEMENT, Shown, each_view, shared
 from tests.workbench.reviewed import MOVED, a_proposal, write_draft, write_recordings
 
@@ -99,18 +98,15 @@ FOCUSED = """() => {
 }"""
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def bench(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Workbench]:
-    """The file's hub, whose runtime also replays the reviewed runs."""
-    recordings = write_recordings(tmp_path_factory.mktemp("recordings"))
-    for path in SHIPPED.glob("approval*.jsonl"):
-        (recordings / path.name).symlink_to(path)
-    settings = {"runtime_can_resume": True}
-    async with (
-        postgres.fresh(migrated=True) as dsn,
-        workbench(dsn, recordings=recordings, **settings) as opened,
-    ):
-        yield opened
+@pytest.fixture(scope="module")
+def recordings(folder: Path) -> Path:
+    """The reviewed runs, and those that ask."""
+    return link_shipped(write_recordings(folder), "approval*")
+
+
+@pytest.fixture(scope="module")
+def settings() -> dict[str, Any]:
+    return {"runtime_can_resume": True}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
-import pytest_asyncio
 from playwright.async_api import Page, expect
 
-from tests.support.postgres import Postgres
-from tests.workbench.driver import Workbench, workbench
+from tests.workbench.driver import Workbench
 from tests.workbench.reviewed import MOVED, NOTES, a_proposal, draft_texts, write_draft, write_recordings
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def bench(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Workbench]:
-    """The file's hub, whose runtime replays the reviewed runs."""
-    recordings = write_recordings(tmp_path_factory.mktemp("recordings"))
-    async with postgres.fresh(migrated=True) as dsn, workbench(dsn, recordings=recordings) as opened:
-        yield opened
+@pytest.fixture(scope="module")
+def recordings(folder: Path) -> Path:
+    """The reviewed runs."""
+    return write_recordings(folder)
 
 
 async def go(page: Page, path: str) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import httpx
 import pytest
@@ -15,7 +16,7 @@ from playwright.async_api import Page, expect
 from tests.support.development import development_hub
 from tests.support.hub import RunningHub, finished, start
 from tests.support.postgres import Postgres
-from tests.support.recordings import SHIPPED, write_recording
+from tests.support.recordings import link_shipped, write_recording
 from tests.workbench.driver import DEFAULTS, Workbench, browser_at
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -28,16 +29,14 @@ TRANSPORTS = ["ws-json", "ws-binary", "sse", "connect", "durable"]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def bench(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Workbench]:
+async def bench(postgres: Postgres, folder: Path) -> AsyncIterator[Workbench]:
     """A hub that callers may restart, which soon gives a slow reader up."""
-    recordings = tmp_path_factory.mktemp("recordings")
-    for path in SHIPPED.glob("*.jsonl"):
-        (recordings / path.name).symlink_to(path)
+    link_shipped(folder)
     # More than the buffers between the hub and a page hold.
-    write_recording(recordings, "large", *({"/large.txt": chr(97 + at) * LARGE} for at in range(24)))
+    write_recording(folder, "large", *({"/large.txt": chr(97 + at) * LARGE} for at in range(24)))
     async with (
         postgres.fresh(migrated=True) as dsn,
-        development_hub(dsn, recordings=recordings, **DEFAULTS, send_deadline_s=1.0) as hub,
+        development_hub(dsn, recordings=folder, **DEFAULTS, send_deadline_s=1.0) as hub,
         browser_at(RunningHub(hub, "")) as opened,  # type: ignore[arg-type]
     ):
         yield opened

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from playwright.async_api import Locator, Page, Route, expect
 
-from tests.support.postgres import Postgres
-from tests.workbench.driver import Workbench, tab_to, workbench
+from tests.workbench.driver import Workbench, tab_to
 from tests.workbench.reviewed import (
     CHANGED,
     MANY,
@@ -28,12 +26,10 @@ from tests.workbench.reviewed import (
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def bench(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Workbench]:
-    """The file's hub, whose runtime replays the reviewed runs."""
-    recordings = write_recordings(tmp_path_factory.mktemp("recordings"))
-    async with postgres.fresh(migrated=True) as dsn, workbench(dsn, recordings=recordings) as opened:
-        yield opened
+@pytest.fixture(scope="module")
+def recordings(folder: Path) -> Path:
+    """The reviewed runs."""
+    return write_recordings(folder)
 
 
 async def proposed(bench: Workbench, recording: str) -> dict[str, Any]:
@@ -236,6 +232,24 @@ async def test_an_unsafe_file_comes_in_under_the_new_path_that_it_is_given(
     # The two refusals, which the browser notes.
     assert [complaint for complaint in bench.complaints if "422" not in complaint] == []
     bench.complaints.clear()
+
+
+async def test_two_unsafe_files_that_are_shown_with_one_path_are_decided_one_by_one(
+    bench: Workbench, page: Page
+) -> None:
+    proposal = await proposed(bench, "alike")
+    await page.evaluate("path => { location.hash = path }", f"/proposals/{proposal['id']}")
+    rows = page.get_by_role("treeitem", name="s\ufffd.md")
+    for row, path in ((1, "/second.md"), (0, "/first.md")):
+        await rows.nth(row).click()
+        await page.get_by_role("textbox", name="New path").fill(path)
+        await page.get_by_role("button", name="Accept under this path").click()
+        await expect(page.get_by_text(f"Accepted as {path}.")).to_be_visible()
+        await expect(rows.nth(row)).to_contain_text("accepted")
+    await accept(page)
+    async with bench.hub.client() as client:
+        texts = await draft_texts(client, proposal)
+    assert texts == {"/notes.md": NOTES, "/first.md": "alike\n", "/second.md": "alike\n"}
 
 
 async def test_a_proposal_is_revised_and_its_rounds_lead_to_each_other(bench: Workbench, page: Page) -> None:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
-import pytest_asyncio
 from playwright.async_api import Locator, Page, expect
 
 from tests.support.hub import a_workflow, finished, start
-from tests.support.postgres import Postgres
 from tests.support.proxy import proxy
-from tests.workbench.driver import Workbench, tab_to, workbench
+from tests.workbench.driver import Workbench, tab_to
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -20,11 +18,10 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 HELD = "[[replay:short_run silent=20]]"
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def bench(postgres: Postgres) -> AsyncIterator[Workbench]:
-    """A hub whose runtime continues a run with a reply."""
-    async with postgres.fresh(migrated=True) as dsn, workbench(dsn, runtime_can_resume=True) as opened:
-        yield opened
+@pytest.fixture(scope="module")
+def settings() -> dict[str, Any]:
+    """The runtime continues a run with a reply."""
+    return {"runtime_can_resume": True}
 
 
 async def started(bench: Workbench, prompt: str) -> dict[str, str]:
@@ -168,7 +165,7 @@ async def test_the_agents_questions_are_answered_and_the_run_goes_on_to_its_end(
         await edited.fill('{"file_path": "/THE_SPEC/constitution.md", "content": "Ask first."}')
         await question.get_by_role("button", name="Send the reply").click()
         # It asks again, about something else.
-        await expect(question.get_by_label("reject")).not_to_be_checked()
+        await expect(question.get_by_label("edit")).not_to_be_checked()
         await question.get_by_label("reject").check()
         await question.get_by_label("Message to the agent").fill("Keep the file.")
         await question.get_by_role("button", name="Send the reply").click()

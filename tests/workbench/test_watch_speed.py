@@ -5,25 +5,21 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import pytest
-import pytest_asyncio
-from playwright.async_api import CDPSession, Page, expect
+from playwright.async_api import Page, expect
 
 from ide_orchestrator.v1 import event_pb2
 from server.replay.directives import FRAMES_PER_SECOND
-from server.replay.recording import SHIPPED
 from tests.support.hub import a_workflow, start
-from tests.support.postgres import Postgres
-from tests.support.recordings import write_frames
+from tests.support.recordings import link_shipped, write_frames
 from tests.support.runtime import files, state_frame, token_frame
-from tests.workbench.driver import Workbench, workbench
+from tests.workbench.driver import Workbench
+from tests.workbench.page_cost import Cost, heap_mib, traced
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -59,12 +55,10 @@ ALL_ROWS = """async tree => {
 }"""
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def bench(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Workbench]:
-    """The file's hub, whose runtime also replays `words` and `growing`."""
-    folder = tmp_path_factory.mktemp("recordings")
-    for name in ("short_run", "long_run"):
-        (folder / f"{name}.jsonl").symlink_to(SHIPPED / f"{name}.jsonl")
+@pytest.fixture(scope="module")
+def recordings(folder: Path) -> Path:
+    """Shipped runs, and `words` and `growing`."""
+    link_shipped(folder, "*_run")
     write_frames(folder, "words", *map(token_frame, WORDS))
     texts = {path: f"# {path}\n\n{path} has this line.\n" * 8 for path in PATHS}
     write_frames(
@@ -75,57 +69,14 @@ async def bench(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) ->
             for count in range(FILES_PER_STATE, FILES + 1, FILES_PER_STATE)
         ),
     )
-    async with postgres.fresh(migrated=True) as dsn, workbench(dsn, recordings=folder) as opened:
-        yield opened
-
-
-async def heap_mib(devtools: CDPSession) -> float:
-    """What is in use after a garbage collection."""
-    await devtools.send("HeapProfiler.collectGarbage")
-    usage = await devtools.send("Runtime.getHeapUsage")
-    return float(usage["usedSize"]) / (1 << 20)
-
-
-def longest_task_ms(trace: bytes) -> float:
-    """The most computing time of one task on the main thread of a page."""
-    events: list[dict[str, Any]] = json.loads(trace)["traceEvents"]
-    pages = {
-        (each["pid"], each["tid"])
-        for each in events
-        if each["name"] == "thread_name" and each["args"]["name"] == "CrRendererMain"
-    }
-    tasks = [
-        each["tdur"] / 1000
-        for each in events
-        if "tdur" in each and (each["pid"], each["tid"]) in pages and each["name"].endswith("RunTask")
-    ]
-    assert len(tasks) > 100, "the trace has no tasks"
-    return max(tasks)
-
-
-@dataclass
-class Cost:
-    """What a run costs the page. heap_mib: afterwards."""
-
-    longest_ms: float = 0.0
-    heap_mib: float = 0.0
-
-    def __str__(self) -> str:
-        return f"longest task {self.longest_ms:.0f} ms of computing, heap {self.heap_mib:.1f} MiB"
+    return folder
 
 
 @asynccontextmanager
 async def measured(bench: Workbench, page: Page) -> AsyncIterator[Cost]:
     """The cost of what a page does meanwhile, which is within the bounds."""
-    cost = Cost()
-    categories = ["toplevel", "disabled-by-default-devtools.timeline", "devtools.timeline"]
-    await bench.browser.start_tracing(page=page, categories=categories)
-    try:
+    async with traced(bench.browser, page) as cost:
         yield cost
-    finally:
-        trace = await bench.browser.stop_tracing()
-    cost.longest_ms = longest_task_ms(trace)
-    cost.heap_mib = await heap_mib(await page.context.new_cdp_session(page))
     assert cost.longest_ms < LONGEST_TASK_MS
     assert cost.heap_mib < MAX_HEAP_MIB
 

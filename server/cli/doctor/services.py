@@ -24,6 +24,8 @@ from server.settings.loading import SettingsError
 from server.settings.settings import Settings
 
 _CHANNEL = "ideo_doctor"
+#: Seconds within which a notification arrives: it takes milliseconds.
+WAKEUP_S = 2.0
 _UNREACHABLE = (
     "check that it runs, that DEEPAGENTS_RUNTIME_URL is its address, and that the network policy allows the "
     "connection"
@@ -44,7 +46,7 @@ async def check_wakeups(settings: Settings, dsn: str) -> Finding:
             try:
                 await listener.add_listener(_CHANNEL, lambda *_: received.set())
                 await fetch_row(dsn, f"SELECT pg_notify('{_CHANNEL}', '')")
-                async with asyncio.timeout(TIMEOUT_S):
+                async with asyncio.timeout(WAKEUP_S):
                     await received.wait()
             finally:
                 await listener.close(timeout=TIMEOUT_S)

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
-from server.domain.access.turns import MAX_CALLERS
+from server.domain.access.throttle import MAX_CALLERS
 from server.domain.errors import LimitReached
 from server.domain.model import Principal
 from server.domain.rates import Rate, TokenBuckets

@@ -16,8 +16,8 @@ from secrets import token_urlsafe
 from typing import Protocol
 from uuid import UUID
 
+from server.domain.access.on_behalf_of import for_unknown_caller
 from server.domain.access.quotas import Quotas
-from server.domain.access.turns import for_unknown_caller
 from server.domain.errors import NotFound, Unauthenticated
 from server.domain.model import Principal
 from server.domain.proposals.store import ProposalStore

@@ -165,17 +165,12 @@ class FrameReconstructor:
         """Whether the event's kind is needed: for all but token frames."""
         return not delta or delta[0] != Encoding.TOKEN
 
-    def frames_for(self, seq: int, delta: bytes, kind: EventKind | None) -> list[bytes]:
-        """The frames of event `seq`: usually one, none for an event of the hub itself. Only for a
-        reconstructor that keeps all files.
+    def parts_for(self, seq: int, delta: bytes, kind: EventKind | None) -> list[list[Part]]:
+        """The frames of event `seq`: usually one, none for an event of the hub itself. Each is in parts: what
+        is large is not copied, and large files are left to be read.
 
         `kind` is the event's kind; it may be None where `needs_event` says so.
         """
-        frames = self.parts_for(seq, delta, kind)
-        return [b"".join(part for part in frame if isinstance(part, bytes)) for frame in frames]
-
-    def parts_for(self, seq: int, delta: bytes, kind: EventKind | None) -> list[list[Part]]:
-        """The same, each frame in parts: what is large is not copied, and large files are left to be read."""
         text = self.skip(seq, delta, kind)
         match kind:
             case Terminal():

@@ -139,30 +139,6 @@ class JournalLog:
 
     def put(
         self,
-        event: bytes,
-        delta: bytes,
-        *,
-        epoch: int,
-        file_changes: bytes = b"",
-        outbox: OutboxEvent | None = None,
-        quarantine: QuarantineEntry | None = None,
-    ) -> None:
-        """Queue event `last_seq + 1` for the next commit, with its entries of the index of changed files, and
-        with what goes into the outbox and the quarantine.
-
-        Raises LeaseLost.
-        """
-        self.put_entry(
-            delimited_event(event),
-            delta,
-            epoch=epoch,
-            file_changes=file_changes,
-            outbox=outbox,
-            quarantine=quarantine,
-        )
-
-    def put_entry(
-        self,
         entry: bytes,
         delta: bytes,
         *,
@@ -171,7 +147,11 @@ class JournalLog:
         outbox: OutboxEvent | None = None,
         quarantine: QuarantineEntry | None = None,
     ) -> None:
-        """As `put`, for an event that is an entry of an `EventBatch` already."""
+        """Queue event `last_seq + 1` for the next commit, with its entries of the index of changed files, and
+        with what goes into the outbox and the quarantine. entry: the event as an entry of an `EventBatch`.
+
+        Raises LeaseLost.
+        """
         self._check_lease()
         if file_changes:
             self._file_changes.append((self.last_seq + 1, file_changes))

@@ -37,6 +37,13 @@ class RejectedFile:
         """The path as callers get it, and name the file by it."""
         return replace_surrogates(self.path[:MAX_SHOWN_CHARS])
 
+    @property
+    def path_id(self) -> str | None:
+        """Names the file where several are shown with one path; None for one whose whole path is shown."""
+        if self.path == self.shown_path:
+            return None
+        return hashlib.sha256(self.path.encode("utf-8", "surrogatepass")).hexdigest()
+
 
 @dataclass(frozen=True, slots=True)
 class ProposalFiles:

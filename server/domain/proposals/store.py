@@ -123,10 +123,11 @@ class ProposalStore(Protocol):
         proposal_id: UUID,
         reservation: Reservation | None = None,
         *,
+        files: bool = True,
         contents: bool = True,
     ) -> Proposal:
-        """The proposal with its files, or with its `listed_files` alone, read once the reservation has room
-        for them.
+        """The proposal with its files, with its `listed_files` alone, or with none, read once the reservation
+        has room for them.
 
         Raises NotFound when it does not exist or the principal may not see it.
         """

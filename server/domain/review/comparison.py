@@ -30,12 +30,16 @@ class DiffBase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DecideFile:
-    """The command to decide about a file, or about hunks of it; its fields are already validated."""
+    """The command to decide about a file, or about hunks of it; its fields are already validated.
+
+    path_id: `RejectedFile.path_id` of the file that is meant; None for the first one with the path.
+    """
 
     path: str
     decision: Decision | None
     hunk_ids: tuple[str, ...] = ()
     new_path: str | None = None
+    path_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,15 +180,21 @@ def decide(files: ReviewFiles, commands: Iterable[DecideFile]) -> dict[str, File
     """
     comparison = compare(files, DiffBase.STARTED_FROM)
     changes = {change.path: change for change in comparison.changes}
-    rejected = {each.shown_path: each for each in reversed(comparison.rejected)}
+    # Several may be shown with one path: without an id the first one is meant.
+    rejected = {
+        (each.shown_path, path_id): each
+        for each in reversed(comparison.rejected)
+        for path_id in (None, each.path_id)
+    }
     decided: dict[str, FileDecision] = {}
     for index, command in enumerate(commands):
-        path, change = command.path, changes.get(command.path)
+        path = command.path
+        change = changes.get(path) if command.path_id is None else None
         if change is not None:
             _check_change(index, command, change)
             sha256 = change.target.sha256 if change.target else None
-        elif path in rejected:
-            path, sha256 = rejected[path].path, rejected[path].sha256
+        elif found := rejected.get((path, command.path_id)):
+            path, sha256 = found.path, found.sha256
             _check_rejected(index, command, sha256)
         else:
             raise InvalidArgument({"decisions": f"decision {index} is about a file that does not differ"})

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 
-from server.domain.access.turns import on_behalf_of
+from server.domain.access.on_behalf_of import on_behalf_of
 from server.domain.byte_budget import ByteBudget
 from server.domain.crash_points import crash_point
 from server.domain.errors import RuntimeRefused, RuntimeUnavailable

@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from server.domain.access.turns import on_behalf_of
+from server.domain.access.on_behalf_of import on_behalf_of
 from server.domain.crash_points import crash_point
 from server.domain.errors import (
     DatabaseUnavailable,
@@ -32,7 +32,7 @@ from server.domain.runs.releases import Releases
 from server.domain.runs.run_recorder import RunRecorder
 from server.domain.runs.status import RunStatus
 from server.domain.runs.upstream import UpstreamSession
-from server.domain.runs.verdict import CANCELLED, GIVEN_UP, INTERNAL_FAULT, crash_loop, failed, overdue
+from server.domain.runs.verdict import GIVEN_UP, INTERNAL_FAULT, cancelled, crash_loop, failed, overdue
 
 
 class RunDriver:
@@ -98,8 +98,10 @@ class RunDriver:
         if verdict is not None:
             # Not even restored: that may be what kills every replica that tries.
             return verdict
+        if self.lease.frozen is not None:
+            return cancelled(f"the workflow was {self.lease.frozen} before the run began")
         if self.lease.cancelled and self.lease.status is RunStatus.PENDING:
-            return CANCELLED
+            return cancelled()
         work = asyncio.ensure_future(self._work())
         cancel = asyncio.ensure_future(self.cancelled.wait())
         restored = asyncio.ensure_future(self._restored.wait())
@@ -111,7 +113,7 @@ class RunDriver:
             await asyncio.wait({work, cancel}, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
             if work.done():
                 return work.result()
-            return CANCELLED if cancel.done() else overdue(limits, self._recorder.facts)
+            return cancelled() if cancel.done() else overdue(limits, self._recorder.facts)
         finally:
             for task in (work, cancel, restored, releases):
                 task.cancel()

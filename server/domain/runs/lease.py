@@ -23,8 +23,8 @@ class Lease:
     fence: makes a stale holder's writes fail. age_s: seconds from the run's start to the grant of the lease,
     by the database's clock. takeovers: takeovers since the run last got any further. chosen_thread_id: the
     runtime's id of the thread, when it chose another than the job's. dequeued: the run was queued until now.
-    cancelled: it is to be cancelled. reply: the last reply to one of its questions, unless the runtime has it
-    for sure.
+    frozen: `locked` or `archived` if its workflow was when its turn came: then it does not begin. cancelled:
+    it is to be cancelled. reply: the last reply to one of its questions, unless the runtime has it for sure.
     """
 
     thread_id: UUID
@@ -40,6 +40,7 @@ class Lease:
     takeovers: int = 0
     chosen_thread_id: str | None = None
     dequeued: bool = False
+    frozen: str | None = None
     cancelled: bool = False
     reply: Reply | None = None
 
@@ -110,6 +111,7 @@ class RunStore(Protocol):
         self, limit: int, *, found_at: datetime, driven: Collection[UUID] = ()
     ) -> Sequence[Lease]:
         """Take over at most `limit` of the runs that `find_expired` found of each kind, with a higher fence.
+        Queued ones whose workflow is locked or archived are to be cancelled.
 
         found_at: its answer. A claim that the database executes much later takes nothing: the caller has
         given up, and the owners may only have waited for the same database.

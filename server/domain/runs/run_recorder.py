@@ -339,7 +339,7 @@ class RunRecorder:
         self.journalled.note(seq, kind, delta, error)
         if entry.shape is not None and isinstance(kind, UpstreamFrame):
             quarantine = Kept(seq, entry.shape, len(kind.body))
-        self._log.put_entry(
+        self._log.put(
             entry.event,
             delta,
             epoch=self.journalled.epoch,

@@ -199,7 +199,8 @@ class Runner:
                 self._drop(earlier)
                 await self.wait(lease.thread_id)
             if lease.dequeued:
-                self.context.observer.dequeued(lease)
+                if lease.frozen is None:
+                    self.context.observer.dequeued(lease)
                 crash_point("dequeued")
             else:
                 self.context.observer.taken_over(lease)

@@ -55,7 +55,11 @@ def failed(
     return Verdict(Outcome.FAILED, reason.value, message, delta, gap, files)
 
 
-CANCELLED: Final = Verdict(Outcome.CANCELLED, FailureReason.CANCELLED.value, "the run was cancelled")
+def cancelled(message: str = "the run was cancelled") -> Verdict:
+    """The verdict on a run that is not to go on, or not to begin."""
+    return Verdict(Outcome.CANCELLED, FailureReason.CANCELLED.value, message)
+
+
 #: Reasons for which the hub gives up a run that the runtime may still work on.
 GIVEN_UP: Final = frozenset(
     {

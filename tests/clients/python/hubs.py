@@ -19,7 +19,7 @@ WAYS = ("websocket", "websocket-json", "sse", "grpc")
 
 
 class Through:
-    """Both faces at one port: that of a proxy in front of one of them."""
+    """Both interfaces at one port: that of a proxy in front of one of them."""
 
     def __init__(self, place: object) -> None:
         self.http, self.grpc = f"http://127.0.0.1:{place}", f"127.0.0.1:{place}"

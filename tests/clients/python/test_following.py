@@ -55,8 +55,8 @@ async def test_a_follower_of_a_live_run_gets_each_event_once(hub: RunningHub, wa
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_silent_connection_is_given_up_and_another_one_goes_on(hub: RunningHub, way: str) -> None:
     thread = await a_run(hub, "[[replay:short_run speed=2]]", whole=False)
-    face = hub.grpc if way == "grpc" else hub.http
-    async with proxy(int(face.rpartition(":")[2])) as between:
+    interface = hub.grpc if way == "grpc" else hub.http
+    async with proxy(int(interface.rpartition(":")[2])) as between:
         found = []
         stream = followed(way, Through(between.place), hub.token(), thread, silence_s=1.0)
         async with aclosing(stream) as events_:

@@ -18,6 +18,7 @@ from server.wire.codec import ProtobufCodec
 from tests.faults.rig.history import Journal, JournalEvent, Truth, Unit, Write
 from tests.faults.rig.recorder import event_sha256, frame_sha256
 from tests.faults.scripts import digests_of
+from tests.support.legacy_frames import frames_for
 
 _CODEC = ProtobufCodec()
 
@@ -77,7 +78,7 @@ async def read_journal(connection: asyncpg.Connection, thread_id: str) -> Journa
                 outcome = event_pb2.Outcome.Name(event.terminal.outcome).removeprefix("OUTCOME_").lower()
                 reason = event.terminal.reason
             if event.seq == reconstructor.seq + 1:
-                sent = map(json.loads, reconstructor.frames_for(event.seq, delta, _CODEC.decode(data).kind))
+                sent = map(json.loads, frames_for(reconstructor, event.seq, delta, _CODEC.decode(data).kind))
                 # An error frame of the hub's own has no seq: the `end` after it has.
                 frames.extend((event.seq, frame_sha256(frame)) for frame in sent if "seq" in frame)
     return Journal(

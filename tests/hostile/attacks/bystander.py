@@ -16,7 +16,7 @@ import httpx
 from server.wire import messages as m
 from tests.hostile.attacks.sockets import head, place
 from tests.support.client import Address, Client, StreamEnded
-from tests.support.grpc_face import Caller
+from tests.support.grpc_interface import Caller
 from tests.support.tokens import bearer, token
 
 #: Streams: a refinement is started and followed to its end. The others are a list in JSON, and one over gRPC.

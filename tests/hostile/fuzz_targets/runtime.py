@@ -21,6 +21,7 @@ from server.replay.recording import SHIPPED
 from server.runtime.websocket import WebSocketFrames
 from server.wire.codec import ProtobufCodec
 from tests.hostile.fuzz_targets.target import MAX_INPUT, Target
+from tests.support.legacy_frames import frames_for
 from tests.unit.frames.similar_frames import parsed, together
 
 #: Where a line of `similar_frames` puts the texts of the lines after it.
@@ -42,7 +43,7 @@ def frames(data: bytes) -> None:
             if kind is not None:
                 event = Event(seq, 1, _NOON, kind)
                 assert _CODEC.decode(_CODEC.encode(event)).seq == seq
-            for sent in reconstructor.frames_for(seq, b"" if index else meaning.delta, kind):
+            for sent in frames_for(reconstructor, seq, b"" if index else meaning.delta, kind):
                 assert json.loads(sent)["seq"] == seq
 
 

@@ -24,6 +24,7 @@ from server.encoding.frame_delta import (
     MESSAGES_PLACEHOLDER,
     DeltaContext,
 )
+from tests.support.legacy_frames import frames_for
 
 SKELETON = (
     b'{"event_type":"on_state_update","data":{"messages":'
@@ -38,20 +39,20 @@ def test_a_copy_is_independent() -> None:
     context = DeltaContext()
     deltas = [context.encode_token(b'{"a":%d}' % number) for number in range(3)]
     frames = FrameReconstructor()
-    frames.frames_for(1, deltas[0], Token())
+    frames_for(frames, 1, deltas[0], Token())
     other = frames.copy()
     assert (
-        frames.frames_for(2, deltas[1], Token())
-        == other.frames_for(2, deltas[1], Token())
+        frames_for(frames, 2, deltas[1], Token())
+        == frames_for(other, 2, deltas[1], Token())
         == [b'{"a":1,"seq":2}']
     )
-    assert frames.frames_for(3, deltas[2], Token()) == [b'{"a":2,"seq":3}']
+    assert frames_for(frames, 3, deltas[2], Token()) == [b'{"a":2,"seq":3}']
     assert other.seq == 2
 
 
 def test_frames_are_reconstructed_in_order() -> None:
     with pytest.raises(ValueError, match="in order"):
-        FrameReconstructor().frames_for(2, b"", None)
+        frames_for(FrameReconstructor(), 2, b"", None)
 
 
 def test_files_are_given_whole_though_kept_as_changes() -> None:
@@ -66,8 +67,8 @@ def test_files_are_given_whole_though_kept_as_changes() -> None:
     ]
     maps = []
     for seq, changes in enumerate(steps, start=1):
-        (frame,) = reconstructor.frames_for(
-            seq, context.encode_state(b"x", SKELETON, b"[]"), StateUpdate(files=changes)
+        (frame,) = frames_for(
+            reconstructor, seq, context.encode_state(b"x", SKELETON, b"[]"), StateUpdate(files=changes)
         )
         maps.append(json.loads(frame)["data"]["files"])
     assert maps == [
@@ -81,14 +82,14 @@ def test_files_are_given_whole_though_kept_as_changes() -> None:
 def test_an_entry_that_is_not_a_file_is_given_as_it_came(files: tuple[FileChange, ...]) -> None:
     skeleton = b'{"event_type":"on_state_update","data":{"files":{' + MEMBERS_PLACEHOLDER + b'"/odd":7}}}'
     kind = StateUpdate(files=files, unread_files=(UnreadFile("/odd", "7"),))
-    (frame,) = FrameReconstructor().frames_for(1, DeltaContext().encode_state(b"x", skeleton, None), kind)
+    (frame,) = frames_for(FrameReconstructor(), 1, DeltaContext().encode_state(b"x", skeleton, None), kind)
     assert json.loads(frame)["data"] == {"files": {"/odd": 7}}
 
 
 def test_files_that_the_hub_learnt_without_a_frame_come_in_a_frame_of_the_hubs() -> None:
     reconstructor = FrameReconstructor()
-    (frame,) = reconstructor.frames_for(
-        1, b"", StateUpdate(files=(FileChange("/a", File(b"x"), added=True),))
+    (frame,) = frames_for(
+        reconstructor, 1, b"", StateUpdate(files=(FileChange("/a", File(b"x"), added=True),))
     )
     assert json.loads(frame) == {
         "event_type": "on_state_update",
@@ -101,7 +102,7 @@ def test_a_frame_of_too_many_values_is_given_as_a_text() -> None:
     body = b'{"event_type":"custom","data":["\\"\xc3\xb1",' + b"1," * 200_000 + b"1]}"
     kind = UpstreamFrame("", FrameReason.TOO_COMPLEX, body)
     delta = DeltaContext().encode_event_body(body)
-    (frame,) = FrameReconstructor().frames_for(1, delta, kind)
+    (frame,) = frames_for(FrameReconstructor(), 1, delta, kind)
     assert json.loads(frame) == {"event_type": "unknown", "data": {"raw": body.decode()}, "seq": 1}
 
 
@@ -127,7 +128,7 @@ def test_a_frames_own_seq_is_replaced_and_others_inside_of_it_stay(
 ) -> None:
     kind = StateUpdate(files=(FileChange("/a", File(b"x"), added=True),))
     delta = DeltaContext().encode_state(b"x", skeleton, b'"[]"')
-    (frame,) = FrameReconstructor().frames_for(1, delta, kind)
+    (frame,) = frames_for(FrameReconstructor(), 1, delta, kind)
     assert json.loads(frame) == {**expected, "seq": 1}
 
 
@@ -148,13 +149,13 @@ def test_large_files_are_left_to_be_read_and_everything_else_is_as_with_them() -
             if change.file is not None
         }
         joined = b"".join(part if isinstance(part, bytes) else texts[part.path] for part in parts)
-        assert [joined] == whole.frames_for(seq, b"", kind)
+        assert [joined] == frames_for(whole, seq, b"", kind)
     assert parted.size_bytes < 10_000 < whole.size_bytes
 
 
 def test_a_failure_that_the_runtime_did_not_report_comes_before_the_end() -> None:
     failed = Terminal(Outcome.FAILED, "deadline_exceeded", "too long")
-    error, end = map(json.loads, FrameReconstructor().frames_for(1, b"", failed))
+    error, end = map(json.loads, frames_for(FrameReconstructor(), 1, b"", failed))
     # Two frames of one event: only the last one moves the reader's cursor.
     assert error == {
         "event_type": "error",
@@ -166,18 +167,21 @@ def test_a_failure_that_the_runtime_did_not_report_comes_before_the_end() -> Non
 def test_a_failure_that_the_runtime_reported_comes_once() -> None:
     reconstructor, context = FrameReconstructor(), DeltaContext()
     body = b'{"event_type":"error","data":{}}'
-    reconstructor.frames_for(
-        1, context.encode_event_body(body), UpstreamFrame("error", FrameReason.ERROR_REPORT, body)
+    frames_for(
+        reconstructor,
+        1,
+        context.encode_event_body(body),
+        UpstreamFrame("error", FrameReason.ERROR_REPORT, body),
     )
     end = context.encode_full_text(b'{"event_type":"end","data":{}}')
-    frames = reconstructor.frames_for(2, end, Terminal(Outcome.FAILED, "upstream_error", "x"))
+    frames = frames_for(reconstructor, 2, end, Terminal(Outcome.FAILED, "upstream_error", "x"))
     assert frames == [b'{"event_type":"end","data":{},"seq":2}']
 
 
 def test_a_further_end_is_no_frame_so_that_the_only_one_is_the_last() -> None:
     reconstructor, context = FrameReconstructor(), DeltaContext()
     further = UpstreamFrame("end", FrameReason.AFTER_END, b'{"event_type":"end","data":{}}')
-    assert reconstructor.frames_for(1, b"", further) == []
+    assert frames_for(reconstructor, 1, b"", further) == []
     end = context.encode_full_text(b'{"event_type":"end","data":{}}')
-    frames = reconstructor.frames_for(2, end, Terminal(Outcome.COMPLETED))
+    frames = frames_for(reconstructor, 2, end, Terminal(Outcome.COMPLETED))
     assert frames == [b'{"event_type":"end","data":{},"seq":2}']

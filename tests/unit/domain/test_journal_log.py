@@ -16,7 +16,7 @@ from server.domain.journal.recent_commits import KEEP_S, Commit, RecentBudget, R
 from server.domain.runs.lease import Lease
 from server.domain.runs.runtime import Invocation
 from server.domain.runs.status import RunStatus
-from server.encoding.event_batch import event_ends, split_deltas, split_events
+from server.encoding.event_batch import delimited_event, event_ends, split_deltas, split_events
 from tests.support.hand_clock import HandClock
 
 
@@ -83,7 +83,7 @@ def test_batches_bring_every_event_once_in_order_within_the_bound(
     queues = CommitQueues()
     logs = [a_log(queues) for _ in range(3)]
     for number, event, delta in puts:
-        logs[number].put(event, delta, epoch=1)
+        logs[number].put(delimited_event(event), delta, epoch=1)
     committed: dict[JournalLog, list[tuple[bytes, bytes]]] = {log: [] for log in logs}
     while batches := queues.small.next_batches(max_bytes):
         assert len({batch.log for batch in batches}) == len(batches)
@@ -108,7 +108,7 @@ def test_the_log_that_waits_longest_comes_first() -> None:
     queues = CommitQueues()
     first, second = a_log(queues), a_log(queues)
     for log in (first, second, first):
-        log.put(b"event", b"", epoch=1)
+        log.put(delimited_event(b"event"), b"", epoch=1)
     (batch,) = queues.small.next_batches(1)
     assert batch.log is first
     # What is left of it comes once this is committed, and goes to the end of the line.
@@ -119,10 +119,10 @@ def test_the_log_that_waits_longest_comes_first() -> None:
 def test_a_run_has_one_batch_at_a_time() -> None:
     queues = CommitQueues()
     log = a_log(queues)
-    log.put(b"event", b"", epoch=1)
+    log.put(delimited_event(b"event"), b"", epoch=1)
     (batch,) = queues.small.next_batches()
-    log.put(b"next", b"", epoch=1)
-    log.put(b"l" * COMMIT_BYTES, b"", epoch=1)
+    log.put(delimited_event(b"next"), b"", epoch=1)
+    log.put(delimited_event(b"l" * COMMIT_BYTES), b"", epoch=1)
     assert queues.small.next_batches() == queues.large.next_batches() == []
     log.mark_committed(batch)
     (batch,) = queues.small.next_batches()
@@ -132,9 +132,9 @@ def test_a_run_has_one_batch_at_a_time() -> None:
 def test_the_events_of_other_runs_do_not_wait_for_a_large_one_and_those_of_its_own_run_do() -> None:
     queues = CommitQueues()
     log, other = a_log(queues), a_log(queues)
-    log.put(b"l" * COMMIT_BYTES, b"", epoch=1)
-    log.put(b"small", b"", epoch=1)
-    other.put(b"small", b"", epoch=1)
+    log.put(delimited_event(b"l" * COMMIT_BYTES), b"", epoch=1)
+    log.put(delimited_event(b"small"), b"", epoch=1)
+    other.put(delimited_event(b"small"), b"", epoch=1)
     (large,) = queues.large.next_batches()
     assert (large.log, large.commit.last) == (log, log.last_seq - 1)
     assert [batch.log for batch in queues.small.next_batches()] == [other]
@@ -146,9 +146,9 @@ def test_the_events_of_other_runs_do_not_wait_for_a_large_one_and_those_of_its_o
 def test_a_batch_has_the_epoch_of_its_last_event_and_the_time_of_its_first() -> None:
     queues, clock = CommitQueues(), HandClock()
     log = a_log(queues, clock=clock)
-    log.put(b"a", b"", epoch=1)
+    log.put(delimited_event(b"a"), b"", epoch=1)
     clock.move(3)
-    log.put(b"b", b"", epoch=2)
+    log.put(delimited_event(b"b"), b"", epoch=2)
     (batch,) = queues.small.next_batches(1000)
     assert (batch.commit.epoch, batch.put_at) == (2, 0.0)
     log.mark_committed(batch)
@@ -158,7 +158,7 @@ def test_a_batch_has_the_epoch_of_its_last_event_and_the_time_of_its_first() -> 
 async def test_a_run_waits_while_much_is_queued_and_until_all_is_committed() -> None:
     queues = CommitQueues()
     log = a_log(queues, max_queued_bytes=10)
-    log.put(b"x" * 20, b"", epoch=1)
+    log.put(delimited_event(b"x" * 20), b"", epoch=1)
     capacity, flushed = asyncio.ensure_future(log.wait_for_capacity()), asyncio.ensure_future(log.flush())
     await asyncio.sleep(0)
     assert not capacity.done()
@@ -171,7 +171,7 @@ async def test_a_run_waits_while_much_is_queued_and_until_all_is_committed() -> 
 async def test_a_lost_lease_ends_every_wait_and_drops_what_is_queued() -> None:
     queues = CommitQueues()
     log = a_log(queues, max_queued_bytes=10)
-    log.put(b"x" * 20, b"", epoch=1)
+    log.put(delimited_event(b"x" * 20), b"", epoch=1)
     waits = [asyncio.ensure_future(log.wait_for_capacity()), asyncio.ensure_future(log.flush())]
     await asyncio.sleep(0)
     log.mark_lost()
@@ -190,7 +190,7 @@ async def test_the_writer_waits_until_a_log_has_something() -> None:
     waiting = asyncio.ensure_future(queues.small.wait())
     await asyncio.sleep(0)
     assert not waiting.done()
-    log.put(b"event", b"", epoch=1)
+    log.put(delimited_event(b"event"), b"", epoch=1)
     await waiting
     queues.small.next_batches(1000)
     again = asyncio.ensure_future(queues.small.wait())
@@ -212,7 +212,7 @@ def test_entries_of_changed_files_are_in_the_batch_of_their_event_and_written_ag
     queues = CommitQueues()
     log = a_log(queues)
     for number, entry in enumerate(entries):
-        log.put(b"%d" % number, b"", epoch=1, file_changes=entry and b"%d " % number + entry)
+        log.put(delimited_event(b"%d" % number), b"", epoch=1, file_changes=entry and b"%d " % number + entry)
     assert log.queued_bytes >= sum(map(len, entries))
     while log.has_pending:
         batch = log.next_batch(max_bytes)

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from server.domain.access.turns import on_behalf_of
+from server.domain.access.on_behalf_of import on_behalf_of
 from server.domain.off_loop import (
     LONG_S,
     MAX_REST_S,

@@ -237,7 +237,7 @@ _PATHS = st.builds(
 _NEIGHBOURS = st.sampled_from(["/a", "/A", "a", "/a/b", "/A/b", "/A/B/c", "/a//b", "/é", "/É/x"])
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(st.lists(st.one_of(_PATHS, _NEIGHBOURS), max_size=12))
 def test_whatever_is_kept_is_written_below_a_folder_and_unmarked_files_exactly(paths: list[str]) -> None:
     files = {path: File(path.encode("utf-8", "surrogatepass")) for path in paths}

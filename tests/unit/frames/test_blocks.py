@@ -95,7 +95,7 @@ MEMBER_VALUES = st.recursive(
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(
     st.sampled_from(BLOCK_TYPES),
     st.dictionaries(st.sampled_from(MEMBER_NAMES), MEMBER_VALUES, max_size=5),

@@ -13,6 +13,7 @@ from server.domain.journal.segments import Segment
 from server.domain.runs.runtime import Interpretation
 from server.encoding.event_batch import delimited_delta, delimited_event
 from server.frames.interpreter import Interpreter
+from tests.support.legacy_frames import frames_for
 from tests.support.recordings import NAMES, expected, frames
 from tests.unit.frames.legacy_form import in_seed_form
 
@@ -116,7 +117,9 @@ def reconstructed(meanings: list[Interpretation], *, through_segments: bool) -> 
     reconstructor = FrameReconstructor()
     found = []
     for seq, (kind, delta) in enumerate(zip(kinds, deltas, strict=True), start=1):
-        for frame in reconstructor.frames_for(seq, delta, kind if reconstructor.needs_event(delta) else None):
+        for frame in frames_for(
+            reconstructor, seq, delta, kind if reconstructor.needs_event(delta) else None
+        ):
             value = json.loads(frame)
             assert value.pop("seq") == seq
             found.append(value)

@@ -28,6 +28,7 @@ from server.domain.journal.frame_reconstruction import FrameReconstructor
 from server.domain.proposals.files import File
 from server.domain.runs.runtime import Interpretation, UpstreamError
 from server.frames.interpreter import Interpreter
+from tests.support.legacy_frames import frames_for
 
 
 @pytest.fixture
@@ -146,8 +147,8 @@ def test_adopted_files_become_changes_and_a_legacy_frame(interpreter: Interprete
     )
     assert interpreter.adopt({"/a": File(b"x"), "/c": File(b"z\n")}) == ()
     reconstructor = FrameReconstructor()
-    (reconstructed,) = reconstructor.frames_for(
-        1, b"", StateUpdate(files=(FileChange("/a", File(b"x"), added=True),))
+    (reconstructed,) = frames_for(
+        reconstructor, 1, b"", StateUpdate(files=(FileChange("/a", File(b"x"), added=True),))
     )
     assert json.loads(reconstructed)["data"] == {"files": {"/a": {"content": ["x"]}}}
 
@@ -604,7 +605,7 @@ def test_an_error_frame_is_kept_and_its_message_is_read(
 def test_the_end_is_left_to_the_caller(interpreter: Interpreter, body: bytes) -> None:
     meaning = interpreter.interpret(body)
     assert (meaning.kinds, meaning.end) == ((), True)
-    (reconstructed,) = FrameReconstructor().frames_for(1, meaning.delta, None)
+    (reconstructed,) = frames_for(FrameReconstructor(), 1, meaning.delta, None)
     assert json.loads(reconstructed) == {**json.loads(body), "seq": 1}
 
 
@@ -612,7 +613,7 @@ def test_lone_surrogates_and_nan_are_proper_json_in_legacy_frames(interpreter: I
     body = b'{"event_type":"on_state_update","data":{"files":{"/a":"\\ud800"},"x":NaN,"y":"\\u0000"}}'
     meaning = interpreter.interpret(body)
     assert interpreter.files.by_path["/a"].sanitized_text == ("\ufffd", True)
-    (reconstructed,) = FrameReconstructor().frames_for(1, meaning.delta, meaning.kinds[0])
+    (reconstructed,) = frames_for(FrameReconstructor(), 1, meaning.delta, meaning.kinds[0])
     assert json.loads(reconstructed)["data"] == {
         "files": {"/a": {"content": ["\ud800"]}},
         "x": "NaN",

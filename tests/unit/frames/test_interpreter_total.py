@@ -16,6 +16,7 @@ from server.domain.journal.frame_reconstruction import FrameReconstructor
 from server.domain.proposals.files import FileSet
 from server.frames.interpreter import Interpreter
 from server.wire.codec import ProtobufCodec
+from tests.support.legacy_frames import frames_for
 from tests.support.recordings import frames as recorded
 from tests.unit.frames.legacy_form import in_seed_form, number
 
@@ -147,7 +148,7 @@ class Journal:
     def reconstructed(self) -> list[Any]:
         reconstructor, found = FrameReconstructor(), []
         for seq, (kind, delta) in enumerate(self.records, start=1):
-            for frame in reconstructor.frames_for(seq, delta, kind):
+            for frame in frames_for(reconstructor, seq, delta, kind):
                 value = json.loads(frame, parse_constant=_no_constant, parse_float=number)
                 assert value.pop("seq") == seq
                 found.append(value)
@@ -158,7 +159,7 @@ def _no_constant(name: str) -> None:
     raise AssertionError(f"{name} is not JSON")
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(st.lists(FRAMES, max_size=6))
 @example([b""])
 @example([b"\xff"])
@@ -186,7 +187,7 @@ def test_a_number_that_no_parser_accepts_is_reconstructed_unchanged() -> None:
     reconstructor = FrameReconstructor()
     for seq, event_type in enumerate([b"on_state_update", b"on_tool_start"], start=1):
         meaning = journal.interpret(b'{"event_type":"%b","data":{"x":[%b]}}' % (event_type, digits))
-        (frame,) = reconstructor.frames_for(seq, meaning.delta, meaning.kinds[0])
+        (frame,) = frames_for(reconstructor, seq, meaning.delta, meaning.kinds[0])
         assert digits in frame
 
 
@@ -214,7 +215,7 @@ def test_json_as_deep_as_the_parser_takes_is_read_the_same_from_anywhere(
     assert restored.interpret(after) == steady.interpret(after)
 
     def legacy() -> list[bytes]:
-        return FrameReconstructor().frames_for(1, meaning.delta, meaning.kinds[0])
+        return frames_for(FrameReconstructor(), 1, meaning.delta, meaning.kinds[0])
 
     assert at_depth(300, legacy) == legacy()
 
@@ -230,7 +231,7 @@ def test_deep_arguments_of_a_message_are_read_the_same_from_anywhere(levels: int
         assert at_depth(300, lambda frame=frame: Interpreter().interpret(frame)) == meaning  # type: ignore[misc]
 
 
-@settings(max_examples=200)
+@settings(max_examples=80)
 @given(st.lists(FRAMES, max_size=6), st.lists(FRAMES, min_size=1, max_size=4))
 def test_a_restored_interpreter_gives_what_a_steady_one_gives(
     before: list[bytes], after: list[bytes]
@@ -250,7 +251,7 @@ def test_a_restored_interpreter_gives_what_a_steady_one_gives(
     assert restored.files == steady.files
 
 
-@settings(max_examples=200)
+@settings(max_examples=80)
 @given(st.lists(FRAMES, max_size=6))
 def test_the_file_changes_add_up_to_the_files(frames: list[bytes]) -> None:
     interpreter = Interpreter()
@@ -275,7 +276,7 @@ def test_bytes_that_are_not_a_frame_are_kept_as_they_came(frame: bytes) -> None:
     assert kind == UpstreamFrame("", FrameReason.MALFORMED, frame)
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(
     st.lists(st.tuples(TEXT, st.sampled_from(["a", "b"]), st.sampled_from(["model", "tools"])), max_size=8)
 )
@@ -290,7 +291,7 @@ def test_a_remembered_piece_is_read_as_a_fresh_one(pieces: list[tuple[str, str, 
         assert (token.text, token.message_id, token.node) == (text, message_id, node)  # type: ignore[union-attr]
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(st.lists(st.lists(st.tuples(st.sampled_from(["Human", "AI", "Odd"]), TEXT), max_size=5), max_size=4))
 def test_a_message_list_is_read_the_same_whatever_came_before(
     lists: list[list[tuple[str, str]]],

@@ -116,7 +116,7 @@ def test_a_value_that_is_too_deep_or_too_long_stays_printed() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        f"[{'1, ' * 300_000}]",
+        f"[{'1, ' * (MAX_PARTS + 1)}]",
         "f'" + "{a}" * 1_000_000 + "'",
         "1<" * 1_000_000 + "1",
         "[" * 1_000_000,

@@ -10,6 +10,7 @@ from server.domain.journal.frame_reconstruction import FrameReconstructor
 from server.domain.proposals.files import File
 from server.frames.interpreter import Interpreter
 from server.frames.run_files import MIN_RELEASED_BYTES
+from tests.support.legacy_frames import frames_for
 from tests.support.runtime import state_frame, token_frame
 
 LARGE, OTHER = "a" * MIN_RELEASED_BYTES, "b" * MIN_RELEASED_BYTES
@@ -69,7 +70,7 @@ def test_frames_are_reconstructed_whatever_the_interpreter_has_released() -> Non
     reconstructors = FrameReconstructor(), FrameReconstructor()
     for seq, (kind, *either) in enumerate(zip(kinds, deltas, kept_deltas, strict=True), 1):
         one, other = (
-            reconstructor.frames_for(seq, delta, kind)
+            frames_for(reconstructor, seq, delta, kind)
             for reconstructor, delta in zip(reconstructors, either, strict=True)
         )
         assert one == other

@@ -144,7 +144,7 @@ READABLE = st.builds(
 ) | st.builds(lambda text: f"AIMessage(content=[{{'type': 'text', 'text': {text!r}}}, {text!r}])", TEXTS)
 
 
-@settings(max_examples=250)
+@settings(max_examples=100)
 @given(st.lists(READABLE, max_size=4), POISONS, st.lists(READABLE, max_size=4))
 @example(["HumanMessage(content='')"], tool_message(1, "'"), ["AIMessage(content='')"])
 @example([], tool_message(0, "'"), ["HumanMessage(content=\"a[']\", id='0')"])
@@ -158,7 +158,7 @@ def test_one_poisoned_message_anywhere_spoils_no_other(
     assert found[len(found) - len(after) :] == expected
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(st.lists(READABLE | POISONS, max_size=8))
 def test_a_growing_list_is_read_like_a_whole_one(messages: list[str]) -> None:
     memory = Interpreter()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from server.domain.access.turns import OF_USER
+from server.domain.access.throttle import OF_USER
 from server.domain.errors import LimitReached
 from server.grpc.admission import MAX_WAITING, UNKNOWN_METHODS, Admission
 from server.grpc.app import DEFAULT_LIMITS

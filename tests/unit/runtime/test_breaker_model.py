@@ -139,4 +139,4 @@ class Against(RuleBasedStateMachine):
 
 
 TestAgainstTheModel = Against.TestCase
-TestAgainstTheModel.settings = settings(max_examples=300, stateful_step_count=60)
+TestAgainstTheModel.settings = settings(max_examples=100, stateful_step_count=60)

@@ -206,7 +206,7 @@ def updates(draw: st.DrawFn) -> m.Event:
     return made
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(updates(), st.integers(MIN_EVENT_BYTES, 400_000))
 def test_what_is_shown_always_fits(whole: m.Event, max_bytes: int) -> None:
     if whole.ByteSize() > max_bytes:

@@ -58,7 +58,7 @@ def test_the_largest_contents_are_left_out_and_the_files_stay() -> None:
     assert [file.sha256 for file in files] == [f"{number:064x}" for number in range(4)]
 
 
-@pytest.mark.parametrize("offset", [0, 1, 4, 7])
+@pytest.mark.parametrize("offset", [0, 4])
 def test_contents_that_are_left_out_need_not_be_in_the_message_first(offset: int) -> None:
     contents = [b"x" * 2_900_000, "ñ".encode() * 1_400_000, b"", b"y" * 2_900_000, b"\xff" * 2_000_000]
     contents += [b"z" * 60, "a\ud800".encode("utf-8", "surrogatepass") * 900_000]
@@ -100,7 +100,7 @@ def test_an_offset_after_the_last_entry_is_refused() -> None:
     assert set(refused.value.fields) == {"file_offset"}
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(
     st.lists(st.sampled_from([0, 63, 5_000, 400_000, 2_000_000, 5_000_000]), max_size=12),
     st.sampled_from([0, 3, 60_000]),

@@ -1,9 +1,10 @@
 // Contents of files, each read once: a hash names a content for ever.
 
+import type { Hub } from "@bizmatters/ide-orchestrator";
 import { hub } from "../hub.js";
 
-/** Where a content can be read. */
-export type ContentOwner = { proposal: string } | { draft: string } | { refinement: string };
+/** Where a content can be read; `hub`: with another token than the page's. */
+export type ContentOwner = { proposal: string; hub?: Hub } | { draft: string } | { refinement: string };
 
 /** A content as text; undefined for bytes that are not UTF-8 text. */
 export type Content = { bytes: number; text: string | undefined };
@@ -34,7 +35,7 @@ export function content(owner: ContentOwner, sha256: string | null): Promise<Con
 }
 
 function read(owner: ContentOwner, sha256: string): Promise<Uint8Array> {
-  if ("proposal" in owner) return hub.proposals.content(owner.proposal, sha256);
+  if ("proposal" in owner) return (owner.hub ?? hub).proposals.content(owner.proposal, sha256);
   if ("draft" in owner) return hub.drafts.content(owner.draft, sha256);
   return hub.refinements.content(owner.refinement, sha256);
 }

@@ -17,7 +17,7 @@ import { hub } from "../hub.js";
 import type { ViewProps } from "../main.js";
 import { address, replaceQuery } from "../router.js";
 import { ComparedFile } from "./compared-file.js";
-import { StoredFile } from "./stored-file.js";
+import { StoredFile } from "../components/stored-file.js";
 
 export default function DraftView({ params }: ViewProps) {
   const id = params["workflow"]!;

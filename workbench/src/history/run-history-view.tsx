@@ -15,7 +15,7 @@ import type { ViewProps } from "../main.js";
 import { address, replaceQuery } from "../router.js";
 import BlameView from "./blame-view.js";
 import { RunHistory } from "./run-history.js";
-import { StoredFile } from "./stored-file.js";
+import { StoredFile } from "../components/stored-file.js";
 import { Timeline } from "./timeline.js";
 
 /** The address changes once the slider rests: browsers limit how often it may. */

@@ -1,6 +1,6 @@
 // The connections of a stream, one after another: where each began, what it brought, and how it ended.
 
-import { size } from "./event-table.js";
+import { count, plural, size } from "../components/format.js";
 import type { Connection } from "./wire.js";
 
 /** Of more connections only the newest are shown. */
@@ -10,7 +10,7 @@ export function ConnectionList({ connections }: { connections: Connection[]; ver
   const shown = connections.slice(-SHOWN).reverse();
   return (
     <ol class="list connections" aria-label="Connections, newest first">
-      {connections.length > SHOWN && <li class="quiet">The newest {SHOWN} of {connections.length} connections:</li>}
+      {connections.length > SHOWN && <li class="quiet">The newest {SHOWN} of {count(connections.length)} connections:</li>}
       {shown.map((each) => (
         <li key={each.number}>
           <strong>
@@ -18,7 +18,7 @@ export function ConnectionList({ connections }: { connections: Connection[]; ver
           </strong>{" "}
           after {each.after}
           <br />
-          {each.first === undefined ? "no events" : `events ${each.first} to ${each.last}`} · {each.messages} messages ·{" "}
+          {each.first === undefined ? "no events" : `events ${each.first} to ${each.last}`} · {plural(each.messages, "message")} ·{" "}
           {size(each.bytes)}
           <br />
           <span class="quiet">{each.end ?? "open"}</span>

@@ -1,6 +1,7 @@
 // The events as they arrived, of which only the visible ones are on the page.
 
 import { useState } from "preact/hooks";
+import { size } from "../components/format.js";
 import { printable } from "../components/printable.js";
 import { Windowed } from "../components/windowed.js";
 import type { Arrival, Wire } from "./wire.js";
@@ -97,10 +98,4 @@ function Row({ arrival, index, selected, onSelect }: RowProps) {
       <span role="gridcell">{latency === undefined ? "past" : `${Math.round(latency)} ms`}</span>
     </div>
   );
-}
-
-export function size(bytes: number): string {
-  if (bytes < 10_000) return `${bytes} B`;
-  if (bytes < 10_000_000) return `${(bytes / 1024).toFixed(1)} KiB`;
-  return `${(bytes / (1 << 20)).toFixed(1)} MiB`;
 }

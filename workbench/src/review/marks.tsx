@@ -68,7 +68,7 @@ export function Marks({ diff, onNewPath }: MarksProps) {
           <p>The draft has other changes of this file since the run started. Accepting merges both.</p>
         </div>
       )}
-      {diff.needs_new_path && <NewPath key={diff.path} diff={diff} onNewPath={onNewPath} />}
+      {diff.needs_new_path && <NewPath key={`${diff.path_id} ${diff.path}`} diff={diff} onNewPath={onNewPath} />}
     </>
   );
 }

@@ -255,7 +255,11 @@ function Files({ review, proposal, rounds, compared }: FilesProps) {
 
   if (files.length === 0)
     return review.complete.value ? (
-      <Empty>No file differs.</Empty>
+      <Empty>
+        {compared === "started_from"
+          ? `No file differs from version ${proposal.base_version}, which the run started from.`
+          : "No file differs."}
+      </Empty>
     ) : proposal.status === "completed" ? (
       <Loading what="the files" />
     ) : null;

@@ -159,11 +159,11 @@ export class Review {
   }
 
   decideHunk(file: ReviewedFile, hunk: Hunk, decision: Decision | null): void {
-    this.decide([{ path: file.path, hunk_ids: [hunk.id], decision }]);
+    this.decide([{ ...named(file), hunk_ids: [hunk.id], decision }]);
   }
 
   decideFile(file: ReviewedFile, decision: Decision | null, newPath: string | null = file.diff.new_path): void {
-    this.decide([{ path: file.path, decision, new_path: decision === "accepted" ? newPath : null }]);
+    this.decide([{ ...named(file), decision, new_path: decision === "accepted" ? newPath : null }]);
   }
 
   /** Decide, after the decisions that are still on their way. */
@@ -188,14 +188,21 @@ export class Review {
 }
 
 function reviewed(diff: FileDiff): ReviewedFile {
-  return { key: diff.rejection === null ? diff.path : `rejected ${diff.path}`, path: diff.path, diff };
+  // A backslash is in no path that a proposal has.
+  const key = diff.rejection === null ? diff.path : `\\${diff.path_id ?? ""}\\${diff.path}`;
+  return { key, path: diff.path, diff };
+}
+
+/** How a decision names a file. */
+function named({ path, diff }: ReviewedFile): Pick<FileDecision, "path" | "path_id"> {
+  return { path, path_id: diff.path_id };
 }
 
 /** A file with the decisions that are about it, as the hub keeps them. */
 function decidedFile(file: ReviewedFile, decisions: FileDecision[]): ReviewedFile {
   let { diff } = file;
-  for (const { path, decision, hunk_ids: ids = [], new_path = null } of decisions) {
-    if (path !== file.path) continue;
+  for (const { path, path_id = null, decision, hunk_ids: ids = [], new_path = null } of decisions) {
+    if (path !== file.path || path_id !== diff.path_id) continue;
     diff =
       ids.length === 0
         ? { ...diff, decision, new_path }

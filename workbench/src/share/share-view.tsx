@@ -2,13 +2,14 @@
 
 import { Hub, ProblemError, type Proposal } from "@bizmatters/ide-orchestrator";
 import { lazy } from "../components/lazy.js";
-import { useEffect, useMemo, useState } from "preact/hooks";
+import { useMemo, useState } from "preact/hooks";
 import { StatusBadge } from "../components/badge.js";
 import { FileTree } from "../components/file-tree/file-tree.js";
 import { promptText } from "../components/prompt.js";
 import { useResource } from "../components/resource.js";
-import { Empty, Failed, Loading, messageOf } from "../components/states.js";
+import { Empty, Failed, Loading } from "../components/states.js";
 import { useTitle } from "../components/title.js";
+import { StoredFile } from "../components/stored-file.js";
 import type { ViewProps } from "../main.js";
 import { address } from "../router.js";
 import { takeSecret } from "./secrets.js";
@@ -81,39 +82,10 @@ function Files({ hub, proposal }: { hub: Hub; proposal: Proposal }) {
           selected={chosen}
           onSelect={(item) => setPath(item.path)}
         />
-        <Content key={file.sha256} hub={hub} proposalId={proposal.id} path={chosen} sha256={file.sha256} />
+        <StoredFile key={file.sha256} owner={{ proposal: proposal.id, hub }} path={chosen} sha256={file.sha256}>
+          {(text) => <CodeView path={chosen} text={text} />}
+        </StoredFile>
       </div>
     </section>
   );
-}
-
-interface ContentProps {
-  hub: Hub;
-  proposalId: string;
-  path: string;
-  sha256: string;
-}
-
-function Content({ hub, proposalId, path, sha256 }: ContentProps) {
-  const [text, setText] = useState<string>();
-  const [error, setError] = useState<string>();
-  useEffect(() => {
-    const stop = new AbortController();
-    hub.proposals.content(proposalId, sha256, { signal: stop.signal }).then(
-      (bytes) => setText(textOf(bytes)),
-      (failure: unknown) => !stop.signal.aborted && setError(messageOf(failure)),
-    );
-    return () => stop.abort();
-  }, [hub, proposalId, sha256]);
-  if (error !== undefined) return <p class="notice bad">{error}</p>;
-  if (text === undefined) return <Loading what="the file" />;
-  return <CodeView path={path} text={text} />;
-}
-
-function textOf(bytes: Uint8Array): string {
-  try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-  } catch {
-    return `${bytes.length} bytes, which are not text.`;
-  }
 }

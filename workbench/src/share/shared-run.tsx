@@ -1,7 +1,8 @@
 // The events of a run from a link's cursor on, as lines that people read.
 
-import type { Event, Hub } from "@bizmatters/ide-orchestrator";
+import { MessageRole, type Event, type Hub } from "@bizmatters/ide-orchestrator";
 import { useEffect, useRef, useState } from "preact/hooks";
+import { plural } from "../components/format.js";
 import { memo } from "../components/memo.js";
 import { printable } from "../components/printable.js";
 import { messageOf } from "../components/states.js";
@@ -10,6 +11,8 @@ interface Line {
   seq: number;
   what: string;
   text: string;
+  /** That of a token. */
+  messageId?: string;
 }
 
 /** Lines that are shown: older ones are left out. */
@@ -80,18 +83,25 @@ const SharedLine = memo(({ line: { seq, what, text } }: { line: Line }) => (
   </li>
 ));
 
-/** Add an event; tokens that follow each other are one line. */
+/** Add an event; pieces of one message that follow each other are one line. */
 function add(lines: Line[], { seq, kind }: Event): void {
   const newest = lines.at(-1);
   switch (kind.case) {
-    case "token":
-      if (newest?.what === "text" && newest.text.length < MAX_LINE) lines[lines.length - 1] = { ...newest, text: newest.text + kind.value.text };
-      else lines.push({ seq, what: "text", text: kind.value.text });
+    case "token": {
+      const { messageId, role, text, toolCalls } = kind.value;
+      const call = toolCalls.map(({ name }) => name).find((name) => name !== "");
+      const what = toolCalls.length > 0 ? "calls" : role === MessageRole.TOOL ? "answer" : "text";
+      const goesOn = call === undefined && newest?.messageId === messageId;
+      if (goesOn && newest.what === what && newest.text.length < MAX_LINE)
+        lines[lines.length - 1] = { ...newest, text: newest.text + text };
+      else if (!goesOn || text !== "") lines.push({ seq, what, text: printable(call ?? "") + text, messageId });
       return;
+    }
     case "stateUpdate": {
-      const paths = kind.value.files.map(({ path }) => printable(path));
-      if (paths.length > 0) lines.push({ seq, what: "files", text: paths.join(", ") });
-      else lines.push({ seq, what: "state", text: "" });
+      const { messages, todos, files } = kind.value;
+      const said = messages.length > 0 && plural(messages.length, "message");
+      const paths = files.map(({ path }) => printable(path));
+      lines.push({ seq, what: "state", text: [said, todos && "todos", ...paths].filter(Boolean).join(", ") });
       return;
     }
     case undefined:

@@ -3,14 +3,15 @@
 import { useState } from "preact/hooks";
 import { StatusBadge } from "../components/badge.js";
 import { Button } from "../components/button.js";
+import { content } from "../components/contents.js";
 import { FileTree } from "../components/file-tree/file-tree.js";
 import { size } from "../components/format.js";
 import { lazy } from "../components/lazy.js";
 import { memo } from "../components/memo.js";
 import { printable } from "../components/printable.js";
 import { useResource } from "../components/resource.js";
-import { Empty, Failed, Loading } from "../components/states.js";
-import { hub } from "../hub.js";
+import { Empty } from "../components/states.js";
+import { StoredText } from "../components/stored-file.js";
 import type { RunFile } from "./run-state.js";
 
 const CodeView = lazy(() => import("../components/code-view.js"), "the editor");
@@ -74,12 +75,6 @@ function File({ threadId, file, onClose }: { threadId: string; file: RunFile; on
 
 /** A content that its event did not have as text. */
 function LeftOut({ threadId, file }: { threadId: string; file: RunFile }) {
-  const content = useResource((signal) => hub.refinements.content(threadId, file.sha256, { signal }), [file.sha256]);
-  if (content.error !== undefined) return <Failed error={content.error} retry={content.reload} />;
-  if (content.value === undefined) return <Loading what="the file" />;
-  try {
-    return <CodeView path={file.path} text={new TextDecoder("utf-8", { fatal: true }).decode(content.value)} />;
-  } catch {
-    return <Empty>{size(file.bytes)} that are not text.</Empty>;
-  }
+  const read = useResource(() => content({ refinement: threadId }, file.sha256), [file.sha256]);
+  return <StoredText read={read}>{(text) => <CodeView path={file.path} text={text} />}</StoredText>;
 }

@@ -27,21 +27,33 @@ import { Todos } from "./todos.js";
 export default function WatchView({ params }: ViewProps) {
   const threadId = params["thread"]!;
   const refinement = useResource((signal) => hub.refinements.get(threadId, { signal }), [threadId]);
-  if (refinement.error !== undefined) return <FailedView what="The run" error={refinement.error} retry={refinement.reload} />;
-  if (refinement.value === undefined) return <Loading what="the refinement" />;
-  return <Watch key={threadId} refinement={refinement.value} reload={refinement.reload} />;
-}
-
-function Watch({ refinement, reload }: { refinement: Refinement; reload: () => void }) {
-  const threadId = refinement.thread_id;
-  const run = useMemo(() => new FollowedRun(hub, threadId), [threadId]);
-  const proposal = useResource((signal) => hub.proposals.get(refinement.proposal_id, { view: "basic" }, { signal }), [threadId]);
-  const info = useResource((signal) => hub.info({ signal }), []);
+  const [attempt, setAttempt] = useState(0);
+  // The events are followed while the refinement is still read.
+  const run = useMemo(() => new FollowedRun(hub, threadId), [threadId, attempt]);
   useEffect(() => {
     const controller = new AbortController();
     void run.follow(controller.signal);
     return () => controller.abort();
   }, [run]);
+  const retry = () => {
+    setAttempt(attempt + 1);
+    refinement.reload();
+  };
+  if (refinement.error !== undefined) return <FailedView what="The run" error={refinement.error} retry={retry} />;
+  if (refinement.value === undefined) return <Loading what="the refinement" />;
+  return <Watch key={threadId} run={run} refinement={refinement.value} reload={refinement.reload} />;
+}
+
+interface WatchProps {
+  run: FollowedRun;
+  refinement: Refinement;
+  reload: () => void;
+}
+
+function Watch({ run, refinement, reload }: WatchProps) {
+  const threadId = refinement.thread_id;
+  const proposal = useResource((signal) => hub.proposals.get(refinement.proposal_id, { view: "basic" }, { signal }), [threadId]);
+  const info = useResource((signal) => hub.info({ signal }), []);
   const revision = run.revision.value;
   const { state } = run;
   const status = statusOf(state, refinement);

@@ -212,6 +212,7 @@ class FileDiff(TypedDict):
     portability: list[str]
     rejection: str | None
     changed_in_draft: bool
+    path_id: str | None
 
 
 class DecidedFile(TypedDict):
@@ -223,10 +224,11 @@ class DecidedFile(TypedDict):
 
 class FileDecision(DecidedFile, total=False):
     """A decision about a file, or about the hunks with these ids; `new_path` is the path that it comes in
-    under."""
+    under. `path_id` is that of the file, where several have the path."""
 
     hunk_ids: list[str]
     new_path: str | None
+    path_id: str | None
 
 
 class ConflictPath(TypedDict):

@@ -682,8 +682,11 @@ type FileDiff struct {
 	Rejection string `protobuf:"bytes,17,opt,name=rejection,proto3" json:"rejection,omitempty"`
 	// True when the draft has other changes of this file since the run started: accepting it needs a merge.
 	ChangedInDraft bool `protobuf:"varint,18,opt,name=changed_in_draft,json=changedInDraft,proto3" json:"changed_in_draft,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Names, in FileDecision, a rejected file of which `path` is not the whole path: others may be shown with the same
+	// one. Empty for all others. Opaque.
+	PathId        string `protobuf:"bytes,19,opt,name=path_id,json=pathId,proto3" json:"path_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *FileDiff) Reset() {
@@ -840,6 +843,13 @@ func (x *FileDiff) GetChangedInDraft() bool {
 		return x.ChangedInDraft
 	}
 	return false
+}
+
+func (x *FileDiff) GetPathId() string {
+	if x != nil {
+		return x.PathId
+	}
+	return ""
 }
 
 // Lines that differ: one run of lines that are removed, added, or both.
@@ -1462,7 +1472,9 @@ type FileDecision struct {
 	Decision Decision `protobuf:"varint,3,opt,name=decision,proto3,enum=ide_orchestrator.v1.Decision" json:"decision,omitempty"`
 	// The path under which the file is accepted; empty for its own. Only for a file that is new, renamed, or rejected by
 	// the proposal, as a whole, and that is accepted. A later decision about the file as a whole replaces it.
-	NewPath       string `protobuf:"bytes,4,opt,name=new_path,json=newPath,proto3" json:"new_path,omitempty"`
+	NewPath string `protobuf:"bytes,4,opt,name=new_path,json=newPath,proto3" json:"new_path,omitempty"`
+	// As in FileDiff. When empty, the decision is about the first file with the path.
+	PathId        string `protobuf:"bytes,5,opt,name=path_id,json=pathId,proto3" json:"path_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1521,6 +1533,13 @@ func (x *FileDecision) GetDecision() Decision {
 func (x *FileDecision) GetNewPath() string {
 	if x != nil {
 		return x.NewPath
+	}
+	return ""
+}
+
+func (x *FileDecision) GetPathId() string {
+	if x != nil {
+		return x.PathId
 	}
 	return ""
 }
@@ -2588,7 +2607,7 @@ const file_ide_orchestrator_v1_review_proto_rawDesc = "" +
 	"\rrenamed_files\x18\x04 \x01(\rR\frenamedFiles\x12\x1f\n" +
 	"\vadded_lines\x18\x05 \x01(\rR\n" +
 	"addedLines\x12#\n" +
-	"\rremoved_lines\x18\x06 \x01(\rR\fremovedLines\"\xff\x04\n" +
+	"\rremoved_lines\x18\x06 \x01(\rR\fremovedLines\"\x98\x05\n" +
 	"\bFileDiff\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x19\n" +
 	"\bold_path\x18\x02 \x01(\tR\aoldPath\x121\n" +
@@ -2611,7 +2630,8 @@ const file_ide_orchestrator_v1_review_proto_rawDesc = "" +
 	"\x0eneeds_new_path\x18\x0f \x01(\bR\fneedsNewPath\x12 \n" +
 	"\vportability\x18\x10 \x03(\tR\vportability\x12\x1c\n" +
 	"\trejection\x18\x11 \x01(\tR\trejection\x12(\n" +
-	"\x10changed_in_draft\x18\x12 \x01(\bR\x0echangedInDraft\"\x93\x02\n" +
+	"\x10changed_in_draft\x18\x12 \x01(\bR\x0echangedInDraft\x12\x17\n" +
+	"\apath_id\x18\x13 \x01(\tR\x06pathId\"\x93\x02\n" +
 	"\x04Hunk\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12&\n" +
 	"\x0fbase_first_line\x18\x02 \x01(\rR\rbaseFirstLine\x12&\n" +
@@ -2661,12 +2681,13 @@ const file_ide_orchestrator_v1_review_proto_rawDesc = "" +
 	"\vproposal_id\x18\x01 \x01(\tR\n" +
 	"proposalId\x12\x12\n" +
 	"\x04etag\x18\x02 \x01(\tR\x04etag\x12H\n" +
-	"\tdecisions\x18\x03 \x03(\v2!.ide_orchestrator.v1.FileDecisionB\a\xa2\xbb\x18\x03\x18\xe8\aR\tdecisions\"\xae\x01\n" +
+	"\tdecisions\x18\x03 \x03(\v2!.ide_orchestrator.v1.FileDecisionB\a\xa2\xbb\x18\x03\x18\xe8\aR\tdecisions\"\xcf\x01\n" +
 	"\fFileDecision\x12\x1b\n" +
 	"\x04path\x18\x01 \x01(\tB\a\xa2\xbb\x18\x03\x10\x80\bR\x04path\x12\"\n" +
 	"\bhunk_ids\x18\x02 \x03(\tB\a\xa2\xbb\x18\x03\x18\xe8\aR\ahunkIds\x129\n" +
 	"\bdecision\x18\x03 \x01(\x0e2\x1d.ide_orchestrator.v1.DecisionR\bdecision\x12\"\n" +
-	"\bnew_path\x18\x04 \x01(\tB\a\xa2\xbb\x18\x03\x10\x80\bR\anewPath\"Q\n" +
+	"\bnew_path\x18\x04 \x01(\tB\a\xa2\xbb\x18\x03\x10\x80\bR\anewPath\x12\x1f\n" +
+	"\apath_id\x18\x05 \x01(\tB\x06\xa2\xbb\x18\x02\x10@R\x06pathId\"Q\n" +
 	"\x14SetDecisionsResponse\x129\n" +
 	"\bproposal\x18\x01 \x01(\v2\x1d.ide_orchestrator.v1.ProposalR\bproposal\"\x80\x03\n" +
 	"\x15AcceptProposalRequest\x12\x1f\n" +

@@ -350,6 +350,7 @@ class FileDiff(_message.Message):
     PORTABILITY_FIELD_NUMBER: _builtins.int
     REJECTION_FIELD_NUMBER: _builtins.int
     CHANGED_IN_DRAFT_FIELD_NUMBER: _builtins.int
+    PATH_ID_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """The path in the proposal, or that of a deleted file."""
     old_path: _builtins.str
@@ -387,6 +388,10 @@ class FileDiff(_message.Message):
     """Why the proposal rejects it: a stable code, as in RejectedFile; empty for a file that it has."""
     changed_in_draft: _builtins.bool
     """True when the draft has other changes of this file since the run started: accepting it needs a merge."""
+    path_id: _builtins.str
+    """Names, in FileDecision, a rejected file of which `path` is not the whole path: others may be shown with the same
+    one. Empty for all others. Opaque.
+    """
     @_builtins.property
     def hunks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hunk]:
         """The hunks, in order."""
@@ -418,10 +423,11 @@ class FileDiff(_message.Message):
         portability: _abc.Iterable[_builtins.str] | None = ...,
         rejection: _builtins.str = ...,
         changed_in_draft: _builtins.bool = ...,
+        path_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["added_lines", b"added_lines", "base_sha256", b"base_sha256", "base_size_bytes", b"base_size_bytes", "binary", b"binary", "changed_in_draft", b"changed_in_draft", "decision", b"decision", "hunks", b"hunks", "kind", b"kind", "needs_new_path", b"needs_new_path", "new_path", b"new_path", "old_path", b"old_path", "path", b"path", "portability", b"portability", "rejection", b"rejection", "removed_lines", b"removed_lines", "sha256", b"sha256", "size_bytes", b"size_bytes", "truncated", b"truncated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added_lines", b"added_lines", "base_sha256", b"base_sha256", "base_size_bytes", b"base_size_bytes", "binary", b"binary", "changed_in_draft", b"changed_in_draft", "decision", b"decision", "hunks", b"hunks", "kind", b"kind", "needs_new_path", b"needs_new_path", "new_path", b"new_path", "old_path", b"old_path", "path", b"path", "path_id", b"path_id", "portability", b"portability", "rejection", b"rejection", "removed_lines", b"removed_lines", "sha256", b"sha256", "size_bytes", b"size_bytes", "truncated", b"truncated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -743,6 +749,7 @@ class FileDecision(_message.Message):
     HUNK_IDS_FIELD_NUMBER: _builtins.int
     DECISION_FIELD_NUMBER: _builtins.int
     NEW_PATH_FIELD_NUMBER: _builtins.int
+    PATH_ID_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """The path, as in FileDiff."""
     decision: Global___Decision.ValueType
@@ -751,6 +758,8 @@ class FileDecision(_message.Message):
     """The path under which the file is accepted; empty for its own. Only for a file that is new, renamed, or rejected by
     the proposal, as a whole, and that is accepted. A later decision about the file as a whole replaces it.
     """
+    path_id: _builtins.str
+    """As in FileDiff. When empty, the decision is about the first file with the path."""
     @_builtins.property
     def hunk_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The ids of the hunks, at most 1,000; empty for the file as a whole."""
@@ -762,10 +771,11 @@ class FileDecision(_message.Message):
         hunk_ids: _abc.Iterable[_builtins.str] | None = ...,
         decision: Global___Decision.ValueType = ...,
         new_path: _builtins.str = ...,
+        path_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "hunk_ids", b"hunk_ids", "new_path", b"new_path", "path", b"path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "hunk_ids", b"hunk_ids", "new_path", b"new_path", "path", b"path", "path_id", b"path_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -93,7 +93,7 @@ def _numbered(lines: int) -> list[bytes]:
     return [b"line %d\n" % number for number in range(lines)]
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(st.sets(st.integers(0, 39), min_size=2, max_size=12), st.data())
 def test_the_id_of_a_hunk_stays_when_other_places_change(places: set[int], data: st.DataObject) -> None:
     # Far enough apart to be hunks of their own.

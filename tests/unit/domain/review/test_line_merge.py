@@ -135,7 +135,7 @@ def _size(edits: list[Edit]) -> int:
 
 @needs_git
 @given(base=TEXTS, side=TEXTS)
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_edit_is_longer_than_that_of_git(tmp_path: Path, base: bytes, side: bytes) -> None:
     theirs, ours = edits_of_git_and_ours(tmp_path, base, side)
     assert _size(theirs) >= _size(ours)

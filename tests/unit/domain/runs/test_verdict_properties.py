@@ -195,7 +195,7 @@ CHANNEL_BOUND_S = (
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(
     RUNS,
     HISTORIES,

@@ -2642,6 +2642,11 @@ class FileDecision(betterproto2.Message):
     the proposal, as a whole, and that is accepted. A later decision about the file as a whole replaces it.
     """
 
+    path_id: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    As in FileDiff. When empty, the decision is about the first file with the path.
+    """
+
 
 default_message_pool.register_message("ide_orchestrator.v1", "FileDecision", FileDecision)
 
@@ -2744,6 +2749,12 @@ class FileDiff(betterproto2.Message):
     changed_in_draft: "bool" = betterproto2.field(18, betterproto2.TYPE_BOOL)
     """
     True when the draft has other changes of this file since the run started: accepting it needs a merge.
+    """
+
+    path_id: "str" = betterproto2.field(19, betterproto2.TYPE_STRING)
+    """
+    Names, in FileDecision, a rejected file of which `path` is not the whole path: others may be shown with the same
+    one. Empty for all others. Opaque.
     """
 
 

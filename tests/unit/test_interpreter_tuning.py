@@ -1,0 +1,82 @@
+"""When the garbage collector goes through all objects."""
+
+from __future__ import annotations
+
+import gc
+
+from server.interpreter_tuning import (
+    GROWTH,
+    HIGH_BYTES,
+    IDLE_S,
+    IDLE_SHARE,
+    TICK_S,
+    FullCollections,
+    settled_interpreter,
+)
+
+BEGIN_BYTES = 100 << 20
+GROWN_BYTES = int(BEGIN_BYTES * GROWTH)
+
+
+class Process:
+    """A process whose memory, processor time and clock a test sets."""
+
+    def __init__(self) -> None:
+        self.memory, self.cpu_s, self.now = BEGIN_BYTES, 0.0, 1_000.0
+        self.collections = FullCollections(lambda: self.memory, lambda: self.cpu_s, self.now)
+
+    def due_after(self, seconds: float, *, busy: bool) -> bool:
+        """Whether a collection is due at the end of this time."""
+        until, due = self.now + seconds, False
+        while self.now < until:
+            self.now += TICK_S
+            self.cpu_s += TICK_S * (1.1 if busy else 0.9) * IDLE_SHARE
+            due = self.collections.due(self.now)
+        return due
+
+
+def test_a_busy_hub_collects_nothing_until_its_memory_is_high() -> None:
+    process = Process()
+    process.memory = HIGH_BYTES - 1
+    assert not process.due_after(10 * IDLE_S, busy=True)
+    process.memory = HIGH_BYTES
+    assert process.due_after(TICK_S, busy=True)
+
+
+def test_a_hub_that_has_grown_collects_once_it_was_idle_for_a_while() -> None:
+    process = Process()
+    process.memory = GROWN_BYTES
+    assert not process.due_after(IDLE_S - TICK_S, busy=False)
+    assert process.due_after(TICK_S, busy=False)
+
+
+def test_a_busy_moment_ends_the_idle_time() -> None:
+    process = Process()
+    process.memory = GROWN_BYTES
+    assert not process.due_after(IDLE_S / 2, busy=False)
+    process.cpu_s += IDLE_S
+    assert not process.due_after(IDLE_S - TICK_S, busy=False)
+
+
+def test_an_idle_hub_that_has_not_grown_collects_nothing() -> None:
+    process = Process()
+    process.memory = GROWN_BYTES - 1
+    assert not process.due_after(10 * IDLE_S, busy=False)
+
+
+def test_after_a_collection_the_memory_must_grow_again() -> None:
+    process = Process()
+    process.memory = HIGH_BYTES
+    assert process.due_after(TICK_S, busy=True)
+    process.collections.collected()
+    assert not process.due_after(10 * IDLE_S, busy=False)
+    process.memory = int(HIGH_BYTES * GROWTH)
+    assert process.due_after(TICK_S, busy=True)
+
+
+async def test_the_collector_s_own_full_collections_are_off_until_the_hub_ends() -> None:
+    before = gc.get_threshold()
+    async with settled_interpreter():
+        assert gc.get_threshold()[:2] == before[:2]
+        assert gc.get_threshold()[2] > 1_000_000
+    assert gc.get_threshold() == before
