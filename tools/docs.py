@@ -105,7 +105,7 @@ _METRICS = """# Metrics
 `GET /metrics` has Prometheus' text format. Label values come from closed sets and every series exists
 from the start, so the number of series is constant, unless `IDEO_METRICS_THREADS=true`.
 `deploy/monitoring/alerts.yaml` has alerts that use these metrics, `deploy/monitoring/dashboard.json` a
-dashboard. With `ideo serve --processes` each series has the label `process` as well: the number of its process.
+dashboard. With `ideo serve --processes` each series also has the label `process`, the number of its process.
 Written from `server/observability/metrics.py` by `tools/docs.py`.
 """
 _DECISIONS = """# Decisions

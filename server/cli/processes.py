@@ -134,9 +134,13 @@ class Processes:
         serving = {f"process {each.place.number}": asyncio.Event() for each in assignments}
 
         async def serve_one(name: str, assignment: Assignment) -> None:
-            process = started.pop() if started else (await self._start(assignment))[0]
-            serving[name].set()
-            await self._end(process)
+            try:
+                process = started.pop() if started else (await self._start(assignment))[0]
+                serving[name].set()
+                await self._end(process)
+            except ProcessEnded as end:
+                _log.warning("process_ended", process=assignment.place.number, code=end.code)
+                raise
 
         async def announce() -> None:
             for event in serving.values():
@@ -176,5 +180,4 @@ class Processes:
         """Wait for the process's end. Raises ProcessEnded."""
         code = await process.wait()
         self._running.discard(process)
-        _log.warning("process_ended", pid=process.pid, code=code)
         raise ProcessEnded(code)
