@@ -47,7 +47,8 @@ WITH due AS MATERIALIZED (
     SELECT FROM events WHERE events.thread_id = removed.thread_id AND events.first_seq > removed.last_seq
   ) AS has_more FROM removed
 )
-UPDATE runs SET floor = CASE WHEN has_more THEN kept.last_seq ELSE runs.last_seq END + 1
+UPDATE runs SET emptied = NOT has_more,
+  floor = CASE WHEN has_more THEN kept.last_seq ELSE runs.last_seq END + 1
 FROM kept WHERE runs.thread_id = kept.thread_id AND (kept.last_seq > 0 OR NOT has_more)
 RETURNING NOT has_more AS whole
 """  # noqa: S608 - only constants

@@ -47,10 +47,12 @@ async def test_a_stopping_replica_hands_runs_over_and_sends_its_readers_away(dat
             ):
                 started = await start(here, "[[replay:short_run speed=1]]")
                 reading = asyncio.create_task(read_until(here, started["thread_id"], "reconnect"))
+                # It keeps the replica open until the drain time is over.
+                lingering = asyncio.create_task(read_until(here, started["thread_id"], "nothing"))
                 await read_until(here, started["thread_id"], "batch")
                 stopping = asyncio.create_task(leaving.stop())
                 stopped_at = time.monotonic()
-                # Before its readers have left: then it ends.
+                # Before all of its readers have left: then it ends.
                 async with asyncio.timeout(10):
                     while True:
                         ready = await probe.get(f"{leaving.addresses['HTTP']}/readyz")
@@ -78,6 +80,7 @@ async def test_a_stopping_replica_hands_runs_over_and_sends_its_readers_away(dat
                         next_event_s = time.monotonic() - stopped_at
                 proposal = await there.call("GET", f"/api/proposals/{started['proposal_id']}")
                 assert await stopping == 0
+                await asyncio.gather(lingering, return_exceptions=True)
     assert seqs(seen) + seqs(rest) == list(range(1, 53))
     assert not any("discontinuity" in event for m in rest for event in m.get("batch", {}).get("events", ()))
     assert facts_of(proposal["generated_files"]) == expected("short_run")["files"]

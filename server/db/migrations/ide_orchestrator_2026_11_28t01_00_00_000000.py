@@ -12,8 +12,10 @@ VERSION = "1.38.0"
 DESCRIPTION = "commits in place"
 
 UP = (
-    # Whether no event of the thread is left.
-    "ALTER TABLE runs ADD COLUMN emptied boolean NOT NULL GENERATED ALWAYS AS (floor > last_seq) STORED",
+    # Whether no event of the thread is left. Set by retention; where the previous release removed the last
+    # event, this one looks again.
+    "ALTER TABLE runs ADD COLUMN emptied boolean NOT NULL DEFAULT false",
+    "UPDATE runs SET emptied = true WHERE floor > last_seq",
     "DROP INDEX idx_runs_kept_finished_at",
     "CREATE INDEX idx_runs_kept_finished_at ON runs (finished_at) WHERE NOT emptied",
     # Of pages that are written from now on.

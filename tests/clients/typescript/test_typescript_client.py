@@ -145,7 +145,7 @@ async def test_an_answer_without_an_end_is_a_fault(project: Path) -> None:
         http_server(endless(403)) as bad,
         stream_server(endless_messages, subprotocol="ideo.v1.proto") as sockets,
     ):
-        command = (installed("node"), "endless.mjs", good, bad, sockets)
+        command = (installed("node"), "--expose-gc", "endless.mjs", good, bad, sockets)
         output = await output_of(*command, folder=project, within_s=60, WS=str(WEBSOCKETS))
     *ends, memory = output.splitlines()
     assert len(ends) >= 13
