@@ -122,7 +122,7 @@ def commands_page() -> str:
         about = inspect.cleandoc(command.help or "")
         pieces = command.collect_usage_pieces(click.Context(command))
         lines += [f"\n## {name}\n", f"`{' '.join([name, *pieces])}`\n", about, *example_lines(command)]
-        options = [option for option in command.params if isinstance(option, click.Option)]
+        options = [each for each in command.params if isinstance(each, click.Option) and not each.hidden]
         lines += ["\n| option | meaning |", "|---|---|"] if options else []
         lines += [option_row(option, command) for option in options]
     return "\n".join([_COMMANDS, *lines]) + "\n" + _ABOUT_COMMANDS

@@ -11,6 +11,8 @@ from server.cli.child import Assignment
 from server.cli.exit_codes import CommandError
 from server.cli.processes import Processes
 from server.observability.sibling_metrics import Place
+from server.ports import CannotListen, check_ports, held_ports, http_listener
+from server.settings.loading import load
 from tests.support.hand_clock import HandClock
 
 ASSIGNMENTS = [Assignment(Place(number, 2, "group"), 1, 2, None) for number in (1, 2)]
@@ -30,6 +32,18 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN)
 print("HTTP here\\ngRPC there", flush=True)
 time.sleep(60)
 """
+
+
+def test_held_ports_are_taken_for_any_other_hub_while_no_process_listens_and_not_for_processes() -> None:
+    with held_ports(load(env="dev", http_port=0, grpc_port=0)) as held:
+        assert 0 not in (held.http_port, held.grpc_port)
+        for one in ({"http_port": 0}, {"grpc_port": 0}):
+            with pytest.raises(CannotListen, match="in use"):
+                check_ports(held.model_copy(update=one))
+        with http_listener(held, shared=True) as first, http_listener(held, shared=True) as second:
+            first.listen()
+            second.listen()
+    check_ports(held)
 
 
 class ImpatientClock(HandClock):
