@@ -70,7 +70,7 @@ def _held(settings: Settings, setting: str, port: int, stack: contextlib.ExitSta
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         holder.bind((settings.host, port))
-        # ... but this socket is one for whoever does not share the port.
+        # ... but this socket is one for a program that does not share the port.
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
         return int(holder.getsockname()[1])
 
