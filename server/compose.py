@@ -13,7 +13,6 @@ import structlog
 
 from server import file_descriptors
 from server.adapters import grpc_endpoint, tls_files
-from server.addresses import listening
 from server.auth.tokens import TokenVerifier
 from server.clock import SystemClock
 from server.connect.app import ConnectApp
@@ -29,7 +28,7 @@ from server.http.options import HttpOptions
 from server.http.origins import Origins
 from server.http.probes import Probes
 from server.http.request_throttle import RequestThrottle
-from server.http.server import HubServer, listening_socket, uvicorn_config
+from server.http.server import HubServer, uvicorn_config
 from server.lifecycle import (
     DRAIN_S,
     Core,
@@ -41,40 +40,17 @@ from server.lifecycle import (
     stop_task,
 )
 from server.observability.metrics import MetricsExporter
+from server.observability.sibling_metrics import Place, SiblingMetrics
 from server.observability.traces import traced_asgi, tracing
+from server.ports import CannotListen, StartError, check_ports, http_listener
 from server.settings.settings import Settings
 from server.supervision import supervise
 
 _log = structlog.stdlib.get_logger("server.compose")
 
 
-class StartError(Exception):
-    """The hub cannot start. The text says why, and what to do."""
-
-
 class NotMigrated(StartError):
     """The database's schema is not the one that this version needs."""
-
-
-class CannotListen(StartError):
-    """An address to listen on is taken, not this machine's, or not permitted. `setting`: its port's."""
-
-    def __init__(
-        self, setting: str, host: str, port: int, reason: str, what_to_do: str | None = None
-    ) -> None:
-        shown = f"[{host}]" if ":" in host else host
-        what_to_do = what_to_do or listening.another(host="IDEO_HOST", port=setting)
-        super().__init__(f"cannot listen on {shown}:{port} ({reason}): {what_to_do}")
-        self.setting = setting
-
-
-def check_ports(settings: Settings) -> None:
-    """Raises CannotListen when the hub could not listen now."""
-    http, grpc = settings.http_port, settings.grpc_port
-    if http and http == grpc:
-        raise CannotListen("IDEO_GRPC_PORT", settings.host, grpc, "it is the port of IDEO_HTTP_PORT, too")
-    _listener(settings, "IDEO_HTTP_PORT", http).close()
-    _listener(settings, "IDEO_GRPC_PORT", grpc).close()
 
 
 def check_certificate(settings: Settings) -> None:
@@ -95,14 +71,6 @@ def check_certificate(settings: Settings) -> None:
         ) from None
 
 
-def _listener(settings: Settings, setting: str, port: int) -> socket.socket:
-    try:
-        return listening_socket(settings.host, port)
-    except (OSError, UnicodeError) as error:
-        what_to_do = listening.remedy(error, host="IDEO_HOST", port=setting)
-        raise CannotListen(setting, settings.host, port, listening.refusal(error), what_to_do) from None
-
-
 async def check_schema(dsn: str) -> None:
     """Raises NotMigrated when migrations are missing, DatabaseUnavailable."""
     missing = [migration.id for migration in await migration_status(dsn) if not migration.applied]
@@ -118,14 +86,17 @@ async def open_hub(
     runtime_url: str,
     verifier: TokenVerifier,
     development: DevelopmentControls | None = None,
+    place: Place | None = None,
 ) -> AsyncIterator[Hub]:
     """The hub, listening. When the block ends it drains: new work is refused, runs are handed over.
 
-    development: what `ideo dev` lets its callers do. Raises StartError, before any work has begun.
+    development: what `ideo dev` lets its callers do. place: this process's among those that share the ports,
+    which are then its parent's. Raises StartError, before any work has begun.
     """
     if settings.crash_point is not None:
         arm(settings.crash_point)
-    check_ports(settings)
+    if place is None:
+        check_ports(settings)
     check_certificate(settings)
     max_connections = _max_connections(settings)
     await check_schema(dsn)
@@ -137,7 +108,7 @@ async def open_hub(
                 raise StartError(
                     "a setting of OpenTelemetry (OTEL_*) has a value that it cannot use"
                 ) from error
-        listener = _listener(settings, "IDEO_HTTP_PORT", settings.http_port)
+        listener = http_listener(settings, shared=place is not None)
         stack.callback(listener.close)
         core = await stack.enter_async_context(
             open_core(
@@ -154,9 +125,14 @@ async def open_hub(
         origins = Origins((*settings.allowed_origins, *own_origin), loopback=settings.dev)
         ready = readiness(core)
         throttle = RequestThrottle(core.cut_offs)
+        exposition = _metrics_exporter(core, settings).exposition
+        if place is not None:
+            siblings = SiblingMetrics(exposition, place)
+            await stack.enter_async_context(siblings.serving())
+            exposition = siblings.exposition
         app = create_http_app(
             core,
-            Probes(ready, _metrics_exporter(core, settings).exposition),
+            Probes(ready, exposition),
             HttpOptions(
                 origins,
                 query_token=settings.query_token,
@@ -186,6 +162,7 @@ async def open_hub(
                 connection_age_s=settings.grpc_max_connection_age_s,
             ),
             peers=frozenset(settings.grpc_allowed_sans),
+            reuse_port=place is not None,
         )
         grpc_port = _bind(rpc, settings, host)
         core.server_info.grpc = grpc_endpoint(settings, grpc_port)

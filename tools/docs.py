@@ -23,7 +23,7 @@ from server.cli.main import main as commands
 from server.http.asyncapi import asyncapi_document
 from server.http.openapi import openapi_document
 from server.http.routes import ROUTES
-from server.observability.metrics import COUNTERS, GAUGES, HISTOGRAMS, PREFIX, SOCKETS
+from server.observability.metrics import COUNTERS, GAUGES, HISTOGRAMS, PREFIX, PROCESS_UP, SOCKETS
 from server.settings.names import RENAMED
 from server.settings.settings import ClientSettings, Settings
 from server.settings.sources import SECRETS
@@ -105,7 +105,8 @@ _METRICS = """# Metrics
 `GET /metrics` has Prometheus' text format. Label values come from closed sets and every series exists
 from the start, so the number of series is constant, unless `IDEO_METRICS_THREADS=true`.
 `deploy/monitoring/alerts.yaml` has alerts that use these metrics, `deploy/monitoring/dashboard.json` a
-dashboard. Written from `server/observability/metrics.py` by `tools/docs.py`.
+dashboard. With `ideo serve --processes` each series also has the label `process`, the number of its process.
+Written from `server/observability/metrics.py` by `tools/docs.py`.
 """
 _DECISIONS = """# Decisions
 
@@ -121,7 +122,7 @@ def commands_page() -> str:
         about = inspect.cleandoc(command.help or "")
         pieces = command.collect_usage_pieces(click.Context(command))
         lines += [f"\n## {name}\n", f"`{' '.join([name, *pieces])}`\n", about, *example_lines(command)]
-        options = [option for option in command.params if isinstance(option, click.Option)]
+        options = [each for each in command.params if isinstance(each, click.Option) and not each.hidden]
         lines += ["\n| option | meaning |", "|---|---|"] if options else []
         lines += [option_row(option, command) for option in options]
     return "\n".join([_COMMANDS, *lines]) + "\n" + _ABOUT_COMMANDS
@@ -196,7 +197,7 @@ def decision_link(match: re.Match[str]) -> str:
 
 def metrics_page() -> str:
     """The page of the metrics, in the order of their tables."""
-    gauges = [f"| `{PREFIX}{name}` | {text} |" for name, text in (*GAUGES.items(), SOCKETS)]
+    gauges = [f"| `{PREFIX}{name}` | {text} |" for name, text in (*GAUGES.items(), SOCKETS, PROCESS_UP)]
     counters = [metric_row(name, text, labels) for name, (text, labels) in COUNTERS.items()]
     histograms = [metric_row(name, text, labels) for name, (text, labels, _) in HISTOGRAMS.items()]
     lines = ["\n## Gauges, read at each scrape\n", "| name | meaning |", "|---|---|", *gauges]

@@ -29,9 +29,9 @@ from server.cli.printable import printable
 from server.cli.refine import refine
 from server.cli.restartable_hub import RestartableHub
 from server.cli.terminal import markup, open_console, show_files
-from server.compose import StartError, check_ports
 from server.db import migrate
 from server.observability.logs import configure_logging
+from server.ports import StartError, check_ports
 from server.replay.app import USUAL
 from server.replay.recording import read_recordings
 from server.replay.server import replay_runtime

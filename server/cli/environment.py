@@ -13,15 +13,19 @@ from server.settings.sources import read_sources
 
 
 def read_settings(
-    *, require: tuple[str, ...] = (), in_prod: tuple[str, ...] = (), **overrides: Any
+    *,
+    require: tuple[str, ...] = (),
+    in_prod: tuple[str, ...] = (),
+    about_names: bool = True,
+    **overrides: Any,
 ) -> Settings:
     """The settings (see `settings.load`). Raises CommandError with every mistake in them.
 
-    Prints a line on standard error for each setting that still has its old name, and for each name that is
-    none of a setting.
+    about_names: prints a line on standard error for each setting that still has its old name, and for each
+    name that is none of a setting.
     """
     problems = read_sources(dev=overrides.get("env") == "dev")
-    for message in messages_about_names():
+    for message in messages_about_names() if about_names else ():
         notice(message)
     try:
         settings = load(require=require, in_prod=in_prod, **overrides)
@@ -30,6 +34,15 @@ def read_settings(
     if problems:
         raise settings_error(SettingsError(problems))
     return settings
+
+
+def read_serving_settings(*, embedded_database: bool, about_names: bool = True) -> Settings:
+    """The settings of `ideo serve`. Raises CommandError with every mistake in them."""
+    return read_settings(
+        require=("DEEPAGENTS_RUNTIME_URL",),
+        in_prod=("IDEO_JWKS_URL",) if embedded_database else ("DATABASE_URL", "IDEO_JWKS_URL"),
+        about_names=about_names,
+    )
 
 
 def read_client_settings() -> ClientSettings:

@@ -73,11 +73,23 @@ def dev(once: bool, demo: bool | None, verbose: bool) -> None:
 
 @main.command()
 @click.option("--embedded-database", is_flag=True, help="Use an embedded PostgreSQL in IDEO_DATA_DIR.")
-def serve(embedded_database: bool) -> None:
+@click.option(
+    "--processes",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Processes that share the ports, each a replica with connections and memory of its own (Linux).",
+)
+@click.option("--child", is_flag=True, hidden=True)
+def serve(embedded_database: bool, processes: int, child: bool) -> None:
     """Serve HTTP and gRPC in production, on a migrated database."""
+    if processes > 1:
+        from server.cli import processes as parent
+
+        parent.run(processes, embedded_database=embedded_database)
     from server.cli import serve as command
 
-    command.run(embedded_database=embedded_database)
+    command.run(embedded_database=embedded_database, child=child)
 
 
 # --- Operation -----------------------------------------------------------------------------------

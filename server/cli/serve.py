@@ -7,27 +7,35 @@ from contextlib import AsyncExitStack
 from typing import NoReturn
 
 import click
+import structlog
 
 from server.adapters import create_verifier
 from server.cli import exit_codes
+from server.cli.child import Assignment, stop_with_parent
 from server.cli.database import open_database
-from server.cli.environment import read_settings, settings_error
+from server.cli.environment import read_serving_settings, settings_error
 from server.cli.event_loop import ending_when_cancelled, run_command, serve_until_stopped
 from server.cli.exit_codes import CommandError
-from server.compose import StartError, check_ports, open_hub
+from server.compose import open_hub
 from server.db import migrate
 from server.interpreter_tuning import settled_interpreter
 from server.lifecycle import Hub
 from server.observability.logs import configure_logging
+from server.ports import StartError, check_ports
 from server.settings.loading import SettingsError
 
 
-def run(*, embedded_database: bool) -> NoReturn:
-    """Serve until a signal. Prints `HTTP ADDRESS` and `gRPC ADDRESS` when it accepts connections."""
-    settings = read_settings(
-        require=("DEEPAGENTS_RUNTIME_URL",),
-        in_prod=("IDEO_JWKS_URL",) if embedded_database else ("DATABASE_URL", "IDEO_JWKS_URL"),
-    )
+def run(*, embedded_database: bool, child: bool) -> NoReturn:
+    """Serve until a signal. Prints `HTTP ADDRESS` and `gRPC ADDRESS` when it accepts connections.
+
+    child: as one of the processes of a parent (`server.cli.processes`), until this has ended.
+    """
+    settings = read_serving_settings(embedded_database=embedded_database, about_names=not child)
+    place = None
+    if child:
+        assignment = Assignment.read()
+        settings, place = assignment.applied_to(settings), assignment.place
+        structlog.contextvars.bind_contextvars(process=place.number)
     try:
         verifier = create_verifier(settings)
     except SettingsError as error:
@@ -35,12 +43,15 @@ def run(*, embedded_database: bool) -> NoReturn:
     configure_logging(dev=settings.dev)
 
     async def _serve() -> int:
-        check_ports(settings)
+        if place is None:
+            check_ports(settings)
         async with AsyncExitStack() as stack:
             dsn = await stack.enter_async_context(open_database(settings))
             if settings.database_url is None:
                 await migrate.up(dsn)
-            opening = open_hub(settings, dsn=dsn, runtime_url=settings.runtime_url or "", verifier=verifier)
+            opening = open_hub(
+                settings, dsn=dsn, runtime_url=settings.runtime_url or "", verifier=verifier, place=place
+            )
             hub = await stack.enter_async_context(opening)
             await stack.enter_async_context(settled_interpreter())
             click.echo(f"HTTP {hub.http_address}")
@@ -48,6 +59,8 @@ def run(*, embedded_database: bool) -> NoReturn:
             return await ending_when_cancelled(failure(hub))
 
     async def _until_stopped(stop: asyncio.Event) -> int:
+        if child:
+            stop_with_parent(stop)
         try:
             return await serve_until_stopped(_serve(), stop)
         except StartError as error:

@@ -25,7 +25,7 @@ class Probes:
     """What probes read. ready: names the checks that fail. metrics: the exposition and its media type."""
 
     ready: Callable[[], Awaitable[list[str]]]
-    metrics: Callable[[], tuple[bytes, str]]
+    metrics: Callable[[], Awaitable[tuple[bytes, str]]]
 
 
 class Health(msgspec.Struct):
@@ -78,6 +78,6 @@ async def ready(probes: _Probes) -> Ready:
 @get("/metrics", include_in_schema=False)
 async def metrics(probes: _Probes) -> Response[bytes]:
     """The metrics, in Prometheus' text format."""
-    exposition, media_type = probes.metrics()
+    exposition, media_type = await probes.metrics()
     # As a `media_type`, Litestar would add a second charset.
     return Response(exposition, headers={"Content-Type": media_type})

@@ -1,4 +1,4 @@
-"""How uvicorn serves the HTTP interface: its sockets, its limits, its server."""
+"""How uvicorn serves the HTTP interface: its limits, its server."""
 
 from __future__ import annotations
 
@@ -24,10 +24,6 @@ from server.http.websocket_protocol import (
     HubSocketProtocol,
 )
 
-#: Send buffer of a client's socket, in bytes: what the kernel holds for a client that stopped reading.
-SEND_BUFFER_BYTES = 128 << 10
-#: Milliseconds after which the kernel gives up a client that acknowledges none of the data sent to it.
-USER_TIMEOUT_MS = 10_000
 #: Largest message that a client may send on a WebSocket, in bytes.
 MAX_CLIENT_MESSAGE_BYTES = 4096
 #: Seconds that an idle connection stays open.
@@ -138,26 +134,3 @@ class HubServer(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave signals alone."""
         yield
-
-
-def listening_socket(host: str, port: int) -> socket.socket:
-    """A listening TCP socket. Bounds the data that the kernel holds for a client that stopped reading.
-
-    Raises OSError when the address is in use or not one of this machine's.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-        # Headers and body leave in two writes. uvloop sets this itself, asyncio only for some sockets.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
-        listener.bind((host, port))
-        listener.listen(1024)
-        listener.setblocking(False)
-    except BaseException:
-        listener.close()
-        raise
-    return listener

@@ -120,6 +120,8 @@ SOCKETS = (
     "websocket_connections",
     f"Open WebSockets by `form` of their messages: {', '.join(FORMS)}. IDEO_METRICS_THREADS adds `thread_id`",
 )
+#: A gauge that only processes which share their ports have (`server.observability.sibling_metrics`).
+PROCESS_UP = ("process_up", "1 while this process of `ideo serve --processes` answers the others, else 0")
 
 
 class Metrics(RunObserver, DeliveryObserver):
@@ -264,6 +266,6 @@ class MetricsExporter(Collector):
             family.add_metric([form], sum(count for key, count in open_sockets.items() if key[0] == form))
         return family
 
-    def exposition(self) -> tuple[bytes, str]:
+    async def exposition(self) -> tuple[bytes, str]:
         """The text of a scrape and its media type."""
         return generate_latest(self._metrics.registry), CONTENT_TYPE_LATEST

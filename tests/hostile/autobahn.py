@@ -23,7 +23,8 @@ from websockets.exceptions import InvalidState
 
 from server.domain.rates import Rate
 from server.http.connection import ClientGone, connection_of
-from server.http.server import listening_socket, uvicorn_config
+from server.http.listener import listening_socket
+from server.http.server import uvicorn_config
 from server.http.websocket_protocol import HubConfig, HubSocketProtocol
 from tests.support.servers import uvicorn_server
 

@@ -12,7 +12,7 @@ import httpx
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from server.observability.metrics import COUNTERS, GAUGES, HISTOGRAMS, PREFIX, SOCKETS
+from server.observability.metrics import COUNTERS, GAUGES, HISTOGRAMS, PREFIX, PROCESS_UP, SOCKETS
 from tests.support.hand_clock import until
 from tests.support.http_interface import socket
 from tests.support.hub import a_workflow, finished, running_hub, start
@@ -142,7 +142,7 @@ def test_every_metric_is_in_the_reference() -> None:
     for name, (text, *_) in {**COUNTERS, **HISTOGRAMS}.items():
         assert f"| `{PREFIX}{name}` | {text} |" in reference
     named = set(re.findall(r"`ide_orchestrator_(\w+)`", reference))
-    assert named == {*GAUGES, *COUNTERS, *HISTOGRAMS, SOCKETS[0]}
+    assert named == {*GAUGES, *COUNTERS, *HISTOGRAMS, SOCKETS[0], PROCESS_UP[0]}
 
 
 # --- Alerts and dashboard ------------------------------------------------------------------------------
@@ -159,7 +159,7 @@ def used(expression: str) -> set[str]:
 def known() -> set[str]:
     """The names of all series."""
     histograms = {f"{name}_{part}" for name in HISTOGRAMS for part in ("bucket", "count", "sum")}
-    return {PREFIX + name for name in (*GAUGES, *COUNTERS, *histograms, SOCKETS[0])}
+    return {PREFIX + name for name in (*GAUGES, *COUNTERS, *histograms, SOCKETS[0], PROCESS_UP[0])}
 
 
 def test_every_alert_uses_metrics_that_exist_and_says_what_to_do() -> None:

@@ -16,11 +16,12 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from server.connect.app import ConnectApp
 from server.http.app import create_http_app
+from server.http.listener import listening_socket
 from server.http.options import HttpOptions
 from server.http.origins import Origins
 from server.http.probes import Probes
 from server.http.request_throttle import RequestThrottle
-from server.http.server import listening_socket, uvicorn_config
+from server.http.server import uvicorn_config
 from server.lifecycle import Core
 from tests.support.hand_clock import until
 from tests.support.servers import uvicorn_server
@@ -31,6 +32,10 @@ ORIGIN = "https://ide.bizmatters.com"
 
 async def _ready() -> list[str]:
     return []
+
+
+async def _no_metrics() -> tuple[bytes, str]:
+    return b"", "text/plain"
 
 
 @dataclass
@@ -59,7 +64,7 @@ async def http_interface(
     throttle = RequestThrottle(core.cut_offs)
     app = create_http_app(
         core,
-        Probes(_ready, lambda: (b"", "text/plain")),
+        Probes(_ready, _no_metrics),
         HttpOptions(Origins((ORIGIN,)), query_token=True),
         throttle=throttle,
         services=ConnectApp(core, throttle),

@@ -276,7 +276,7 @@ async def test_no_route_answers_without_a_token_or_shows_that_a_foreign_resource
 
 
 async def test_only_the_public_routes_answer_without_a_token(hub: RunningHub) -> None:
-    probes = Probes(_nothing_fails, lambda: (b"", "text/plain"))
+    probes = Probes(_nothing_fails, _no_metrics)
     app = create_http_app(hub.core, probes, HttpOptions(Origins(()), query_token=False))
     walked = set()
     async with httpx.AsyncClient(base_url=hub.http, timeout=30, trust_env=False) as nobody:
@@ -309,6 +309,10 @@ async def test_only_the_public_routes_answer_without_a_token(hub: RunningHub) ->
 
 async def _nothing_fails() -> list[str]:
     return []
+
+
+async def _no_metrics() -> tuple[bytes, str]:
+    return b"", "text/plain"
 
 
 async def test_a_caller_who_may_read_but_not_act_is_refused_with_that_reason(

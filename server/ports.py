@@ -1,0 +1,84 @@
+"""The ports that the hub listens on: whether it can, and how several processes share them.
+
+Imports neither interface: the parent of `ideo serve --processes` stays small.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+
+from server.addresses import listening
+from server.http.listener import family_of, listening_socket
+from server.settings.settings import Settings
+
+
+class StartError(Exception):
+    """The hub cannot start. The text says why, and what to do."""
+
+
+class CannotListen(StartError):
+    """An address to listen on is taken, not this machine's, or not permitted. `setting`: its port's."""
+
+    def __init__(
+        self, setting: str, host: str, port: int, reason: str, what_to_do: str | None = None
+    ) -> None:
+        shown = f"[{host}]" if ":" in host else host
+        what_to_do = what_to_do or listening.another(host="IDEO_HOST", port=setting)
+        super().__init__(f"cannot listen on {shown}:{port} ({reason}): {what_to_do}")
+        self.setting = setting
+
+
+def check_ports(settings: Settings) -> None:
+    """Raises CannotListen when the hub could not listen now."""
+    http, grpc = settings.http_port, settings.grpc_port
+    if http and http == grpc:
+        raise CannotListen("IDEO_GRPC_PORT", settings.host, grpc, "it is the port of IDEO_HTTP_PORT, too")
+    http_listener(settings).close()
+    with _refusals(settings, "IDEO_GRPC_PORT", grpc):
+        listening_socket(settings.host, grpc).close()
+
+
+def http_listener(settings: Settings, *, shared: bool = False) -> socket.socket:
+    """The socket on which HTTP listens. `shared`: as those of other processes. Raises CannotListen."""
+    with _refusals(settings, "IDEO_HTTP_PORT", settings.http_port):
+        return listening_socket(settings.host, settings.http_port, shared=shared)
+
+
+@contextlib.contextmanager
+def held_ports(settings: Settings) -> Iterator[Settings]:
+    """The settings with the ports of both interfaces, which are this process's until the block ends.
+
+    It does not listen: its children do, each with a shared socket of its own, and the kernel gives each new
+    connection to one of them. Any other program finds the ports taken, also while no child listens. Raises
+    CannotListen.
+    """
+    check_ports(settings)
+    with contextlib.ExitStack() as stack:
+        http = _held(settings, "IDEO_HTTP_PORT", settings.http_port, stack)
+        grpc = _held(settings, "IDEO_GRPC_PORT", settings.grpc_port, stack)
+        yield settings.model_copy(update={"http_port": http, "grpc_port": grpc})
+
+
+def _held(settings: Settings, setting: str, port: int, stack: contextlib.ExitStack) -> int:
+    if not hasattr(socket, "SO_REUSEPORT"):
+        raise CannotListen(setting, settings.host, port, "several processes can share it only on Linux")
+    with _refusals(settings, setting, port):
+        holder = stack.enter_context(socket.socket(family_of(settings.host), socket.SOCK_STREAM))
+        # Connections of an earlier hub that the kernel has not forgotten are no obstacle ...
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        holder.bind((settings.host, port))
+        # ... but this socket is one for a program that does not share the port.
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+        return int(holder.getsockname()[1])
+
+
+@contextlib.contextmanager
+def _refusals(settings: Settings, setting: str, port: int) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, UnicodeError) as error:
+        what_to_do = listening.remedy(error, host="IDEO_HOST", port=setting)
+        raise CannotListen(setting, settings.host, port, listening.refusal(error), what_to_do) from None
