@@ -197,7 +197,8 @@ class Connection:
 
     def abort(self) -> None:
         """Reset the connection at once, and discard its unsent data, even in the kernel."""
-        with contextlib.suppress(OSError, AttributeError):
+        # uvloop raises ValueError once the socket is closed.
+        with contextlib.suppress(OSError, AttributeError, ValueError):
             sock = self._transport.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         self._transport.abort()

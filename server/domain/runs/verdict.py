@@ -91,6 +91,9 @@ def overdue(limits: RunLimits, facts: JournalFacts) -> Verdict:
     limit = f"{limits.max_duration_s:.0f} s"
     if facts.awaiting_input:
         return failed(FailureReason.INPUT_NOT_GIVEN, f"the agent asked for input and got none within {limit}")
+    if facts.error is not None:
+        # Replicas that died meanwhile left no time to see whether the runtime goes on after its error.
+        return failed(FailureReason.UPSTREAM_ERROR, facts.error.message)
     return failed(FailureReason.DEADLINE_EXCEEDED, f"the run took longer than {limit}")
 
 

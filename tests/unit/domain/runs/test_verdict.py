@@ -894,6 +894,7 @@ def test_what_came_decides_how_the_run_ends(
             "input_not_given",
             "the agent asked for input and got none within 1800 s",
         ),
+        (JournalFacts(error=ERROR), "upstream_error", "it broke"),
     ],
 )
 def test_a_run_whose_time_is_over_is_failed(facts: JournalFacts, reason: str, message: str) -> None:
