@@ -64,11 +64,14 @@ async def settled(page: Page) -> None:
     """Wait until the view shows what it has."""
     await expect(page.get_by_role("heading", level=1)).to_be_visible()
     await expect(page.get_by_text("Loading")).to_have_count(0)
+    await expect(page.locator('#main :is(a[href], button, [tabindex="0"])').first).to_be_visible()
 
 
 async def each_view(bench: Workbench, page: Page, shown: Shown) -> AsyncIterator[str]:
     """Open one view after another; their names."""
     for name, path in shown.addresses.items():
+        # Otherwise the view before could be taken for this one.
+        await page.goto("about:blank")
         await page.goto(f"{bench.hub.http}/#{path}")
         await settled(page)
         yield name
