@@ -4,7 +4,8 @@ A statement costs its round trip, and little more when it reads several rows: th
 wake-ups of the event loop. So all reads of one turn of the loop share a statement, and those that come while
 it is under way share the next one.
 
-1. A read sees everything that was committed before the call: it never joins a statement that has begun.
+1. A read sees everything that was committed before it was requested, because it never joins a statement that
+   is already running.
 2. Each caller gets only the rows that this caller may see, whatever else is in the statement.
 3. A read waits at most NEXT_S for a running statement, so that one that hangs delays nobody else.
 4. If one caller is cancelled, the others are not affected.

@@ -52,12 +52,12 @@ class CallIndexes:
         self, message_id: str, chunks: list[dict[str, Any]], *, last: bool
     ) -> tuple[ToolCallPiece, ...]:
         """The pieces of the next token of a message, whose chunks may have an `index`."""
-        message_id = _name(message_id)
+        message_id = _key(message_id)
         pieces = []
         calls = self._calls(message_id) if chunks else _Calls()
         for chunk in chunks:
             call_id, name = _text(chunk.get("id")), _text(chunk.get("name"))
-            known_as = _name(call_id)
+            known_as = _key(call_id)
             index = _index(calls, chunk.get("index"), known_as, name, has_id=bool(message_id))
             calls.put(index, known_as)
             pieces.append(ToolCallPiece(index, call_id, name, _text(chunk.get("args"))))
@@ -67,11 +67,11 @@ class CallIndexes:
 
     def restore(self, token: Token) -> None:
         """Apply a journalled token, in order."""
-        message_id = _name(token.message_id)
+        message_id = _key(token.message_id)
         if token.tool_calls:
             calls = self._calls(message_id)
             for piece in token.tool_calls:
-                calls.put(piece.index, _name(piece.id))
+                calls.put(piece.index, _key(piece.id))
         if token.last:
             self._messages.pop(message_id, None)
 
@@ -98,8 +98,8 @@ def _index(calls: _Calls, given: object, call_id: str, name: str, *, has_id: boo
     return calls.unused
 
 
-def _name(text: str) -> str:
-    """What stands for an id: as the journal has it, or a digest of that."""
+def _key(text: str) -> str:
+    """The key of a remembered id: the id as the journal has it, or a digest of it if it is long."""
     return short_text(replace_surrogates(text))
 
 

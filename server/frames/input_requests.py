@@ -53,8 +53,11 @@ class InputRequests:
 
     def _read(self, text: bytes, silent: frozenset[bytes]) -> str | None:
         compact = b"".join(text.split()) if len(text) <= _LONGEST_NO_REQUEST_BYTES else text
-        if compact in silent or short(text) == self._last:
+        if compact in silent:
             return None
-        self._last = short(text)
+        value = short(text)
+        if value == self._last:
+            return None
+        self._last = value
         request = raw_json.string(text)
         return text.decode() if request is None else request

@@ -19,10 +19,11 @@ class TodoList:
 
     def read(self, text: bytes) -> tuple[tuple[Todo, ...] | None, bool]:
         """Apply the next value. Returns the todos if they changed, and whether they are all of the value."""
-        if short(text) == self._text:
+        value = short(text)
+        if value == self._text:
             return None, self._complete
         todos, complete = _read(text)
-        self._text, self._complete = short(text), complete
+        self._text, self._complete = value, complete
         if todos is None:
             return None, complete
         digest = digest_of_texts(text for todo in todos for text in (todo.content, todo.status))
