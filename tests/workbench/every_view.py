@@ -74,4 +74,7 @@ async def each_view(bench: Workbench, page: Page, shown: Shown) -> AsyncIterator
         await page.goto("about:blank")
         await page.goto(f"{bench.hub.http}/#{path}")
         await settled(page)
+        if name == "watch":
+            # Until the run's end is read, there are buttons that go away.
+            await expect(page.locator(".watch-head .notice")).to_be_visible()
         yield name

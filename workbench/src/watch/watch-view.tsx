@@ -89,8 +89,7 @@ function Watch({ run, refinement, reload }: WatchProps) {
           <Elapsed state={state} />
           <ConnectionStatus connection={connection} seq={state.seq} reconnects={run.reconnects.value} />
           <span class="grow" />
-          {/* What completed has a button of its own below. */}
-          <Links refinement={refinement} review={state.terminal?.reason !== ""} />
+          <Links refinement={refinement} />
           <ShareButton proposalId={refinement.proposal_id} cursor={state.seq} />
           {state.terminal === undefined && <CancelButton threadId={threadId} />}
         </div>
@@ -160,14 +159,13 @@ function Elapsed({ state }: { state: RunState }) {
   );
 }
 
-function Links({ refinement: { thread_id, proposal_id }, review }: { refinement: Refinement; review: boolean }) {
+/** The same ones at all times: a link that went away while it has the focus would take the focus with it. */
+function Links({ refinement: { thread_id, proposal_id } }: { refinement: Refinement }) {
   return (
     <nav class="row" aria-label="This refinement">
-      {review && (
-        <a href={`#/proposals/${proposal_id}`} class="button">
-          Review
-        </a>
-      )}
+      <a href={`#/proposals/${proposal_id}`} class="button">
+        Review
+      </a>
       <a href={`#/runs/${thread_id}/history`} class="button">
         History
       </a>
