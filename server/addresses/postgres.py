@@ -128,9 +128,10 @@ def _decoded(text: str) -> str:
 
 
 def _query_parameters(query: str) -> dict[str, str]:
-    """The parameters behind the question mark; the last of a name counts."""
+    """The parameters behind the question mark, none or with an `&` behind the last one, as libpq takes them;
+    the last of a name counts."""
     given = {}
-    for pair in query.split("&"):
+    for pair in query.removesuffix("&").split("&") if query else ():
         name, equals, value = pair.partition("=")
         if not equals or not name:
             raise AddressError(

@@ -32,6 +32,10 @@ _DATA_URL, _BASE64_HEAD, _MAX_HEAD_CHARS = re.compile(r"\s*+data:", re.IGNORECAS
 #: Bytes of a part of a file's JSON before it is encoded; a multiple of three.
 _PART_BYTES = 48 << 10
 _LINE_BREAKS = re.compile(r"[\r\n]++")
+#: What may stand around base64: white space, and the mark that some editors put before a text.
+_BLANKS, _BLANK = " \t\f\v\ufeff", re.compile(r"[ \t\f\v]")
+#: Lines of base64 are at least this long.
+_LEAST_GROUP_CHARS = 8
 #: Characters of a text whose lines are joined at a time, at least: there may be millions of lines.
 _JOINED_CHARS = 64 << 10
 
@@ -194,9 +198,9 @@ def _json(value: object) -> str:
 
 
 def _decode(text: str) -> bytes | None:
-    """The bytes of base64 in either alphabet, with or without line breaks and padding, or in a `data:` URL;
-    None for any other text."""
-    padded = "".join(_without_line_breaks(text, _head_end(text)))
+    """The bytes of base64 in either alphabet, with or without white space between its lines and padding, or in
+    a `data:` URL; None for any other text."""
+    padded = _joined_groups("".join(_without_line_breaks(text, _head_end(text))))
     digits = padded.rstrip("=")
     if len(padded) - len(digits) > 2:
         return None
@@ -223,6 +227,19 @@ def _without_line_breaks(text: str, at: int) -> Iterator[str]:
         end = len(text) if line_break is None else line_break.end()
         yield "".join([line.strip(" \t") for line in _LINE_BREAKS.split(text[at:end])])
         at = end
+
+
+def _joined_groups(text: str) -> str:
+    """The text without the white space between groups of equal length, which folded lines become; another text
+    as it is. Words are no such groups."""
+    stripped = text.strip(_BLANKS)
+    gap = _BLANK.search(stripped)
+    size = 0 if gap is None else gap.start()
+    if size < _LEAST_GROUP_CHARS or size % 4:
+        return stripped
+    groups = stripped.split()
+    same = all(len(group) == size for group in groups[:-1]) and len(groups[-1]) <= size
+    return "".join(groups) if same else stripped
 
 
 @dataclass(frozen=True, slots=True)

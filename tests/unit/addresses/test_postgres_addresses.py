@@ -229,6 +229,12 @@ def test_ssl_true_stands_for_an_sslmode_whose_last_value_counts(query: str, mode
     assert parse_address(f"postgresql://h/hub?{query}").parameters["sslmode"] == mode
 
 
+@pytest.mark.parametrize(("query", "timeout"), [("?", "0"), ("?connect_timeout=5&", "5")])
+def test_nothing_behind_the_question_mark_or_the_last_parameter_is_as_in_libpq(query: str, timeout: str) -> None:
+    parameters = parse_address(f"postgresql://ann:secret@db.example.com/hub{query}").parameters
+    assert parameters.get("connect_timeout", "0") == timeout
+
+
 @pytest.mark.parametrize("value", ["1", "require", "verify-full", "false", "True"])
 def test_another_value_of_ssl_is_refused_rather_than_ignored(value: str) -> None:
     with pytest.raises(AddressError, match="do not have: ssl;"):

@@ -52,6 +52,12 @@ _ENCODED = base64.b64encode(BINARY).decode()
         (base64.encodebytes(BINARY).decode().replace("\n", "\r\n"), BINARY),
         (base64.encodebytes(BINARY).decode().replace("\n", "\n    "), BINARY),
         (f"\n {_ENCODED}\n\n", BINARY),
+        (base64.encodebytes(BINARY).decode().replace("\n", " "), BINARY),
+        (base64.encodebytes(BINARY).decode().replace("\n", "\t"), BINARY),
+        (f"{_ENCODED[:64]} {_ENCODED[64:128]}  {_ENCODED[128:136]}", BINARY[:102]),
+        (f"data:image/png;base64, {base64.encodebytes(BINARY).decode()}".replace("\n", " "), BINARY),
+        (f"\f{_ENCODED}\v", BINARY),
+        (f"\ufeff{_ENCODED}", BINARY),
         (base64.encodebytes(BINARY).decode().split("\n"), BINARY),
         (["/w", "=="], b"\xff"),
         (base64.urlsafe_b64encode(BINARY).decode(), BINARY),
@@ -72,8 +78,10 @@ def test_base64_is_read_in_every_way_that_it_is_written(content: Any, binary: by
 
 
 @pytest.mark.parametrize(
-    "text", ["no base64", "/w===", "a", "aaaaa", "/w==/w==", "/w=a", "é", "\ud800", "%%%"]
-)
+    "text",
+    ["no base64", "some text", "abcdefgh text and more", "abcdefgh abcdefghijkl", "/w==\ufeff/w==", "/w===", "a", "aaaaa",
+     "/w==/w==", "/w=a", "é", "\ud800", "%%%"],
+)  # fmt: skip
 def test_what_is_not_base64_stays_text_and_keeps_its_encoding(text: str) -> None:
     file = parse_file({"content": text, "encoding": "base64"})
     assert (file.text, file.is_text, file.extra) == (text, True, {"encoding": '"base64"'})
