@@ -15,7 +15,7 @@ import click
 
 from server.cli import exit_codes
 from server.cli.exit_codes import notice
-from server.cli.printable import without_credentials
+from server.cli.printable import printable, without_credentials
 from server.settings.names import DEBUG
 
 
@@ -29,12 +29,12 @@ class Commands(click.Group):
 
     def make_context(self, *args: Any, **more: Any) -> click.Context:
         """Read the arguments of the group."""
-        with _without_credentials():
+        with _safe_errors():
             return super().make_context(*args, **more)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Read a command's arguments, and run it."""
-        with _without_credentials():
+        with _safe_errors():
             return super().invoke(ctx)
 
     def main(self, *args: Any, **more: Any) -> Any:
@@ -52,12 +52,13 @@ class Commands(click.Group):
 
 
 @contextmanager
-def _without_credentials() -> Iterator[None]:
-    """Leave out the password of an address that is given as an argument by mistake."""
+def _safe_errors() -> Iterator[None]:
+    """Leave out the password of an address that is given as an argument by mistake, and what a terminal would
+    obey."""
     try:
         yield
     except click.UsageError as error:
-        shown = without_credentials(error.format_message())
+        shown = printable(without_credentials(error.format_message()), lines=True)
         if shown == error.format_message():
             raise
         raise click.UsageError(shown, error.ctx) from None

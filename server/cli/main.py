@@ -23,12 +23,13 @@ from server.cli.review_commands import accept, decide, reject, revise
 from server.cli.user_commands import user
 from server.settings.names import DEBUG
 
-#: The end of `ideo --help`. The mark keeps the lines as they are.
+#: The end of `ideo --help`. The mark keeps the lines of its paragraph as they are.
 _EPILOG = """
 \b
 Settings are environment variables, or lines of the file that IDEO_ENV_FILE names:
 docs/reference/settings.md. Shell completion, in ~/.bashrc (zsh_source, fish_source for others):
   eval "$(_IDEO_COMPLETE=bash_source ideo)"
+
 \b
 Exit codes: 0 success, 1 something failed, 2 wrong arguments or settings, 4 no valid token,
 5 the hub or the database cannot be reached, 130 stopped by Ctrl-C.

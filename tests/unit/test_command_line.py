@@ -53,6 +53,46 @@ def test_help_imports_nothing_of_the_hub(arguments: tuple[str, ...]) -> None:
     assert imported(*arguments, "--help") == set()
 
 
+def every_command(*names: str) -> list[tuple[str, ...]]:
+    """The words of each command and group below the given group."""
+    command: click.Command = main
+    for name in names:
+        assert isinstance(command, click.Group)
+        command = command.commands[name]
+    below = command.commands if isinstance(command, click.Group) else ()
+    return [names, *(words for name in below for words in every_command(*names, name))]
+
+
+@pytest.mark.parametrize("names", every_command(), ids=lambda names: " ".join(names) or "ideo")
+def test_help_is_text_that_a_terminal_only_prints(names: tuple[str, ...]) -> None:
+    done = CliRunner().invoke(main, [*names, "--help"])
+    assert done.exit_code == 0
+    assert all(character == "\n" or character.isprintable() for character in done.stdout)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("doctor",),
+        ("proposal", "show", THREAD, "/a"),
+        ("draft", "ls"),
+        ("watch",),
+        ("proposal",),
+        ("nothing",),
+        (),
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("option", ["", "--"])
+def test_an_argument_that_is_wrong_is_named_without_what_a_terminal_would_obey(
+    arguments: tuple[str, ...], option: str
+) -> None:
+    done = CliRunner().invoke(main, [*arguments, f"{option}\x1b]0;title\x07\x9b2J\u202e\r"])
+    assert done.exit_code == 2
+    assert "title" in done.stderr
+    assert all(character == "\n" or character.isprintable() for character in done.stderr)
+
+
 def test_shell_completion_imports_nothing_of_the_hub() -> None:
     assert imported(_IDEO_COMPLETE="bash_source") == set()
     assert imported(_IDEO_COMPLETE="bash_complete", COMP_WORDS="ideo serve --", COMP_CWORD="2") == set()

@@ -230,7 +230,9 @@ def test_ssl_true_stands_for_an_sslmode_whose_last_value_counts(query: str, mode
 
 
 @pytest.mark.parametrize(("query", "timeout"), [("?", "0"), ("?connect_timeout=5&", "5")])
-def test_nothing_behind_the_question_mark_or_the_last_parameter_is_as_in_libpq(query: str, timeout: str) -> None:
+def test_nothing_behind_the_question_mark_or_the_last_parameter_is_as_in_libpq(
+    query: str, timeout: str
+) -> None:
     parameters = parse_address(f"postgresql://ann:secret@db.example.com/hub{query}").parameters
     assert parameters.get("connect_timeout", "0") == timeout
 
