@@ -78,7 +78,6 @@ def test_help_is_text_that_a_terminal_only_prints(names: tuple[str, ...]) -> Non
         ("draft", "ls"),
         ("watch",),
         ("proposal",),
-        ("nothing",),
         (),
     ],
     ids=" ".join,

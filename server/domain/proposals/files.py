@@ -34,8 +34,8 @@ _PART_BYTES = 48 << 10
 _LINE_BREAKS = re.compile(r"[\r\n]++")
 #: What may stand around base64: white space, and the mark that some editors put before a text.
 _BLANKS, _BLANK = " \t\f\v\ufeff", re.compile(r"[ \t\f\v]")
-#: Lines of base64 are at least this long.
-_LEAST_GROUP_CHARS = 8
+#: Lines of base64 are at least this long; words are shorter.
+_LEAST_GROUP_CHARS = 32
 #: Characters of a text whose lines are joined at a time, at least: there may be millions of lines.
 _JOINED_CHARS = 64 << 10
 
@@ -198,8 +198,8 @@ def _json(value: object) -> str:
 
 
 def _decode(text: str) -> bytes | None:
-    """The bytes of base64 in either alphabet, with or without white space between its lines and padding, or in
-    a `data:` URL; None for any other text."""
+    """The bytes of base64 in either alphabet, with or without padding and white space between its lines, or
+    in a `data:` URL; None for any other text."""
     padded = _joined_groups("".join(_without_line_breaks(text, _head_end(text))))
     digits = padded.rstrip("=")
     if len(padded) - len(digits) > 2:
@@ -230,8 +230,8 @@ def _without_line_breaks(text: str, at: int) -> Iterator[str]:
 
 
 def _joined_groups(text: str) -> str:
-    """The text without the white space between groups of equal length, which folded lines become; another text
-    as it is. Words are no such groups."""
+    """The text without the white space between long groups of equal length, such as lines that were folded
+    into one; another text without what is around it."""
     stripped = text.strip(_BLANKS)
     gap = _BLANK.search(stripped)
     size = 0 if gap is None else gap.start()

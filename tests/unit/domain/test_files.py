@@ -79,8 +79,8 @@ def test_base64_is_read_in_every_way_that_it_is_written(content: Any, binary: by
 
 @pytest.mark.parametrize(
     "text",
-    ["no base64", "some text", "abcdefgh text and more", "abcdefgh abcdefghijkl", "/w==\ufeff/w==", "/w===", "a", "aaaaa",
-     "/w==/w==", "/w=a", "é", "\ud800", "%%%"],
+    ["no base64", "some text", "password hunter22", f"{'a' * 32} {'b' * 36}", f"{'a' * 33} bcd",
+     "/w==\ufeff/w==", "/w===", "a", "aaaaa", "/w==/w==", "/w=a", "é", "\ud800", "%%%"],
 )  # fmt: skip
 def test_what_is_not_base64_stays_text_and_keeps_its_encoding(text: str) -> None:
     file = parse_file({"content": text, "encoding": "base64"})
