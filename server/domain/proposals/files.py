@@ -237,7 +237,8 @@ def _joined_groups(text: str) -> str:
     size = 0 if gap is None else gap.start()
     if size < _LEAST_GROUP_CHARS or size % 4:
         return stripped
-    groups = stripped.split()
+    # More groups than fit would not be of this size: they need not be made.
+    groups = stripped.split(maxsplit=len(stripped) // (size + 1))
     same = all(len(group) == size for group in groups[:-1]) and len(groups[-1]) <= size
     return "".join(groups) if same else stripped
 
