@@ -27,7 +27,8 @@ EXPIRE_LATE = timedelta(hours=1)
 
 #: `waiting` goes from webhook to webhook in the index: it costs as much as there are webhooks with something
 #: to report, not as there are deliveries. Owners take turns, and their webhooks are chosen by chance, so that
-#: none has to wait for many others. A failing one rests while it is called, so that no other replica calls it.
+#: none has to wait for many others. A failing one rests while it is called, so that no other replica calls
+#: it.
 _CLAIM = """
 WITH RECURSIVE waiting AS (
   (SELECT webhook_id FROM webhook_deliveries WHERE next_attempt_at IS NOT NULL ORDER BY webhook_id LIMIT 1)
@@ -39,9 +40,11 @@ WITH RECURSIVE waiting AS (
 ), busy AS (
   SELECT * FROM unnest($3::uuid[], $4::int[]) AS b(webhook_id, count)
 ), busy_owners AS (
-  SELECT w.owner_user_id, sum(busy.count) AS count FROM busy JOIN webhooks w ON w.id = busy.webhook_id GROUP BY 1
+  SELECT w.owner_user_id, sum(busy.count) AS count FROM busy JOIN webhooks w ON w.id = busy.webhook_id
+  GROUP BY 1
 ), chosen AS (
-  SELECT w.id, CASE WHEN $1 THEN 1 ELSE $5 - coalesce(busy.count, 0) END AS room, coalesce(o.count, 0) AS taken,
+  SELECT w.id, CASE WHEN $1 THEN 1 ELSE $5 - coalesce(busy.count, 0) END AS room,
+    coalesce(o.count, 0) AS taken,
     coalesce(o.count, 0) + row_number() OVER (PARTITION BY w.owner_user_id ORDER BY random()) AS turn
   FROM waiting JOIN webhooks w ON w.id = waiting.webhook_id
   LEFT JOIN busy ON busy.webhook_id = w.id LEFT JOIN busy_owners o ON o.owner_user_id = w.owner_user_id

@@ -1,4 +1,4 @@
-"""A token is for the address that the caller gives: the client follows no redirect, and sends nothing elsewhere."""
+"""A token is for the address that the caller gives: the client follows no redirect."""
 
 from __future__ import annotations
 

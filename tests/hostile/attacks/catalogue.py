@@ -17,5 +17,13 @@ async def nothing(aim: Aim) -> str:
     return "nothing"
 
 
-FAMILIES = (CONTROL, http_floods.FAMILY, connect_floods.FAMILY, grpc_floods.FAMILY, readers.FAMILY, frames.FAMILY, rights.FAMILY)
+FAMILIES = (
+    CONTROL,
+    http_floods.FAMILY,
+    connect_floods.FAMILY,
+    grpc_floods.FAMILY,
+    readers.FAMILY,
+    frames.FAMILY,
+    rights.FAMILY,
+)
 ATTACKS: dict[str, Attack] = {attack.name: attack for family in FAMILIES for attack in family.attacks}

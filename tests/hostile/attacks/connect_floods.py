@@ -1,4 +1,4 @@
-"""Floods of Connect and gRPC-Web, and headers of hostile content: what the holder of a share link can send."""
+"""Floods of Connect and gRPC-Web, and hostile headers: what the holder of a share link can send."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import struct
 from itertools import cycle
 
+import httpx
 from websockets.frames import Opcode
 
 from tests.hostile.attacks.attack import Aim, Family, NotHeld, ask_on, told
@@ -58,11 +59,12 @@ async def connect_bombs(aim: Aim) -> str:
     for content_type in ("application/json", "application/proto", *STREAMED, *GRPC_WEB):
         for header in ("Content-Encoding", "Connect-Content-Encoding", "Grpc-Encoding"):
             for flags in (0, 1):
-                calls.append(({"Content-Type": content_type, header: "gzip"}, _envelope(flags, len(BOMB)) + BOMB))
+                headers = {"Content-Type": content_type, header: "gzip"}
+                calls.append((headers, _envelope(flags, len(BOMB)) + BOMB))
     in_turn = cycle(calls)
     async with aim.client(aim.link) as http:
 
-        async def ask():  # type: ignore[no-untyped-def]
+        async def ask() -> httpx.Response:
             headers, body = next(in_turn)
             answer = await http.post(f"{SERVICE}/WatchRefinement", headers=headers, content=body)
             if b"hello" in answer.content:
@@ -91,7 +93,7 @@ async def connect_lengths(aim: Aim) -> str:
 @FAMILY.attack()
 async def ws_deflated(aim: Aim) -> str:
     """A share link's WebSockets offer compression, and send compressed zeros without end."""
-    offer = b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits; server_max_window_bits=8\r\n\r\n"
+    offer = b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n"
     first = upgrade(aim.thread_id, aim.link)[:-2] + offer
     unit = bytearray(frame(Opcode.BINARY, BOMB[10:4000]))
     unit[0] |= 0x40
@@ -149,7 +151,7 @@ async def http_conditions(aim: Aim) -> str:
     paths = cycle([f"/api/refinements/{aim.thread_id}/events", f"/api/proposals/{aim.proposal_id}"])
     async with aim.client(aim.link) as http:
 
-        async def ask():  # type: ignore[no-untyped-def]
+        async def ask() -> httpx.Response:
             name, value = next(headers)
             params = {"limit": "1", "cursor": value[:8_000]}
             answer = await http.get(
