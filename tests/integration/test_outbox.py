@@ -51,7 +51,8 @@ async def stored(pool: Any) -> list[tuple[UUID, UUID]]:
 
 async def claim(store: PostgresDeliveryStore, *, failing: bool = False, **options: Any) -> list[Claim]:
     """What a replica claims."""
-    limits = {"limit": 64, "busy": {}, "max_per_webhook": 4, "max_per_owner": 64, "lease_s": 60.0} | options
+    limits: dict[str, Any] = {"limit": 64, "busy": {}, "max_per_webhook": 4, "max_per_owner": 64}
+    limits |= {"lease_s": 60.0} | options
     return [*await store.claim(failing=failing, **limits)]
 
 
