@@ -116,7 +116,9 @@ func (c *Client) Close() error {
 func httpClient(config *tls.Config) *http.Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.TLSClientConfig = config
-	return &http.Client{Transport: transport}
+	// A hub does not redirect. The token and the messages are for its address alone.
+	here := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &http.Client{Transport: transport, CheckRedirect: here}
 }
 
 // bearer puts the token into each call.

@@ -246,3 +246,17 @@ func TestACallWhoseTokenIsRefusedIsMadeAgainWithTheNextOne(t *testing.T) {
 		t.Fatal(err, seen)
 	}
 }
+
+func TestARedirectIsAnErrorAndNothingIsSentToWhereItLeads(t *testing.T) {
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		t.Error("it was followed, with", r.Header.Get("Authorization"))
+	}))
+	defer elsewhere.Close()
+	client, address := over(t, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, elsewhere.URL, http.StatusTemporaryRedirect)
+	})
+	client.options.Token = StaticToken("secret")
+	expect(t, failure(t, client, FollowOptions{WebSocket: true}), "307")
+	_, err := Discover(t.Context(), address, Options{Token: StaticToken("secret")})
+	expect(t, err, "307")
+}

@@ -26,8 +26,9 @@ MAX_SWEPT = 5_000
 EXPIRE_LATE = timedelta(hours=1)
 
 #: `waiting` goes from webhook to webhook in the index: it costs as much as there are webhooks with something
-#: to report, not as there are deliveries. The webhooks are chosen by chance, so that none has to wait for
-#: many others. A failing one rests while it is called, so that no other replica calls it.
+#: to report, not as there are deliveries. Owners take turns, and their webhooks are chosen by chance, so that
+#: none has to wait for many others. A failing one rests while it is called, so that no other replica calls
+#: it.
 _CLAIM = """
 WITH RECURSIVE waiting AS (
   (SELECT webhook_id FROM webhook_deliveries WHERE next_attempt_at IS NOT NULL ORDER BY webhook_id LIMIT 1)
@@ -36,21 +37,37 @@ WITH RECURSIVE waiting AS (
     SELECT d.webhook_id FROM webhook_deliveries d
     WHERE d.next_attempt_at IS NOT NULL AND d.webhook_id > waiting.webhook_id ORDER BY d.webhook_id LIMIT 1)
   FROM waiting WHERE waiting.webhook_id IS NOT NULL
-), ready AS MATERIALIZED (
-  SELECT w.id, CASE WHEN $1 THEN 1 ELSE $5 - coalesce(b.count, 0) END AS room
+), busy AS (
+  SELECT * FROM unnest($3::uuid[], $4::int[]) AS b(webhook_id, count)
+), busy_owners AS (
+  SELECT w.owner_user_id, sum(busy.count) AS count FROM busy JOIN webhooks w ON w.id = busy.webhook_id
+  GROUP BY 1
+), chosen AS (
+  SELECT w.id, CASE WHEN $1 THEN 1 ELSE $5 - coalesce(busy.count, 0) END AS room,
+    coalesce(o.count, 0) AS taken,
+    coalesce(o.count, 0) + row_number() OVER (PARTITION BY w.owner_user_id ORDER BY random()) AS turn
   FROM waiting JOIN webhooks w ON w.id = waiting.webhook_id
-  LEFT JOIN unnest($3::uuid[], $4::int[]) AS b(webhook_id, count) ON b.webhook_id = w.id
+  LEFT JOIN busy ON busy.webhook_id = w.id LEFT JOIN busy_owners o ON o.owner_user_id = w.owner_user_id
   WHERE w.disabled_reason IS NULL AND (w.failures > 0) = $1 AND (w.retry_at IS NULL OR w.retry_at <= now())
-    AND ($1 OR coalesce(b.count, 0) < $5)
+    AND ($1 OR coalesce(busy.count, 0) < $5)
     AND EXISTS (
       SELECT FROM webhook_deliveries d WHERE d.webhook_id = w.id AND d.next_attempt_at <= now())
-  ORDER BY random() LIMIT $2 FOR NO KEY UPDATE OF w SKIP LOCKED
-), due AS MATERIALIZED (
-  SELECT d.webhook_id, d.event_id FROM ready CROSS JOIN LATERAL (
+), ready AS MATERIALIZED (
+  SELECT w.id, w.owner_user_id, chosen.room, chosen.taken FROM chosen JOIN webhooks w ON w.id = chosen.id
+  WHERE chosen.turn <= $7
+    -- Once more, for what another replica has just written.
+    AND w.disabled_reason IS NULL AND (w.failures > 0) = $1 AND (w.retry_at IS NULL OR w.retry_at <= now())
+  ORDER BY chosen.turn, random() LIMIT $2 FOR NO KEY UPDATE OF w SKIP LOCKED
+), found AS (
+  SELECT d.*, ready.taken + row_number() OVER (
+    PARTITION BY ready.owner_user_id ORDER BY d.next_attempt_at) AS turn
+  FROM ready CROSS JOIN LATERAL (
     SELECT webhook_id, event_id, next_attempt_at FROM webhook_deliveries
     WHERE webhook_id = ready.id AND next_attempt_at <= now()
     ORDER BY next_attempt_at LIMIT ready.room FOR UPDATE SKIP LOCKED
-  ) AS d ORDER BY d.next_attempt_at LIMIT $2
+  ) AS d
+), due AS MATERIALIZED (
+  SELECT webhook_id, event_id FROM found WHERE turn <= $7 ORDER BY turn, next_attempt_at LIMIT $2
 ), resting AS (
   UPDATE webhooks w SET retry_at = now() + $6::interval
   WHERE $1 AND w.id IN (SELECT webhook_id FROM due)
@@ -131,7 +148,14 @@ class PostgresDeliveryStore(DeliveryStore):
 
     @override
     async def claim(
-        self, *, failing: bool, limit: int, busy: Mapping[UUID, int], max_per_webhook: int, lease_s: float
+        self,
+        *,
+        failing: bool,
+        limit: int,
+        busy: Mapping[UUID, int],
+        max_per_webhook: int,
+        max_per_owner: int,
+        lease_s: float,
     ) -> Sequence[Claim]:
         with database_errors():
             rows = await self._pool.fetch(
@@ -142,6 +166,7 @@ class PostgresDeliveryStore(DeliveryStore):
                 list(busy.values()),
                 max_per_webhook,
                 timedelta(seconds=lease_s),
+                max_per_owner,
             )
         return [_claim(row) for row in rows]
 

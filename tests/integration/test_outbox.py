@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -50,7 +51,8 @@ async def stored(pool: Any) -> list[tuple[UUID, UUID]]:
 
 async def claim(store: PostgresDeliveryStore, *, failing: bool = False, **options: Any) -> list[Claim]:
     """What a replica claims."""
-    limits = {"limit": 64, "busy": {}, "max_per_webhook": 4, "lease_s": 60.0} | options
+    limits: dict[str, Any] = {"limit": 64, "busy": {}, "max_per_webhook": 4, "max_per_owner": 64}
+    limits |= {"lease_s": 60.0} | options
     return [*await store.claim(failing=failing, **limits)]
 
 
@@ -177,6 +179,22 @@ async def test_a_webhook_with_much_to_tell_takes_no_more_than_its_share(pool: An
     assert sorted(claimed) == sorted([busy] * 4 + [other])
     assert [each.webhook_id for each in await claim(PostgresDeliveryStore(pool), busy={busy: 3})] == [busy]
     assert await claim(PostgresDeliveryStore(pool), busy={busy: 4}) == []
+
+
+async def test_an_owner_with_many_slow_webhooks_takes_no_more_than_a_share(pool: Any) -> None:
+    slow = set(await waiting(pool, [10] * 20))
+    [other] = await waiting(pool, [3])
+    store = PostgresDeliveryStore(pool)
+    claimed = [each.webhook_id for each in await claim(store, limit=8, max_per_owner=16)]
+    # Owners take turns, even when there are more places for each than there are.
+    assert claimed.count(other) == 3
+    more = [each.webhook_id for each in await claim(store, busy=Counter(claimed), max_per_owner=16)]
+    assert len(more) == 16 - 5
+    assert set(more) <= slow
+    assert await claim(store, busy=Counter(claimed + more), max_per_owner=16) == []
+    for each in await claim(store):
+        await store.mark_failed(each, FAILED)
+    assert len(await claim(store, failing=True, limit=16, max_per_owner=4)) == 4
 
 
 async def test_a_failing_webhook_is_called_by_one_attempt_at_a_time(pool: Any) -> None:

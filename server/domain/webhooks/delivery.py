@@ -1,8 +1,8 @@
 """The calls of webhooks: claim what is due, sign it, send it, record what became of it.
 
-Each replica makes a limited number of calls at a time, and only a few to one receiver. A failing receiver
-gets one attempt at a time, and failing receivers have places of their own, so that the others need not wait
-for them.
+Each replica makes a limited number of calls at a time, only a few to one receiver, and a quarter at most for
+one owner, whose receivers may all answer slowly. A failing receiver gets one attempt at a time, and failing
+receivers have places of their own, so that the others need not wait for them.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ ATTEMPT_FAILURES = ("status", "timeout", "connection", "tls", "address")
 PLACES, FAILING_PLACES = 64, 16
 #: Concurrent calls of one replica to one receiver.
 MAX_PER_WEBHOOK = 4
+#: Part of the places that the webhooks of one owner may have.
+OWNER_SHARE = 4
 #: Seconds between two looks for what is due, when nothing is being sent.
 POLL_S = 1.0
 #: Seconds for which a claim lasts: longer than an attempt, which has 15 s, and its recording take.
@@ -114,6 +116,7 @@ class Deliveries:
                     limit=places - len(taken),
                     busy=Counter(claim.webhook_id for claim in taken),
                     max_per_webhook=MAX_PER_WEBHOOK,
+                    max_per_owner=places // OWNER_SHARE,
                     lease_s=LEASE_S,
                 )
             except DatabaseUnavailable:

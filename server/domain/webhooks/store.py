@@ -125,12 +125,20 @@ class DeliveryStore(Protocol):
     """The outbox, as the senders see it. Several replicas share the work."""
 
     async def claim(
-        self, *, failing: bool, limit: int, busy: Mapping[UUID, int], max_per_webhook: int, lease_s: float
+        self,
+        *,
+        failing: bool,
+        limit: int,
+        busy: Mapping[UUID, int],
+        max_per_webhook: int,
+        max_per_owner: int,
+        lease_s: float,
     ) -> Sequence[Claim]:
         """Deliveries that are due: nobody else gets them for `lease_s`.
 
         failing: of webhooks whose last attempt failed, one for each; otherwise of the others, up to
-        `max_per_webhook` for each, less those that are `busy`.
+        `max_per_webhook` for each, less those that are `busy`. Owners take turns, and one has at most
+        `max_per_owner`, with those that are `busy`.
         """
         ...
 

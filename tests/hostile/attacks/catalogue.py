@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.hostile.attacks import frames, grpc_floods, http_floods, readers, rights
+from tests.hostile.attacks import connect_floods, frames, grpc_floods, http_floods, readers, rights
 from tests.hostile.attacks.attack import Aim, Attack, Family
 
 CONTROL = Family("no attack")
@@ -17,5 +17,13 @@ async def nothing(aim: Aim) -> str:
     return "nothing"
 
 
-FAMILIES = (CONTROL, http_floods.FAMILY, grpc_floods.FAMILY, readers.FAMILY, frames.FAMILY, rights.FAMILY)
+FAMILIES = (
+    CONTROL,
+    http_floods.FAMILY,
+    connect_floods.FAMILY,
+    grpc_floods.FAMILY,
+    readers.FAMILY,
+    frames.FAMILY,
+    rights.FAMILY,
+)
 ATTACKS: dict[str, Attack] = {attack.name: attack for family in FAMILIES for attack in family.attacks}

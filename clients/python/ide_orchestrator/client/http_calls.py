@@ -127,7 +127,7 @@ class HttpCalls:
         sent = {**authorization(token), **headers}
         try:
             response = await self._http.send(self._http.build_request("GET", url, headers=sent), stream=True)
-            if response.is_error:
+            if not response.is_success:
                 body = await body_of(response, self.url)
                 raise problem_of(response.status_code, response.headers, body, self.url)
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
@@ -146,7 +146,7 @@ class HttpCalls:
                     content = await body_of(response, self.url)
             except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
                 raise self._unavailable(error) from error
-            if response.is_error:
+            if not response.is_success:
                 raise problem_of(response.status_code, response.headers, content, self.url)
             return response.status_code, content
 

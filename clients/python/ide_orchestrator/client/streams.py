@@ -46,6 +46,15 @@ _COMPLETE = 1000
 _NOTICES = ("hello", "heartbeat", "reconnect")
 
 
+class _ConnectOnce(connect):
+    """A connection to the address itself. A hub does not redirect, and the token is for its address alone:
+    older releases of websockets send it wherever a redirect leads."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        """The error of a redirect, which is not followed."""
+        return exc
+
+
 async def over_websocket(
     url: str,
     token: str,
@@ -70,7 +79,7 @@ async def data_over_websocket(
 ) -> AsyncGenerator[str | bytes, None]:
     """The same messages as they come, in the form of the subprotocol. Raises HubError."""
     with _connection_errors(url):
-        async with connect(
+        async with _ConnectOnce(
             f"ws{url.removeprefix('http')}",
             additional_headers=authorization(token),
             subprotocols=[subprotocol],
@@ -104,7 +113,7 @@ async def over_sse(
         async with http.stream("GET", url, headers=headers, timeout=timeout) as response:
             if response.status_code == httpx.codes.NO_CONTENT:
                 return
-            if response.is_error:
+            if not response.is_success:
                 body = await body_of(response, _host(url))
                 raise problem_of(response.status_code, response.headers, body, _host(url))
             if not response.headers.get("content-type", "").startswith("text/event-stream"):
