@@ -85,7 +85,7 @@ class Workbench:
 
 
 async def visit(page: Page, address: str) -> None:
-    """Load the page at an address, by its token: another hash alone would leave the view before for a while."""
+    """Load the page anew at an address: another hash alone leaves the view before for a while."""
     await page.goto("about:blank")
     await page.goto(address)
 

@@ -22,7 +22,7 @@ EVERY_ELEMENT = """
 """
 
 
-#: What a view shows once it has read the end of the run: until then there are elements that change or go away.
+#: What a view shows once it has read the end of the run: until then elements change or go away.
 WHOLE = {
     "watch": ".watch-head .notice",
     "history": '.timeline button:text-is("End")',

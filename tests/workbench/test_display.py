@@ -210,7 +210,7 @@ async def test_what_colours_say_is_also_said_in_the_systems_colours(bench: Workb
 
 
 async def last_of(page: Page, script: str) -> list[str]:
-    """What a script finds wrong, once it finds nothing or some frames later: an editor measures what it shows."""
+    """What a script finds wrong, also some frames later: an editor measures what it shows."""
     for _ in range(30):
         found: list[str] = await page.evaluate(script)
         if found == []:
