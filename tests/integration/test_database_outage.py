@@ -153,10 +153,10 @@ async def test_a_hub_whose_database_does_not_answer_says_so_in_time(database: st
         between.open.clear()
         try:
             began = time.monotonic()
-            answers = await asyncio.gather(*(http.get("/readyz") for _ in range(5)))
+            answers = await asyncio.gather(*(http.get("/readyz") for _ in range(20)))
             assert {answer.status_code for answer in answers} == {503}
-            # One after the other, they would take 7 s and more.
-            assert time.monotonic() - began < 5
+            # One after the other, they would take 28 s and more.
+            assert time.monotonic() - began < 15
             began = time.monotonic()
             headers = {"Authorization": f"Bearer {hub.token()}"}
             calls = [http.post("/api/workflows", json={"name": "x"}, headers=headers) for _ in range(10)]

@@ -57,7 +57,7 @@ async def test_a_parameter_that_is_accepted_works_on_each_way_to_the_database(
     database: str, query: str
 ) -> None:
     dsn = f"{database}&{query}"
-    connection = await connect(dsn, timeout_s=5)
+    connection = await connect(dsn, timeout_s=20)
     try:
         assert await connection.fetchval("SELECT 1") == 1
     finally:
@@ -77,7 +77,7 @@ async def test_keepalives_are_set_on_the_connections_socket(database: str) -> No
     async with proxy(socket_of(database)) as way:
         dsn = f"postgresql://{parts.username}@127.0.0.1:{way.place}{parts.path}"
         asked = "keepalives_idle=31&keepalives_interval=11&keepalives_count=4&tcp_user_timeout=5001"
-        connection = await connect(f"{dsn}?sslmode=disable&{asked}", timeout_s=5)
+        connection = await connect(f"{dsn}?sslmode=disable&{asked}", timeout_s=20)
         opened: Any = connection._transport.get_extra_info("socket")
         try:
             assert opened.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
@@ -92,7 +92,7 @@ async def test_the_first_host_that_answers_is_used(database: str) -> None:
     folder = quote(str(socket_of(database).parent), safe="")
     parts = urlsplit(database)
     dsn = f"postgresql://{parts.username}@{parts.path}?host=127.0.0.1,{folder}&port={free_port()},5432"
-    connection = await connect(dsn, timeout_s=5)
+    connection = await connect(dsn, timeout_s=20)
     await connection.close()
 
 
@@ -106,7 +106,7 @@ async def test_a_connect_timeout_of_the_address_is_kept() -> None:
 
 async def test_a_server_that_refuses_a_setting_makes_the_database_unavailable(database: str) -> None:
     with pytest.raises(DatabaseUnavailable) as refused, database_errors():
-        await connect(f"{database}&options=-c%20nosuch%3Dkingfisher", timeout_s=5)
+        await connect(f"{database}&options=-c%20nosuch%3Dkingfisher", timeout_s=20)
     assert reason_of(refused.value) == "UndefinedObjectError"
 
 

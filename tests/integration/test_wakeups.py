@@ -15,7 +15,6 @@ import asyncpg
 from server.db.pool import open_pool
 from server.domain.journal.journal import JournalHead
 from server.domain.journal.segments import Segment
-from server.wakeups.health import SELF_TEST_S
 from server.wakeups.payloads import hints_of
 from server.wakeups.postgres import CHANNEL, PostgresWakeups
 from tests.integration.replicas import (
@@ -165,7 +164,9 @@ async def test_what_strangers_notify_does_no_harm(database: str, pool: Any) -> N
 
 
 async def test_a_killed_listening_connection_is_replaced(database: str) -> None:
-    async with replica(database, over(database)) as here, replica(database, over(database)) as there:
+    # Later than the test ends.
+    seldom = over(database, self_test_s=600.0)
+    async with replica(database, seldom) as here, replica(database, seldom) as there:
         await asyncio.gather(here.told(), there.told())
         run = await here.run()
         first = asyncio.create_task(read_events(await there.broadcaster.subscribe(run.thread_id, 1), 1))
@@ -176,7 +177,7 @@ async def test_a_killed_listening_connection_is_replaced(database: str) -> None:
         for pid in await listening_backends(database):
             await there.pool.execute("SELECT pg_terminate_backend($1)", pid)
         # At once, not by the next self-test.
-        await until(lambda: wakeups.connections == 2 and wakeups.healthy, within_s=SELF_TEST_S / 2)
+        await until(lambda: wakeups.connections == 2 and wakeups.healthy)
         await here.told()
         second = asyncio.create_task(read_events(await there.broadcaster.subscribe(run.thread_id, 2), 1))
         await run.say("after")

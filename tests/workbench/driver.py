@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from playwright.async_api import (
     Browser,
@@ -21,6 +22,8 @@ from playwright.async_api import (
 from tests.support.browser import BROWSERS, OPTIONS
 from tests.support.hub import RunningHub, running_hub
 from tests.support.programs import installed
+
+T = TypeVar("T")
 
 #: Milliseconds within which what a test waits for happens, also on a busy machine.
 PATIENCE_MS = 30_000
@@ -64,7 +67,7 @@ class Workbench:
             hub = at or self.hub.http
             await page.goto(f"{hub}/#token={given}" if given else f"{hub}/#{path}")
             if given and path != "/":
-                await page.goto(f"{hub}/#{path}")
+                await visit(page, f"{hub}/#{path}")
             yield page
         finally:
             await opened.close()
@@ -81,14 +84,30 @@ class Workbench:
             self.complaints.append(message.text)
 
 
+async def visit(page: Page, address: str) -> None:
+    """Load the page anew at an address: another hash alone leaves the view before for a while."""
+    await page.goto("about:blank")
+    await page.goto(address)
+
+
 async def tab_to(page: Page, target: Locator) -> None:
     """Press Tab until an element has the focus, as a person does who has no pointer."""
     await expect(target).to_be_visible()
+    # What is still to come could take the focus.
+    await expect(page.get_by_text("Loading")).to_have_count(0)
     for _ in range(100):
         if await target.evaluate("element => element.matches(':focus')"):
             return
         await page.keyboard.press("Tab")
     raise AssertionError(f"the keyboard does not lead to {target}")
+
+
+async def read_until(page: Page, read: Callable[[], Awaitable[T]], expected: T) -> None:
+    """Read a value, frame by frame, until it is as expected; fails with the last one."""
+    ends = time.monotonic() + PATIENCE_MS / 1000
+    while (found := await read()) != expected and time.monotonic() < ends:
+        await page.evaluate("new Promise(requestAnimationFrame)")
+    assert found == expected
 
 
 @asynccontextmanager

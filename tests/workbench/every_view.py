@@ -9,7 +9,7 @@ from typing import Any
 from playwright.async_api import Page, expect
 
 from tests.support.hub import finished, start
-from tests.workbench.driver import Workbench
+from tests.workbench.driver import Workbench, visit
 
 #: A function `everyElement(root)` over the elements of a document, those in shadow roots included.
 EVERY_ELEMENT = """
@@ -20,6 +20,17 @@ EVERY_ELEMENT = """
         }
     }
 """
+
+
+#: What a view shows once it has read the end of the run: until then elements change or go away.
+WHOLE = {
+    "watch": ".watch-head .notice",
+    "history": '.timeline button:text-is("End")',
+    "review": ".file-pane :is(.diff, .code, .state:not([role]))",
+    "draft": ".tree [aria-selected=true], .state:not([role])",
+    "inspector": '.inspector p[role=status] :text-is("ended")',
+    "share": 'p[role=status]:has-text("to the end")',
+}
 
 
 @dataclass(frozen=True)
@@ -70,11 +81,9 @@ async def settled(page: Page) -> None:
 async def each_view(bench: Workbench, page: Page, shown: Shown) -> AsyncIterator[str]:
     """Open one view after another; their names."""
     for name, path in shown.addresses.items():
-        # Otherwise the view before could be taken for this one.
-        await page.goto("about:blank")
-        await page.goto(f"{bench.hub.http}/#{path}")
+        await visit(page, f"{bench.hub.http}/#{path}")
         await settled(page)
-        if name == "watch":
-            # Until the run's end is read, there are buttons that go away.
-            await expect(page.locator(".watch-head .notice")).to_be_visible()
+        if name in WHOLE:
+            await expect(page.locator(WHOLE[name]).first).to_be_visible()
+            await settled(page)
         yield name

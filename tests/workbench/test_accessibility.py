@@ -10,7 +10,7 @@ from playwright.async_api import Page, expect
 from tests.support.programs import installed
 from tests.support.recordings import link_shipped, write_recording
 from tests.workbench.driver import Workbench
-from tests.workbench.every_view import each_view, ran
+from tests.workbench.every_view import each_view, ran, settled
 from tools import workbench as build
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -83,6 +83,7 @@ async def test_buttons_stay_readable_under_the_pointer(bench: Workbench) -> None
 async def test_axe_finds_what_it_is_for(bench: Workbench, page: Page) -> None:
     installed("npm")
     build.install()
+    await settled(page)
     await page.evaluate("document.querySelector('main').append(document.createElement('button'))")
     await page.evaluate(AXE.read_text())
     assert any(each.startswith("button-name") for each in await findings(page))

@@ -12,7 +12,7 @@ from playwright.async_api import Page, expect
 from tests.support.hub import start
 from tests.support.recordings import link_shipped
 from tests.workbench.driver import Workbench
-from tests.workbench.every_view import EVERY_ELEMENT, Shown, each_view, shared
+from tests.workbench.every_view import EVERY_ELEMENT, Shown, each_view, settled, shared
 from tests.workbench.reviewed import MOVED, a_proposal, write_draft, write_recordings
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -131,7 +131,23 @@ async def test_nothing_is_cut_off_on_a_narrow_screen(bench: Workbench, shown: Sh
     wrong: list[str] = []
 
     async def look(name: str) -> None:
-        wrong.extend(f"{name}: {each}" for each in await page.evaluate(CUT_OFF))
+        wrong.extend(f"{name}: {each}" for each in await last_of(page, CUT_OFF))
+
+    async def look_at_each_step(name: str) -> None:
+        """What the buttons of a view open, which is a dialog or takes the place of the files."""
+        back = page.get_by_role("button", name="Back to the files")
+        for step in dict.fromkeys(await page.locator("main button", has_text="…").all_inner_texts()):
+            await page.locator("main button", has_text=step).first.click()
+            await expect(page.get_by_role("dialog").or_(back)).to_be_visible()
+            await settled(page)
+            await look(f"{name}, {step}")
+            if await back.is_visible():
+                await back.click()
+                await expect(back).to_have_count(0)
+            else:
+                await page.keyboard.press("Escape")
+                await expect(page.get_by_role("dialog")).to_have_count(0)
+            await settled(page)
 
     async with bench.window(width=NARROW, height=640) as page:
         async for name in each_view(bench, page, shown):
@@ -139,13 +155,7 @@ async def test_nothing_is_cut_off_on_a_narrow_screen(bench: Workbench, shown: Sh
                 await page.get_by_role("treeitem", name="notes.md").click()
                 await expect(page.get_by_role("button", name="Reject hunk").last).to_be_visible()
             await look(name)
-            for dialog in dict.fromkeys(await page.locator("main button", has_text="…").all_inner_texts()):
-                await page.locator("main button", has_text=dialog).first.click()
-                await look(f"{name}, {dialog}")
-                await page.keyboard.press("Escape")
-                back = page.get_by_role("button", name="Back to the files")
-                if await back.count() > 0:
-                    await back.click()
+            await look_at_each_step(name)
         async with bench.hub.client() as client:
             asking = await start(client, "Clean up [[replay:approval]]")
         await page.goto(f"{bench.hub.http}/#/runs/{asking['thread_id']}")
@@ -168,7 +178,10 @@ async def test_nothing_moves_for_people_who_asked_for_less_motion(bench: Workben
         async for name in each_view(bench, page, shown):
             if name == "review":
                 await page.get_by_role("treeitem", name="notes.md").click()
+                hunks = page.get_by_role("group", name="Hunk")
+                await expect(hunks.first).to_be_visible()
                 await page.keyboard.press("j")
+                await expect(hunks.first).to_be_focused()
             moving += [f"{name}: {each}" for each in await page.evaluate(MOVING)]
     assert moving == []
 
@@ -194,6 +207,16 @@ async def test_what_colours_say_is_also_said_in_the_systems_colours(bench: Workb
         ):
             assert await style(chosen, what) != await style(other, what), chosen
         assert await style(".badge", "outlineStyle") == "solid"
+
+
+async def last_of(page: Page, script: str) -> list[str]:
+    """What a script finds wrong, also some frames later: an editor measures what it shows."""
+    for _ in range(30):
+        found: list[str] = await page.evaluate(script)
+        if found == []:
+            break
+        await page.evaluate("new Promise(requestAnimationFrame)")
+    return found
 
 
 async def focused_element(page: Page) -> dict[str, Any] | None:

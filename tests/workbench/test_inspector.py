@@ -84,7 +84,7 @@ async def test_each_transport_shows_every_event_of_a_run(bench: Workbench, page:
         rows = page.get_by_role("grid", name="Events").get_by_role("row")
         await expect(rows.last).to_contain_text("52")
         await expect(rows.last).to_contain_text("terminal")
-        assert f"transport={transport}" in page.url
+        await expect(page).to_have_url(re.compile(rf"transport={transport}\b"))
 
 
 async def test_a_cut_connection_is_opened_again_at_the_cursor_over_each_transport(bench: Workbench) -> None:
@@ -99,11 +99,10 @@ async def test_a_cut_connection_is_opened_again_at_the_cursor_over_each_transpor
         for page in pages:
             await expect(page.get_by_text(in_order(events, "2 connections"))).to_be_visible()
             connections = page.get_by_role("list", name="Connections").get_by_role("listitem")
-            first, second = await connections.nth(1).inner_text(), await connections.nth(0).inner_text()
-            assert "cut by you" in first
-            [last] = re.findall(r"to (\d+)", first)
-            assert f"after {last}" in second
-            assert f"events {int(last) + 1} to {events}" in second
+            await expect(connections.nth(1)).to_contain_text("cut by you")
+            [last] = re.findall(r"to (\d+)", await connections.nth(1).inner_text())
+            await expect(connections.nth(0)).to_contain_text(f"after {last}")
+            await expect(connections.nth(0)).to_contain_text(f"events {int(last) + 1} to {events}")
 
 
 async def test_followers_go_on_after_a_restart_of_the_hub(bench: Workbench) -> None:

@@ -75,7 +75,7 @@ async def test_a_refinement_is_started_about_lines_of_the_draft_and_watched_to_i
         await expect(page.get_by_label("/THE_SPEC/constitution.md", exact=True)).to_contain_text(
             "Constitution"
         )
-        assert await page.title() == "completed: Add web search · Workbench"
+        await expect(page).to_have_title("completed: Add web search · Workbench")
     async with bench.hub.client() as client:
         [proposal] = (await client.call("GET", f"/api/proposals?workflow_id={workflow}"))["items"]
     assert (proposal["context_file_path"], proposal["context_selection"]) == (
@@ -157,7 +157,7 @@ async def test_the_agents_questions_are_answered_and_the_run_goes_on_to_its_end(
         await expect(status(page)).to_have_text("awaiting input")
         await question.get_by_label("edit").check()
         edited = question.get_by_label("Arguments to use instead")
-        assert '"file_path": "/THE_SPEC/constitution.md"' in await edited.input_value()
+        await expect(edited).to_have_value(re.compile('"file_path": "/THE_SPEC/constitution.md"'))
         await edited.fill("no JSON")
         await question.get_by_role("button", name="Send the reply").click()
         await expect(question.get_by_role("alert")).to_be_visible()
@@ -183,7 +183,7 @@ async def test_the_agents_questions_are_answered_and_the_run_goes_on_to_its_end(
 async def test_a_token_that_ends_is_asked_for_and_the_stream_goes_on_at_its_cursor(bench: Workbench) -> None:
     run = await started(bench, HELD)
     # The hub accepts a token for 30 s after its end.
-    ending = bench.hub.token(minutes=-20 / 60)
+    ending = bench.hub.token(minutes=-15 / 60)
     async with bench.window(f"/runs/{run['thread_id']}", token=ending) as page:
         dialog = page.get_by_role("dialog", name="Enter a new token")
         await expect(dialog).to_contain_text("The token has ended or ends within a minute")

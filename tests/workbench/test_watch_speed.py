@@ -140,7 +140,9 @@ async def test_2000_tokens_a_second_are_shown_in_order_by_short_tasks_in_bounded
     async with measured(bench, page) as cost:
         thread = await watch(bench, page, f"words speed={TOKENS_PER_S / FRAMES_PER_SECOND:g}")
     # All that was said is one message, of which the page shows the end at first.
-    await page.get_by_role("button", name=re.compile("Show all")).click()
+    show_all = page.get_by_role("button", name=re.compile("Show all"))
+    await show_all.click()
+    await expect(show_all).to_have_count(0)
     assert await page.locator(".message.draft .text").text_content() == "".join(WORDS)
     events = await stored(bench, page, thread)
     assert [event.token.text for event in events if event.HasField("token")] == WORDS

@@ -1,7 +1,7 @@
 // The page: a header, and the view that the address names.
 
 import { render, type ComponentType } from "preact";
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useState } from "preact/hooks";
 import { Announcements } from "./components/announce.js";
 import { FailedView, Loading } from "./components/states.js";
 import { useTitle } from "./components/title.js";
@@ -84,7 +84,8 @@ let opening = true;
 
 /** Put the focus on a view that replaces another, so that keyboard and screen reader go on there. */
 function useFocus(): void {
-  useEffect(() => {
+  // Before the next key comes.
+  useLayoutEffect(() => {
     if (!opening) document.getElementById("main")?.focus();
     opening = false;
   }, []);

@@ -1,7 +1,7 @@
 // The files of a run after any of its events.
 
 import type { FileAt, FileBlame } from "@bizmatters/ide-orchestrator";
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { Badge } from "../components/badge.js";
 import { Button } from "../components/button.js";
 import { content } from "../components/contents.js";
@@ -34,7 +34,7 @@ export default function RunHistoryView({ params }: ViewProps) {
     void history.start();
     return () => history.stop();
   }, [history]);
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (document.activeElement === document.body) title.current?.focus();
   }, []);
   const chosen = history.chosen.value;

@@ -1,7 +1,7 @@
 // Accepting: first what it would do, with the conflicts and how they are resolved, then the step itself.
 
 import { ProblemError, type AcceptedProposal, type ResolvedFile } from "@bizmatters/ide-orchestrator";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { announce } from "../components/announce.js";
 import { Badge, StatusBadge } from "../components/badge.js";
 import { Button } from "../components/button.js";
@@ -24,8 +24,8 @@ export function AcceptPanel({ review, onDone }: AcceptPanelProps) {
   const [sending, setSending] = useState(false);
   const [refusal, setRefusal] = useState<unknown>();
   const title = useRef<HTMLHeadingElement>(null);
-  // The button that opened it is gone.
-  useEffect(() => title.current?.focus(), []);
+  // The button that opened it is gone. Before the next key comes.
+  useLayoutEffect(() => title.current?.focus(), []);
   const preview = useResource(
     (signal) => hub.proposals.preview(proposal, { strategy: "three_way" }, { signal }),
     [proposal.etag],

@@ -1,7 +1,7 @@
 // A proposal's review: what it changes, file by file, and what becomes of it.
 
 import type { DiffStatistics, Hunk, Proposal } from "@bizmatters/ide-orchestrator";
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { Badge, StatusBadge } from "../components/badge.js";
 import { Button } from "../components/button.js";
 import type { Layout } from "../components/diff-view/diff-view.js";
@@ -69,7 +69,7 @@ function ReviewPage({ review, proposal, compared }: ReviewPageProps) {
   const title = useRef<HTMLHeadingElement>(null);
   const rounds = useRounds(proposal);
   useTitle(`Review: ${promptText(proposal.user_prompt).slice(0, 40)}`);
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (document.activeElement === document.body) title.current?.focus();
   }, []);
   const open = review.open.value;
@@ -203,7 +203,8 @@ function Files({ review, proposal, rounds, compared }: FilesProps) {
     [files],
   );
   const layout = wide ? chosen : "unified";
-  useEffect(() => {
+  // Before the next key comes.
+  useLayoutEffect(() => {
     hunkIndex.current = -1;
     setTarget(undefined);
     // The bar that had the focus is gone with its file: keys would go nowhere.

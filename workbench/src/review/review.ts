@@ -79,10 +79,10 @@ export class Review {
     const signal = this.#abort.signal;
     this.error.value = undefined;
     try {
-      const [proposal] = await Promise.all([
-        hub.proposals.get(this.id, { view: "basic" }, { signal }).then((read) => (this.proposal.value = read)),
-        this.#compare(),
-      ]);
+      const reading = hub.proposals
+        .get(this.id, { view: "basic" }, { signal })
+        .then((read) => (this.proposal.value = read));
+      const [proposal] = await Promise.all([reading, this.#compare(reading)]);
       // A change between the two answers is seen by the next look.
       this.proposal.value = proposal;
     } catch (error) {
@@ -90,7 +90,8 @@ export class Review {
     }
   }
 
-  async #compare(): Promise<void> {
+  /** @param after What comes before the files: a decision about one that is shown needs the newest etag. */
+  async #compare(after: Promise<unknown>): Promise<void> {
     const signal = this.#abort.signal;
     const query =
       "proposal" in this.comparedWith ? { other_proposal_id: this.comparedWith.proposal } : this.comparedWith;
@@ -99,6 +100,7 @@ export class Review {
     do {
       const page = await this.#page({ ...query, limit: cursor === null ? FIRST_PAGE : PAGE, cursor }, signal);
       if (page === undefined) return;
+      await after;
       const first = cursor === null;
       found.push(...page.items.map(reviewed));
       cursor = page.next_cursor;
