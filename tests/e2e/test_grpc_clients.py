@@ -61,6 +61,9 @@ async def test_a_program_of_the_page_gets_every_event_once_over_connections_that
             await until(lambda: streams.readers or running.done(), within_s=60)
             # In the middle of the stream.
             await asyncio.sleep(0.2)
+            if not streams.readers:
+                # The program has all events, and asks for the proposal, which it does only once.
+                break
             way.break_all("reset")
             await until(lambda: not streams.readers)
         output = await running
