@@ -42,8 +42,9 @@ from server.lifecycle import (
 from server.observability.metrics import MetricsExporter
 from server.observability.sibling_metrics import Place, SiblingMetrics
 from server.observability.traces import traced_asgi, tracing
-from server.ports import CannotListen, StartError, check_ports, http_listener
+from server.ports import CannotListen, check_ports, http_listener
 from server.settings.settings import Settings
+from server.start_error import StartError
 from server.supervision import supervise
 
 _log = structlog.stdlib.get_logger("server.compose")

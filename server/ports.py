@@ -12,10 +12,7 @@ from collections.abc import Iterator
 from server.addresses import listening
 from server.http.listener import family_of, listening_socket
 from server.settings.settings import Settings
-
-
-class StartError(Exception):
-    """The hub cannot start. The text says why, and what to do."""
+from server.start_error import StartError
 
 
 class CannotListen(StartError):

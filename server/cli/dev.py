@@ -31,11 +31,12 @@ from server.cli.restartable_hub import RestartableHub
 from server.cli.terminal import markup, open_console, show_files
 from server.db import migrate
 from server.observability.logs import configure_logging
-from server.ports import StartError, check_ports
+from server.ports import check_ports
 from server.replay.app import USUAL
 from server.replay.recording import read_recordings
 from server.replay.server import replay_runtime
 from server.settings.settings import Settings
+from server.start_error import StartError
 
 DEMO_USER = "dev@example.com"
 #: The demo has a workflow of its own: it starts nothing in the user's.
@@ -95,7 +96,7 @@ def run(*, once: bool, demo: bool | None, verbose: bool) -> NoReturn:
     async def _until_stopped(stop: asyncio.Event) -> int:
         try:
             return await (until_stopped if once else serve_until_stopped)(_dev(), stop, on_stop=_on_stop)
-        except (StartError, HubError) as error:
+        except HubError as error:
             raise CommandError(str(error)) from None
 
     run_command(_until_stopped)
@@ -224,7 +225,7 @@ async def show_replay(replay: str, name: str, *, once: bool) -> int:
                 return 0 if succeeded else exit_codes.FAILED
             await asyncio.wait({demo.hub.failed})
             return exit_codes.FAILED
-    except (StartError, HubError) as error:
+    except HubError as error:
         raise CommandError(str(error)) from None
 
 

@@ -16,6 +16,7 @@ from server.cli import exit_codes
 from server.cli.exit_codes import CommandError
 from server.domain.errors import DatabaseUnavailable
 from server.grpc.poller import draining_callback
+from server.start_error import StartError
 
 #: Seconds that the event loop has to close.
 LEAVE_S = 2.0
@@ -32,8 +33,8 @@ class CommandLoop(HubLoop):
 def run_command(work: Callable[[asyncio.Event], Coroutine[Any, Any, int]]) -> NoReturn:
     """Run `work` and exit with the code that it returns.
 
-    Its argument is an event that SIGINT and SIGTERM set. Raises CommandError when the database is
-    unavailable or the operating system refuses something, such as a file.
+    Its argument is an event that SIGINT and SIGTERM set. Raises CommandError when a hub cannot start, the
+    database is unavailable, or the operating system refuses something, such as a file.
     """
     before = signal.getsignal(signal.SIGINT)
 
@@ -50,6 +51,8 @@ def run_command(work: Callable[[asyncio.Event], Coroutine[Any, Any, int]]) -> No
             with leaving(code):
                 runner.close()
         sys.exit(code)
+    except StartError as error:
+        raise CommandError(str(error)) from None
     except DatabaseUnavailable as error:
         raise _unavailable(error) from None
     except BrokenPipeError:

@@ -29,7 +29,7 @@ from server.clock import SystemClock
 from server.domain.clock import Clock
 from server.observability.logs import configure_logging
 from server.observability.sibling_metrics import Place
-from server.ports import StartError, held_ports
+from server.ports import held_ports
 from server.supervision import MAX_RESTARTS, PartFailed, supervise_all
 
 #: Seconds that processes have to end, beside those that they drain: a database that is away takes them.
@@ -79,10 +79,7 @@ def run(count: int, *, embedded_database: bool) -> NoReturn:
             return await ending_when_cancelled(processes.serve(assignments))
 
     async def _until_stopped(stop: asyncio.Event) -> int:
-        try:
-            return await serve_until_stopped(_serve(), stop)
-        except StartError as error:
-            raise CommandError(str(error)) from None
+        return await serve_until_stopped(_serve(), stop)
 
     run_command(_until_stopped)
 

@@ -97,6 +97,8 @@ async def _hunk_ids(client: HubClient, proposal_id: str, path: str, starts: Sequ
     ids: list[Any] = []
     async for file in client.items(f"{address(proposal_id)}/diff", path=path, context=0):
         ids += [str(hunk["id"]) for hunk in member(file, "hunks")]
+    if starts and not ids:
+        raise Refused(f"{printable(path)}: the proposal has no hunks of this file")
     found = []
     for start in starts:
         alike = [hunk_id for hunk_id in ids if hunk_id.startswith(start)]

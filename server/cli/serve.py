@@ -15,13 +15,12 @@ from server.cli.child import Assignment, stop_with_parent
 from server.cli.database import open_database
 from server.cli.environment import read_serving_settings, settings_error
 from server.cli.event_loop import ending_when_cancelled, run_command, serve_until_stopped
-from server.cli.exit_codes import CommandError
 from server.compose import open_hub
 from server.db import migrate
 from server.interpreter_tuning import settled_interpreter
 from server.lifecycle import Hub
 from server.observability.logs import configure_logging
-from server.ports import StartError, check_ports
+from server.ports import check_ports
 from server.settings.loading import SettingsError
 
 
@@ -61,10 +60,7 @@ def run(*, embedded_database: bool, child: bool) -> NoReturn:
     async def _until_stopped(stop: asyncio.Event) -> int:
         if child:
             stop_with_parent(stop)
-        try:
-            return await serve_until_stopped(_serve(), stop)
-        except StartError as error:
-            raise CommandError(str(error)) from None
+        return await serve_until_stopped(_serve(), stop)
 
     run_command(_until_stopped)
 

@@ -71,7 +71,7 @@ class Principal:
 class FailureReason(StrEnum):
     """Why a run did not complete: all codes (ADR 0010, ADR 0013). Clients rely on the values."""
 
-    #: A person cancelled the run.
+    #: A person cancelled the run, or its workflow was locked or archived while it was queued.
     CANCELLED = "cancelled"
     #: The runtime sent an error, or its state says that the run failed.
     UPSTREAM_ERROR = "upstream_error"

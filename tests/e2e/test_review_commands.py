@@ -114,6 +114,8 @@ async def test_what_is_rejected_stays_out_and_the_rest_comes_in(reviewer: Review
     ):
         code, output, messages = await reviewer.ideo("proposal", "decide", proposal, *arguments)
         assert (code, output, len(messages.splitlines())) == (1, "", 1), arguments
+    decided = await reviewer.ideo("proposal", "decide", proposal, "rejected", "/nothing.md", "--hunk", "3f2a")
+    assert decided == (1, "", "ideo: /nothing.md: the proposal has no hunks of this file\n")
     assert (await reviewer.ideo("proposal", "decide", proposal, "accepted", "/../evil.md", "--as", "/ok.md"))[
         0
     ] == 0
