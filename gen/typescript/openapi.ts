@@ -2384,7 +2384,7 @@ export interface components {
          *     - `OUTCOME_UNSPECIFIED`: Unknown to this version.
          *     - `OUTCOME_COMPLETED`: The agent finished; the proposal's files are stored.
          *     - `OUTCOME_FAILED`: The run failed; the files written so far are stored.
-         *     - `OUTCOME_CANCELLED`: A user cancelled the run; the files written so far are stored.
+         *     - `OUTCOME_CANCELLED`: A user cancelled the run, or its workflow was locked or archived before it began; the files written so far are stored.
          * @enum {string}
          */
         Outcome: "OUTCOME_UNSPECIFIED" | "OUTCOME_COMPLETED" | "OUTCOME_FAILED" | "OUTCOME_CANCELLED";

@@ -101,17 +101,23 @@ export class HttpClient {
     if (options.etag !== undefined) headers["If-Match"] = `"${options.etag}"`;
     if (options.requestId !== undefined) headers["Idempotency-Key"] = options.requestId;
     const call = this.#options.fetch ?? globalThis.fetch;
+    let answer: Response;
     try {
-      return await call(this.url(path, options.query), {
+      answer = await call(this.url(path, options.query), {
         method,
         headers,
         body: options.body === undefined ? null : JSON.stringify(options.body),
         signal: options.signal ?? null,
+        // A hub does not redirect, and the token and the body are for its address alone.
+        redirect: "manual",
       });
     } catch (error) {
       options.signal?.throwIfAborted();
       throw new UnreachableError(`${this.#base} cannot be reached`, { cause: error });
     }
+    // All that a browser says about a redirect.
+    if (answer.type === "opaqueredirect") throw new FaultError(`${this.#base} is not a hub: it redirects`);
+    return answer;
   }
 
   /**

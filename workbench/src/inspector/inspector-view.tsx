@@ -111,7 +111,7 @@ function Stream({ inspection, development, selected, onSelect }: StreamProps) {
       <Controls inspection={inspection} development={development} />
       <p class="row" role="status">
         <Badge tone={tone}>{word}</Badge>
-        <span>cursor {wire.cursor} ·</span>
+        <span>cursor {wire.cursor}</span>
         <Order inspection={inspection} />
       </p>
       {inspection.error.value !== undefined && (

@@ -274,7 +274,8 @@ const (
 	Outcome_OUTCOME_COMPLETED Outcome = 1
 	// The run failed; the files written so far are stored.
 	Outcome_OUTCOME_FAILED Outcome = 2
-	// A user cancelled the run; the files written so far are stored.
+	// A user cancelled the run, or its workflow was locked or archived before it began; the files written so far are
+	// stored.
 	Outcome_OUTCOME_CANCELLED Outcome = 3
 )
 

@@ -37,7 +37,7 @@ const (
 	ProposalStatus_PROPOSAL_STATUS_COMPLETED ProposalStatus = 2
 	// The run failed. Terminal.
 	ProposalStatus_PROPOSAL_STATUS_FAILED ProposalStatus = 3
-	// A user cancelled the run. Terminal.
+	// A user cancelled the run, or its workflow was locked or archived before it began. Terminal.
 	ProposalStatus_PROPOSAL_STATUS_CANCELLED ProposalStatus = 4
 	// The agent asked a person and is waiting; the run fails when no answer comes in time.
 	ProposalStatus_PROPOSAL_STATUS_AWAITING_INPUT ProposalStatus = 5

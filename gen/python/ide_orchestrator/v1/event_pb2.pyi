@@ -157,7 +157,9 @@ class _OutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Outcome.Value
     OUTCOME_FAILED: _Outcome.ValueType  # 2
     """The run failed; the files written so far are stored."""
     OUTCOME_CANCELLED: _Outcome.ValueType  # 3
-    """A user cancelled the run; the files written so far are stored."""
+    """A user cancelled the run, or its workflow was locked or archived before it began; the files written so far are
+    stored.
+    """
 
 class Outcome(_Outcome, metaclass=_OutcomeEnumTypeWrapper):
     """How a run ended."""
@@ -169,7 +171,9 @@ OUTCOME_COMPLETED: Outcome.ValueType  # 1
 OUTCOME_FAILED: Outcome.ValueType  # 2
 """The run failed; the files written so far are stored."""
 OUTCOME_CANCELLED: Outcome.ValueType  # 3
-"""A user cancelled the run; the files written so far are stored."""
+"""A user cancelled the run, or its workflow was locked or archived before it began; the files written so far are
+stored.
+"""
 Global___Outcome: _TypeAlias = Outcome  # noqa: Y015
 
 @_typing.final

@@ -38,7 +38,7 @@ class _ProposalStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Propos
     PROPOSAL_STATUS_FAILED: _ProposalStatus.ValueType  # 3
     """The run failed. Terminal."""
     PROPOSAL_STATUS_CANCELLED: _ProposalStatus.ValueType  # 4
-    """A user cancelled the run. Terminal."""
+    """A user cancelled the run, or its workflow was locked or archived before it began. Terminal."""
     PROPOSAL_STATUS_AWAITING_INPUT: _ProposalStatus.ValueType  # 5
     """The agent asked a person and is waiting; the run fails when no answer comes in time."""
     PROPOSAL_STATUS_QUEUED: _ProposalStatus.ValueType  # 6
@@ -58,7 +58,7 @@ PROPOSAL_STATUS_COMPLETED: ProposalStatus.ValueType  # 2
 PROPOSAL_STATUS_FAILED: ProposalStatus.ValueType  # 3
 """The run failed. Terminal."""
 PROPOSAL_STATUS_CANCELLED: ProposalStatus.ValueType  # 4
-"""A user cancelled the run. Terminal."""
+"""A user cancelled the run, or its workflow was locked or archived before it began. Terminal."""
 PROPOSAL_STATUS_AWAITING_INPUT: ProposalStatus.ValueType  # 5
 """The agent asked a person and is waiting; the run fails when no answer comes in time."""
 PROPOSAL_STATUS_QUEUED: ProposalStatus.ValueType  # 6

@@ -1622,7 +1622,8 @@ export enum Outcome {
   FAILED = 2,
 
   /**
-   * A user cancelled the run; the files written so far are stored.
+   * A user cancelled the run, or its workflow was locked or archived before it began; the files written so far are
+   * stored.
    *
    * @generated from enum value: OUTCOME_CANCELLED = 3;
    */

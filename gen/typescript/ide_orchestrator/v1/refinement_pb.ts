@@ -1185,7 +1185,7 @@ export enum ProposalStatus {
   FAILED = 3,
 
   /**
-   * A user cancelled the run. Terminal.
+   * A user cancelled the run, or its workflow was locked or archived before it began. Terminal.
    *
    * @generated from enum value: PROPOSAL_STATUS_CANCELLED = 4;
    */

@@ -722,7 +722,8 @@ class Outcome(betterproto2.Enum):
 
     CANCELLED = 3
     """
-    A user cancelled the run; the files written so far are stored.
+    A user cancelled the run, or its workflow was locked or archived before it began; the files written so far are
+    stored.
     """
 
     @classmethod
@@ -970,7 +971,7 @@ class ProposalStatus(betterproto2.Enum):
 
     CANCELLED = 4
     """
-    A user cancelled the run. Terminal.
+    A user cancelled the run, or its workflow was locked or archived before it began. Terminal.
     """
 
     AWAITING_INPUT = 5
