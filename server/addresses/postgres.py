@@ -128,7 +128,7 @@ def _decoded(text: str) -> str:
 
 
 def _query_parameters(query: str) -> dict[str, str]:
-    """The parameters behind the question mark, none or with an `&` behind the last one, as libpq takes them;
+    """The parameters behind the question mark, none or with an `&` after the last one, as libpq takes them;
     the last of a name counts."""
     given = {}
     for pair in query.removesuffix("&").split("&") if query else ():
