@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from bench.capacity.model import Costs
 
 COSTS = Costs(
-    ingest_us=350,
+    ingest_us=284,
     notify_topic_us=155,
     streams_topic_us=118,
-    websocket_us=22,
-    grpc_us=70,
+    websocket_us=20,
+    grpc_us=78,
     commit_one_us=214,
     commit_us=370,
     commit_event_us=13,
