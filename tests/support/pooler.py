@@ -73,5 +73,6 @@ async def pooler(dsn: str, *, size: int = 4) -> AsyncIterator[str]:
                 await connection.close()
                 yield pooled
             finally:
-                process.kill()
+                if process.returncode is None:
+                    process.kill()
                 await process.wait()
