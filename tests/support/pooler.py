@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 import tempfile
@@ -16,6 +15,7 @@ import pytest
 
 from tests.support.hand_clock import retried
 from tests.support.postgres import DATABASE_ERRORS, socket_of
+from tests.support.programs import started
 from tests.support.proxy import proxy
 from tests.support.servers import free_port
 
@@ -57,22 +57,11 @@ async def pooler(dsn: str, *, size: int = 4) -> AsyncIterator[str]:
         )
         async with proxy(socket_of(dsn), at=way):
             way.chmod(0o777)
-            process = await asyncio.create_subprocess_exec(
-                program,
-                "-q",
-                *(["-u", "nobody"] if os.geteuid() == 0 else []),
-                str(configuration),
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.DEVNULL,
-            )
-            try:
+            as_nobody = ["-u", "nobody"] if os.geteuid() == 0 else []
+            async with started(program, "-q", *as_nobody, str(configuration), environment={}):
                 pooled = f"postgresql://{parts.username}@127.0.0.1:{port}{parts.path}"
                 connection = await retried(
                     lambda: asyncpg.connect(pooled, statement_cache_size=0, timeout=2), *DATABASE_ERRORS
                 )
                 await connection.close()
                 yield pooled
-            finally:
-                if process.returncode is None:
-                    process.kill()
-                await process.wait()

@@ -107,6 +107,27 @@ async def http_server(answerer: Answerer, port: Place = 0) -> AsyncIterator[str]
 
 
 @asynccontextmanager
+async def redirecting_server(status: int) -> AsyncIterator[tuple[str, list[bytes]]]:
+    """The address of a server that redirects each request and each upgrade elsewhere, with a body that would
+    pass for a hub's; and the heads of the requests that arrive there."""
+    reached: list[bytes] = []
+
+    async def elsewhere(head: bytes, body: bytes, writer: asyncio.StreamWriter) -> bytes:
+        reached.append(head)
+        return answer(200)
+
+    async with http_server(elsewhere) as other:
+
+        async def redirecting(head: bytes, body: bytes, writer: asyncio.StreamWriter) -> bytes:
+            upgrade = b"upgrade: websocket" in head.lower()
+            target = other.replace("http", "ws", 1) if upgrade else other
+            return answer(status, b'{"id": "x"}', location=f"{target}/stolen")
+
+        async with http_server(redirecting) as url:
+            yield url, reached
+
+
+@asynccontextmanager
 async def stream_server(
     script: Callable[[ServerConnection], Awaitable[None]],
     *,

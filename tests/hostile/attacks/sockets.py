@@ -34,13 +34,20 @@ def head(path: str, token: str = "", *, method: str = "GET", more: Sequence[str]
     return "\r\n".join([*lines, "", ""]).encode()
 
 
-def upgrade(thread_id: str, token: str, subprotocol: str | None = "ideo.v1", after: int = 0) -> bytes:
-    """The request that opens a thread's WebSocket."""
-    more = ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"]
-    more.append("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==")
+def upgrade(
+    thread_id: str,
+    token: str,
+    subprotocol: str | None = "ideo.v1",
+    after: int = 0,
+    *,
+    more: Sequence[str] = (),
+) -> bytes:
+    """The request that opens a thread's WebSocket; `more`: header lines."""
+    lines = ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"]
+    lines.append("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==")
     if subprotocol:
-        more.append(f"Sec-WebSocket-Protocol: {subprotocol}")
-    return head(f"/api/ws/refinements/{thread_id}?after={after}", token, more=more)
+        lines.append(f"Sec-WebSocket-Protocol: {subprotocol}")
+    return head(f"/api/ws/refinements/{thread_id}?after={after}", token, more=[*lines, *more])
 
 
 def event_stream(thread_id: str, token: str, after: int = 0) -> bytes:
