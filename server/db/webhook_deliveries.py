@@ -87,11 +87,13 @@ FROM claimed c JOIN webhooks w ON w.id = c.webhook_id JOIN proposals p ON p.id =
 JOIN drafts f ON f.id = p.draft_id
 """
 
-#: Whatever became of the attempt's lease: it was delivered. A redelivery that was asked for meanwhile is due.
+#: Whatever became of the attempt's lease: it was delivered. A redelivery that was asked for meanwhile is due,
+#: also one that committed after this statement began, at its `now()`.
 _DELIVERED = """
 WITH delivered AS (
   UPDATE webhook_deliveries SET delivered_at = now(), http_status = $4, failure = '',
-    next_attempt_at = CASE WHEN attempts = $3 AND next_attempt_at <= now() THEN next_attempt_at END
+    next_attempt_at =
+      CASE WHEN attempts = $3 AND next_attempt_at <= clock_timestamp() THEN next_attempt_at END
   WHERE webhook_id = $1 AND event_id = $2
 )
 UPDATE webhooks SET failures = 0, failing_since = NULL, retry_at = NULL WHERE id = $1 AND failures > 0

@@ -21,6 +21,7 @@ from server.domain.webhooks.events import EventType, input_requested, proposal_r
 from server.domain.webhooks.store import AttemptFailed, Claim
 from server.domain.webhooks.webhook import CreateWebhook
 from server.encoding.event_batch import delimited_event
+from tests.support.hand_clock import retried
 from tests.support.stored import NOON, a_run, a_running_run, a_user, a_workflow
 
 FAILED = AttemptFailed("status", 500, pause_s=0.0, rest_s=0.0)
@@ -228,6 +229,29 @@ async def test_a_claim_that_ended_is_made_by_another_and_its_late_failure_counts
     assert not await store.mark_failed(next_one, FAILED)
     row = await pool.fetchrow("SELECT delivered_at IS NOT NULL, next_attempt_at FROM webhook_deliveries")
     assert tuple(row) == (True, None)
+
+
+async def test_a_redelivery_that_commits_while_an_attempt_is_recorded_is_not_lost(pool: Any) -> None:
+    [webhook] = await waiting(pool, [1])
+    store = PostgresDeliveryStore(pool)
+    [sent] = await claim(store)
+
+    async def blocked() -> None:
+        waiting_for = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        assert await pool.fetchval(f"{waiting_for} AND datname = current_database()") == 1
+
+    async with pool.acquire() as connection:
+        async with connection.transaction():
+            await connection.execute("SELECT FROM webhook_deliveries FOR UPDATE")
+            recording = asyncio.create_task(store.mark_delivered(sent, 200))
+            await retried(blocked, AssertionError)
+            # As a redelivery does that begins now.
+            await connection.execute(
+                "UPDATE webhook_deliveries SET next_attempt_at = clock_timestamp(), delivered_at = NULL"
+            )
+        await recording
+    [again] = await claim(store)
+    assert (again.webhook_id, again.event_id, again.attempt) == (webhook, sent.event_id, 2)
 
 
 async def test_what_a_stopping_replica_was_sending_is_due_for_others(pool: Any) -> None:
