@@ -173,10 +173,9 @@ class Client:
 
     def _http(self, accept: str) -> httpx.AsyncClient:
         headers = bearer(self.token) | {"Accept": accept}
-        timeout = httpx.Timeout(self.quiet_s, connect=2)
         # There is no TLS over HTTP here, and to read the authorities takes longer than a page.
         return httpx.AsyncClient(
-            base_url=self.address.http, headers=headers, timeout=timeout, trust_env=False, verify=False
+            base_url=self.address.http, headers=headers, timeout=self.quiet_s, trust_env=False, verify=False
         )
 
     async def _rest(self, thread_id: str, after: int) -> AsyncGenerator[Item, None]:
