@@ -15,11 +15,15 @@ from tests.support.recordings import expected, facts_of
 from tests.support.tokens import token
 
 
-async def read_until(client: HubClient, thread_id: str, kind: str) -> list[dict[str, Any]]:
-    """The stream's messages up to the first of the kind, or to the end."""
+async def read_until(
+    client: HubClient, thread_id: str, kind: str, begun: asyncio.Event | None = None
+) -> list[dict[str, Any]]:
+    """The stream's messages up to the first of the kind, or to the end. Sets `begun` at the first event."""
     found: list[dict[str, Any]] = []
     async for message in client.messages(thread_id):
         found.append(message)
+        if begun is not None and "batch" in message:
+            begun.set()
         if kind in message:
             break
     return found
@@ -46,10 +50,12 @@ async def test_a_stopping_replica_hands_runs_over_and_sends_its_readers_away(dat
                 httpx.AsyncClient() as probe,
             ):
                 started = await start(here, "[[replay:short_run speed=1]]")
-                reading = asyncio.create_task(read_until(here, started["thread_id"], "reconnect"))
+                read, begun = started["thread_id"], (asyncio.Event(), asyncio.Event())
+                reading = asyncio.create_task(read_until(here, read, "reconnect", begun[0]))
                 # It keeps the replica open until the drain time is over.
-                lingering = asyncio.create_task(read_until(here, started["thread_id"], "nothing"))
-                await read_until(here, started["thread_id"], "batch")
+                lingering = asyncio.create_task(read_until(here, read, "nothing", begun[1]))
+                async with asyncio.timeout(30):
+                    await asyncio.gather(*(each.wait() for each in begun))
                 stopping = asyncio.create_task(leaving.stop())
                 stopped_at = time.monotonic()
                 # Before all of its readers have left: then it ends.
