@@ -35,7 +35,11 @@ class PacedRuntime(Runtime):
 
     def release(self, share: float) -> None:
         """Release the frames up to this share of them, from 0 to 1."""
-        self._released = int(len(self._frames) * share)
+        self.release_first(int(len(self._frames) * share))
+
+    def release_first(self, count: int) -> None:
+        """Release so many frames."""
+        self._released = count
         self._more.set()
 
     async def stream(self, stream: Stream) -> None:
@@ -97,7 +101,7 @@ async def read_cut_run(dsn: str, programs: Sequence[tuple[Sequence[str], Mapping
         async with _hub(dsn, address, ports):
             await _cut(ways, runtime, readers, range(CUTS // 2, CUTS))
             runtime.release(1)
-            await asyncio.wait_for(reading, 60)
+            await asyncio.wait_for(reading, 120)
     return readers
 
 

@@ -15,7 +15,7 @@ from tests.support.processes import ROOT, clean_environment
 
 CTRL_C = "\x03"
 #: Seconds that a command has to show something, and to end.
-SHOW_S = 60.0
+SHOW_S = 120.0
 #: Makes standard input the terminal of its own session, and becomes the command. Between fork and exec of a
 #: process with threads, as the tests are, that could wait for ever.
 LOG_IN = "import os, sys; os.login_tty(0); os.execvp(sys.argv[1], sys.argv[1:])"

@@ -101,7 +101,7 @@ class Environment:
         headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
         # There is no TLS over HTTP here, and to read the authorities takes longer than a call.
         return httpx.AsyncClient(
-            base_url=self.hub.http, headers=headers, trust_env=False, timeout=30, verify=False
+            base_url=self.hub.http, headers=headers, trust_env=False, timeout=60, verify=False
         )
 
     def metadata(self, who: str) -> tuple[tuple[str, str], ...]:

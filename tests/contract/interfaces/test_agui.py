@@ -174,7 +174,7 @@ async def resuming(database: str) -> AsyncIterator[RunningHub]:
 @asynccontextmanager
 async def caller_of(hub: RunningHub, email: str = "ann@example.com") -> AsyncIterator[httpx.AsyncClient]:
     headers = bearer(hub.token(email))
-    async with httpx.AsyncClient(base_url=hub.http, headers=headers, trust_env=False, timeout=30) as client:
+    async with httpx.AsyncClient(base_url=hub.http, headers=headers, trust_env=False, timeout=60) as client:
         yield client
 
 

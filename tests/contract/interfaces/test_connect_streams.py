@@ -146,7 +146,7 @@ async def test_a_reader_that_takes_nothing_is_cut_off_and_others_are_not(
             await interface.until_connections(0)
         finally:
             stuck.close()
-    async with httpx.AsyncClient(base_url=hub.http) as http:
+    async with httpx.AsyncClient(base_url=hub.http, timeout=60) as http:
         counted = (await http.get("/metrics")).text
     assert f'slow_readers_closed_total{{transport="{transport}"}} 1.0' in counted
     assert hub.core.outgoing.used_bytes == 0
@@ -187,7 +187,7 @@ async def test_an_error_of_connect_is_http_with_its_headers_and_shows_details_to
     trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
     headers = bearer(hub.token()) | {"traceparent": f"00-{trace_id}-00f067aa0ba902b7-01"}
     path = "/ide_orchestrator.v1.RefinementService/GetRefinement"
-    async with httpx.AsyncClient(base_url=hub.http) as http:
+    async with httpx.AsyncClient(base_url=hub.http, timeout=60) as http:
         absent = await http.post(path, json={"thread_id": ABSENT}, headers=headers)
         assert absent.status_code == 404
         told = absent.json()

@@ -42,7 +42,9 @@ async def quiet(hub: RunningHub) -> str:
         started = await start(client, QUIET)
     await until(lambda: hub.core.journal.queued_bytes == 0)
     address = f"/api/refinements/{started['thread_id']}/stream"
-    async with httpx.AsyncClient(base_url=hub.http, headers=bearer(hub.token()), trust_env=False) as client:
+    async with httpx.AsyncClient(
+        base_url=hub.http, headers=bearer(hub.token()), trust_env=False, timeout=60
+    ) as client:
         offset = "-1"
         while offset != offset_of(BEFORE_QUIET):
             answer = await client.get(f"{address}?offset={offset}&live=long-poll")
@@ -327,7 +329,9 @@ async def test_a_share_link_reads_the_stream_after_its_cursor(
     refinement = (await http.get(thread.removesuffix("/stream"))).json()
     shares = f"/api/proposals/{refinement['proposal_id']}/shares"
     secret = (await http.post(shares, json={"after_seq": 40})).json()["secret"]
-    async with httpx.AsyncClient(base_url=hub.http, headers=bearer(secret), trust_env=False) as reader:
+    async with httpx.AsyncClient(
+        base_url=hub.http, headers=bearer(secret), trust_env=False, timeout=60
+    ) as reader:
         for query in ("", "?offset=-1", f"?offset={offset_of(3)}"):
             whole = await reader.get(thread + query)
             assert seqs(whole) == list(range(41, LAST + 1))
@@ -341,7 +345,9 @@ async def test_a_page_of_another_origin_may_read_the_streams_headers(
 ) -> None:
     async with running_hub(database, allowed_origins=("https://app.example",)) as hub:
         address = await ended(hub, "[[replay:short_run]]")
-        async with httpx.AsyncClient(base_url=hub.http, headers=bearer(hub.token()), trust_env=False) as http:
+        async with httpx.AsyncClient(
+            base_url=hub.http, headers=bearer(hub.token()), trust_env=False, timeout=60
+        ) as http:
             answer = await http.get(address, headers={"Origin": "https://app.example"})
         exposed = answer.headers["access-control-expose-headers"].split(", ")
         assert {"ETag", "Stream-Next-Offset", "Stream-Cursor", "Stream-Up-To-Date", "Stream-Closed"} <= set(

@@ -37,14 +37,14 @@ async def thread(hub: RunningHub) -> str:
 @pytest.fixture
 async def browser(hub: RunningHub) -> AsyncIterator[httpx.AsyncClient]:
     """A client that sends no token."""
-    async with httpx.AsyncClient(base_url=hub.http, trust_env=False, timeout=30) as client:
+    async with httpx.AsyncClient(base_url=hub.http, trust_env=False, timeout=60) as client:
         yield client
 
 
 async def ticket_of(hub: RunningHub, thread: str, *, minutes: float = 10) -> dict[str, Any]:
     """A new ticket, as the hub answers it."""
     headers = bearer(hub.token(minutes=minutes))
-    async with httpx.AsyncClient(base_url=hub.http, headers=headers, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=hub.http, headers=headers, trust_env=False, timeout=60) as client:
         made = await client.post("/api/ws/tickets", json={"thread_id": thread})
     assert made.status_code == 201
     return dict(made.json())
@@ -124,7 +124,7 @@ async def test_a_token_in_the_address_opens_it_where_that_is_allowed(
     ).status_code == 401
     async with (
         running_hub(database, query_token=False) as strict,
-        httpx.AsyncClient(base_url=strict.http, trust_env=False) as client,
+        httpx.AsyncClient(base_url=strict.http, trust_env=False, timeout=60) as client,
     ):
         refused = await client.get(address, headers=STREAM)
         assert (refused.status_code, problem(refused)["code"]) == (401, "unauthenticated")

@@ -38,7 +38,9 @@ async def test_a_start_that_the_runtime_refuses_names_its_failed_proposal(databa
         serve_runtime(ScriptedRuntime(invokes=[422])) as url,
         running_hub(database, runtime_url=url) as hub,
         hub.client() as client,
-        httpx.AsyncClient(base_url=hub.http, headers=bearer(hub.token()), trust_env=False) as http,
+        httpx.AsyncClient(
+            base_url=hub.http, headers=bearer(hub.token()), trust_env=False, timeout=60
+        ) as http,
     ):
         path = f"/api/workflows/{await a_workflow(client)}/refinements"
         refused = await http.post(path, json={"user_prompt": "x"})
@@ -253,7 +255,7 @@ async def test_no_route_answers_without_a_token_or_shows_that_a_foreign_resource
         {"Authorization": f"Bearer {valid[:-4]}AAAA"},
         {"Cookie": f"token={valid}"},
     ]
-    async with httpx.AsyncClient(base_url=hub.http, timeout=30) as nobody:
+    async with httpx.AsyncClient(base_url=hub.http, timeout=60) as nobody:
         for method, path, body in [*lists, ("POST", "/api/workflows", {"name": "w"}), *theirs]:
             for headers in bad:
                 answer = await nobody.request(method, path, json=body, headers=headers)
@@ -279,7 +281,7 @@ async def test_only_the_public_routes_answer_without_a_token(hub: RunningHub) ->
     probes = Probes(_nothing_fails, _no_metrics)
     app = create_http_app(hub.core, probes, HttpOptions(Origins(()), query_token=False))
     walked = set()
-    async with httpx.AsyncClient(base_url=hub.http, timeout=30, trust_env=False) as nobody:
+    async with httpx.AsyncClient(base_url=hub.http, timeout=60, trust_env=False) as nobody:
         for route in app.routes:
             if not isinstance(route, HTTPRoute):
                 continue  # A WebSocket authenticates before its upgrade: see its own tests.
@@ -384,7 +386,7 @@ async def test_the_type_of_every_problem_leads_to_what_it_means(
         await http.get(f"/api/ws/refinements/{ABSENT}"),
         await http.post("/api/workflows", json={}),
     ]
-    async with httpx.AsyncClient(base_url=hub.http, trust_env=False) as nobody:
+    async with httpx.AsyncClient(base_url=hub.http, trust_env=False, timeout=60) as nobody:
         for answer in refused:
             told = problem(answer)
             page = await nobody.get(told["type"])
@@ -414,7 +416,7 @@ async def test_the_type_of_every_problem_leads_to_what_it_means(
 
 
 async def test_the_hubs_own_address_is_a_page_with_links_that_work(hub: RunningHub) -> None:
-    async with httpx.AsyncClient(base_url=hub.http, trust_env=False) as nobody:
+    async with httpx.AsyncClient(base_url=hub.http, trust_env=False, timeout=60) as nobody:
         page = await nobody.get("/")
         assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
         links = re.findall(r'href="([^"]*)"', page.text)
@@ -464,7 +466,7 @@ async def test_a_body_that_its_client_cuts_off_is_no_fault(hub: RunningHub) -> N
             await writer.drain()
             await asyncio.sleep(0.05)
             writer.transport.abort()
-        async with httpx.AsyncClient(base_url=hub.http, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=hub.http, trust_env=False, timeout=60) as client:
             assert (await client.get("/healthz")).status_code == 200
     # A machine that is busy may block the event loop; that is not caused by these requests.
     logged = [entry for entry in entries if entry["event"] != "event_loop_held"]

@@ -34,7 +34,7 @@ async def replicas(database: str) -> AsyncIterator[list[RunningHub]]:
 def http(hub: RunningHub, email: str = "ann@example.com") -> httpx.AsyncClient:
     """An HTTP client of a user's."""
     headers = {"Authorization": f"Bearer {hub.token(email)}"}
-    return httpx.AsyncClient(base_url=hub.http, headers=headers, timeout=30, trust_env=False)
+    return httpx.AsyncClient(base_url=hub.http, headers=headers, timeout=60, trust_env=False)
 
 
 def metadata(hub: RunningHub) -> Any:
@@ -219,7 +219,7 @@ async def test_a_request_that_does_not_come_to_its_end_is_given_up(
         assert (status, b'"code":"reader_too_slow"' in told) == (408, True)
         await interface.until_connections(0)
         # Who is quick is not hurried: many requests on one connection, for longer than one may take.
-        async with httpx.AsyncClient(base_url=interface.http, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=interface.http, trust_env=False, timeout=60) as client:
             loop = asyncio.get_running_loop()
             until_then = loop.time() + 0.7
             while loop.time() < until_then:
@@ -265,7 +265,7 @@ async def test_a_connection_too_many_is_answered_and_the_streams_stay(database: 
             assert await one.recv()
             assert await two.recv()
         await interface.until_connections(0)
-        async with httpx.AsyncClient(base_url=interface.http, trust_env=False) as three:
+        async with httpx.AsyncClient(base_url=interface.http, trust_env=False, timeout=60) as three:
             assert (await three.get("/healthz")).status_code == 200
 
 
@@ -274,7 +274,7 @@ async def test_connections_that_send_nothing_keep_nobody_out(database: str) -> N
         host, _, port = interface.http.removeprefix("http://").rpartition(":")
         silent = [await asyncio.open_connection(host, int(port)) for _ in range(10)]
         try:
-            async with httpx.AsyncClient(base_url=interface.http, trust_env=False) as client:
+            async with httpx.AsyncClient(base_url=interface.http, trust_env=False, timeout=60) as client:
                 assert (await client.get("/healthz")).status_code == 200
             assert b"429" in await silent[0][0].read()
         finally:

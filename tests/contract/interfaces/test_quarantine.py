@@ -253,7 +253,7 @@ async def test_each_call_of_an_operator_is_logged_with_its_method_and_the_caller
         for interface in ("grpc", "connect-json"):
             async with caller(interface, target(hub)) as call:
                 await call("scan_quarantine", {})
-        async with httpx.AsyncClient(base_url=hub.http, trust_env=False) as ann:
+        async with httpx.AsyncClient(base_url=hub.http, trust_env=False, timeout=60) as ann:
             headers = {"Authorization": f"Bearer {hub.token()}"}
             refused = await ann.get("/api/quarantine/shapes", headers=headers)
     assert refused.json()["code"] == "permission_denied"
@@ -271,7 +271,7 @@ async def test_each_call_of_an_operator_is_logged_with_its_method_and_the_caller
 async def test_without_a_setting_nobody_is_an_operator(database: str) -> None:
     async with running_hub(database) as hub:
         for email in ("ann@example.com", OPERATOR):
-            async with hub.client(email) as client, httpx.AsyncClient(trust_env=False) as http:
+            async with hub.client(email) as client, httpx.AsyncClient(trust_env=False, timeout=60) as http:
                 await client.call("GET", "/api/me")
                 headers = {"Authorization": f"Bearer {hub.token(email)}"}
                 answer = await http.get(f"{hub.http}/api/quarantine/shapes", headers=headers)

@@ -37,7 +37,7 @@ async def hub(database: str) -> AsyncIterator[RunningHub]:
 def caller(hub: RunningHub, token: str) -> httpx.AsyncClient:
     """An HTTP client with a token."""
     return httpx.AsyncClient(
-        base_url=hub.http, headers={"Authorization": f"Bearer {token}"}, trust_env=False, timeout=30
+        base_url=hub.http, headers={"Authorization": f"Bearer {token}"}, trust_env=False, timeout=60
     )
 
 

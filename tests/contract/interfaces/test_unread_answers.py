@@ -119,7 +119,7 @@ async def test_readers_that_do_not_read_share_what_their_caller_may_have_and_oth
             stack.callback((await stuck(large.interface, request)).close)
         await until(lambda: large.outgoing.contended)
         assert large.outgoing.used_bytes <= BUDGET_BYTES // 4
-        async with httpx.AsyncClient(base_url=large.interface.http) as other:
+        async with httpx.AsyncClient(base_url=large.interface.http, timeout=60) as other:
             for path in ("/api/proposals", "/api/workflows"):
                 answer = await other.get(path, headers=bearer(large.hub.token("bob@example.com")), timeout=5)
                 assert answer.status_code == 200
@@ -202,7 +202,10 @@ async def test_a_legacy_reader_that_stops_in_the_middle_of_a_frame_is_closed_wit
 
 
 async def test_text_that_is_not_ascii_is_sent_as_it_is(database: str) -> None:
-    async with large_run(database) as large, httpx.AsyncClient(base_url=large.interface.http) as client:
+    async with (
+        large_run(database) as large,
+        httpx.AsyncClient(base_url=large.interface.http, timeout=60) as client,
+    ):
         answer = await client.get(large.page, headers=bearer(large.hub.token()))
         assert len(answer.content) < len(LARGE.encode()) * 1.5
         assert answer.json()["items"][0]["state_update"]["files"][0]["text"] == LARGE
