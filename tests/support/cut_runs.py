@@ -16,7 +16,7 @@ from tests.support.hub import RunningHub, running_hub, start
 from tests.support.programs import started
 from tests.support.proxy import How, Proxy, proxy
 from tests.support.recordings import frames
-from tests.support.runtime import Runtime, Stream, serve_runtime
+from tests.support.runtime import Answer, Runtime, Stream, serve_runtime
 from tests.support.servers import free_port
 
 CUTS = 100
@@ -41,6 +41,10 @@ class PacedRuntime(Runtime):
         """Release so many frames."""
         self._released = count
         self._more.set()
+
+    async def state(self, thread_id: str) -> Answer:
+        over = self._released >= len(self._frames)
+        return 200, {"status": "completed" if over else "running"}
 
     async def stream(self, stream: Stream) -> None:
         await stream.accept()

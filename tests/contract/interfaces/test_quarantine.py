@@ -331,7 +331,7 @@ async def test_a_release_by_calls_of_the_hub_waits_until_the_owners_of_open_runs
     database: str,
 ) -> None:
     runtime = OpenRuntime(files_frame(a="1"), new(files_frame(a="1", b="2")), SILENCE)
-    settings: dict[str, Any] = {"operators": (OPERATOR,), "lease_ttl_s": 2.0, "run_idle_s": 30.0}
+    settings: dict[str, Any] = {"operators": (OPERATOR,), "lease_ttl_s": 2.0, "run_idle_s": 600.0}
     async with serve_runtime(runtime) as url:
         async with running_hub(database, runtime_url=url, **settings) as hub:
             context = hub.core.runner.context
