@@ -68,8 +68,8 @@ class _SkippingLoop(asyncio.SelectorEventLoop):
 
 
 def without_pauses(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
-    """Run a test on an event loop whose time stands still while there is anything to do, and is that of the next
-    timer then: how long the machine takes makes no difference."""
+    """Run a test on an event loop whose time stands still while there is anything to do, and then moves on to
+    the next timer: how long the machine takes makes no difference."""
 
     def run() -> None:
         with asyncio.Runner(loop_factory=_SkippingLoop) as runner:
