@@ -23,7 +23,7 @@ async def restart(client: HubClient, hub: RestartableHub) -> None:
     before = hub._hub
     answer = await client.call("POST", "/api/development/restart")
     assert answer == {"status": "restarting"}
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while hub._hub is before:
             await asyncio.sleep(0.01)
 
@@ -41,7 +41,7 @@ async def test_a_follower_gets_every_event_once_across_restarts_of_the_hub(datab
             for _ in range(3):
                 await restart(other, hub)
         assert (hub.http_address, hub.grpc_address) == addresses
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             seqs = await following
             proposal = await finished(client, started)
     assert seqs == list(range(1, 53))
@@ -61,7 +61,7 @@ async def test_a_token_that_is_issued_to_end_soon_ends_its_stream_and_another_on
         ) as socket:
             await socket.wait_closed()
         assert socket.close_code == 4401
-        async with httpx.AsyncClient(base_url=hub.http_address) as http:
+        async with httpx.AsyncClient(base_url=hub.http_address, timeout=60) as http:
             refused = await http.get("/api/me", headers=bearer(issued["token"]))
         assert refused.status_code == 401
         await client.call("POST", f"/api/refinements/{started['thread_id']}/cancel")
@@ -83,7 +83,7 @@ async def test_nobody_without_a_token_of_a_user_restarts_the_hub(database: str) 
         shares = f"/api/proposals/{started['proposal_id']}/shares"
         link = await client.call("POST", shares, {})
         before = hub._hub
-        async with httpx.AsyncClient(base_url=hub.http_address) as http:
+        async with httpx.AsyncClient(base_url=hub.http_address, timeout=60) as http:
             statuses = [
                 (await http.post(path, headers=bearer(secret), json={"valid_for_s": 60})).status_code
                 for path in ("/api/development/restart", "/api/development/tokens")

@@ -47,7 +47,7 @@ async def test_every_memory_limit_has_a_gauge_of_its_own_and_one_of_its_use(data
     async with (
         running_hub(database, max_queue_mib=3, max_total_window_mib=8) as hub,
         hub.client() as client,
-        httpx.AsyncClient(base_url=hub.http) as http,
+        httpx.AsyncClient(base_url=hub.http, timeout=60) as http,
     ):
         await finished(client, await start(client, "[[replay:short_run]]"))
         started = await start(client, "[[replay:short_run speed=1]]", await a_workflow(client))
@@ -70,7 +70,7 @@ async def test_events_of_runs_and_streams_are_counted(database: str) -> None:
     async with (
         running_hub(database) as hub,
         hub.client() as client,
-        httpx.AsyncClient(base_url=hub.http) as http,
+        httpx.AsyncClient(base_url=hub.http, timeout=60) as http,
     ):
         for name in ("short_run", "error_mid_stream", "short_run"):
             await finished(client, await start(client, f"[[replay:{name}]]"))
@@ -103,7 +103,7 @@ async def test_sockets_have_a_label_of_their_thread_only_when_it_is_set(database
     async with (
         running_hub(database, metrics_threads=True) as hub,
         hub.client() as client,
-        httpx.AsyncClient(base_url=hub.http) as http,
+        httpx.AsyncClient(base_url=hub.http, timeout=60) as http,
     ):
         thread = (await start(client, "[[replay:short_run silent=20]]"))["thread_id"]
         async with socket(hub.http, thread, hub.token()):
@@ -118,7 +118,9 @@ async def test_the_number_of_series_is_constant_and_every_metric_exists(database
     async with (
         running_hub(database, max_creates_per_minute=0, max_active_runs=0) as hub,
         hub.client() as client,
-        httpx.AsyncClient(base_url=hub.http, headers={"Authorization": f"Bearer {hub.token()}"}) as http,
+        httpx.AsyncClient(
+            base_url=hub.http, headers={"Authorization": f"Bearer {hub.token()}"}, timeout=60
+        ) as http,
     ):
         before = await scrape(http)
         workflow = await a_workflow(client)

@@ -141,7 +141,7 @@ async def test_a_fault_of_the_hub_ends_the_run_as_internal(hub: Opener, pool: An
         log.put(delimited_event(b"\xff not a message"), b"", epoch=1)
         await log.flush()
         await pool.execute("UPDATE runs SET created_at = now(), lease_until = now()")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             subscription = await on.core.refinements.follow(on.user, lease.thread_id, 0)
             while await subscription.step() is not None:
                 pass
@@ -164,7 +164,7 @@ async def test_a_run_that_cannot_be_continued_after_a_takeover_fails_with_the_re
     async with hub(ScriptedRuntime([[END]], states=[None])) as on:
         lease = await a_run(pool, on.user, await a_workflow(pool, on.user))
         await pool.execute(f"UPDATE runs SET {taken_over_with}, created_at = now(), lease_until = now()")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             subscription = await on.core.refinements.follow(on.user, lease.thread_id, 0)
             while await subscription.step() is not None:
                 pass
@@ -389,7 +389,7 @@ async def test_a_run_taken_over_after_its_time_keeps_the_files_of_its_journal(
         subscription.close()
     await pool.execute("UPDATE runs SET created_at = now() - interval '1 hour'")
     async with serve_runtime(script) as url, driven(url, database, pool) as later:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not (
                 proposal := await later.core.proposals.get(on.user, started.proposal_id)
             ).status.terminal:
@@ -410,7 +410,7 @@ async def test_an_agent_that_asks_leaves_the_proposal_awaiting_input_until_it_is
     asks = state_frame(files=files(a="1"), __interrupt__="[Interrupt(value='ok?')]")
     async with hub(ScriptedRuntime([[asks, END]]), run_idle_s=0.2) as on:
         started = await on.start()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 proposal = await on.core.proposals.get(on.user, started.proposal_id)
                 if proposal.status is ProposalStatus.AWAITING_INPUT:

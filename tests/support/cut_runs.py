@@ -13,38 +13,16 @@ from typing import Any
 
 from tests.support.hand_clock import until
 from tests.support.hub import RunningHub, running_hub, start
+from tests.support.paced_runtime import PacedRuntime
 from tests.support.programs import started
 from tests.support.proxy import How, Proxy, proxy
-from tests.support.recordings import frames
-from tests.support.runtime import Runtime, Stream, serve_runtime
+from tests.support.runtime import serve_runtime
 from tests.support.servers import free_port
 
 CUTS = 100
 HOW: tuple[How, ...] = ("reset", "close", "half-close")
 #: Each reader opens a stream after each cut.
 UNLIMITED = dict.fromkeys(("max_active_runs", "max_creates_per_minute", "max_streams"), 0)
-
-
-class PacedRuntime(Runtime):
-    """Sends the frames of a recording as far as they were released."""
-
-    def __init__(self, recording: str) -> None:
-        self._frames = frames(recording)
-        self._released = 0
-        self._more = asyncio.Event()
-
-    def release(self, share: float) -> None:
-        """Release the frames up to this share of them, from 0 to 1."""
-        self._released = int(len(self._frames) * share)
-        self._more.set()
-
-    async def stream(self, stream: Stream) -> None:
-        await stream.accept()
-        for number, frame in enumerate(self._frames):
-            while number >= self._released:
-                self._more.clear()
-                await self._more.wait()
-            await stream.send(frame)
 
 
 @dataclass
