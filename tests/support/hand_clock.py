@@ -9,8 +9,8 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-#: Seconds within which something happens on the busiest machine.
-WITHIN_S = 60.0
+#: Seconds within which what a test waits for happens, also on a busy machine.
+PATIENCE_S = 60.0
 
 
 class HandClock:
@@ -45,7 +45,7 @@ class HandClock:
                 woken.set_result(None)
 
 
-async def until(condition: Callable[[], object], *, within_s: float = WITHIN_S) -> None:
+async def until(condition: Callable[[], object], *, within_s: float = PATIENCE_S) -> None:
     """Wait for what has no event of its own, by asking for it. Raises TimeoutError."""
     async with asyncio.timeout(within_s):
         while not condition():
@@ -59,7 +59,7 @@ async def turns(count: int = 5) -> None:
 
 
 async def retried(
-    call: Callable[[], Awaitable[T]], *errors: type[BaseException], within_s: float = WITHIN_S
+    call: Callable[[], Awaitable[T]], *errors: type[BaseException], within_s: float = PATIENCE_S
 ) -> T:
     """What a call gives once it raises none of the errors. Raises TimeoutError."""
     async with asyncio.timeout(within_s):

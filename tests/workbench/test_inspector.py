@@ -156,7 +156,7 @@ async def test_a_reader_that_is_too_slow_is_ended_by_the_hub_and_goes_on(
     await page.get_by_label("Transport").select_option("ws-json")
 
     async def given_up() -> bool:
-        async with httpx.AsyncClient(base_url=bench.hub.http, trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=bench.hub.http, trust_env=False, timeout=60) as http:
             text = (await http.get("/metrics")).text
         return bool(re.search(r'slow_readers_closed_total\{transport="websocket"\} [1-9]', text))
 

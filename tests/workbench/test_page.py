@@ -34,7 +34,7 @@ async def test_a_page_without_a_token_asks_for_one(bench: Workbench) -> None:
 async def test_the_page_may_load_nothing_from_elsewhere_and_run_no_script_of_its_own_text(
     bench: Workbench,
 ) -> None:
-    async with httpx.AsyncClient(base_url=bench.hub.http, trust_env=False) as nobody:
+    async with httpx.AsyncClient(base_url=bench.hub.http, trust_env=False, timeout=60) as nobody:
         answer = await nobody.get("/")
     policy = dict(part.split(" ", 1) for part in answer.headers["content-security-policy"].split("; "))
     assert policy["default-src"] == "'none'"
