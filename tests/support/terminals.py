@@ -69,7 +69,7 @@ class Terminal:
         os.write(self._primary, keys.encode())
 
     async def ended(self) -> int:
-        """The exit code, once all that it showed is in `text`; minus the number of the signal that ended it."""
+        """The exit code, once `text` has all that it showed; minus the number of the signal that ended it."""
         async with asyncio.timeout(SHOW_S):
             code = await self._process.wait()
             await self._closed.wait()
