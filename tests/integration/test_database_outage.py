@@ -35,7 +35,7 @@ async def test_stores_raise_unavailable_during_an_outage_and_work_after_it(tmp_p
     async with embedded(tmp_path) as dsn:
         await migrate.up(dsn)
     # Opened without a server; a start of the hub does not need one.
-    async with open_pool(dsn, min_size=0, connect_timeout_s=2) as pool:
+    async with open_pool(dsn, min_size=0, connect_timeout_s=20) as pool:
         proposals = PostgresProposalStore(pool, owner="r", lease_ttl_s=5)
         access = PostgresAccessStore(pool)
         workflows, users = PostgresWorkflowStore(pool), PostgresUserStore(pool)
@@ -88,7 +88,7 @@ async def test_a_killed_connection_is_replaced(database: str, postgres: Postgres
 
 
 async def test_a_query_that_takes_too_long_counts_as_an_outage(database: str) -> None:
-    async with open_pool(database, max_size=2, command_timeout_s=0.2) as pool:
+    async with open_pool(database, max_size=2, command_timeout_s=2.0) as pool:
         blocker = await asyncpg.connect(database)
         try:
             transaction = blocker.transaction()
@@ -147,21 +147,21 @@ async def test_a_hub_whose_database_does_not_answer_says_so_in_time(database: st
     async with (
         through_a_proxy(database) as (dsn, between),
         running_hub(dsn, database_max_connections=2) as hub,
-        httpx.AsyncClient(base_url=hub.http, trust_env=False, timeout=30) as http,
+        httpx.AsyncClient(base_url=hub.http, trust_env=False, timeout=120) as http,
     ):
         assert (await http.get("/readyz")).status_code == 200
         between.open.clear()
         try:
             began = time.monotonic()
-            answers = await asyncio.gather(*(http.get("/readyz") for _ in range(20)))
+            answers = await asyncio.gather(*(http.get("/readyz") for _ in range(60)))
             assert {answer.status_code for answer in answers} == {503}
-            # One after the other, they would take 28 s and more.
-            assert time.monotonic() - began < 15
+            # One after the other, they would take a minute and more.
+            assert time.monotonic() - began < 30
             began = time.monotonic()
             headers = {"Authorization": f"Bearer {hub.token()}"}
-            calls = [http.post("/api/workflows", json={"name": "x"}, headers=headers) for _ in range(10)]
+            calls = [http.post("/api/workflows", json={"name": "x"}, headers=headers) for _ in range(20)]
             assert {answer.status_code for answer in await asyncio.gather(*calls)} == {503}
-            assert time.monotonic() - began < 15
+            assert time.monotonic() - began < 30
         finally:
             between.open.set()
         async with asyncio.timeout(60):

@@ -1,4 +1,5 @@
-"""A long run that clients of other languages follow while their connections are cut, and the hub restarts."""
+"""Runs that clients of other languages follow while their connections are cut; a long one, in which the hub
+restarts."""
 
 from __future__ import annotations
 
@@ -77,6 +78,21 @@ async def read_cut_run(dsn: str, programs: Sequence[tuple[Sequence[str], Mapping
             runtime.release(1)
             await asyncio.wait_for(reading, 120)
     return readers
+
+
+async def cut_held_run(
+    hub: RunningHub, way: Proxy, runtime: PacedRuntime, *, readers: int = 1, hows: Sequence[How] = HOW
+) -> None:
+    """Break all connections in each of the ways, each time once so many readers of a run have been answered,
+    while the runtime holds back the second half of it; then let it end."""
+    try:
+        for number, how in enumerate(hows, 1):
+            await until(lambda: way.answered >= readers and hub.core.broadcaster.readers >= readers)
+            way.break_all(how)
+            # Who comes back gets something new, and does not wait ever longer before it comes back again.
+            runtime.release((1 + number / len(hows)) / 4)
+    finally:
+        runtime.release(1)
 
 
 @asynccontextmanager

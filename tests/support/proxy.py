@@ -25,6 +25,8 @@ class _Connection:
     def __init__(self, client: asyncio.StreamWriter, server: asyncio.StreamWriter) -> None:
         self.client, self.server = client, server
         self.swallows = False
+        #: Whether the server has sent something.
+        self.answered = False
 
     def end(self, how: How) -> None:
         """Break it."""
@@ -63,6 +65,11 @@ class Proxy:
         self.place: Place = 0
         self._live: set[_Connection] = set()
 
+    @property
+    def answered(self) -> int:
+        """How many unbroken connections have had something of the server."""
+        return sum(connection.answered and not connection.swallows for connection in self._live)
+
     def break_all(self, how: How) -> None:
         """Break every open connection."""
         self.broken += len(self._live)
@@ -96,6 +103,7 @@ class Proxy:
                 if not connection.swallows:
                     writer.write(piece)
                     await writer.drain()
+                    connection.answered |= writer is connection.client
         if not connection.swallows:
             with contextlib.suppress(OSError, RuntimeError):
                 writer.write_eof()
