@@ -20,10 +20,7 @@ from server.domain.off_loop import (
     rest_s,
     to_the_end,
 )
-from tests.support.hand_clock import until
-
-#: Seconds that a test waits for another thread at most.
-PATIENCE_S = 20
+from tests.support.hand_clock import PATIENCE_S, until
 
 
 async def test_the_loop_goes_on_during_a_computation() -> None:
