@@ -53,8 +53,8 @@ def reset(writer: asyncio.StreamWriter) -> None:
 
 
 async def reset_once_read(writer: asyncio.StreamWriter) -> None:
-    """End a connection of this machine with a RST, once its other end has read everything: a RST discards what it
-    has not read (Linux)."""
+    """End a connection of this machine with a RST, once its other end has read everything: a RST discards
+    what it has not read (Linux)."""
     host, port = writer.get_extra_info("peername")
     there = f"{socket.htonl(struct.unpack('!I', socket.inet_aton(host))[0]):08X}:{port:04X}"
 
