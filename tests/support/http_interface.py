@@ -102,7 +102,7 @@ async def socket(
         subprotocols=list(protocols) or None,  # type: ignore[arg-type]
         max_size=None,
         proxy=None,
-        **{"open_timeout": PATIENCE_S} | options,
+        **{"open_timeout": PATIENCE_S, "ping_timeout": PATIENCE_S} | options,
     ) as opened:
         yield opened
 

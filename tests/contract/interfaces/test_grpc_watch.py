@@ -13,9 +13,9 @@ import grpc.aio
 import pytest
 
 from server.wire import messages as m
-from tests.support.cut_runs import PacedRuntime
 from tests.support.grpc_interface import GrpcHub, open_grpc_hub, refusal_of
 from tests.support.hand_clock import PATIENCE_S, until
+from tests.support.paced_runtime import PacedRuntime
 from tests.support.runtime import serve_runtime
 
 #: A client that lets the server send next to nothing ahead.

@@ -21,10 +21,10 @@ from server.http import websocket_protocol
 from server.http.http_protocol import HubHttpProtocol
 from server.http.request_head import MAX_HEAD_BYTES
 from server.http.websocket_protocol import HubSocketProtocol
-from tests.support.cut_runs import PacedRuntime
 from tests.support.hand_clock import PATIENCE_S, until
 from tests.support.http_interface import HttpInterface, http_interface, socket, upgrade
 from tests.support.hub import RunningHub, running_hub, start
+from tests.support.paced_runtime import PacedRuntime
 from tests.support.runtime import serve_runtime
 
 #: The modules as they were when server/http/websocket_protocol.py was last compared with them. After an

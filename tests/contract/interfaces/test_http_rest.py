@@ -25,10 +25,10 @@ from server.http.options import HttpOptions
 from server.http.origins import Origins
 from server.http.probes import Probes
 from server.wire.problems import PROBLEMS
-from tests.support.cut_runs import PacedRuntime
 from tests.support.hand_clock import until
 from tests.support.http_interface import http_interface, problem
 from tests.support.hub import RunningHub, a_workflow, finished, running_hub, start
+from tests.support.paced_runtime import PacedRuntime
 from tests.support.runtime import ScriptedRuntime, serve_runtime
 from tests.support.tokens import bearer
 

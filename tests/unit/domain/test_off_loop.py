@@ -20,10 +20,7 @@ from server.domain.off_loop import (
     rest_s,
     to_the_end,
 )
-from tests.support.hand_clock import until
-
-#: Seconds that a test waits for another thread at most.
-WITHIN_S = 60
+from tests.support.hand_clock import PATIENCE_S, until
 
 
 async def test_the_loop_goes_on_during_a_computation() -> None:
@@ -31,7 +28,7 @@ async def test_the_loop_goes_on_during_a_computation() -> None:
 
     def compute() -> bool:
         asked.set()
-        return answered.wait(WITHIN_S)
+        return answered.wait(PATIENCE_S)
 
     computing = asyncio.ensure_future(OffLoop("test").run(compute))
     await until(asked.is_set)
@@ -41,7 +38,7 @@ async def test_the_loop_goes_on_during_a_computation() -> None:
 
 async def test_what_is_small_does_not_wait_for_what_is_large() -> None:
     beside, ended = OffLoop("test"), threading.Event()
-    large = asyncio.ensure_future(beside.run_unless_small([SMALL_BYTES], ended.wait, WITHIN_S))
+    large = asyncio.ensure_future(beside.run_unless_small([SMALL_BYTES], ended.wait, PATIENCE_S))
     await asyncio.sleep(0)
     here = threading.get_ident()
     assert await beside.run_unless_small([], threading.get_ident) == here
@@ -151,7 +148,7 @@ async def test_a_thread_that_rests_does_so_before_the_next_computation() -> None
 
 async def test_those_for_whom_it_computes_take_turns_and_what_is_cancelled_is_left_out() -> None:
     beside, may_begin, order = OffLoop("test"), threading.Event(), list[str]()
-    first = asyncio.ensure_future(beside.run(may_begin.wait, WITHIN_S))
+    first = asyncio.ensure_future(beside.run(may_begin.wait, PATIENCE_S))
 
     async def compute(caller: str) -> None:
         on_behalf_of.set(caller)
