@@ -12,9 +12,9 @@ import pytest
 from ide_orchestrator.client import Changed, NotAuthenticated, Refused
 from tests.clients.python.hubs import WAYS, Through, as_json, followed, open_way, watched
 from tests.support.client import events
-from tests.support.cut_runs import PacedRuntime
 from tests.support.hand_clock import until
 from tests.support.hub import RunningHub, finished, running_hub, start
+from tests.support.paced_runtime import PacedRuntime
 from tests.support.proxy import proxy
 from tests.support.runtime import serve_runtime
 
