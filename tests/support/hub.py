@@ -73,13 +73,14 @@ async def running_hub(
 
 
 async def patiently(call: Callable[[], Awaitable[T]]) -> T:
-    """What a call gives, also if the database takes longer than the hub waits for it: on a busy machine."""
+    """What a call gives, also on a busy machine: there the hub may wait too short for its database, or for the
+    request."""
     give_up_at = time.monotonic() + PATIENCE_S
     while True:
         try:
             return await call()
         except Unavailable as error:
-            if error.code != "database_unavailable" or time.monotonic() > give_up_at:
+            if error.code not in ("", "database_unavailable") or time.monotonic() > give_up_at:
                 raise
         await asyncio.sleep(0.1)
 

@@ -84,10 +84,11 @@ async def test_a_quiet_stream_has_heartbeats_and_ends_at_its_callers_deadline(
         for deadline_ms in (700, 5_000, 50_000):
             connect = ("connect-timeout-ms", str(deadline_ms))
             header = connect if name.startswith("connect") else ("grpc-timeout", f"{deadline_ms}m")
+            kinds.clear()
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await watch(header)
             assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-            if {"hello", "heartbeat"} <= set(kinds) and int(channel.trailers["last-seq"]) >= 1:
+            if {"hello", "heartbeat"} <= set(kinds) and "last-seq" in channel.trailers:
                 break
         assert {"hello", "heartbeat"} <= set(kinds)
         assert int(channel.trailers["last-seq"]) >= 1
