@@ -73,8 +73,7 @@ async def running_hub(
 
 
 async def patiently(call: Callable[[], Awaitable[T]]) -> T:
-    """What a call gives, also on a busy machine: there the hub may wait too short for its database, or for the
-    request."""
+    """What a call gives, also on a busy machine, where the hub may give the request or its database up."""
     give_up_at = time.monotonic() + PATIENCE_S
     while True:
         try:
