@@ -18,9 +18,17 @@ import pytest
 from server.embedded_postgres.errors import EmbeddedServerError
 from server.embedded_postgres.server import embedded
 
+#: Ends with SIGINT, also where this process was started with that signal ignored.
+OLD_SERVER = """
+import signal, time
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+print("ready", flush=True)
+time.sleep(600)
+"""
+
 
 async def query(dsn: str, sql: str) -> Any:
-    connection = await asyncpg.connect(dsn, timeout=10)
+    connection = await asyncpg.connect(dsn, timeout=60)
     try:
         return await connection.fetchval(sql)
     finally:
@@ -50,16 +58,17 @@ async def says(process: Process) -> tuple[str, str]:
 
 
 def servers_on(data_dir: Path) -> list[int]:
-    """The pids of server processes that work in the folder."""
-    found = []
+    """The pids of server processes that work in the folder, without children of theirs that have no name of
+    their own yet."""
+    parents: dict[int, int] = {}
     for process in psutil.process_iter():
         try:
-            command, folder = process.cmdline(), process.cwd()
+            command, folder, parent = process.cmdline(), process.cwd(), process.ppid()
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
         if command and command[0].endswith("/postgres") and folder == str(data_dir / "postgres"):
-            found.append(process.pid)
-    return found
+            parents[process.pid] = parent
+    return [pid for pid, parent in parents.items() if parent not in parents]
 
 
 async def test_the_data_is_there_at_the_next_start(tmp_path: Path) -> None:
@@ -171,7 +180,11 @@ async def test_a_server_that_outlived_its_hub_is_stopped_first(tmp_path: Path) -
     owner = (tmp_path / "postgres").stat().st_uid
     with (tmp_path / "server.lock").open("ab") as lock:  # what an old server would hold
         fcntl.flock(lock, fcntl.LOCK_EX)
-        old = await asyncio.create_subprocess_exec("sleep", "600", pass_fds=[lock.fileno()], user=owner)
+        old = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-I", "-S", "-c", OLD_SERVER), stdout=PIPE, pass_fds=[lock.fileno()], user=owner
+        )
+        assert old.stdout is not None
+        assert await old.stdout.readline() == b"ready\n"
     (tmp_path / "postgres" / "postmaster.pid").write_text(f"{old.pid}\n")
     (tmp_path / "postgres" / "postmaster.pid").chmod(0o644)
     async with embedded(tmp_path) as dsn:

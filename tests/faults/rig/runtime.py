@@ -3,7 +3,7 @@
     python -m tests.faults.rig.runtime
 
 It prints `runtime ADDRESS`. `GET /truth/{thread}` gives what the hub may be held against: invokes, frames
-sent on each connection, the run's files.
+sent on each connection, the run's files. `GET /release/{thread}` lets a run go on that the persona holds.
 """
 
 from __future__ import annotations
@@ -38,6 +38,14 @@ class Job:
     started_at: float = 0.0
     #: The digests of the frames sent on each connection; progress is not counted.
     connections: list[list[str]] = field(default_factory=list)
+    #: Set once the run is released.
+    released: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def release(self) -> None:
+        """Go on with the next frame now."""
+        if self.persona.holds and not self.released.is_set():
+            self.started_at = _now() - self.persona.holds / self.persona.rate
+        self.released.set()
 
     @property
     def script(self) -> Script:
@@ -53,7 +61,8 @@ class Job:
         """Frames published by now."""
         if not self.persona.rate:
             return self.count
-        return max(min(int((_now() - self.started_at) * self.persona.rate) + 1, self.count), 0)
+        last = self.persona.holds if self.persona.holds and not self.released.is_set() else self.count
+        return max(min(int((_now() - self.started_at) * self.persona.rate) + 1, last), 0)
 
     @property
     def over(self) -> bool:
@@ -116,6 +125,9 @@ class PersonaRuntime(Runtime):
 
     async def get(self, path: str) -> Answer:
         thread_id = unquote(path.rpartition("/")[2])
+        if path.startswith("/release/"):
+            self.jobs[thread_id].release()
+            return 200, {}
         if path.startswith("/truth/"):
             job = self.jobs.get(thread_id)
             return 200, job.truth() if job else {"invokes": 0, "frames": [], "connections": [], "files": {}}
@@ -188,6 +200,8 @@ class _Sender:
                     await self._send(snapshot)
         gives_up_at = self._opened_at + persona.timeout_s if persona.timeout_s else float("inf")
         for at, index in enumerate(range(start, count), 1):
+            if persona.holds and index >= persona.holds:
+                await job.released.wait()
             if persona.rate:
                 due_at = job.started_at + index / persona.rate
                 await asyncio.sleep(max(min(due_at, gives_up_at) - _now(), 0))
