@@ -102,6 +102,8 @@ class PersonaRuntime(Runtime):
 
     def __init__(self) -> None:
         self.jobs: dict[str, Job] = {}
+        #: Threads whose runs are not held any more.
+        self._released: set[str] = set()
         #: The newest execution's job, by the id by which the runtime knows its thread.
         self.threads: dict[str, Job] = {}
 
@@ -115,6 +117,8 @@ class PersonaRuntime(Runtime):
         known = self.jobs.setdefault(job_id, Job(persona))
         known.invokes += 1
         known.started_at = _now()
+        if job_id in self._released:
+            known.released.set()
         thread_id = job_id if persona.ids == "job" else f"thread {known.invokes} of {job_id}"
         self.threads[thread_id] = known
         if persona.invoke == "slow":
@@ -126,7 +130,9 @@ class PersonaRuntime(Runtime):
     async def get(self, path: str) -> Answer:
         thread_id = unquote(path.rpartition("/")[2])
         if path.startswith("/release/"):
-            self.jobs[thread_id].release()
+            self._released.add(thread_id)
+            if thread_id in self.jobs:
+                self.jobs[thread_id].release()
             return 200, {}
         if path.startswith("/truth/"):
             job = self.jobs.get(thread_id)
