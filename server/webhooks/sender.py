@@ -22,6 +22,7 @@ from typing_extensions import override
 from server.addresses.host_names import Addresses, HostNames
 from server.domain.webhooks.delivery import PLACES, Sender, SendFailed
 from server.domain.webhooks.targets import AllowedHosts, Target
+from server.webhooks.bounded_stream import BoundedStream
 
 #: Seconds for a whole call, with the resolution of the name: a receiver stores the event, and works on it
 #: later.
@@ -71,9 +72,13 @@ class _CheckedNetwork(httpcore.AsyncNetworkBackend):
         failed: httpcore.ConnectError | None = None
         for address in permitted[:MAX_ADDRESSES]:
             try:
-                return await self._network.connect_tcp(address, port, timeout, local_address, socket_options)
+                stream = await self._network.connect_tcp(
+                    address, port, timeout, local_address, socket_options
+                )
             except httpcore.ConnectError as error:
                 failed = error
+            else:
+                return BoundedStream(stream)
         raise failed or _NoAddress
 
 
