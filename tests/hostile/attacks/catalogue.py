@@ -13,6 +13,7 @@ from tests.hostile.attacks import (
     readers,
     reviews,
     rights,
+    webhooks,
 )
 from tests.hostile.attacks.attack import Aim, Attack, Family
 
@@ -36,5 +37,6 @@ FAMILIES = (
     frames.FAMILY,
     reviews.FAMILY,
     rights.FAMILY,
+    webhooks.FAMILY,
 )
 ATTACKS: dict[str, Attack] = {attack.name: attack for family in FAMILIES for attack in family.attacks}
