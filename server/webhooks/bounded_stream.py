@@ -12,7 +12,7 @@ from typing_extensions import override
 
 #: Bytes that are read at a time, and of one answer: its head, interim answers, and the beginning of its body.
 #: What is read at a time is parsed in one turn of the event loop, and may be made of very small parts.
-READ_BYTES, MAX_ANSWER_BYTES = 4 << 10, 64 << 10
+READ_BYTES, MAX_ANSWER_BYTES = 1 << 10, 64 << 10
 
 
 class BoundedStream(httpcore.AsyncNetworkStream):

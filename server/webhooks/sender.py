@@ -34,8 +34,8 @@ MAX_LOOKUPS = 2 * PLACES
 #: Seconds for which an idle connection is kept: fewer than servers keep theirs, so that none is used that is
 #: closed at that moment.
 KEEP_ALIVE_S = 2.0
-#: Bytes of an answer that are read, and seconds for that, so that its connection can be used again.
-MAX_ANSWER_BYTES, ANSWER_S = 16 << 10, 1.0
+#: Bytes and pieces of a body that are read, and seconds for that, so that its connection can be used again.
+MAX_BODY_BYTES, MAX_PIECES, ANSWER_S = 16 << 10, 64, 1.0
 
 #: What reading the rest of an answer raises when it is late or cut off.
 _REST_IS_LOST = (TimeoutError, httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError)
@@ -174,10 +174,10 @@ class HttpSender(Sender):
 
 
 async def _read_beginning(response: httpcore.Response) -> None:
-    left = MAX_ANSWER_BYTES
+    left, pieces = MAX_BODY_BYTES, MAX_PIECES
     async for piece in response.aiter_stream():
-        left -= len(piece)
-        if left < 0:
+        left, pieces = left - len(piece), pieces - 1
+        if left < 0 or pieces < 0:
             break
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
+from functools import partial
 from itertools import cycle
 from typing import Any
 
@@ -25,16 +27,16 @@ _REVIEWS = "/ide_orchestrator.v1.ReviewService"
 async def reviews_of_crafted_files(aim: Aim) -> str:
     """20 readers of comparisons of 250,000 lines, in another order, of three kinds at random, and with every
     second one new: as JSON, as patches, and over Connect, without end."""
-    asks = []
+    asks: list[Callable[[], Awaitable[httpx.Response]]] = []
     async with aim.client() as http:
         for one, other in PAIRS:
             ours, theirs = aim.stored[one].proposal_id, aim.stored[other].proposal_id
             path = f"/api/proposals/{theirs}/diff?other_proposal_id={ours}&context=20"
             body = {"proposalId": theirs, "otherProposalId": ours, "contextLines": 20}
             asks += [
-                lambda path=path: http.get(path),
-                lambda path=path: http.get(path, headers={"Accept": "text/x-patch"}),
-                lambda body=body: http.post(f"{_REVIEWS}/DiffProposal", json=body),
+                partial(http.get, path),
+                partial(http.get, path, headers={"Accept": "text/x-patch"}),
+                partial(http.post, f"{_REVIEWS}/DiffProposal", json=body),
             ]
         in_turn = cycle(asks)
         return told(await ask_on(20, aim.seconds, lambda: next(in_turn)()))

@@ -20,7 +20,7 @@ FAMILY = Family("receivers of webhooks")
 #: Accounts with receivers that do harm, receivers of each, and runs that they are called about.
 ACCOUNTS, RECEIVERS, RUNS = 5, 20, 4
 #: Seconds within which another account's receiver is called meanwhile.
-MAX_DELAY_S = 5.0
+MAX_DELAY_S = 10.0
 
 
 async def _again(writer: StreamWriter, head: bytes, piece: bytes, pause_s: float = 0) -> None:

@@ -173,7 +173,7 @@ class GrpcHub:
         try:
             while True:
                 async with timeout(CALL_S):
-                    response = await call.read()
+                    response: Any = await call.read()
                 if response is grpc.aio.EOF:
                     return
                 yield response

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import NamedTuple
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from ide_orchestrator.client.errors import Fault, Refused
@@ -29,10 +29,8 @@ async def grpc_address(hub: Hub, trusted_hosts: Collection[str] = ()) -> GrpcAdd
     if endpoint is None:
         raise Refused(f"the hub at {hub.url} does not say where gRPC is: give its address")
     own = urlsplit(hub.url).hostname or ""
-    try:
-        host, port, tls = endpoint["host"] or own, endpoint["port"], endpoint["tls"]
-    except (KeyError, TypeError):
-        host = port = tls = None
+    named: Mapping[str, Any] = endpoint if isinstance(endpoint, dict) else {}
+    host, port, tls = named.get("host") or own, named.get("port"), named.get("tls")
     if not (isinstance(host, str) and type(port) is int and 0 < port < 1 << 16 and isinstance(tls, bool)):
         raise Fault(f"the hub at {hub.url} says where gRPC is in a form that cannot be read")
     if host.lower() not in {own.lower(), *(each.lower() for each in trusted_hosts)}:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterable, Iterator, Mapping
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from ssl import SSLContext
 from typing import Any, cast
 
@@ -12,7 +12,13 @@ import httpx
 from google.protobuf.json_format import Parse, ParseDict, ParseError
 from google.protobuf.message import DecodeError
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+from websockets.exceptions import (
+    ConnectionClosed,
+    ConnectionClosedOK,
+    InvalidHandshake,
+    InvalidStatus,
+    InvalidURI,
+)
 from websockets.typing import Subprotocol
 
 from ide_orchestrator.client.errors import (
@@ -96,8 +102,9 @@ async def data_over_websocket(
         ) as socket:
             if socket.subprotocol != subprotocol:
                 raise Fault(f"{_host(url)} is not the hub: it does not know {subprotocol}")
-            while True:
-                yield await _whole_message(socket)
+            with suppress(ConnectionClosedOK):
+                while True:
+                    yield await _whole_message(socket)
         if socket.close_code != _COMPLETE:
             raise Unavailable(f"{_hub(url)} ended the stream ({socket.close_code})")
 
