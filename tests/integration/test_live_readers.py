@@ -1,4 +1,4 @@
-"""Readers at the live end: committed segments and heartbeats are sent to those who wait without waking them."""
+"""Readers at the live end: committed segments and heartbeats reach those who wait, without waking them."""
 
 from __future__ import annotations
 
