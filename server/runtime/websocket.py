@@ -127,7 +127,8 @@ class WebSocketFrames:
         length, start = data[1], 2
         if length == _TWO_BYTES_FOLLOW:
             length, start = data[2] << 8 | data[3], 4
-        # A longer length is in eight bytes, of a frame that is not small, and would not be the rest.
+        elif length > _TWO_BYTES_FOLLOW:
+            return False
         if start + length != size_bytes or length > self._max_frame_bytes:
             return False
         return self._take(data[start:])
