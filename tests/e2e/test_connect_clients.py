@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.hand_clock import until
+from tests.support.cut_runs import cut_held_run
 from tests.support.hub import a_workflow, running_hub, start
 from tests.support.node import compile_typescript
+from tests.support.paced_runtime import PacedRuntime
 from tests.support.pages import code_blocks
 from tests.support.programs import output_of
 from tests.support.proxy import proxy
+from tests.support.runtime import serve_runtime
 
 PAGE = "docs/howto/use-connect.md"
 #: What each variant of the page's program has instead of a text of it.
@@ -51,9 +53,14 @@ async def test_the_program_gets_every_event_once_over_connections_that_break(
     }
     assert len(set(programs.values())) == len(VARIANTS)
     node = await compile_typescript(tmp_path, {name: text + USE for name, text in programs.items()})
-    async with running_hub(database) as hub, proxy(int(hub.http.rpartition(":")[2])) as way:
+    runtime = PacedRuntime("short_run", 0.25)
+    async with (
+        serve_runtime(runtime) as url,
+        running_hub(database, runtime_url=url) as hub,
+        proxy(int(hub.http.rpartition(":")[2])) as way,
+    ):
         async with hub.client() as client:
-            thread = (await start(client, "[[replay:short_run speed=0.3]]"))["thread_id"]
+            thread = (await start(client, "go on"))["thread_id"]
         environment = {
             "IDEO_DIRECT": hub.http,
             "IDEO_URL": f"http://127.0.0.1:{way.place}",
@@ -63,12 +70,9 @@ async def test_the_program_gets_every_event_once_over_connections_that_break(
         running = asyncio.gather(
             *(output_of(node, f"out/{name}.js", folder=tmp_path, **environment) for name in VARIANTS)
         )
-        for how in ("reset", "close", "reset"):
-            await until(lambda: hub.core.broadcaster.readers == len(VARIANTS) or running.done(), within_s=60)
-            way.break_all(how)  # type: ignore[arg-type]
-            await until(lambda: not hub.core.broadcaster.readers, within_s=60)
+        await cut_held_run(hub, way, runtime, readers=len(VARIANTS), hows=("reset", "close", "reset"))
         outputs = dict(zip(VARIANTS, await running, strict=True))
-    assert way.broken >= 2 * len(VARIANTS)
+    assert way.broken >= 3 * len(VARIANTS)
     details = ["google.rpc.ErrorInfo", "google.rpc.RequestInfo"]
     for name, output in outputs.items():
         found, refused, *seqs = output.splitlines()

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 
 import pytest
 
-from server.cli.event_loop import LEAVE_S
 from tests.support.processes import ROOT, clean_environment
 
 #: Its loop waits for a thread, as while the name service is silent.
@@ -17,7 +15,7 @@ import asyncio, time
 from server.cli.event_loop import run_command
 
 async def work(stop):
-    asyncio.get_running_loop().run_in_executor(None, time.sleep, 60)
+    asyncio.get_running_loop().run_in_executor(None, time.sleep, 600)
     return 7
 
 run_command(work)
@@ -30,7 +28,7 @@ import asyncio, time
 from server.cli.hub_session import ask_hub
 
 async def work(client):
-    await asyncio.get_running_loop().run_in_executor(None, time.sleep, 60)
+    await asyncio.get_running_loop().run_in_executor(None, time.sleep, 600)
 
 ask_hub(work, within_s=0.1)
 """
@@ -38,14 +36,12 @@ ask_hub(work, within_s=0.1)
 
 @pytest.mark.parametrize(("script", "code"), [(WITH_A_STUCK_THREAD, 7), (COMPLETION_WITH_A_STUCK_THREAD, 0)])
 def test_a_thread_that_is_stuck_does_not_keep_a_command_whose_work_is_done(script: str, code: int) -> None:
-    began = time.monotonic()
+    # Ten minutes, that is; an interpreter that starts and imports takes far less.
     ended = subprocess.run(
         [sys.executable, "-c", script],
         cwd=ROOT,
         env=clean_environment({"IDEO_TOKEN": "any"}),
         check=False,
-        timeout=50,
+        timeout=100,
     )
     assert ended.returncode == code
-    # With the time to start an interpreter.
-    assert time.monotonic() - began < LEAVE_S + 20

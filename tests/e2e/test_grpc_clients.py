@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.hand_clock import until
+from tests.support.cut_runs import cut_held_run
 from tests.support.hub import running_hub
 from tests.support.node import compile_typescript
+from tests.support.paced_runtime import PacedRuntime
 from tests.support.pages import code_blocks
 from tests.support.programs import ROOT, installed, output_of
 from tests.support.proxy import proxy
+from tests.support.runtime import serve_runtime
 
 STUBS_IN_GO = "github.com/bizmatters/ide-orchestrator/gen/go"
 
@@ -51,23 +53,18 @@ async def test_a_program_of_the_page_gets_every_event_once_over_connections_that
     database: str, tmp_path: Path, client: object
 ) -> None:
     command = await client(tmp_path)  # type: ignore[operator]
-    async with running_hub(database) as hub, proxy(int(hub.grpc.rpartition(":")[2])) as way:
+    runtime = PacedRuntime("short_run", 0.25)
+    async with (
+        serve_runtime(runtime) as url,
+        running_hub(database, runtime_url=url) as hub,
+        proxy(int(hub.grpc.rpartition(":")[2])) as way,
+    ):
         environment = {"IDEO_GRPC": f"127.0.0.1:{way.place}", "IDEO_TOKEN": hub.token()}
-        running = asyncio.ensure_future(
-            output_of(*command, "x [[replay:short_run speed=3]]", folder=tmp_path, **environment)
-        )
-        streams = hub.core.broadcaster
-        for _ in range(3):
-            await until(lambda: streams.readers or running.done(), within_s=60)
-            # In the middle of the stream.
-            await asyncio.sleep(0.2)
-            if not streams.readers:
-                # The program has all events, and asks for the proposal, which it does only once.
-                break
-            way.break_all("reset")
-            await until(lambda: not streams.readers)
+        running = asyncio.ensure_future(output_of(*command, "go on", folder=tmp_path, **environment))
+        # In the middle of the stream: when the program has all events, it asks for the proposal only once.
+        await cut_held_run(hub, way, runtime, hows=("reset",) * 3)
         output = await running
-    assert way.broken
+    assert way.broken >= 3
     seqs = [int(line.split()[0]) for line in output.splitlines() if line[:1].isdecimal()]
     assert seqs == list(range(1, len(seqs) + 1))
     assert len(seqs) > 50

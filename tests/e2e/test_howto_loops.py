@@ -5,26 +5,30 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
 from tests.support.browser import BROWSERS, result_of_page
+from tests.support.cut_runs import cut_held_run
 from tests.support.hub import RunningHub, running_hub, start
+from tests.support.paced_runtime import PacedRuntime
 from tests.support.pages import code_blocks
 from tests.support.programs import installed, output_of
 from tests.support.proxy import Proxy, proxy
+from tests.support.runtime import serve_runtime
+
+T = TypeVar("T")
 
 #: Those that pages use.
 LOOPS = code_blocks("docs/howto/connect-from-a-browser.md", "js")
-#: A run of some seconds, so that there is something to break.
-PROMPT = "[[replay:short_run speed=0.3]]"
 ALL = list(range(1, 53))
 
 
-# Tests ask for these before `breaking`: one that is skipped breaks nothing.
+# Tests ask for these before `breaking`: one that is skipped starts no hub.
 
 
 @pytest.fixture
@@ -39,10 +43,12 @@ def browser() -> str:
 
 @dataclass
 class Breaking:
-    """A hub behind a proxy whose connections keep breaking, and a run under way."""
+    """A hub behind a proxy whose connections break again and again, and a run under way, which ends when they
+    no longer do."""
 
     hub: RunningHub
     proxy: Proxy
+    runtime: PacedRuntime
     thread: str
 
     @property
@@ -54,25 +60,25 @@ class Breaking:
         """What a program needs to follow the run."""
         return {"HUB": self.address, "THREAD": self.thread, "TOKEN": self.hub.token()}
 
+    async def followed_by(self, program: Awaitable[T], *, readers: int = 1) -> T:
+        """What a program gives that follows the run with so many loops, whose connections break meanwhile."""
+        cutting = cut_held_run(self.hub, self.proxy, self.runtime, readers=readers)
+        result, _ = await asyncio.gather(program, cutting)
+        assert self.proxy.broken >= 3 * readers
+        return result
+
 
 @pytest.fixture
 async def breaking(database: str) -> AsyncIterator[Breaking]:
-    async with running_hub(database) as hub, proxy(int(hub.http.rpartition(":")[2])) as way:
+    runtime = PacedRuntime("short_run", 0.25)
+    async with (
+        serve_runtime(runtime) as url,
+        running_hub(database, runtime_url=url) as hub,
+        proxy(int(hub.http.rpartition(":")[2])) as way,
+    ):
         async with hub.client() as client:
-            started = await start(client, PROMPT)
-        cutting = asyncio.create_task(_break(way))
-        try:
-            yield Breaking(hub, way, started["thread_id"])
-        finally:
-            cutting.cancel()
-        assert way.broken > 3
-
-
-async def _break(way: Proxy) -> None:
-    while True:
-        for how in ("reset", "close", "half-close"):
-            await asyncio.sleep(0.7)
-            way.break_all(how)  # type: ignore[arg-type]
+            started = await start(client, "go on")
+        yield Breaking(hub, way, runtime, started["thread_id"])
 
 
 async def test_the_loop_in_python(breaking: Breaking, tmp_path: Path) -> None:
@@ -85,7 +91,7 @@ async def test_the_loop_in_python(breaking: Breaking, tmp_path: Path) -> None:
         "    async def get_token():\n        return os.environ['TOKEN']\n"
         f"{indented}\n\nasyncio.run(main())\n"
     )
-    output = await output_of(sys.executable, str(script), **breaking.environment)
+    output = await breaking.followed_by(output_of(sys.executable, str(script), **breaking.environment))
     assert [json.loads(line)["seq"] for line in output.splitlines()] == ALL
 
 
@@ -95,7 +101,7 @@ async def test_the_loop_with_fetch_in_node(node: str, breaking: Breaking, tmp_pa
         "\n".join(LOOPS) + "\nconst { HUB, THREAD, TOKEN } = process.env;\n"
         "await followByFetch(HUB, async () => TOKEN, THREAD, ({ seq }) => console.log(seq));\n"
     )
-    output = await output_of(node, str(script), **breaking.environment)
+    output = await breaking.followed_by(output_of(node, str(script), **breaking.environment))
     assert [int(line) for line in output.split()] == ALL
 
 
@@ -119,7 +125,7 @@ const differing = [...written].filter(([id, text]) => textOf(id) !== text);
 console.log(JSON.stringify({ files, differing, drafts: view.drafts.size, end: view.end, todos: view.todos }));
 """
     )
-    view = json.loads(await output_of(node, str(script), **breaking.environment))
+    view = json.loads(await breaking.followed_by(output_of(node, str(script), **breaking.environment)))
     async with breaking.hub.client() as client:
         refinement = await client.call("GET", f"/api/refinements/{breaking.thread}")
         proposal = await client.call("GET", f"/api/proposals/{refinement['proposal_id']}")
@@ -146,5 +152,5 @@ async def test_the_loops_in_a_browser_on_another_origin(breaking: Breaking, tmp_
         '  fetch("/result", { method: "POST", body: JSON.stringify(body) }));\n'
     )
     page = f"<!doctype html>\n<script>\n{script}</script>\n"
-    found = await result_of_page(page, tmp_path / "profile")
+    found = await breaking.followed_by(result_of_page(page, tmp_path / "profile"), readers=3)
     assert found == dict.fromkeys(("follow", "followEvents", "followByFetch"), ALL)

@@ -34,7 +34,7 @@ async def test_the_receiver_prints_each_genuine_event_once(database: str, tmp_pa
         )
         try:
             assert process.stdout is not None
-            async with httpx.AsyncClient(trust_env=False) as http, asyncio.timeout(60):
+            async with httpx.AsyncClient(trust_env=False, timeout=60) as http, asyncio.timeout(60):
                 forged = await retried(lambda: http.post(address, content=b"{}"), httpx.TransportError)
                 assert forged.status_code == 401
                 proposal = await finished(client, await start(client, "[[replay:short_run]]"))

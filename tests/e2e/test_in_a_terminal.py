@@ -14,9 +14,11 @@ import pytest_asyncio
 
 from server.cli.hub_client import open_client
 from tests.support.hub import finished, start
+from tests.support.paced_runtime import PacedRuntime
 from tests.support.postgres import Postgres
 from tests.support.processes import Process, forked, hub_environment, replay_process, running
-from tests.support.servers import answer, http_server
+from tests.support.runtime import serve_runtime
+from tests.support.servers import answer, free_port, http_server
 from tests.support.terminals import CTRL_C, in_shell, in_terminal
 from tests.support.tokens import token
 
@@ -65,17 +67,24 @@ async def test_ctrl_c_at_any_moment_of_a_start_ends_it_without_a_word(tmp_path: 
     assert not [*tmp_path.rglob("postmaster.pid")]
 
 
-async def test_ctrl_c_shows_the_command_that_continues_without_a_gap(hub: Process) -> None:
-    thread = await started(hub, "[[replay:short_run speed=0.3]]", until_finished=False)
-    async with in_terminal("ideo", "watch", thread, environment=client_of(hub)) as watch:
-        await watch.shows("calls write_todos")
-        watch.types(CTRL_C)
-        assert await watch.ended() == 130
-    assert "Traceback" not in watch.text
-    [command] = re.findall(r"continue with: (ideo watch .*--after [0-9]+)", watch.plain)
-    after = int(shlex.split(command)[-1])
-    assert after >= 12
-    code, output, _ = await in_shell(f"{command} --json", environment=client_of(hub))
+async def test_ctrl_c_shows_the_command_that_continues_without_a_gap(database: str) -> None:
+    runtime = PacedRuntime("short_run", 0.5)
+    async with (
+        serve_runtime(runtime) as url,
+        forked("serve", environment=hub_environment(database, url)) as hub,
+    ):
+        await hub.serving("HTTP", "gRPC")
+        thread = await started(hub, "go on", until_finished=False)
+        async with in_terminal("ideo", "watch", thread, environment=client_of(hub)) as watch:
+            await watch.shows("calls write_todos")
+            watch.types(CTRL_C)
+            assert await watch.ended() == 130
+        assert "Traceback" not in watch.text
+        [command] = re.findall(r"continue with: (ideo watch .*--after [0-9]+)", watch.plain)
+        after = int(shlex.split(command)[-1])
+        assert after >= 12
+        runtime.release(1)
+        code, output, _ = await in_shell(f"{command} --json", environment=client_of(hub))
     assert code == 0
     assert [json.loads(line)["seq"] for line in output.splitlines()] == list(range(after + 1, 53))
 
@@ -114,18 +123,20 @@ async def test_a_terminal_without_utf_8_shows_escapes(settings: dict[str, str]) 
 
 
 async def test_a_hub_that_goes_away_is_told_at_once_and_the_stream_continues(database: str) -> None:
-    async with replay_process() as runtime:
-        environment = hub_environment(database, runtime, IDEO_RUNTIME_PROFILE="full")
+    runtime = PacedRuntime("short_run", 0.5)
+    async with serve_runtime(runtime) as url:
+        environment = hub_environment(
+            database, url, IDEO_RUNTIME_PROFILE="full", IDEO_HTTP_PORT=str(free_port())
+        )
         async with forked("serve", environment=environment) as first:
             await first.serving("HTTP", "gRPC")
-            thread = await started(first, "[[replay:short_run speed=0.3]]", until_finished=False)
-            port = first.addresses["HTTP"].rpartition(":")[2]
+            thread = await started(first, "go on", until_finished=False)
             async with in_terminal("ideo", "watch", thread, environment=client_of(first)) as watch:
                 await watch.shows("calls write_todos")
                 await first.kill()
                 await watch.shows("trying again in")
-                again = {**environment, "IDEO_HTTP_PORT": port}
-                async with forked("serve", environment=again) as second:
+                runtime.release(1)
+                async with forked("serve", environment=environment) as second:
                     await second.serving("HTTP", "gRPC")
                     await watch.shows("completed, 2 files")
                     assert await watch.ended() == 0

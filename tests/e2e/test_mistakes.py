@@ -396,7 +396,7 @@ async def test_a_right_address_that_does_not_answer_is_shown_without_its_passwor
     environment |= {"DATABASE_URL": database, "IDEO_ENV": "dev"}
     async with running("serve", environment=environment) as hub:
         await hub.serving("HTTP", "gRPC")
-        async with httpx.AsyncClient(base_url=hub.addresses["HTTP"], trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=hub.addresses["HTTP"], trust_env=False, timeout=60) as http:
             ready = (await http.get("/readyz")).text + (await http.get("/metrics")).text
             await http.get("/api/me")
         assert await hub.stop() == 0

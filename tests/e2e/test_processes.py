@@ -13,8 +13,10 @@ from server.auth.secret_file import read_secret
 from server.auth.tokens import SharedSecret
 from server.cli.hub_client import HubClient, open_client
 from tests.support.hub import finished, start
+from tests.support.paced_runtime import PacedRuntime
 from tests.support.processes import forked, hub_environment, replay_process, running
 from tests.support.recordings import expected, facts_of
+from tests.support.runtime import serve_runtime
 from tests.support.tokens import SECRET, token
 
 
@@ -36,14 +38,16 @@ async def first_events(client: HubClient, thread_id: str, count: int) -> list[di
 
 @pytest.mark.parametrize("profile", ["full", "none"])
 async def test_a_run_survives_kill_9_of_the_hub_with_its_files(database: str, profile: str) -> None:
-    async with replay_process() as runtime:
-        environment = hub_environment(database, runtime, IDEO_RUNTIME_PROFILE=profile)
+    runtime = PacedRuntime("short_run", 0.5)
+    async with serve_runtime(runtime) as url:
+        environment = hub_environment(database, url, IDEO_RUNTIME_PROFILE=profile)
         async with running("serve", environment=environment) as hub:
             await hub.serving("HTTP", "gRPC")
             async with open_client(hub.addresses["HTTP"], token()) as client:
-                started = await start(client, "[[replay:short_run speed=2]]")
+                started = await start(client, "go on")
                 before = await first_events(client, started["thread_id"], 20)
             await hub.kill()
+        runtime.release(1)
         async with forked("serve", environment=environment) as hub:
             await hub.serving("HTTP", "gRPC")
             async with open_client(hub.addresses["HTTP"], token()) as client:
@@ -64,19 +68,21 @@ async def test_a_run_survives_kill_9_of_the_hub_with_its_files(database: str, pr
 
 
 async def test_a_run_goes_on_when_the_hub_is_stopped_and_started(database: str) -> None:
-    async with replay_process() as runtime:
-        environment = hub_environment(database, runtime, IDEO_RUNTIME_PROFILE="full", IDEO_LEASE_TTL_S="600")
+    runtime = PacedRuntime("short_run", 0.5)
+    async with serve_runtime(runtime) as url:
+        environment = hub_environment(database, url, IDEO_RUNTIME_PROFILE="full", IDEO_LEASE_TTL_S="600")
         async with running("serve", environment=environment) as hub:
             await hub.serving("HTTP", "gRPC")
             async with open_client(hub.addresses["HTTP"], token()) as client:
-                started = await start(client, "[[replay:short_run speed=2]]")
+                started = await start(client, "go on")
                 await first_events(client, started["thread_id"], 10)
             assert await hub.stop() == 0
+        runtime.release(1)
         async with forked("serve", environment=environment) as hub:
             await hub.serving("HTTP", "gRPC")
             async with open_client(hub.addresses["HTTP"], token()) as client:
                 # The lease lasts ten minutes: only a hand-over lets the run go on at once.
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(60):
                     proposal = await finished(client, started)
     assert proposal["status"] == "completed"
     assert facts_of(proposal["generated_files"]) == expected("short_run")["files"]

@@ -17,11 +17,13 @@ import pytest_asyncio
 
 from server.cli.hub_client import HubClient, open_client
 from tests.support.client import events
-from tests.support.hand_clock import until
+from tests.support.hand_clock import retried, until
 from tests.support.hub import finished, start
+from tests.support.paced_runtime import PacedRuntime
 from tests.support.postgres import Postgres
 from tests.support.processes import Process, forked, hub_environment, replay_process, running
 from tests.support.recordings import expected, facts_of
+from tests.support.runtime import serve_runtime
 from tests.support.tokens import token
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -32,34 +34,57 @@ WAYS = ("ws-json", "sse", "grpc", "rest", "connect-proto", "ws-proto")
 
 
 class Hub:
-    """The hub of two processes. `log`: what they write to standard error."""
+    """The hub of two processes. `runtime`: that of its runs. `log`: what they write to standard error."""
 
-    def __init__(self, parent: Process, environment: dict[str, str], log: Path) -> None:
-        self.parent, self.environment, self.log = parent, environment, log
+    def __init__(
+        self, parent: Process, environment: dict[str, str], runtime: PacedRuntime, log: Path
+    ) -> None:
+        self.parent, self.environment, self.runtime, self.log = parent, environment, runtime, log
         self.http, self.grpc = parent.addresses["HTTP"], parent.addresses["gRPC"]
 
     async def figures(self, name: str) -> dict[str, float]:
         """A metric of each process, by its number, asked over a new connection."""
-        async with httpx.AsyncClient(trust_env=False) as http:
+        async with httpx.AsyncClient(trust_env=False, timeout=60) as http:
             text = (await http.get(f"{self.http}/metrics")).raise_for_status().text
         found = re.findall(rf'^ide_orchestrator_{name}\{{process="(\d)"\S* (\S+)$', text, re.MULTILINE)
         return {number: float(figure) for number, figure in found}
 
     async def until_up(self) -> None:
         """Wait until both processes answer."""
-        async with asyncio.timeout(30):
-            while await self.figures("process_up") != {"1": 1, "2": 1}:
-                await asyncio.sleep(0.05)
+
+        async def up() -> None:
+            assert await self.figures("process_up") == {"1": 1, "2": 1}
+
+        await retried(up, AssertionError)
+
+    async def followed(self, readers: int) -> dict[str, float]:
+        """How many readers each process has, once there are so many together."""
+
+        async def all_there() -> dict[str, float]:
+            followers = await self.figures("followers")
+            assert sum(followers.values()) == readers
+            return followers
+
+        return await retried(all_there, AssertionError)
+
+    async def owner(self) -> int:
+        """The number of the process that drives the one run."""
+
+        async def found() -> int:
+            [number] = [int(number) for number, runs in (await self.figures("runs_live")).items() if runs]
+            return number
+
+        return await retried(found, ValueError)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def hub(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Hub]:
-    log = tmp_path_factory.mktemp("hub") / "log"
-    async with postgres.fresh(migrated=True) as dsn, replay_process() as runtime:
-        environment = hub_environment(dsn, runtime, IDEO_RUNTIME_PROFILE="full", IDEO_DRAIN_S="1")
+    log, runtime = tmp_path_factory.mktemp("hub") / "log", PacedRuntime("short_run")
+    async with postgres.fresh(migrated=True) as dsn, serve_runtime(runtime) as url:
+        environment = hub_environment(dsn, url, IDEO_RUNTIME_PROFILE="full", IDEO_DRAIN_S="10")
         async with running("serve", "--processes", "2", environment=environment, log=log) as parent:
             await parent.serving("HTTP", "gRPC")
-            yield Hub(parent, environment, log)
+            yield Hub(parent, environment, runtime, log)
 
 
 def children_of(pid: int) -> list[int]:
@@ -79,16 +104,17 @@ async def seqs_of(way: str, hub: Hub, thread_id: str) -> list[int]:
 
 
 async def test_a_runs_events_come_once_and_in_order_over_each_protocol_from_both_processes(hub: Hub) -> None:
+    hub.runtime.release(0.5)
     async with open_client(hub.http, token()) as client:
-        started = await start(client, "[[replay:short_run speed=1]]")
+        started = await start(client, "go on")
         thread_id = started["thread_id"]
         readers: list[asyncio.Task[list[int]]] = []
-        while len(readers) < 12 or 0 in (await hub.figures("followers")).values():
+        while len(readers) < 12 or 0 in (await hub.followed(len(readers))).values():
             assert len(readers) < 120
             for way in WAYS:
                 readers.append(asyncio.create_task(seqs_of(way, hub, thread_id)))
-            await asyncio.sleep(0)
         assert sum((await hub.figures("runs_live")).values()) == 1
+        hub.runtime.release(1)
         assert all(seqs == EVENTS for seqs in await asyncio.gather(*readers))
         proposal = await finished(client, started)
     assert facts_of(proposal["generated_files"]) == expected("short_run")["files"]
@@ -96,17 +122,21 @@ async def test_a_runs_events_come_once_and_in_order_over_each_protocol_from_both
 
 async def test_whichever_process_is_scraped_answers_for_both(hub: Hub) -> None:
     await hub.until_up()
-    before = await hub.figures("refinement_duration_seconds_count")
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as http:
         text = (await http.get(f"{hub.http}/metrics")).text
     samples = [line for line in text.splitlines() if not line.startswith("#")]
     families = [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")]
     numbers = Counter(re.search(r'\{process="(\d)"[,}]', line)[1] for line in samples)  # type: ignore[index]
     assert numbers["1"] == numbers["2"] > 100
     assert len(families) == len(set(families))
-    # Each over a new connection, so from either process.
-    scrapes = [await hub.figures("refinement_duration_seconds_count") for _ in range(12)]
-    assert all(scrape == before for scrape in scrapes)
+
+    async def all_scrapes_are_the_same() -> None:
+        # Each over a new connection, so from either process.
+        scrapes = [await hub.figures("refinement_duration_seconds_count") for _ in range(12)]
+        assert all(scrape.keys() == {"1", "2"} and scrape == scrapes[0] for scrape in scrapes)
+
+    # The end of a run is counted a moment after its readers have it.
+    await retried(all_scrapes_are_the_same, AssertionError)
 
 
 async def test_kill_9_of_the_process_of_a_run_loses_and_repeats_nothing_and_it_is_started_again(
@@ -114,16 +144,17 @@ async def test_kill_9_of_the_process_of_a_run_loses_and_repeats_nothing_and_it_i
 ) -> None:
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(open_client(hub.http, token())) for _ in range(6)]
-        started = await start(clients[0], "[[replay:short_run speed=1]]")
+        hub.runtime.release(0.5)
+        started = await start(clients[0], "go on")
         readers = [asyncio.create_task(followed(client, started["thread_id"])) for client in clients]
         async for message in clients[0].messages(started["thread_id"]):
             if "batch" in message:
                 break
-        live = await hub.figures("runs_live")
-        (number,) = [int(number) for number, runs in live.items() if runs]
+        number = await hub.owner()
         before = children_of(hub.parent.pid)
         os.kill(before[number - 1], signal.SIGKILL)
-        async with asyncio.timeout(40):
+        hub.runtime.release(1)
+        async with asyncio.timeout(60):
             assert all(seqs == EVENTS for seqs in await asyncio.gather(*readers))
         await hub.until_up()
         after = children_of(hub.parent.pid)
@@ -167,11 +198,10 @@ async def test_sigterm_sends_readers_away_and_ends_all_processes(hub: Hub) -> No
     children = children_of(hub.parent.pid)
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(open_client(hub.http, token())) for _ in range(6)]
-        started = await start(clients[0], "[[replay:short_run speed=0.2]]")
+        hub.runtime.release(0.5)
+        started = await start(clients[0], "go on")
         readers = [asyncio.create_task(until_sent_away(each, started["thread_id"])) for each in clients]
-        async with asyncio.timeout(20):
-            while sum((await hub.figures("followers")).values()) < len(readers):
-                await asyncio.sleep(0.02)
+        await hub.followed(len(readers))
         assert await hub.parent.stop() == 0
         assert all([await reader for reader in readers])
     assert not any(map(alive, children))
@@ -192,7 +222,7 @@ async def test_kill_9_of_the_parent_leaves_no_process(database: str) -> None:
             children = children_of(parent.pid)
             assert len(children) == 2
             await parent.kill()
-            await until(lambda: not any(map(alive, children)), within_s=20)
+            await until(lambda: not any(map(alive, children)))
 
 
 async def test_what_is_wrong_for_all_processes_is_said_once(empty_database: str, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ async def test_a_start_whose_hub_died_is_carried_out_once(
 
 async def _until_answered(client: Any, path: str, body: dict[str, Any]) -> dict[str, Any]:
     """The answer, which comes when the run is taken over; 409 until then."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             try:
                 answer: dict[str, Any] = await client.call("POST", path, body, key="k")

@@ -99,7 +99,10 @@ async def test_an_invoke_that_fails_is_an_error_of_its_span(database: str) -> No
         async with running("serve", environment=environment) as hub:
             await hub.serving("HTTP", "gRPC")
             async with httpx.AsyncClient(
-                base_url=hub.addresses["HTTP"], headers={"Authorization": f"Bearer {token}"}, trust_env=False
+                base_url=hub.addresses["HTTP"],
+                headers={"Authorization": f"Bearer {token}"},
+                trust_env=False,
+                timeout=60,
             ) as http:
                 made = await http.post("/api/workflows", json={"name": "w"})
                 path = f"/api/workflows/{made.json()['id']}/refinements"

@@ -183,7 +183,7 @@ async def progress_is_shown_elsewhere(here: Replica, there: Replica) -> None:
     try:
         here.wakeups.on_progress(run.thread_id, "a third")
         here.wakeups.on_progress(run.thread_id, "half, way: done")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             assert await follower.step() == Heartbeat(1, "half, way: done")
         assert (own.topic.heartbeats, own.topic.progress) == (0, "")
     finally:
@@ -196,5 +196,5 @@ async def a_release_is_announced(here: Replica, there: Replica) -> None:
     await asyncio.gather(here.told(), there.told())
     there.released.clear()
     here.wakeups.on_released()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await there.released.wait()

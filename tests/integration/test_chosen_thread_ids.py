@@ -281,7 +281,7 @@ async def test_a_job_that_is_sent_again_after_a_takeover_is_read_by_its_new_id(
 
 
 async def _journalled(on: Driven, started: Any, last_seq: int) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (await on.core.refinements.get(on.user, started.thread_id)).last_seq < last_seq:
             await asyncio.sleep(0.01)
 
@@ -298,7 +298,7 @@ async def test_the_channel_of_the_chosen_id_is_joined_and_what_may_be_missed_is_
         ):
             started = await on.start()
             async with redis.client() as client:
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(60):
                     while not (await client.pubsub_numsub("langgraph:stream:chosen 1"))[0][1]:
                         await asyncio.sleep(0.01)
                 # The channel of the job's id is left.
@@ -320,7 +320,7 @@ async def test_a_run_on_a_chosen_channel_is_taken_over(database: str, pool: Any,
         chosen: dict[str, Any] = {"run_idle_s": 0.1, "runtime_events_url": redis.url, "lease_ttl_s": 0.6}
 
         async def subscribed() -> None:
-            async with asyncio.timeout(20), redis.client() as client:
+            async with asyncio.timeout(60), redis.client() as client:
                 while not (await client.pubsub_numsub("langgraph:stream:chosen"))[0][1]:
                     await asyncio.sleep(0.01)
 

@@ -35,7 +35,7 @@ async def test_stores_raise_unavailable_during_an_outage_and_work_after_it(tmp_p
     async with embedded(tmp_path) as dsn:
         await migrate.up(dsn)
     # Opened without a server; a start of the hub does not need one.
-    async with open_pool(dsn, min_size=0, connect_timeout_s=2) as pool:
+    async with open_pool(dsn, min_size=0, connect_timeout_s=20) as pool:
         proposals = PostgresProposalStore(pool, owner="r", lease_ttl_s=5)
         access = PostgresAccessStore(pool)
         workflows, users = PostgresWorkflowStore(pool), PostgresUserStore(pool)
@@ -77,7 +77,7 @@ async def test_a_killed_connection_is_replaced(database: str, postgres: Postgres
         kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'"
         admin = await asyncpg.connect(database)
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while not await admin.fetch(kill):
                     await asyncio.sleep(0.01)
         finally:
@@ -88,7 +88,7 @@ async def test_a_killed_connection_is_replaced(database: str, postgres: Postgres
 
 
 async def test_a_query_that_takes_too_long_counts_as_an_outage(database: str) -> None:
-    async with open_pool(database, max_size=2, command_timeout_s=0.2) as pool:
+    async with open_pool(database, max_size=2, command_timeout_s=2.0) as pool:
         blocker = await asyncpg.connect(database)
         try:
             transaction = blocker.transaction()
@@ -103,7 +103,7 @@ async def test_a_query_that_takes_too_long_counts_as_an_outage(database: str) ->
 
 
 async def test_a_pool_closes_though_a_connection_is_in_use(database: str) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         async with open_pool(database, close_timeout_s=0.1) as pool:
             connection = await pool.acquire()
         with pytest.raises(asyncpg.InterfaceError):
@@ -147,23 +147,23 @@ async def test_a_hub_whose_database_does_not_answer_says_so_in_time(database: st
     async with (
         through_a_proxy(database) as (dsn, between),
         running_hub(dsn, database_max_connections=2) as hub,
-        httpx.AsyncClient(base_url=hub.http, trust_env=False, timeout=30) as http,
+        httpx.AsyncClient(base_url=hub.http, trust_env=False, timeout=120) as http,
     ):
         assert (await http.get("/readyz")).status_code == 200
         between.open.clear()
         try:
             began = time.monotonic()
-            answers = await asyncio.gather(*(http.get("/readyz") for _ in range(20)))
+            answers = await asyncio.gather(*(http.get("/readyz") for _ in range(60)))
             assert {answer.status_code for answer in answers} == {503}
-            # One after the other, they would take 28 s and more.
-            assert time.monotonic() - began < 15
+            # One after the other, they would take a minute and more.
+            assert time.monotonic() - began < 30
             began = time.monotonic()
             headers = {"Authorization": f"Bearer {hub.token()}"}
-            calls = [http.post("/api/workflows", json={"name": "x"}, headers=headers) for _ in range(10)]
+            calls = [http.post("/api/workflows", json={"name": "x"}, headers=headers) for _ in range(20)]
             assert {answer.status_code for answer in await asyncio.gather(*calls)} == {503}
-            assert time.monotonic() - began < 15
+            assert time.monotonic() - began < 30
         finally:
             between.open.set()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (await http.get("/readyz")).status_code != 200:
                 await asyncio.sleep(0.05)

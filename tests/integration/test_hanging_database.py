@@ -30,7 +30,7 @@ from tests.support.proxy import through_a_proxy
 from tests.support.stored import NOON, some_claims
 
 #: Within which a caller is refused, and seconds more for a machine that is busy.
-REFUSED_S, BUSY_S = USE_S + CANCEL_S, 2.0
+REFUSED_S, BUSY_S = USE_S + CANCEL_S, 10.0
 
 
 async def timed(call: Awaitable[Any]) -> tuple[float, Any]:
@@ -65,7 +65,7 @@ async def test_every_transport_refuses_calls_in_time_and_serves_the_first_one_af
                 for path, status in (("/readyz", 503), ("/healthz", 200)):
                     seconds, answer = await timed(http.get(path))
                     assert answer.status_code == status
-                    assert seconds < READY_S + 1
+                    assert seconds < READY_S + BUSY_S
                 # A stream that is open needs nothing of the database. More than came before the outage:
                 for _ in range(10):
                     await _heartbeat(follower)
@@ -78,7 +78,7 @@ async def test_every_transport_refuses_calls_in_time_and_serves_the_first_one_af
 
 async def _heartbeat(follower: ClientConnection) -> None:
     """Wait for the next heartbeat."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not str(await follower.recv()).startswith('{"heartbeat"'):
             pass
 
@@ -149,7 +149,7 @@ async def test_after_one_connection_is_found_dead_no_idle_one_is_used(database: 
     """As behind a firewall that forgot all of them, and tells nobody."""
     async with (
         through_a_proxy(database) as (dsn, between),
-        open_pool(dsn, max_size=4, command_timeout_s=0.5) as pool,
+        open_pool(dsn, max_size=4, command_timeout_s=2.0) as pool,
     ):
         await asyncio.gather(*(pool.fetchval("SELECT pg_sleep(0.2)", timeout=20) for _ in range(4)))
         assert pool.get_idle_size() == 4
@@ -289,12 +289,13 @@ async def test_a_kept_connection_is_replaced_once_it_or_all_idle_ones_may_be_dea
         assert second != first
         # Closed by the server.
         await pool.fetchval("SELECT pg_terminate_backend($1, 5000)", second)
+        await until(lambda: kept._connection is None or kept._connection.is_closed())
         third = await pid()
         assert third not in (first, second)
         # Another user of the pool lost its connection, and nobody was answered since.
         between.open.clear()
         with pytest.raises(TimeoutError):
-            async with pool.acquire(limit_s=0.1) as connection:
+            async with pool.acquire(limit_s=0.5) as connection:
                 await connection.fetchval("SELECT 1")
         between.open.set()
         assert await pid() != third

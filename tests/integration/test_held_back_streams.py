@@ -54,13 +54,13 @@ async def test_all_runs_together_hold_no_more_than_the_process_may_and_lose_noth
     """The database hangs for longer than the runtime may be silent."""
     texts = [str(number % 10) * MIB for number in range(30)]
     runtime = ScriptedRuntime([[*map(token_frame, texts), files_frame(a="1"), END]])
-    limits = {"max_queue_mib": 16, "max_total_queue_mib": 32, "run_idle_s": 0.5}
+    limits = {"max_queue_mib": 16, "max_total_queue_mib": 32, "run_idle_s": 1.5}
     async with serve_runtime(runtime) as url, driven(url, database, pool, **limits) as on:
         budget = on.core.runner.context.budget
         started = [await on.start() for _ in range(4)]
         async with no_commits(database):
             await until(lambda: budget.used_bytes > 20 * MIB)
-            await _passes(2.0)
+            await _passes(2.5)
             held = budget.used_bytes
         outcomes = [await on.outcome(refinement) for refinement in started]
         await until(lambda: budget.used_bytes == 0)
@@ -90,7 +90,7 @@ async def test_a_channel_is_held_back_as_well(database: str, pool: Any, tmp_path
     texts = [str(number % 10) * MIB for number in range(25)]
     async with redis_server(tmp_path) as redis:
         runtime = Publishing()
-        limits: dict[str, Any] = {"max_queue_mib": 4, "run_idle_s": 0.5, "runtime_events_url": redis.url}
+        limits: dict[str, Any] = {"max_queue_mib": 4, "run_idle_s": 2.0, "runtime_events_url": redis.url}
         async with serve_runtime(runtime) as url, driven(url, database, pool, **limits) as on:
             budget = on.core.runner.context.budget
             started = await on.start()
@@ -98,7 +98,7 @@ async def test_a_channel_is_held_back_as_well(database: str, pool: Any, tmp_path
                 for frame in (*map(token_frame, texts), files_frame(a="1"), END):
                     await client.publish(f"langgraph:stream:{started.thread_id}", json.dumps(frame))
                 await until(lambda: budget.used_bytes > 4 * MIB)
-                await _passes(1.5)
+                await _passes(3.0)
                 held = budget.used_bytes
             proposal, events = await on.outcome(started)
     assert held <= 7 * MIB
@@ -169,7 +169,7 @@ async def test_a_process_that_was_paused_reads_what_waits_before_it_judges_the_s
     runtime = Pausing()
     async with serve_runtime(runtime) as url:
         environment = hub_environment(
-            database, url, IDEO_RUN_IDLE_S="1", IDEO_LEASE_TTL_S="15", IDEO_EMPTY_RESULT_GRACE_S="0.1"
+            database, url, IDEO_RUN_IDLE_S="3", IDEO_LEASE_TTL_S="15", IDEO_EMPTY_RESULT_GRACE_S="0.1"
         )
         async with forked("serve", environment=environment) as hub:
             await hub.serving("HTTP", "gRPC")
@@ -181,7 +181,7 @@ async def test_a_process_that_was_paused_reads_what_waits_before_it_judges_the_s
                 hub.signal(signal.SIGSTOP)
                 runtime.goes_on.set()
                 await runtime.sent.wait()
-                await _passes(3)
+                await _passes(4.5)
                 hub.signal(signal.SIGCONT)
                 proposal = await finished(client, started)
     assert proposal["status"] == "completed"

@@ -101,7 +101,7 @@ async def test_the_same_request_again_gets_the_same_answer_on_every_interface(
         workflow = await a_workflow(client)
         headers = {"Authorization": f"Bearer {hub.token()}", "Idempotency-Key": "k1"}
         path, body = f"/api/workflows/{workflow}/refinements", {"user_prompt": "do it"}
-        async with httpx.AsyncClient(base_url=hub.http, headers=headers) as http:
+        async with httpx.AsyncClient(base_url=hub.http, headers=headers, timeout=60) as http:
             first = await http.post(path, json=body)
             await finished(client, first.json())
             again = await http.post(path, json=body)
@@ -124,7 +124,7 @@ async def test_an_invalid_key_is_named_in_the_error(database: str, key: str) -> 
     async with running_hub(database) as hub, hub.client() as client:
         workflow = await a_workflow(client)
         headers = {"Authorization": f"Bearer {hub.token()}", "Idempotency-Key": key}
-        async with httpx.AsyncClient(base_url=hub.http, headers=headers) as http:
+        async with httpx.AsyncClient(base_url=hub.http, headers=headers, timeout=60) as http:
             answer = await http.post(f"/api/workflows/{workflow}/refinements", json={"user_prompt": "x"})
     assert answer.status_code == 400
     assert list(answer.json()["fields"]) == ["Idempotency-Key"]
@@ -135,7 +135,7 @@ async def test_an_empty_key_and_two_keys_are_invalid_too(database: str, keys: li
     async with running_hub(database) as hub, hub.client() as client:
         workflow = await a_workflow(client)
         headers = [("Authorization", f"Bearer {hub.token()}"), *(("Idempotency-Key", key) for key in keys)]
-        async with httpx.AsyncClient(base_url=hub.http, headers=headers, trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=hub.http, headers=headers, trust_env=False, timeout=60) as http:
             refused = await http.post(f"/api/workflows/{workflow}/refinements", json={"user_prompt": "x"})
     assert (refused.status_code, list(refused.json()["fields"])) == (400, ["Idempotency-Key"])
 
@@ -177,7 +177,7 @@ async def test_while_the_first_request_is_in_flight_the_second_is_asked_to_wait(
         path = f"/api/workflows/{(workflow := await a_workflow(ann))}/refinements"
         headers = {"Authorization": f"Bearer {hub.token()}", "Idempotency-Key": "k"}
         async with (
-            httpx.AsyncClient(base_url=hub.http, headers=headers, trust_env=False) as http,
+            httpx.AsyncClient(base_url=hub.http, headers=headers, trust_env=False, timeout=60) as http,
             grpc.aio.insecure_channel(hub.grpc) as channel,
         ):
             over_grpc = Caller(channel, hub.token())
@@ -289,7 +289,7 @@ async def test_a_client_whose_response_was_lost_starts_one_run(database: str, po
             named = {name.decode().lower(): value for name, value in fields.items()}
             keys.append(named["idempotency-key"])
             passed = ("authorization", "content-type", "idempotency-key")
-            async with httpx.AsyncClient(trust_env=False) as http:
+            async with httpx.AsyncClient(trust_env=False, timeout=60) as http:
                 got = await http.post(
                     hub.http + head.split(b" ")[1].decode(),
                     content=body,

@@ -226,7 +226,7 @@ async def test_a_reply_that_comes_before_the_run_shows_that_it_waits_is_not_lost
 
     async with hub(Slow([[], [files_frame(a="1"), END]])) as on:
         started = await on.start()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (await on.core.refinements.get(on.user, started.thread_id)).last_seq < 3:
                 await asyncio.sleep(0.01)
         await reply(on, started, 3, APPROVE)
@@ -453,7 +453,7 @@ async def test_a_run_that_went_on_is_taken_over_without_another_reply(
             started = await first.start()
             seq = await question(first, started)
             await reply(first, started, seq, APPROVE)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while (await first.core.refinements.get(first.user, started.thread_id)).last_seq < seq + 3:
                     await asyncio.sleep(0.01)
         runtime.parts = [runtime.parts[0], [*second, token_frame("three"), files_frame(a="1"), END]]

@@ -282,7 +282,7 @@ async def test_nothing_is_lost_or_written_twice_while_connections_are_killed(
 
 async def waits_for_lock(connection: Any, application: str) -> None:
     """Return once the only statement of an application waits for a lock."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not await connection.fetchval(
             "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND wait_event_type = 'Lock'",
             application,
@@ -316,7 +316,7 @@ async def test_a_fault_while_a_lost_answer_is_looked_up_stops_neither_the_writer
             )
             await waits_for_lock(pool, "victim")
         await renaming
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             with pytest.raises(LeaseLost):
                 await log.flush()
             await renamer.execute(rename("renamed", "fence"))
@@ -405,7 +405,7 @@ async def test_a_deadlock_with_an_operators_lock_is_tried_again(database: str, p
         # Now each waits for the other; the server ends the victim's statement.
         await operator.execute("LOCK TABLE runs")
         await transaction.rollback()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await log.flush()
 
 

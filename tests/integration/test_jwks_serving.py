@@ -24,7 +24,7 @@ async def test_without_keys_tokens_get_503_and_the_replica_is_not_ready(database
     async with (
         jwks_server(answer(b"", status="500 Internal Server Error")) as server,
         issuer_hub(database, server.url) as hub,
-        httpx.AsyncClient(base_url=hub.http_address, headers={"Authorization": bearer}) as http,
+        httpx.AsyncClient(base_url=hub.http_address, headers={"Authorization": bearer}, timeout=60) as http,
         grpc.aio.insecure_channel(hub.grpc_address) as channel,
     ):
         workflows = workflow_pb2_grpc.WorkflowServiceStub(channel)
@@ -46,7 +46,7 @@ async def test_without_keys_tokens_get_503_and_the_replica_is_not_ready(database
         assert (ready.status_code, ready.json()["failing"]) == (503, ["keys"])
 
         server.behave = answer(by.document())
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (await http.get("/readyz")).status_code != 200:
                 await asyncio.sleep(0.05)
         assert (await http.get("/api/workflows")).status_code == 200

@@ -28,7 +28,7 @@ async def test_calls_of_one_user_at_the_same_time_occupy_one_connection(database
     ann = some_claims("ann", "ann@example.com")
     blocker = await asyncpg.connect(database)
     try:
-        async with open_pool(database, max_size=2) as pool, asyncio.timeout(20):
+        async with open_pool(database, max_size=2) as pool, asyncio.timeout(60):
             users, lock = PostgresUserStore(pool), blocker.transaction()
             await lock.start()
             await blocker.execute("LOCK TABLE users")

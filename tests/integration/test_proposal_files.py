@@ -34,7 +34,7 @@ ODD_FILES: dict[str, Any] = {
 
 
 async def _journalled(on: Driven, thread_id: Any, last_seq: int) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (await on.core.refinements.get(on.user, thread_id)).last_seq < last_seq:
             await asyncio.sleep(0.01)
 

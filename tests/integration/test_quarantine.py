@@ -106,7 +106,7 @@ def operator(database: str) -> Ideo:
 
 async def events_of(on: Driven, thread_id: UUID, count: int = 1) -> Sequence[Event]:
     """The events of a run that goes on, once there are so many."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             found = [
                 CODEC.decode(event)
@@ -129,7 +129,7 @@ async def left_open(runtime: OpenRuntime, database: str, pool: Any) -> tuple[Ref
 
 async def all_released(quarantine: Quarantine, shape_id: str) -> None:
     """Wait until nothing of the shape waits."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (await quarantine.group(shape_id)).waiting:
             await asyncio.sleep(0.02)
 

@@ -167,14 +167,14 @@ async def test_an_invalid_directive_is_refused(runtime: DeepagentsRuntime, promp
     ],
 )
 async def test_a_job_that_the_runtime_would_refuse_is_refused(base: str, job: Any) -> None:
-    async with httpx.AsyncClient(base_url=base, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=base, trust_env=False, timeout=60) as client:
         answer = await client.post("/deepagents-runtime/invoke", json=job)
     assert answer.status_code == 422
     assert answer.json()["detail"]
 
 
 async def test_the_other_answers_equal_the_runtimes(base: str) -> None:
-    async with httpx.AsyncClient(base_url=base, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=base, trust_env=False, timeout=60) as client:
         accepted = await client.post("/deepagents-runtime/invoke", json=GOOD)
         assert (accepted.status_code, accepted.json()) == (200, {"thread_id": "j", "status": "started"})
         assert (await client.post("/deepagents-runtime/invoke", content=b"{")).status_code == 422

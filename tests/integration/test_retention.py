@@ -105,7 +105,7 @@ async def test_an_expired_cursor_is_refused_with_the_floor_on_every_transport(da
         headers = {"Authorization": f"Bearer {hub.token()}"}
         path = f"/api/refinements/{thread}/events?after=7"
         found: dict[str, Any] = {}
-        async with httpx.AsyncClient(base_url=hub.http, headers=headers, trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=hub.http, headers=headers, trust_env=False, timeout=60) as http:
             for name, accept in (("page", "application/json"), ("sse", "text/event-stream")):
                 answer = await http.get(path, headers={"Accept": accept})
                 told = problem(answer)
@@ -148,7 +148,7 @@ async def test_a_reader_whose_events_are_removed_meanwhile_gets_an_error_and_no_
         try:
             await hub.core.pool.execute(AGED, thread)
             assert await hub.core.retention.sweep() == 1
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 with pytest.raises(CursorOutOfRange) as told:
                     await subscription.step()
             assert (told.value.floor, told.value.last_seq) == (53, 52)
@@ -179,7 +179,7 @@ async def test_a_reader_of_legacy_frames_whose_journal_is_removed_while_it_opens
         async with a_late_reader(hub, thread) as first_piece:
             await hub.core.pool.execute(AGED, thread)
             assert await hub.core.retention.sweep() == 1
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 with pytest.raises(CursorOutOfRange) as told:
                     await first_piece()
         assert (told.value.floor, told.value.last_seq) == (53, 52)
@@ -191,7 +191,7 @@ async def test_a_reader_of_legacy_frames_of_a_journal_with_a_hole_ends(database:
         thread = UUID((await a_run(hub))["thread_id"])
         async with a_late_reader(hub, thread) as first_piece:
             await hub.core.pool.execute("DELETE FROM events WHERE thread_id = $1", thread)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 with pytest.raises(JournalIncomplete):
                     await first_piece()
 

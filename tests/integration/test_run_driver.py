@@ -22,6 +22,7 @@ from server.encoding.event_batch import delimited_event
 from server.settings.loading import load
 from server.wire.agent_definition import DEFAULT_DEFINITION
 from tests.support.driven import Driven, driven, verdict
+from tests.support.hand_clock import until
 from tests.support.runtime import (
     CLOSE,
     END,
@@ -141,7 +142,7 @@ async def test_a_fault_of_the_hub_ends_the_run_as_internal(hub: Opener, pool: An
         log.put(delimited_event(b"\xff not a message"), b"", epoch=1)
         await log.flush()
         await pool.execute("UPDATE runs SET created_at = now(), lease_until = now()")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             subscription = await on.core.refinements.follow(on.user, lease.thread_id, 0)
             while await subscription.step() is not None:
                 pass
@@ -164,7 +165,7 @@ async def test_a_run_that_cannot_be_continued_after_a_takeover_fails_with_the_re
     async with hub(ScriptedRuntime([[END]], states=[None])) as on:
         lease = await a_run(pool, on.user, await a_workflow(pool, on.user))
         await pool.execute(f"UPDATE runs SET {taken_over_with}, created_at = now(), lease_until = now()")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             subscription = await on.core.refinements.follow(on.user, lease.thread_id, 0)
             while await subscription.step() is not None:
                 pass
@@ -175,20 +176,30 @@ async def test_a_run_that_cannot_be_continued_after_a_takeover_fails_with_the_re
 
 
 class SteadyRuntime(ScriptedRuntime):
-    """Waits before each frame for a time that is shorter than the idle time."""
+    """Waits before each frame for a time that is shorter than the idle time. longest_s: what one of these
+    waits took."""
+
+    longest_s = 0.0
 
     async def stream(self, stream: Stream) -> None:
         await stream.accept()
         self.connections += 1
+        now = asyncio.get_running_loop().time
         for frame in self.streams[0]:
+            began = now()
             await asyncio.sleep(0.4)
             await stream.send(json.dumps(frame).encode())
+            self.longest_s = max(self.longest_s, now() - began)
 
 
 async def test_a_stream_is_not_silent_while_frames_come(hub: Opener) -> None:
-    runtime = SteadyRuntime([[token_frame(letter) for letter in "abcdef"] + [files_frame(a="1"), END]])
-    async with hub(runtime, run_idle_s=2.0) as on:
-        proposal, events = await on.finished()
+    steady = [token_frame(letter) for letter in "abcdef"] + [files_frame(a="1"), END]
+    for _ in range(5):
+        async with hub(runtime := SteadyRuntime([steady]), run_idle_s=2.0) as on:
+            proposal, events = await on.finished()
+        # Otherwise this process had no turn for so long that the runtime itself was silent.
+        if runtime.longest_s < 1:
+            break
     assert verdict(proposal) == ("completed", None, {"/a": "1"})
     assert (runtime.connections, runtime.asked) == (1, 0)
     assert len(events) == 9
@@ -199,7 +210,7 @@ async def test_completed_without_files_is_doubted_then_failed(hub: Opener) -> No
     async with hub(ScriptedRuntime([[token_frame("x"), CLOSE]], states=[lie])) as on:
         proposal, _ = await on.finished()
     assert verdict(proposal) == ("failed", "empty_result", {})
-    assert on.script.asked > 2
+    assert on.script.asked > 1
 
 
 async def test_completed_without_files_is_no_proof_for_those_that_a_broken_stream_showed(
@@ -215,7 +226,8 @@ async def test_completed_without_files_is_no_proof_for_those_that_a_broken_strea
 async def test_completed_too_early_is_corrected_when_files_appear(hub: Opener) -> None:
     lie = {"status": "completed", "generated_files": {}}
     truth = {"status": "completed", "generated_files": files(a="1")}
-    async with hub(ScriptedRuntime([[token_frame("x"), CLOSE]], states=[lie, lie, truth])) as on:
+    script = ScriptedRuntime([[token_frame("x"), CLOSE]], states=[lie, lie, truth])
+    async with hub(script, empty_result_grace_s=60) as on:
         proposal, _ = await on.finished()
     assert verdict(proposal) == ("completed", None, {"/a": "1"})
 
@@ -225,7 +237,8 @@ async def test_a_pollers_summary_is_not_a_verdict(hub: Opener) -> None:
     summary = state_frame(messages="Execution completed", files={}, result={"message": "Execution completed"})
     truth = {"status": "completed", "generated_files": files(a="1")}
     lie = {"status": "completed", "generated_files": {}}
-    async with hub(ScriptedRuntime([[progress, summary, END]], states=[lie, truth])) as on:
+    script = ScriptedRuntime([[progress, summary, END]], states=[lie, truth])
+    async with hub(script, empty_result_grace_s=60) as on:
         proposal, events = await on.finished()
     assert verdict(proposal) == ("completed", None, {"/a": "1"})
     # The progress is passed on, not journalled.
@@ -389,7 +402,7 @@ async def test_a_run_taken_over_after_its_time_keeps_the_files_of_its_journal(
         subscription.close()
     await pool.execute("UPDATE runs SET created_at = now() - interval '1 hour'")
     async with serve_runtime(script) as url, driven(url, database, pool) as later:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not (
                 proposal := await later.core.proposals.get(on.user, started.proposal_id)
             ).status.terminal:
@@ -399,7 +412,7 @@ async def test_a_run_taken_over_after_its_time_keeps_the_files_of_its_journal(
 
 async def test_a_run_over_its_time_is_failed_with_its_files(hub: Opener) -> None:
     script = ScriptedRuntime([[files_frame(a="1"), SILENCE]])
-    async with hub(script, run_max_duration_s=0.5) as on:
+    async with hub(script, run_max_duration_s=3) as on:
         proposal, _ = await on.finished()
     assert verdict(proposal) == ("failed", "deadline_exceeded", {"/a": "1"})
 
@@ -410,23 +423,21 @@ async def test_an_agent_that_asks_leaves_the_proposal_awaiting_input_until_it_is
     asks = state_frame(files=files(a="1"), __interrupt__="[Interrupt(value='ok?')]")
     async with hub(ScriptedRuntime([[asks, END]]), run_idle_s=0.2) as on:
         started = await on.start()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 proposal = await on.core.proposals.get(on.user, started.proposal_id)
                 if proposal.status is ProposalStatus.AWAITING_INPUT:
                     break
                 await asyncio.sleep(0.01)
-        cancelled = await on.core.refinements.cancel(on.user, started.thread_id)
-        events = await on.events(started.thread_id)
-        proposal = await on.core.proposals.get(on.user, started.proposal_id)
-    assert cancelled.status is ProposalStatus.CANCELLED
+        await on.core.refinements.cancel(on.user, started.thread_id)
+        proposal, events = await on.outcome(started)
     assert verdict(proposal) == ("cancelled", "cancelled", {"/a": "1"})
     assert sum(isinstance(event.kind, InputRequested) for event in events) == 1
 
 
 async def test_an_agent_that_asks_and_gets_no_answer_in_time_is_failed(hub: Opener) -> None:
     asks = state_frame(files=files(a="1"), __interrupt__="[Interrupt(value='ok?')]")
-    async with hub(ScriptedRuntime([[asks, END]]), run_max_duration_s=0.6) as on:
+    async with hub(ScriptedRuntime([[asks, END]]), run_max_duration_s=3) as on:
         proposal, _ = await on.finished()
     assert verdict(proposal) == ("failed", "input_not_given", {"/a": "1"})
 
@@ -437,10 +448,10 @@ async def test_cancelling_stops_the_run_and_keeps_its_files(hub: Opener) -> None
         subscription = await on.core.refinements.follow(on.user, started.thread_id, 1)
         await subscription.step()
         subscription.close()
-        refinement = await on.core.refinements.cancel(on.user, started.thread_id)
-        proposal = await on.core.proposals.get(on.user, started.proposal_id)
-        assert on.core.runner.live == 0
-    assert refinement.status is ProposalStatus.CANCELLED
+        # Its answer does not wait long for the end.
+        await on.core.refinements.cancel(on.user, started.thread_id)
+        proposal, _ = await on.outcome(started)
+        await until(lambda: on.core.runner.live == 0)
     assert verdict(proposal) == ("cancelled", "cancelled", {"/a": "1"})
 
 

@@ -67,7 +67,7 @@ async def outcome(script: ScriptedRuntime, database: str, pool: Any, **settings:
 
 
 async def journalled(on: Driven, started: Refinement, last_seq: int) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (await on.core.refinements.get(on.user, started.thread_id)).last_seq < last_seq:
             await asyncio.sleep(0.01)
 

@@ -261,7 +261,7 @@ async def test_a_client_gets_503_with_the_seconds_left(database: str, pool: Any)
         async with hub.client() as client:
             workflow = await a_workflow(client)
         before = await _stored(pool)
-        async with httpx.AsyncClient(headers={"authorization": f"Bearer {hub.token()}"}) as plain:
+        async with httpx.AsyncClient(headers={"authorization": f"Bearer {hub.token()}"}, timeout=60) as plain:
             answer = await plain.post(
                 f"{hub.http}/api/workflows/{workflow}/refinements", json={"user_prompt": "x"}
             )

@@ -70,7 +70,7 @@ async def test_leaving_it_leaves_the_channel(server: RedisServer, publisher: Red
     async with runtime_on(server) as runtime:
         async with runtime.stream(THREAD):
             pass
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while await subscribers(publisher):
                 await asyncio.sleep(0.01)
 
@@ -252,7 +252,7 @@ async def test_the_server_ends_a_reader_that_lags_and_here_nothing_piles_up(
         tracemalloc.start()
         try:
             sent = 0
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while await publisher.publish(channel_of(THREAD), frame):
                     sent += 1
             held = tracemalloc.get_traced_memory()[0]

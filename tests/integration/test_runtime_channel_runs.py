@@ -242,7 +242,7 @@ async def test_a_run_that_is_taken_over_continues_after_a_discontinuity(
 
 
 async def _journalled(on: Driven, started: Any, last_seq: int) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (await on.core.refinements.get(on.user, started.thread_id)).last_seq < last_seq:
             await asyncio.sleep(0.01)
 
@@ -260,6 +260,6 @@ async def _lose_a_frame(
 
 async def _subscribed(redis: RedisServer, started: Any) -> None:
     channel = f"langgraph:stream:{started.thread_id}"
-    async with asyncio.timeout(20), redis.client() as client:
+    async with asyncio.timeout(60), redis.client() as client:
         while not (await client.pubsub_numsub(channel))[0][1]:
             await asyncio.sleep(0.01)

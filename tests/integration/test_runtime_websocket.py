@@ -55,7 +55,7 @@ async def connected(
     async with (
         tcp_server(handle) as port,
         open_websocket(
-            f"ws://127.0.0.1:{port}/", handshake_s=5, max_frame_bytes=MAX, admit=admit, take=take
+            f"ws://127.0.0.1:{port}/", handshake_s=60, max_frame_bytes=MAX, admit=admit, take=take
         ) as frames,
     ):
         yield one_by_one(frames)
@@ -360,7 +360,7 @@ async def answering(data: bytes, *, stays: bool = False) -> AsyncIterator[str]:
 
 
 async def _open(url: str) -> None:
-    async with open_websocket(url, handshake_s=5, max_frame_bytes=MAX, admit=admit_at_once):
+    async with open_websocket(url, handshake_s=60, max_frame_bytes=MAX, admit=admit_at_once):
         pytest.fail("the stream opened")
 
 

@@ -39,7 +39,7 @@ async def test_a_state_frame_that_is_nested_as_deep_as_the_parser_takes(
         async with driven(url, database, pool, replica="one") as one:
             started = await one.start()
             await until(lambda: runtime.connections == 1)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while (await one.core.refinements.get(one.user, started.thread_id)).last_seq < 3:
                     await asyncio.sleep(0.01)
         async with driven(url, database, pool, replica="two") as two:

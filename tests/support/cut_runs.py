@@ -1,4 +1,5 @@
-"""A long run that clients of other languages follow while their connections are cut, and the hub restarts."""
+"""Runs that clients of other languages follow while their connections are cut; a long one, in which the hub
+restarts."""
 
 from __future__ import annotations
 
@@ -13,38 +14,16 @@ from typing import Any
 
 from tests.support.hand_clock import until
 from tests.support.hub import RunningHub, running_hub, start
+from tests.support.paced_runtime import PacedRuntime
 from tests.support.programs import started
 from tests.support.proxy import How, Proxy, proxy
-from tests.support.recordings import frames
-from tests.support.runtime import Runtime, Stream, serve_runtime
+from tests.support.runtime import serve_runtime
 from tests.support.servers import free_port
 
 CUTS = 100
 HOW: tuple[How, ...] = ("reset", "close", "half-close")
 #: Each reader opens a stream after each cut.
 UNLIMITED = dict.fromkeys(("max_active_runs", "max_creates_per_minute", "max_streams"), 0)
-
-
-class PacedRuntime(Runtime):
-    """Sends the frames of a recording as far as they were released."""
-
-    def __init__(self, recording: str) -> None:
-        self._frames = frames(recording)
-        self._released = 0
-        self._more = asyncio.Event()
-
-    def release(self, share: float) -> None:
-        """Release the frames up to this share of them, from 0 to 1."""
-        self._released = int(len(self._frames) * share)
-        self._more.set()
-
-    async def stream(self, stream: Stream) -> None:
-        await stream.accept()
-        for number, frame in enumerate(self._frames):
-            while number >= self._released:
-                self._more.clear()
-                await self._more.wait()
-            await stream.send(frame)
 
 
 @dataclass
@@ -97,8 +76,23 @@ async def read_cut_run(dsn: str, programs: Sequence[tuple[Sequence[str], Mapping
         async with _hub(dsn, address, ports):
             await _cut(ways, runtime, readers, range(CUTS // 2, CUTS))
             runtime.release(1)
-            await asyncio.wait_for(reading, 60)
+            await asyncio.wait_for(reading, 120)
     return readers
+
+
+async def cut_held_run(
+    hub: RunningHub, way: Proxy, runtime: PacedRuntime, *, readers: int = 1, hows: Sequence[How] = HOW
+) -> None:
+    """Break all connections in each of the ways, each time once so many readers of a run have been answered,
+    while the runtime holds back the second half of it; then let it end."""
+    try:
+        for number, how in enumerate(hows, 1):
+            await until(lambda: way.answered >= readers and hub.core.broadcaster.readers >= readers)
+            way.break_all(how)
+            # Who comes back gets something new, and does not wait ever longer before it comes back again.
+            runtime.release((1 + number / len(hows)) / 4)
+    finally:
+        runtime.release(1)
 
 
 @asynccontextmanager

@@ -4,6 +4,7 @@ pins; in TypeScript with the contract's stubs and the packages of `tools/typescr
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import shutil
 from collections.abc import Mapping
@@ -23,9 +24,12 @@ async def install_packages(folder: Path) -> None:
     """
     npm = installed("npm")
     lock, marker = folder / "package-lock.json", folder / "node_modules" / ".package-lock.json"
-    if not marker.exists() or marker.stat().st_mtime < lock.stat().st_mtime:
-        await output_of(npm, "ci", "--prefer-offline", "--no-progress", folder=folder)
-        await asyncio.to_thread(marker.touch)
+    with lock.open() as file:
+        # Another worker may be at it.
+        await asyncio.to_thread(fcntl.flock, file, fcntl.LOCK_EX)
+        if not marker.exists() or marker.stat().st_mtime < lock.stat().st_mtime:
+            await output_of(npm, "ci", "--prefer-offline", "--no-progress", folder=folder)
+            await asyncio.to_thread(marker.touch)
 
 
 async def node_command(folder: Path, program: str) -> tuple[str, str]:

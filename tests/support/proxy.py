@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+from tests.support.hand_clock import until
 from tests.support.postgres import socket_of
 from tests.support.servers import Place, tcp_server
 
@@ -25,6 +26,8 @@ class _Connection:
     def __init__(self, client: asyncio.StreamWriter, server: asyncio.StreamWriter) -> None:
         self.client, self.server = client, server
         self.swallows = False
+        #: Whether the server has sent something.
+        self.answered = False
 
     def end(self, how: How) -> None:
         """Break it."""
@@ -49,6 +52,21 @@ def reset(writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
 
 
+async def reset_once_read(writer: asyncio.StreamWriter) -> None:
+    """End a connection of this machine with a RST, once its other end has read everything: a RST discards
+    what it has not read (Linux)."""
+    host, port = writer.get_extra_info("peername")
+    there = f"{socket.htonl(struct.unpack('!I', socket.inet_aton(host))[0]):08X}:{port:04X}"
+
+    def is_read() -> bool:
+        lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+        waiting = [each[4].partition(":")[2] for each in map(str.split, lines) if each[1] == there]
+        return not writer.transport.get_write_buffer_size() and all(int(size, 16) == 0 for size in waiting)
+
+    await until(is_read)
+    reset(writer)
+
+
 class Proxy:
     """A running proxy. `place`: where it listens."""
 
@@ -62,6 +80,11 @@ class Proxy:
         self.accepted = 0
         self.place: Place = 0
         self._live: set[_Connection] = set()
+
+    @property
+    def answered(self) -> int:
+        """How many unbroken connections have had something of the server."""
+        return sum(connection.answered and not connection.swallows for connection in self._live)
 
     def break_all(self, how: How) -> None:
         """Break every open connection."""
@@ -96,6 +119,7 @@ class Proxy:
                 if not connection.swallows:
                     writer.write(piece)
                     await writer.drain()
+                    connection.answered |= writer is connection.client
         if not connection.swallows:
             with contextlib.suppress(OSError, RuntimeError):
                 writer.write_eof()

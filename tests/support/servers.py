@@ -27,10 +27,10 @@ Answerer = Callable[[bytes, bytes, asyncio.StreamWriter], Awaitable[bytes]]
 
 
 #: Below the ports that the kernel gives to outgoing connections, so that none takes one while its server
-#: is away. Workers that run tests side by side (gw0, gw1, ...) begin far from each other, so that none is
-#: given the port of another's server that is away.
+#: is away. The four workers that run tests side by side (gw0, gw1, ...), whose parent is the same, begin as
+#: far from each other as can be, so that none is given the port of another's server that is away.
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-_FIRST = (_WORKER * 4000 + os.getpid() % 100 * 100) % 12_000
+_FIRST = (_WORKER * 3000 + os.getppid() % 120 * 100) % 12_000
 _PORTS = cycle(chain(range(20_000 + _FIRST, 32_000), range(20_000, 20_000 + _FIRST)))
 
 

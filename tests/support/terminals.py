@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import os
 import re
 import signal
@@ -15,7 +16,7 @@ from tests.support.processes import ROOT, clean_environment
 
 CTRL_C = "\x03"
 #: Seconds that a command has to show something, and to end.
-SHOW_S = 60.0
+SHOW_S = 120.0
 #: Makes standard input the terminal of its own session, and becomes the command. Between fork and exec of a
 #: process with threads, as the tests are, that could wait for ever.
 LOG_IN = "import os, sys; os.login_tty(0); os.execvp(sys.argv[1], sys.argv[1:])"
@@ -33,6 +34,10 @@ class Terminal:
     def __init__(self, process: asyncio.subprocess.Process, primary: int) -> None:
         self._process, self._primary = process, primary
         self._changed = asyncio.Event()
+        #: Set once nothing more comes.
+        self._closed = asyncio.Event()
+        #: A read may end in the middle of a character.
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self.text = ""
         asyncio.get_running_loop().add_reader(primary, self._read)
 
@@ -43,7 +48,8 @@ class Terminal:
             data = b""
         if not data:
             asyncio.get_running_loop().remove_reader(self._primary)
-        self.text += data.decode(errors="replace")
+            self._closed.set()
+        self.text += self._decoder.decode(data, final=not data)
         self._changed.set()
 
     @property
@@ -63,9 +69,11 @@ class Terminal:
         os.write(self._primary, keys.encode())
 
     async def ended(self) -> int:
-        """The exit code; minus the number of the signal that ended it."""
+        """The exit code, once all that it showed is in `text`; minus the number of a signal that ended it."""
         async with asyncio.timeout(SHOW_S):
-            return await self._process.wait()
+            code = await self._process.wait()
+            await self._closed.wait()
+            return code
 
     async def close(self) -> None:
         """Kill it, if it still runs."""
