@@ -61,7 +61,7 @@ def resolve(given: dict[str, str]) -> None:
         text=True,
         capture_output=True,
         check=False,
-        timeout=60,
+        timeout=200,
     )
 
 

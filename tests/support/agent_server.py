@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.support.proxy import reset
+from tests.support.proxy import reset_once_read
 from tests.support.servers import answer, http_server
 
 FOLDER = Path(__file__).parents[1] / "data/agent_server"
@@ -131,9 +131,7 @@ class RecordedServer:
             await asyncio.Event().wait()
         if cut_at is None:
             return b"0\r\n\r\n"
-        # What was sent is read before the connection is reset.
-        await asyncio.sleep(0.05)
-        reset(writer)
+        await reset_once_read(writer)
         raise ConnectionResetError
 
     def _events_after(self, event_id: bytes) -> bytes:

@@ -20,6 +20,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMes
 from ide_orchestrator.conformance.connect_channel import connect_channel
 from ide_orchestrator.v1 import refinement_pb2
 from ide_orchestrator.v1.refinement_pb2_grpc import RefinementServiceStub
+from tests.support.hand_clock import PATIENCE_S
 from tests.support.stream_items import (
     Completed,
     Event,
@@ -83,7 +84,7 @@ async def socket_messages(
         compression=None,
         max_size=None,
         proxy=None,
-        **options,
+        **{"open_timeout": PATIENCE_S} | options,
     ) as socket:
         assert socket.subprotocol == subprotocol
         async for message in socket:

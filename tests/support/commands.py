@@ -14,7 +14,7 @@ from tests.support.processes import clean_environment
 #: A command: its arguments and settings give its exit code, its output and its messages.
 Ideo = Callable[..., Awaitable[tuple[int, str, str]]]
 #: Seconds that a command has to end.
-_END_S = 60.0
+_END_S = 120.0
 
 
 class Commands:

@@ -76,7 +76,7 @@ async def read_cut_run(dsn: str, programs: Sequence[tuple[Sequence[str], Mapping
         async with _hub(dsn, address, ports):
             await _cut(ways, runtime, readers, range(CUTS // 2, CUTS))
             runtime.release(1)
-            await asyncio.wait_for(reading, 60)
+            await asyncio.wait_for(reading, 120)
     return readers
 
 

@@ -23,7 +23,7 @@ from server.lifecycle import Core
 from server.settings.loading import load
 from server.wire.agent_definition import DEFAULT_DEFINITION
 from server.wire.codec import ProtobufCodec
-from tests.support.hand_clock import WITHIN_S
+from tests.support.hand_clock import PATIENCE_S
 from tests.support.stored import a_user
 from tests.support.tokens import VERIFIER
 
@@ -48,7 +48,7 @@ class Driven:
         subscription = await self.core.refinements.follow(self.user, thread_id, 0)
         found: list[Event] = []
         try:
-            async with asyncio.timeout(WITHIN_S):
+            async with asyncio.timeout(PATIENCE_S):
                 while (step := await subscription.step()) is not None:
                     if isinstance(step, list):
                         found.extend(_CODEC.decode(event) for part in step for event in part.events())
@@ -58,7 +58,7 @@ class Driven:
 
     async def waiting(self, started: Refinement) -> Proposal:
         """The proposal of a refinement, once it shows that the agent waits."""
-        async with asyncio.timeout(WITHIN_S):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 proposal = await self.core.proposals.get(self.user, started.proposal_id)
                 if proposal.status is ProposalStatus.AWAITING_INPUT:

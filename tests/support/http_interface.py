@@ -23,7 +23,7 @@ from server.http.probes import Probes
 from server.http.request_throttle import RequestThrottle
 from server.http.server import uvicorn_config
 from server.lifecycle import Core
-from tests.support.hand_clock import WITHIN_S, until
+from tests.support.hand_clock import PATIENCE_S, until
 from tests.support.servers import uvicorn_server
 from tests.support.tokens import bearer
 
@@ -50,7 +50,7 @@ class HttpInterface:
         """The server's connections (uvicorn's protocols)."""
         return list(self.server.server_state.connections)
 
-    async def until_connections(self, count: int, *, within_s: float = WITHIN_S) -> None:
+    async def until_connections(self, count: int, *, within_s: float = PATIENCE_S) -> None:
         """Wait until there are so many connections, and as many calls under way at most."""
         state = self.server.server_state
         await until(lambda: len(state.connections) == count and len(state.tasks) <= count, within_s=within_s)
@@ -102,7 +102,7 @@ async def socket(
         subprotocols=list(protocols) or None,  # type: ignore[arg-type]
         max_size=None,
         proxy=None,
-        **{"open_timeout": WITHIN_S, "ping_timeout": WITHIN_S} | options,
+        **{"open_timeout": PATIENCE_S, "ping_timeout": PATIENCE_S} | options,
     ) as opened:
         yield opened
 

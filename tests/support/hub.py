@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+from uuid import uuid4
 
+from ide_orchestrator.client import Unavailable
 from server.cli.hub_client import HubClient, open_client
 from server.compose import open_hub
 from server.lifecycle import Core, Hub
 from server.replay.server import replay_runtime
 from server.settings.loading import load
+from tests.support.hand_clock import PATIENCE_S
 from tests.support.tokens import VERIFIER, token
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -64,9 +72,21 @@ async def running_hub(
             yield RunningHub(hub, url)
 
 
+async def patiently(call: Callable[[], Awaitable[T]]) -> T:
+    """What a call gives, also if the database takes longer than the hub waits for it: on a busy machine."""
+    give_up_at = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return await call()
+        except Unavailable as error:
+            if error.code != "database_unavailable" or time.monotonic() > give_up_at:
+                raise
+        await asyncio.sleep(0.1)
+
+
 async def a_workflow(client: HubClient, **fields: Any) -> str:
     """A workflow of the client's; its id."""
-    made = await client.call("POST", "/api/workflows", {"name": "demo"} | fields)
+    made = await patiently(partial(client.call, "POST", "/api/workflows", {"name": "demo"} | fields))
     return str(made["id"])
 
 
@@ -74,7 +94,9 @@ async def start(client: HubClient, prompt: str, workflow_id: str | None = None) 
     """A started refinement: the start's answer."""
     workflow_id = workflow_id or await a_workflow(client)
     path = f"/api/workflows/{workflow_id}/refinements"
-    started: dict[str, Any] = await client.call("POST", path, {"user_prompt": prompt})
+    once = {"Idempotency-Key": str(uuid4())}
+    call = partial(client.call, "POST", path, {"user_prompt": prompt}, headers=once)
+    started: dict[str, Any] = await patiently(call)
     return started
 
 
@@ -82,5 +104,6 @@ async def finished(client: HubClient, started: dict[str, Any]) -> dict[str, Any]
     """The proposal of a refinement, once it is over."""
     async for _ in client.follow(started["thread_id"]):
         pass
-    proposal: dict[str, Any] = await client.call("GET", f"/api/proposals/{started['proposal_id']}")
+    path = f"/api/proposals/{started['proposal_id']}"
+    proposal: dict[str, Any] = await patiently(partial(client.call, "GET", path))
     return proposal

@@ -26,7 +26,11 @@ class PacedRuntime(Runtime):
 
     def release(self, share: float) -> None:
         """Release the frames up to this share of them, from 0 to 1."""
-        self._released = int(len(self._frames) * share)
+        self.release_first(int(len(self._frames) * share))
+
+    def release_first(self, count: int) -> None:
+        """Release so many frames."""
+        self._released = count
         self._more.set()
 
     async def invoke(self, job: dict[str, Any]) -> Answer:

@@ -61,7 +61,7 @@ async def pooler(dsn: str, *, size: int = 4) -> AsyncIterator[str]:
             async with started(program, "-q", *as_nobody, str(configuration), environment={}):
                 pooled = f"postgresql://{parts.username}@127.0.0.1:{port}{parts.path}"
                 connection = await retried(
-                    lambda: asyncpg.connect(pooled, statement_cache_size=0, timeout=2), *DATABASE_ERRORS
+                    lambda: asyncpg.connect(pooled, statement_cache_size=0, timeout=20), *DATABASE_ERRORS
                 )
                 await connection.close()
                 yield pooled

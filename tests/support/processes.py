@@ -15,7 +15,7 @@ from tests.support.forks import Fork, fork
 from tests.support.tokens import SECRET
 
 #: Seconds that a process has to serve, and to end.
-START_S, STOP_S = 60.0, 60.0
+START_S, STOP_S = 120.0, 60.0
 #: Settings for a hub whose one user does everything.
 UNLIMITED = dict.fromkeys(("IDEO_MAX_ACTIVE_RUNS", "IDEO_MAX_CREATES_PER_MINUTE", "IDEO_MAX_STREAMS"), "0")
 

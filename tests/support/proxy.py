@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+from tests.support.hand_clock import until
 from tests.support.postgres import socket_of
 from tests.support.servers import Place, tcp_server
 
@@ -49,6 +50,21 @@ def reset(writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
+
+
+async def reset_once_read(writer: asyncio.StreamWriter) -> None:
+    """End a connection of this machine with a RST, once its other end has read everything: a RST discards
+    what it has not read (Linux)."""
+    host, port = writer.get_extra_info("peername")
+    there = f"{socket.htonl(struct.unpack('!I', socket.inet_aton(host))[0]):08X}:{port:04X}"
+
+    def is_read() -> bool:
+        lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+        waiting = [each[4].partition(":")[2] for each in map(str.split, lines) if each[1] == there]
+        return not writer.transport.get_write_buffer_size() and all(int(size, 16) == 0 for size in waiting)
+
+    await until(is_read)
+    reset(writer)
 
 
 class Proxy:

@@ -16,7 +16,7 @@ from tests.support.processes import ROOT, clean_environment
 
 CTRL_C = "\x03"
 #: Seconds that a command has to show something, and to end.
-SHOW_S = 60.0
+SHOW_S = 120.0
 #: Makes standard input the terminal of its own session, and becomes the command. Between fork and exec of a
 #: process with threads, as the tests are, that could wait for ever.
 LOG_IN = "import os, sys; os.login_tty(0); os.execvp(sys.argv[1], sys.argv[1:])"
@@ -69,7 +69,7 @@ class Terminal:
         os.write(self._primary, keys.encode())
 
     async def ended(self) -> int:
-        """The exit code, once `text` has all that it showed; minus the number of the signal that ended it."""
+        """The exit code, once all that it showed is in `text`; minus the number of a signal that ended it."""
         async with asyncio.timeout(SHOW_S):
             code = await self._process.wait()
             await self._closed.wait()

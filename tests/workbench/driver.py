@@ -26,7 +26,7 @@ from tests.support.programs import installed
 T = TypeVar("T")
 
 #: Milliseconds within which what a test waits for happens, also on a busy machine.
-PATIENCE_MS = 30_000
+PATIENCE_MS = 60_000
 #: Settings of the hub, by field name.
 DEFAULTS: dict[str, Any] = {"workbench": True, "max_creates_per_minute": 0, "max_active_runs": 0}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from playwright.async_api import Page, expect
 
 from tests.support.hub import start
 from tests.support.recordings import link_shipped
-from tests.workbench.driver import Workbench
+from tests.workbench.driver import PATIENCE_MS, Workbench
 from tests.workbench.every_view import EVERY_ELEMENT, Shown, each_view, settled, shared
 from tests.workbench.reviewed import MOVED, a_proposal, write_draft, write_recordings
 
@@ -212,12 +213,10 @@ async def test_what_colours_say_is_also_said_in_the_systems_colours(bench: Workb
 
 
 async def found_some_frames_later(page: Page, script: str, expected: Callable[[Any], bool]) -> Any:
-    """What a script finds, once it is as expected or after 30 frames: an editor shows what it has, and the
-    focus, some frames later."""
-    for _ in range(30):
-        found = await page.evaluate(script)
-        if expected(found):
-            break
+    """What a script finds, once it is as expected, or after a while in which also a busy machine draws some
+    frames: an editor shows what it has, and the focus, some frames later."""
+    ends = time.monotonic() + PATIENCE_MS / 4000
+    while not expected(found := await page.evaluate(script)) and time.monotonic() < ends:
         await page.evaluate("new Promise(requestAnimationFrame)")
     return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import httpx
@@ -14,10 +14,11 @@ import pytest_asyncio
 from playwright.async_api import Page, expect
 
 from tests.support.development import development_hub
+from tests.support.hand_clock import PATIENCE_S
 from tests.support.hub import RunningHub, finished, start
 from tests.support.postgres import Postgres
 from tests.support.recordings import link_shipped, write_recording
-from tests.workbench.driver import DEFAULTS, Workbench, browser_at
+from tests.workbench.driver import DEFAULTS, PATIENCE_MS, Workbench, browser_at
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -55,7 +56,7 @@ async def end(bench: Workbench, thread: str) -> int:
     """Cancel a run; the number of its events."""
     async with bench.hub.client() as client:
         await client.call("POST", f"/api/refinements/{thread}/cancel")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             while (found := await client.call("GET", f"/api/refinements/{thread}"))["status"] != "cancelled":
                 await asyncio.sleep(0.05)
     return int(found["last_seq"])
@@ -63,6 +64,10 @@ async def end(bench: Workbench, thread: str) -> int:
 
 def in_order(events: int, connections: str) -> re.Pattern[str]:
     return re.compile(rf"{events} events, each once and in order, over {connections}")
+
+
+#: A page that a busy machine keeps from reading is given up, too, and connects again.
+ANY = r"(one connection|\d+ connections)"
 
 
 async def inspect(stack: AsyncExitStack, bench: Workbench, thread: str, transport: str) -> Page:
@@ -120,8 +125,9 @@ async def test_followers_go_on_after_a_restart_of_the_hub(bench: Workbench) -> N
         events = await end(bench, thread)
         for page in pages:
             await expect(page.get_by_text(in_order(events, r"\d+ connections"))).to_be_visible()
-    # While the hub is away, the browser says that it cannot be reached.
-    assert all("ERR_" in complaint or "WebSocket" in complaint for complaint in bench.complaints)
+    # While the hub is away, the browser says that it cannot be reached; while it stops, that it refuses.
+    expected = re.compile("ERR_|WebSocket|503")
+    assert all(map(expected.search, bench.complaints)), bench.complaints
     bench.complaints.clear()
 
 
@@ -134,7 +140,14 @@ async def test_a_stream_whose_token_expires_goes_on_with_the_persons_own(bench: 
             await has_events(page)
             await page.get_by_role("button", name="Let the token expire").click()
         for transport, page in pages.items():
-            await expect(page.get_by_text(ends[transport])).to_be_visible()
+            ended = page.get_by_text(ends[transport])
+            for _ in range(3):
+                with suppress(AssertionError):
+                    await expect(ended).to_be_visible(timeout=PATIENCE_MS / 3)
+                    break
+                # On a busy machine the token may have ended before the page connected with it.
+                await page.get_by_role("button", name="Let the token expire").click()
+            await expect(ended).to_be_visible()
             await expect(page.get_by_text("The token in use ends at")).to_be_hidden()
         events = await end(bench, thread)
         for page in pages.values():
@@ -149,18 +162,18 @@ async def test_a_reader_that_is_too_slow_is_ended_by_the_hub_and_goes_on(
 ) -> None:
     thread = await run(bench, "[[replay:large]]", ended=True)
     await page.goto(f"{bench.hub.http}/#/inspector/{thread}?transport=sse")
-    await expect(page.get_by_text(in_order(26, "one connection"))).to_be_visible()
+    await expect(page.get_by_text(in_order(26, ANY))).to_be_visible()
     pace = page.get_by_role("combobox", name="Read")
     await pace.select_option("not at all")
     # The next stream is read at that pace from its beginning.
     await page.get_by_label("Transport").select_option("ws-json")
 
     async def given_up() -> bool:
-        async with httpx.AsyncClient(base_url=bench.hub.http, trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=bench.hub.http, trust_env=False, timeout=60) as http:
             text = (await http.get("/metrics")).text
         return bool(re.search(r'slow_readers_closed_total\{transport="websocket"\} [1-9]', text))
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         while not await given_up():
             await asyncio.sleep(0.1)
     await pace.select_option("at full speed")

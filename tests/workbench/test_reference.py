@@ -28,6 +28,12 @@ VISITED = """async links => {
 
 async def opened(bench: Workbench, page: Page, part: str, name: str = "") -> None:
     await page.goto(f"{bench.hub.http}/#/api?part={part}&name={name}")
+    # Until then the page shows the call before, whose form looks alike.
+    tab = page.get_by_role("navigation", name="Interfaces").locator("[aria-current=page]")
+    await expect(tab).to_have_attribute("href", f"#/api?part={part}")
+    if name:
+        call = page.get_by_role("navigation", name="Calls").locator("[aria-current=true]")
+        await expect(call).to_have_attribute("href", f"#/api?part={part}&name={name}")
 
 
 async def has_its_ids(page: Page) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Locator, Page, Route, expect
 
-from tests.workbench.driver import Workbench, read_until, tab_to
+from tests.workbench.driver import PATIENCE_MS, Workbench, read_until, tab_to
 from tests.workbench.reviewed import (
     CHANGED,
     MANY,
@@ -328,7 +328,7 @@ async def test_the_first_of_500_files_is_shown_while_the_others_are_still_read(
     # The last file is reached by keys, and only the rows that can be seen are on the page.
     await page.get_by_role("treeitem", name="file000.md").click()
     last = page.locator("[role=treeitem]:focus", has_text="file499.md")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_MS / 1000):
         while await last.count() == 0:
             await page.keyboard.press("End")
     await page.keyboard.press("Enter")

@@ -63,7 +63,7 @@ async def test_the_rules_of_following_hold() -> None:
 
 async def test_the_example_of_the_readme_runs(database: str, project: Path) -> None:
     async with running_hub(database) as hub:
-        output = await output_of(str(project / "example"), within_s=60, **hub.ideo_settings)
+        output = await output_of(str(project / "example"), **hub.ideo_settings)
     lines = output.splitlines()
     assert [int(line.split()[0]) for line in lines[:52]] == list(range(1, 53))
     assert "Terminal" in lines[51]
@@ -115,5 +115,5 @@ async def test_the_client_in_go(database: str, project: Path, tmp_path: Path, ca
         async with hub.client() as client:
             large = await start(client, "[[replay:large]]")
         environment = {"IDEO_GRPC": hub.grpc, "THREAD": large["thread_id"], **hub.ideo_settings}
-        await output_of(str(project / "cases"), case, within_s=100, **environment)
+        await output_of(str(project / "cases"), case, **environment)
         await until(lambda: not hub.core.broadcaster.readers)

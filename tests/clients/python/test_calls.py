@@ -175,7 +175,7 @@ async def test_a_start_whose_response_is_lost_takes_effect_once(running: Running
         """The hub's response; nothing for the first start."""
         method, path, *_ = head.decode().split(" ", 2)
         sent = dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:] if line)
-        async with httpx.AsyncClient(trust_env=False) as http:
+        async with httpx.AsyncClient(trust_env=False, timeout=60) as http:
             response = await http.request(method, running.http + path, content=body, headers=sent)
         if path.endswith("/refinements") and not lost:
             lost.append(response.content)

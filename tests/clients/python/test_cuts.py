@@ -12,8 +12,9 @@ import pytest
 from tests.clients.python.hubs import WAYS, Through, as_json, open_hub, watched
 from tests.support import tokens
 from tests.support.client import events
-from tests.support.cut_runs import CUTS, HOW, PacedRuntime
+from tests.support.cut_runs import CUTS, HOW
 from tests.support.hand_clock import until
+from tests.support.paced_runtime import PacedRuntime
 from tests.support.processes import forked, hub_environment
 from tests.support.proxy import proxy
 from tests.support.runtime import serve_runtime

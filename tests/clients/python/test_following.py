@@ -14,7 +14,9 @@ from tests.clients.python.hubs import WAYS, Through, as_json, followed, open_way
 from tests.support.client import events
 from tests.support.hand_clock import until
 from tests.support.hub import RunningHub, finished, running_hub, start
+from tests.support.paced_runtime import PacedRuntime
 from tests.support.proxy import proxy
+from tests.support.runtime import serve_runtime
 
 ABSENT = "00000000-0000-4000-8000-000000000000"
 LAST = 52
@@ -53,18 +55,26 @@ async def test_a_follower_of_a_live_run_gets_each_event_once(hub: RunningHub, wa
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_a_silent_connection_is_given_up_and_another_one_goes_on(hub: RunningHub, way: str) -> None:
-    thread = await a_run(hub, "[[replay:short_run speed=2]]", whole=False)
-    interface = hub.grpc if way == "grpc" else hub.http
-    async with proxy(int(interface.rpartition(":")[2])) as between:
-        found = []
-        stream = followed(way, Through(between.place), hub.token(), thread, silence_s=1.0)
-        async with aclosing(stream) as events_:
-            async for event in events_:
-                found.append(event.seq)
-                if event.seq == 5:
-                    between.break_all("swallow")
-        assert between.accepted == 2
+async def test_a_silent_connection_is_given_up_and_another_one_goes_on(database: str, way: str) -> None:
+    runtime = PacedRuntime("short_run")
+    runtime.release_first(10)
+    async with (
+        serve_runtime(runtime) as url,
+        running_hub(database, runtime_url=url, heartbeat_s=0.2) as hub,
+    ):
+        thread = await a_run(hub, "x", whole=False)
+        interface = hub.grpc if way == "grpc" else hub.http
+        async with proxy(int(interface.rpartition(":")[2])) as between:
+            found = []
+            stream = followed(way, Through(between.place), hub.token(), thread, silence_s=1.0)
+            async with aclosing(stream) as events_:
+                async for event in events_:
+                    found.append(event.seq)
+                    if event.seq == 5:
+                        between.break_all("swallow")
+                        # What follows comes over another connection, which a busy machine may silence, too.
+                        runtime.release(1)
+            assert between.accepted >= 2
     assert found == list(range(1, LAST + 1))
 
 

@@ -22,7 +22,7 @@ async def test_a_program_works_as_it_is(database: str, tmp_path: Path, program: 
     (tmp_path / "program.py").write_text(program)
     async with running_hub(database) as hub:
         environment = {**hub.ideo_settings, "IDEO_GRPC": hub.grpc, "NO_PROXY": "127.0.0.1"}
-        output = await output_of(sys.executable, "program.py", folder=tmp_path, within_s=100, **environment)
+        output = await output_of(sys.executable, "program.py", folder=tmp_path, **environment)
     assert "1 run_started\n" in output
     assert " terminal\n" in output
     assert output.endswith("version 2 of the draft\n")

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from ide_orchestrator.client import Hub, HubError
+from tests.support.hand_clock import PATIENCE_S
 from tests.support.servers import redirecting_server
 
 ABSENT = "00000000-0000-4000-8000-000000000000"
@@ -40,5 +41,5 @@ async def test_a_redirect_is_refused_and_nothing_is_sent_to_where_it_leads(name:
         Hub(url, "secret-token", trust_env=False) as hub,
     ):
         with pytest.raises(HubError, match=f"HTTP {status}"):
-            await asyncio.wait_for(CALLS[name](hub), 20)
+            await asyncio.wait_for(CALLS[name](hub), PATIENCE_S)
     assert reached == []

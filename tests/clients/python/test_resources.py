@@ -17,7 +17,7 @@ PARTS = ("DecidedAction", "DraftFileFacts", "FileFacts", "DecidedFile", "Conflic
 
 
 async def test_the_types_have_the_members_of_the_document(database: str) -> None:
-    async with running_hub(database) as hub, httpx.AsyncClient(trust_env=False) as http:
+    async with running_hub(database) as hub, httpx.AsyncClient(trust_env=False, timeout=60) as http:
         schemas = (await http.get(f"{hub.http}/openapi.json")).json()["components"]["schemas"]
     types = {name: kind for name, kind in vars(resources).items() if is_typeddict(kind)}
     wrong = [

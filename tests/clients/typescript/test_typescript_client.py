@@ -83,9 +83,7 @@ async def test_the_example_of_the_readme_runs_and_its_types_are_right(
         installed("node"), str(compiler), *options, "--types", "node", "example.ts", folder=project
     )
     async with running_hub(database) as hub:
-        output = await output_of(
-            installed("node"), "example.js", folder=project, within_s=60, **hub.ideo_settings
-        )
+        output = await output_of(installed("node"), "example.js", folder=project, **hub.ideo_settings)
     lines = output.splitlines()
     assert [int(line.split()[0]) for line in lines[:52]] == list(range(1, 53))
     assert lines[51] == "52 terminal"
@@ -146,7 +144,7 @@ async def test_an_answer_without_an_end_is_a_fault(project: Path) -> None:
         stream_server(endless_messages, subprotocol="ideo.v1.proto") as sockets,
     ):
         command = (installed("node"), "--expose-gc", "endless.mjs", good, bad, sockets)
-        output = await output_of(*command, folder=project, within_s=60, WS=str(WEBSOCKETS))
+        output = await output_of(*command, folder=project, WS=str(WEBSOCKETS))
     *ends, memory = output.splitlines()
     assert len(ends) >= 13
     assert all(": FaultError: " in end for end in ends), output
@@ -156,7 +154,7 @@ async def test_an_answer_without_an_end_is_a_fault(project: Path) -> None:
 async def test_a_redirect_is_refused_and_nothing_is_sent_to_where_it_leads(project: Path) -> None:
     shutil.copy(PROGRAMS / "redirects.mjs", project)
     async with redirecting_server(307) as (url, reached):
-        output = await output_of(installed("node"), "redirects.mjs", url, folder=project, within_s=60)
+        output = await output_of(installed("node"), "redirects.mjs", url, folder=project)
     assert reached == []
     assert [line.partition(": ")[2] for line in output.splitlines()] == ["ProblemError 307"] * 4
 
@@ -185,7 +183,6 @@ async def test_the_client_in_node(database: str, project: Path, tmp_path: Path, 
             "cases.mjs",
             case,
             folder=project,
-            within_s=100,
             WS=str(WEBSOCKETS),
             THREAD=large["thread_id"],
             EXPIRED_TOKEN=hub.token(minutes=-1),

@@ -23,7 +23,7 @@ async def hub(database: str) -> AsyncIterator[RunningHub]:
 async def http(hub: RunningHub) -> AsyncIterator[httpx.AsyncClient]:
     """A caller with a token."""
     headers = bearer(hub.token())
-    async with httpx.AsyncClient(base_url=hub.http, headers=headers, timeout=30, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=hub.http, headers=headers, timeout=60, trust_env=False) as client:
         yield client
 
 

@@ -39,7 +39,7 @@ from server.wire import messages as m
 from tests.contract.interfaces.test_grpc_access import CONTRACT
 from tests.support.client import CONNECT_WAYS, events
 from tests.support.grpc_interface import refusal_of
-from tests.support.hand_clock import until
+from tests.support.hand_clock import PATIENCE_S, until
 from tests.support.http_interface import problem, socket, upgrade
 from tests.support.hub import RunningHub, finished, running_hub, start
 from tests.support.recordings import write_odd_recording
@@ -101,7 +101,7 @@ class Environment:
         headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
         # There is no TLS over HTTP here, and to read the authorities takes longer than a call.
         return httpx.AsyncClient(
-            base_url=self.hub.http, headers=headers, trust_env=False, timeout=30, verify=False
+            base_url=self.hub.http, headers=headers, trust_env=False, timeout=60, verify=False
         )
 
     def metadata(self, who: str) -> tuple[tuple[str, str], ...]:
@@ -797,7 +797,7 @@ async def test_a_link_that_ends_ends_the_streams_that_it_opened(
             else:
                 await hub.core.pool.execute(_ENDINGS[ending])
             await hub.core.authorizations.recheck()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE_S):
                 with suppress(ConnectionClosed):
                     while True:
                         await stream.recv()

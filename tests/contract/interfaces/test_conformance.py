@@ -32,7 +32,7 @@ async def hub(database: str) -> AsyncIterator[RunningHub]:
 
 
 async def results(
-    hub: RunningHub, changes: Changes, only: Iterable[str] = (), rule_s: float = 20
+    hub: RunningHub, changes: Changes, only: Iterable[str] = (), rule_s: float = 60
 ) -> list[Result]:
     """What the rules give for the hub as the changes make it."""
     async with rewriting_proxy(hub.http, hub.grpc, changes) as proxy:
@@ -211,8 +211,12 @@ def with_17_twice(events: list[Any]) -> list[Any]:
     return [each for event in events for each in ([event, event] if seq(event) == 17 else [event])]
 
 
-def backwards(events: list[Any]) -> list[Any]:
-    return events[::-1]
+def with_17_behind_18(events: list[Any]) -> list[Any]:
+    """In the order of their numbers, however few of them come together."""
+    swapped = {17: 18, 18: 17}
+    for event in events:
+        event.seq = swapped.get(event.seq, event.seq)
+    return events
 
 
 def in_epoch_2(events: list[Any]) -> list[Any]:
@@ -232,10 +236,10 @@ class Wrong:
     changes: Changes
     only: tuple[str, ...]
     fails: frozenset[str]
-    rule_s: float = 20
+    rule_s: float = 60
 
 
-def wrong(name: str, changes: Changes, only: str, fails: str, rule_s: float = 20) -> Wrong:
+def wrong(name: str, changes: Changes, only: str, fails: str, rule_s: float = 60) -> Wrong:
     return Wrong(name, changes, tuple(only.split()), frozenset(fails.split()), rule_s)
 
 
@@ -254,7 +258,7 @@ WRONG_HUBS = (
     ),
     wrong(
         "reorders events over gRPC",
-        BinaryEvents("grpc", backwards),
+        BinaryEvents("grpc", with_17_behind_18),
         "live.grpc resume.grpc resume.grpc-pages",
         "live.grpc resume.grpc",
     ),
@@ -289,7 +293,7 @@ WRONG_HUBS = (
         "resume.websocket-binary resume.websocket-legacy",
     ),
     wrong(
-        "does not end WebSockets", Close(None), "resume.websocket-json resume.sse", "resume.websocket-json", 3
+        "does not end WebSockets", Close(None), "resume.websocket-json resume.sse", "resume.websocket-json", 5
     ),
     wrong(
         "gives server-sent events other ids",
@@ -366,14 +370,14 @@ WRONG_HUBS = (
 )
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_a_right_hub_passes_every_rule_also_behind_a_proxy(hub: RunningHub) -> None:
     found = await results(hub, Changes())
     assert [line_of(each, 0) for each in found if each.outcome != "passed"] == []
     assert {result.rule for result in found} == {rule.name for rule in RULES} | {"run"}
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_every_wrong_hub_fails_the_rules_that_it_breaks_and_no_others(hub: RunningHub) -> None:
     async def tried(seeded: Wrong) -> str:
         found = await results(hub, seeded.changes, seeded.only, seeded.rule_s)

@@ -38,7 +38,7 @@ JSON = json.dumps({"threadId": ABSENT}).encode()
 
 @pytest_asyncio.fixture
 async def http(hub: RunningHub) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=hub.http, headers=bearer(hub.token()), timeout=30) as client:
+    async with httpx.AsyncClient(base_url=hub.http, headers=bearer(hub.token()), timeout=60) as client:
         yield client
 
 

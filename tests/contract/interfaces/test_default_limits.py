@@ -94,7 +94,7 @@ async def test_what_a_websocket_leaves_out_is_read_over_http(database: str) -> N
         [cut] = [event for event in await socket_events(hub, thread, "ideo.v1") if event.omitted_bytes]
         omitted = [file for file in cut.state_update.files if file.content_omitted]
         assert omitted
-        async with httpx.AsyncClient(base_url=hub.http, headers=bearer(hub.token())) as http:
+        async with httpx.AsyncClient(base_url=hub.http, headers=bearer(hub.token()), timeout=60) as http:
             for file in omitted:
                 answer = await http.get(f"/api/refinements/{thread}/files/{file.sha256}")
                 assert answer.text == file.path[2:4] * 100_000
@@ -113,7 +113,7 @@ async def test_small_events_are_read_whole_and_together(database: str) -> None:
 
 @pytest.mark.parametrize("limit", ["1", "1048575", "-1", "x", "4294967296"])
 async def test_a_limit_that_is_too_small_or_no_number_is_refused(database: str, limit: str) -> None:
-    async with run_of(database) as (hub, started), httpx.AsyncClient(base_url=hub.http) as http:
+    async with run_of(database) as (hub, started), httpx.AsyncClient(base_url=hub.http, timeout=60) as http:
         upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
         answer = await http.get(
             f"/api/ws/refinements/{started['thread_id']}?max_message_bytes={limit}",
@@ -127,7 +127,7 @@ async def test_a_list_of_long_prompts_is_read_over_http(database: str) -> None:
     async with (
         serve_runtime(ScriptedRuntime(invokes=[422])) as url,
         running_hub(database, runtime_url=url) as hub,
-        httpx.AsyncClient(base_url=hub.http, headers=bearer(hub.token())) as http,
+        httpx.AsyncClient(base_url=hub.http, headers=bearer(hub.token()), timeout=60) as http,
     ):
         definition = {"a": "x" * 250_000}
         for _ in range(20):

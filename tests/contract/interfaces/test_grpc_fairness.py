@@ -18,6 +18,7 @@ from server.grpc.app import DEFAULT_LIMITS, server_options
 from server.grpc.call_ends import waiting
 from server.grpc.fair_server import MAX_QUEUED, REQUESTED, fair_server
 from tests.hostile.attacks.http2 import ACK, END_HEADERS, HEADERS, PING, PREFACE, SETTINGS, fields, frame
+from tests.support.hand_clock import PATIENCE_S
 
 CONNECTIONS, CALLS = 3, 500
 
@@ -76,7 +77,7 @@ class Server:
         await self._until(lambda: self.ended.total() >= count)
 
     async def _until(self, holds: Callable[[], bool]) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             while not holds():
                 self._changed.clear()
                 await self._changed.wait()
@@ -86,7 +87,7 @@ def run(test: Callable[[], Awaitable[None]]) -> None:
     """Run a test on the event loop of the hub."""
 
     async def within_time() -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(2 * PATIENCE_S):
             await test()
 
     with asyncio.Runner(loop_factory=CommandLoop) as runner:

@@ -17,7 +17,7 @@ from ide_orchestrator.v1.access_pb2_grpc import AccessServiceStub
 from server.wire import messages as m
 from server.wire.large_events import MAX_EVENT_BYTES
 from tests.support.grpc_interface import Caller, GrpcHub, open_grpc_hub, refusal_of
-from tests.support.hand_clock import retried
+from tests.support.hand_clock import PATIENCE_S, retried
 from tests.support.hub import running_hub
 from tests.support.runtime import END, ScriptedRuntime, files, serve_runtime, state_frame, token_frame
 from tests.support.tokens import bearer
@@ -139,7 +139,7 @@ async def test_a_page_is_bounded_in_bytes_on_both_interfaces_and_the_next_one_go
             assert await paged(ann, thread) == watched
         seqs: list[int] = []
         path = f"/api/refinements/{thread}/events"
-        async with httpx.AsyncClient(base_url=hub.http, headers=bearer(hub.token())) as http:
+        async with httpx.AsyncClient(base_url=hub.http, headers=bearer(hub.token()), timeout=60) as http:
             while True:
                 after = seqs[-1] if seqs else 0
                 answer = await http.get(path, params={"limit": 1000, "after": after})
@@ -252,7 +252,7 @@ async def test_a_caller_reads_a_few_events_in_pieces_at_a_time(
             calls = [slow.refinements.ReadEvent(request, metadata=slow.metadata) for _ in range(5)]
             # One of them is read, and three wait for room in the memory of what is not yet read.
             reads = [asyncio.ensure_future(call.read()) for call in calls]
-            done, waiting = await asyncio.wait(reads, return_when=asyncio.FIRST_EXCEPTION, timeout=20)
+            done, waiting = await asyncio.wait(reads, return_when=asyncio.FIRST_EXCEPTION, timeout=PATIENCE_S)
             [error] = [read.exception() for read in done if read.exception() is not None]
             assert isinstance(error, grpc.aio.AioRpcError)
             assert len(waiting) >= 3

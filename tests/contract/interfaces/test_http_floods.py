@@ -14,6 +14,7 @@ from websockets.frames import Frame, Opcode
 from server.http.http_protocol import MAX_BLANK_BYTES, MAX_PIPELINED, MAX_UNREAD_BYTES
 from server.http.request_head import MAX_HEADERS
 from server.http.websocket_limits import BYTES, FRAMES, MAX_FRAGMENTS
+from tests.support.hand_clock import PATIENCE_S
 from tests.support.http_interface import HttpInterface, http_interface, socket
 from tests.support.hub import RunningHub, start
 
@@ -30,6 +31,13 @@ async def reasons() -> list[str]:
 
 @pytest.fixture
 async def interface(hub: RunningHub, reasons: list[str]) -> AsyncIterator[HttpInterface]:
+    async with http_interface(hub.core, on_cut_off=reasons.append) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def impatient(hub: RunningHub, reasons: list[str]) -> AsyncIterator[HttpInterface]:
+    """One that soon gives up waiting for a request."""
     times = {"head_deadline_s": 0.5, "body_deadline_s": 0.5}
     async with http_interface(hub.core, on_cut_off=reasons.append, **times) as opened:
         yield opened
@@ -52,7 +60,9 @@ class Client:
 
     async def until_answer(self, ending: bytes) -> None:
         while not self.answer.endswith(ending):
-            self.answer += await self._reader.read(65536)
+            data = await self._reader.read(65536)
+            assert data, f"the connection ended after {self.answer!r}"
+            self.answer += data
 
     async def until_end(self, *, sending: bytes = b"") -> bytes:
         """Send on until the server ends the connection; everything that it answered."""
@@ -63,7 +73,7 @@ class Client:
 
         flooding = asyncio.create_task(flood())
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_S):
                 with suppress(ConnectionError):
                     while data := await self._reader.read(65536):
                         self.answer += data
@@ -109,7 +119,7 @@ async def test_a_sockets_client_that_sends_too_much_is_closed(
         async with socket(interface.http, thread, hub.token(), "ideo.v1") as opened:
             opened.transport.write(sent)
             with suppress(ConnectionClosed):
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(PATIENCE_S):
                     async for _ in opened:
                         pass
             # The close may be lost to a reset, because the server does not read on.
@@ -135,9 +145,9 @@ async def test_what_clients_usually_send_is_taken(
 # --- HTTP ---------------------------------------------------------------------------------------
 
 
-async def test_blank_lines_do_not_keep_a_connection(interface: HttpInterface, reasons: list[str]) -> None:
+async def test_blank_lines_do_not_keep_a_connection(impatient: HttpInterface, reasons: list[str]) -> None:
     for before, told in ((b"", b" 408 "), (HEALTH, b" 200 ")):
-        async with connected(interface) as client:
+        async with connected(impatient) as client:
             if before:
                 await client.send(before)
                 await client.until_answer(b"}")
@@ -174,10 +184,10 @@ async def test_many_blank_lines_behind_an_answer_end_the_connection(
 
 
 async def test_a_chunked_body_that_does_not_come_to_its_end_is_given_up(
-    hub: RunningHub, interface: HttpInterface
+    hub: RunningHub, impatient: HttpInterface
 ) -> None:
     for after in (b"0\r\n", b"0\r\nX: y\r\n", b"1\r\n \r\n", b"1;x=y"):
-        async with connected(interface) as client:
+        async with connected(impatient) as client:
             await client.send(CHUNKED % bearer_line(hub) + after)
             assert b" 408 " in await client.until_end()
 
@@ -248,7 +258,7 @@ async def test_few_requests_wait_on_one_connection(interface: HttpInterface) -> 
 
 
 async def test_a_head_has_so_many_headers(interface: HttpInterface) -> None:
-    async with httpx.AsyncClient(base_url=interface.http, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=interface.http, trust_env=False, timeout=60) as client:
         for count, status in ((MAX_HEADERS - 10, 200), (MAX_HEADERS + 1, 400)):
             headers = {f"x-{n}": "1" for n in range(count)}
             assert (await client.get("/healthz", headers=headers)).status_code == status

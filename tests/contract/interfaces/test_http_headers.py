@@ -9,6 +9,7 @@ import httpx
 import pytest
 import structlog.testing
 
+from tests.support.hand_clock import PATIENCE_S
 from tests.support.http_interface import ORIGIN, http_interface, problem
 from tests.support.hub import RunningHub, a_workflow, finished, start
 
@@ -82,7 +83,7 @@ async def test_head_of_a_stream_is_its_headers_and_holds_no_place(
     async with hub.client() as client:
         started = await start(client, prompt)
     path = f"/api/refinements/{started['thread_id']}/events"
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         head = await http.head(path, headers={"Accept": "text/event-stream"})
         assert (head.status_code, head.content) == (200, b"")
         assert head.headers["content-type"] == "text/event-stream; charset=utf-8"
@@ -244,7 +245,7 @@ async def test_pages_of_this_machine_may_call_in_development_alone(
             assert preflight.headers["access-control-allow-origin"] == origin
             answer = await http.get("/api/workflows", headers={"Origin": origin})
             assert answer.headers["access-control-allow-origin"] == origin
-            async with httpx.AsyncClient(base_url=production.http, trust_env=False) as other:
+            async with httpx.AsyncClient(base_url=production.http, trust_env=False, timeout=60) as other:
                 refused = await other.options("/api/workflows", headers={"Origin": origin, **asks})
                 assert refused.status_code == 403
 
@@ -319,7 +320,7 @@ async def test_a_problem_carries_the_callers_trace(http: httpx.AsyncClient) -> N
 
 
 async def test_probes_need_no_token_and_a_draining_replica_is_not_ready(hub: RunningHub) -> None:
-    async with httpx.AsyncClient(base_url=hub.http) as nobody:
+    async with httpx.AsyncClient(base_url=hub.http, timeout=60) as nobody:
         for path in ("/healthz", "/api/health"):
             assert (await nobody.get(path)).json() == {"status": "ok"}
         assert (await nobody.get("/readyz")).json() == {"status": "ok", "failing": []}

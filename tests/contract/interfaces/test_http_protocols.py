@@ -8,6 +8,7 @@ import inspect
 import json
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -20,8 +21,11 @@ from server.http import websocket_protocol
 from server.http.http_protocol import HubHttpProtocol
 from server.http.request_head import MAX_HEAD_BYTES
 from server.http.websocket_protocol import HubSocketProtocol
+from tests.support.hand_clock import PATIENCE_S, until
 from tests.support.http_interface import HttpInterface, http_interface, socket, upgrade
-from tests.support.hub import RunningHub, start
+from tests.support.hub import RunningHub, running_hub, start
+from tests.support.paced_runtime import PacedRuntime
+from tests.support.runtime import serve_runtime
 
 #: The modules as they were when server/http/websocket_protocol.py was last compared with them. After an
 #: upgrade: read what changed, see that each method still does what it says, and put the new digest here.
@@ -102,7 +106,7 @@ async def raw(interface: HttpInterface, *pieces: bytes) -> tuple[int, dict[str, 
         for piece in pieces:
             writer.write(piece)
             await writer.drain()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             answer = await reader.read()
     except ConnectionError:
         return 0, {}, b""
@@ -183,7 +187,7 @@ async def test_who_breaks_the_protocol_of_sockets_is_closed(
         await opened.recv()
         opened.transport.write(frame)
         with suppress(ConnectionClosed):
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_S):
                 async for _ in opened:
                     pass
         assert opened.close_code in ((code,) if code else (1002, 1009))
@@ -201,7 +205,7 @@ def one_message(data: bytes) -> bool:
     return len(data) == 10 + int.from_bytes(data[2:10])
 
 
-async def test_the_same_bytes_are_written_to_every_follower(hub: RunningHub) -> None:
+async def test_the_same_bytes_are_written_to_every_follower(database: str) -> None:
     """A message's bytes are made once; only messages that went out together were joined for one."""
 
     class Tap:
@@ -224,22 +228,47 @@ async def test_the_same_bytes_are_written_to_every_follower(hub: RunningHub) -> 
             written.append([])
             super().connection_made(Tap(transport, written[-1]))  # type: ignore[arg-type]
 
-    async with http_interface(hub.core, socket_protocol=Tapped) as interface:
+    runtime = PacedRuntime("short_run")
+    async with (
+        serve_runtime(runtime) as url,
+        running_hub(database, runtime_url=url) as hub,
+        http_interface(hub.core, socket_protocol=Tapped) as interface,
+        hub.client() as client,
+    ):
         for offered in ((), ("ideo.v1",), ("ideo.v1.proto",)):
             written.clear()
-            async with hub.client() as client:
-                started = await start(client, "[[replay:short_run speed=2]]")
+            runtime.release(0)
+            thread = (await start(client, "x"))["thread_id"]
+            received = [0, 0, 0]
 
-            async def read(offered: tuple[str, ...] = offered, thread: str = started["thread_id"]) -> int:
+            async def read(
+                number: int,
+                offered: tuple[str, ...] = offered,
+                thread: str = thread,
+                received: list[int] = received,
+            ) -> None:
                 async with socket(interface.http, thread, hub.token(), *offered) as opened:
-                    return len([message async for message in opened])
+                    async for _ in opened:
+                        received[number] += 1
 
-            await asyncio.gather(read(), read(), read())
-            # Before it is at the live end, each reads from the journal on its own; what is several
-            # messages was joined for who was behind.
-            live = [[data for data in each[len(each) // 2 : -1] if one_message(data)] for each in written]
+            reading = asyncio.gather(*map(read, range(3)))
+            begun: list[int] = []
+            for count in range(1, 21):
+                before = list(received)
+                runtime.release_first(count)
+                await until(partial(_all_went_on, received, before))
+                if count == 5:
+                    # Before it is at the live end, each reads from the journal on its own.
+                    begun = list(map(len, written))
+            live = [[*filter(one_message, each[at:])] for each, at in zip(written, begun, strict=True)]
+            await client.call("POST", f"/api/refinements/{thread}/cancel")
+            await reading
             common = set(live[0]).intersection(*live[1:])
             assert len(common) > 5
             for content in common:
                 first, *others = [data for each in live for data in each if data == content]
                 assert all(data is first for data in others)
+
+
+def _all_went_on(received: list[int], before: list[int]) -> bool:
+    return all(now > then for now, then in zip(received, before, strict=True))

@@ -7,6 +7,7 @@ import html
 import json
 import re
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -24,8 +25,10 @@ from server.http.options import HttpOptions
 from server.http.origins import Origins
 from server.http.probes import Probes
 from server.wire.problems import PROBLEMS
-from tests.support.http_interface import problem
+from tests.support.hand_clock import until
+from tests.support.http_interface import http_interface, problem
 from tests.support.hub import RunningHub, a_workflow, finished, running_hub, start
+from tests.support.paced_runtime import PacedRuntime
 from tests.support.runtime import ScriptedRuntime, serve_runtime
 from tests.support.tokens import bearer
 
@@ -33,12 +36,22 @@ ABSENT = "00000000-0000-4000-8000-000000000000"
 SECRET = "hunter2"
 
 
+@asynccontextmanager
+async def caller_of(hub: RunningHub) -> AsyncIterator[httpx.AsyncClient]:
+    """A caller with a token."""
+    headers = bearer(hub.token())
+    async with httpx.AsyncClient(base_url=hub.http, headers=headers, timeout=60, trust_env=False) as client:
+        yield client
+
+
 async def test_a_start_that_the_runtime_refuses_names_its_failed_proposal(database: str) -> None:
     async with (
         serve_runtime(ScriptedRuntime(invokes=[422])) as url,
         running_hub(database, runtime_url=url) as hub,
         hub.client() as client,
-        httpx.AsyncClient(base_url=hub.http, headers=bearer(hub.token()), trust_env=False) as http,
+        httpx.AsyncClient(
+            base_url=hub.http, headers=bearer(hub.token()), trust_env=False, timeout=60
+        ) as http,
     ):
         path = f"/api/workflows/{await a_workflow(client)}/refinements"
         refused = await http.post(path, json={"user_prompt": "x"})
@@ -48,15 +61,19 @@ async def test_a_start_that_the_runtime_refuses_names_its_failed_proposal(databa
         assert (proposal["status"], proposal["failure"]["reason"]) == ("failed", "runtime_refused")
 
 
-async def test_a_start_and_its_proposal_have_the_legacy_form(
-    hub: RunningHub, http: httpx.AsyncClient
-) -> None:
-    async with hub.client() as client:
+async def test_a_start_and_its_proposal_have_the_legacy_form(database: str) -> None:
+    runtime = PacedRuntime("short_run")
+    async with (
+        serve_runtime(runtime) as url,
+        running_hub(database, runtime_url=url) as hub,
+        caller_of(hub) as http,
+        hub.client() as client,
+    ):
         workflow_id = await a_workflow(client)
         started = await http.post(
             f"/api/workflows/{workflow_id}/refinements",
             json={
-                "user_prompt": "go on [[replay:short_run speed=10]]",
+                "user_prompt": "go on",
                 "context_file_path": "/a.md",
                 "context_selection": "lines 1-2",
             },
@@ -77,11 +94,12 @@ async def test_a_start_and_its_proposal_have_the_legacy_form(
             None,
             None,
         )
+        runtime.release(1)
         proposal = await finished(client, told)
     assert proposal["id"] == told["proposal_id"]
     assert proposal["thread_id"] == told["thread_id"]
     assert proposal["status"] == "completed"
-    assert proposal["user_prompt"] == "go on [[replay:short_run speed=10]]"
+    assert proposal["user_prompt"] == "go on"
     assert (proposal["context_file_path"], proposal["context_selection"]) == ("/a.md", "lines 1-2")
     assert proposal["created_at"] == told["created_at"]
     assert proposal["completed_at"] > proposal["created_at"]
@@ -253,7 +271,7 @@ async def test_no_route_answers_without_a_token_or_shows_that_a_foreign_resource
         {"Authorization": f"Bearer {valid[:-4]}AAAA"},
         {"Cookie": f"token={valid}"},
     ]
-    async with httpx.AsyncClient(base_url=hub.http, timeout=30) as nobody:
+    async with httpx.AsyncClient(base_url=hub.http, timeout=60) as nobody:
         for method, path, body in [*lists, ("POST", "/api/workflows", {"name": "w"}), *theirs]:
             for headers in bad:
                 answer = await nobody.request(method, path, json=body, headers=headers)
@@ -279,7 +297,7 @@ async def test_only_the_public_routes_answer_without_a_token(hub: RunningHub) ->
     probes = Probes(_nothing_fails, _no_metrics)
     app = create_http_app(hub.core, probes, HttpOptions(Origins(()), query_token=False))
     walked = set()
-    async with httpx.AsyncClient(base_url=hub.http, timeout=30, trust_env=False) as nobody:
+    async with httpx.AsyncClient(base_url=hub.http, timeout=60, trust_env=False) as nobody:
         for route in app.routes:
             if not isinstance(route, HTTPRoute):
                 continue  # A WebSocket authenticates before its upgrade: see its own tests.
@@ -357,18 +375,30 @@ async def test_lists_are_walked_by_their_links_newest_first(hub: RunningHub, htt
     assert pages == 3
 
 
-async def test_a_page_of_events_waits_for_the_first(hub: RunningHub, http: httpx.AsyncClient) -> None:
-    async with hub.client() as client:
-        started = await start(client, "[[replay:short_run speed=1 silent=10]]")
-    events = f"/api/refinements/{started['thread_id']}/events"
-    page = (await http.get(events, params={"after": 0, "limit": 1, "wait": 20})).json()
-    assert list(page) == ["items", "next_cursor", "complete", "epoch", "last_seq", "floor"]
-    assert [event["seq"] for event in page["items"]] == [1]
-    assert (page["next_cursor"], page["complete"], page["epoch"], page["floor"]) == (1, False, 1, 1)
-    after = page["last_seq"]
-    later = (await http.get(events, params={"after": after, "wait": 20})).json()
-    assert later["items"][0]["seq"] == after + 1
-    assert later["next_cursor"] == later["items"][-1]["seq"]
+async def test_a_page_of_events_waits_for_the_first(database: str) -> None:
+    runtime = PacedRuntime("short_run")
+    async with (
+        serve_runtime(runtime) as url,
+        running_hub(database, runtime_url=url) as hub,
+        caller_of(hub) as http,
+        hub.client() as client,
+    ):
+        events = f"/api/refinements/{(await start(client, 'x'))['thread_id']}/events"
+        page = (await http.get(events, params={"after": 0, "limit": 1, "wait": 20})).json()
+        assert list(page) == ["items", "next_cursor", "complete", "epoch", "last_seq", "floor"]
+        assert [event["seq"] for event in page["items"]] == [1]
+        assert (page["next_cursor"], page["complete"], page["epoch"], page["floor"]) == (1, False, 1, 1)
+        # A frame is an event, behind the one of the start.
+        runtime.release_first(5)
+        after = 1
+        while after < 6:
+            after = (await http.get(events, params={"after": after, "wait": 20})).json()["next_cursor"]
+        later = asyncio.create_task(http.get(events, params={"after": 6, "wait": 20}))
+        await until(lambda: hub.core.broadcaster.readers)
+        runtime.release_first(10)
+        page = (await later).json()
+        assert page["items"][0]["seq"] == 7
+        assert page["next_cursor"] == page["items"][-1]["seq"]
 
 
 # --- What anyone may open, and who one is --------------------------------------------------------
@@ -384,7 +414,7 @@ async def test_the_type_of_every_problem_leads_to_what_it_means(
         await http.get(f"/api/ws/refinements/{ABSENT}"),
         await http.post("/api/workflows", json={}),
     ]
-    async with httpx.AsyncClient(base_url=hub.http, trust_env=False) as nobody:
+    async with httpx.AsyncClient(base_url=hub.http, trust_env=False, timeout=60) as nobody:
         for answer in refused:
             told = problem(answer)
             page = await nobody.get(told["type"])
@@ -414,7 +444,7 @@ async def test_the_type_of_every_problem_leads_to_what_it_means(
 
 
 async def test_the_hubs_own_address_is_a_page_with_links_that_work(hub: RunningHub) -> None:
-    async with httpx.AsyncClient(base_url=hub.http, trust_env=False) as nobody:
+    async with httpx.AsyncClient(base_url=hub.http, trust_env=False, timeout=60) as nobody:
         page = await nobody.get("/")
         assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
         links = re.findall(r'href="([^"]*)"', page.text)
@@ -453,19 +483,18 @@ async def test_a_content_type_names_its_charset_once(hub: RunningHub, http: http
 
 
 async def test_a_body_that_its_client_cuts_off_is_no_fault(hub: RunningHub) -> None:
-    host, _, port = hub.http.removeprefix("http://").rpartition(":")
     with structlog.testing.capture_logs() as entries:
         for path in ("/api/workflows", f"/api/workflows/{ABSENT}/refinements", "/api/ws/tickets"):
-            _, writer = await asyncio.open_connection(host, int(port))
-            writer.write(
-                f"POST {path} HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {hub.token()}\r\n"
-                "Content-Length: 100\r\n\r\n{".encode()
-            )
-            await writer.drain()
-            await asyncio.sleep(0.05)
-            writer.transport.abort()
-        async with httpx.AsyncClient(base_url=hub.http, trust_env=False) as client:
-            assert (await client.get("/healthz")).status_code == 200
+            async with http_interface(hub.core) as interface:
+                host, _, port = interface.http.removeprefix("http://").rpartition(":")
+                _, writer = await asyncio.open_connection(host, int(port))
+                writer.write(
+                    f"POST {path} HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {hub.token()}\r\n"
+                    "Content-Length: 100\r\n\r\n{".encode()
+                )
+                await until(lambda interface=interface: interface.server.server_state.tasks)  # type: ignore[misc]
+                writer.transport.abort()
+                await interface.until_connections(0)
     # A machine that is busy may block the event loop; that is not caused by these requests.
     logged = [entry for entry in entries if entry["event"] != "event_loop_held"]
     assert [entry for entry in logged if entry["log_level"] in ("warning", "error")] == []

@@ -16,6 +16,7 @@ from websockets.exceptions import ConnectionClosed
 
 from server.auth.tokens import SharedSecret
 from server.http.server import MAX_CLIENT_MESSAGE_BYTES
+from tests.support.hand_clock import PATIENCE_S
 from tests.support.http_interface import socket, upgrade
 from tests.support.processes import forked, hub_environment, replay_process
 from tests.support.tokens import SECRET
@@ -49,7 +50,7 @@ async def test_no_token_prompt_file_or_query_is_in_logs_metrics_or_errors(
         await hub.serving("HTTP", "gRPC")
         address = hub.addresses["HTTP"]
         async with httpx.AsyncClient(
-            base_url=address, timeout=30, trust_env=False, event_hooks={"response": [_note]}
+            base_url=address, timeout=60, trust_env=False, event_hooks={"response": [_note]}
         ) as http:
             http.headers["Authorization"] = f"Bearer {token}"
             made = await http.post(
@@ -105,11 +106,11 @@ async def test_no_token_prompt_file_or_query_is_in_logs_metrics_or_errors(
         async with socket(address, thread, None, query=f"?token={token}&after=51") as opened:
             with suppress(ConnectionClosed):
                 await opened.send(CANARY * (MAX_CLIENT_MESSAGE_BYTES // 10))
-                await asyncio.wait_for(opened.wait_closed(), 10)
+                await asyncio.wait_for(opened.wait_closed(), PATIENCE_S)
         for head in (f"{CANARY}\r\n\r\n", f"GET /{CANARY}?token={token} HTTP/9.9\r\n\r\n"):
             reader, writer = await asyncio.open_connection(*address.removeprefix("http://").split(":"))
             writer.write(head.encode())
-            await asyncio.wait_for(reader.read(), 10)
+            await asyncio.wait_for(reader.read(), PATIENCE_S)
             writer.close()
         assert await hub.stop() == 0
     log = capfd.readouterr().err

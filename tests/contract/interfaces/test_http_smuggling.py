@@ -10,6 +10,7 @@ from contextlib import suppress
 
 import pytest
 
+from tests.support.hand_clock import PATIENCE_S
 from tests.support.http_interface import HttpInterface, http_interface
 from tests.support.hub import RunningHub
 
@@ -120,19 +121,20 @@ HOSTILE: dict[str, bytes] = {
 @pytest.fixture
 async def interface(hub: RunningHub) -> AsyncIterator[HttpInterface]:
     async with http_interface(hub.core, head_deadline_s=0.5, body_deadline_s=0.5) as opened:
+        # A connection that may serve on is closed, too: later than one whose request is not whole.
+        opened.server.config.timeout_keep_alive = 1
         yield opened
 
 
 async def answers(interface: HttpInterface, request: bytes) -> bytes:
-    """All that is answered to these bytes, until the server closes or says nothing more."""
+    """All that is answered to these bytes, until the hub waits for nothing more and closes the connection."""
     host, _, port = interface.http.removeprefix("http://").rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     told = b""
     try:
         writer.write(request)
-        with suppress(TimeoutError, OSError):
-            # Longer than either deadline, so that whatever the hub waits for is over.
-            async with asyncio.timeout(1.5):
+        async with asyncio.timeout(PATIENCE_S):
+            with suppress(OSError):
                 while piece := await reader.read(65536):
                     told += piece
     finally:

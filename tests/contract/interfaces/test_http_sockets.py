@@ -13,6 +13,7 @@ import pytest
 from prometheus_client import generate_latest
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import Opcode
 from websockets.protocol import State
 
 from ide_orchestrator.v1 import refinement_pb2
@@ -20,7 +21,7 @@ from server.http.handshake import BEARER_PREFIX
 from server.http.server import MAX_CLIENT_MESSAGE_BYTES
 from server.http.websocket_frames import close_frame
 from tests.contract.interfaces.quiet import quiet_thread
-from tests.support.hand_clock import until
+from tests.support.hand_clock import PATIENCE_S, until
 from tests.support.http_interface import ORIGIN, http_interface, socket, upgrade, upgrade_request
 from tests.support.hub import RunningHub, running_hub
 from tests.support.tokens import bearer
@@ -52,11 +53,20 @@ async def read_to(opened: ClientConnection, seq: int) -> list[str | bytes]:
 
 async def closed(opened: ClientConnection) -> tuple[int | None, str | None]:
     """The close's code and reason, once it has come."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         with suppress(ConnectionClosed):
             while True:
                 await opened.recv()
     return opened.close_code, opened.close_reason
+
+
+async def message_of(reader: asyncio.StreamReader) -> str | bytes:
+    """The next message of a server whose messages are one frame each (RFC 6455 section 5.2)."""
+    kind, size = await reader.readexactly(2)
+    if size > 125:
+        size = int.from_bytes(await reader.readexactly(2 if size == 126 else 8))
+    data = await reader.readexactly(size)
+    return data.decode() if kind & 0x0F == Opcode.TEXT else data
 
 
 # --- What is sent ------------------------------------------------------------------------------
@@ -315,7 +325,7 @@ async def test_a_message_in_pieces_is_bounded_as_a_whole(hub: RunningHub) -> Non
 
 async def test_a_client_that_closes_is_let_go_at_once(hub: RunningHub) -> None:
     thread = await quiet_thread(hub)
-    async with http_interface(hub.core, send_deadline_s=5) as interface:
+    async with http_interface(hub.core, send_deadline_s=10 * PATIENCE_S) as interface:
         async with socket(interface.http, thread, hub.token(), "ideo.v1") as opened:
             await read_to(opened, 11)
             await opened.close(1001, "bye")
@@ -335,14 +345,22 @@ async def test_a_client_that_answers_no_ping_is_closed_with_its_cursor(
     hub: RunningHub, protocol: str
 ) -> None:
     thread = await quiet_thread(hub)
-    async with http_interface(hub.core, send_deadline_s=5, ping_s=0.2) as interface:
+    async with http_interface(hub.core, send_deadline_s=5, ping_s=10 * PATIENCE_S) as interface:
         host, _, port = interface.http.removeprefix("http://").rpartition(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(upgrade_request(hub.token(), thread, protocol))
-        async with asyncio.timeout(10):
-            received = await reader.read()
+        async with asyncio.timeout(PATIENCE_S):
+            await reader.readuntil(b"\r\n\r\n")
+            while last_seq(await message_of(reader)) != 11:
+                pass
+            # It has everything: from now on it is pinged.
+            (served,) = interface.connections
+            served.stop_keepalive()
+            served.ping_interval = served.ping_timeout = 0.2
+            served.start_keepalive()
+            rest = await reader.read()
         writer.close()
-        assert received.endswith(close_frame(4408, "after=11"))
+        assert rest.endswith(close_frame(4408, "after=11"))
         await interface.until_connections(0)
         assert hub.core.broadcaster.readers == 0
     exposition = generate_latest(hub.core.metrics.registry).decode()
@@ -351,18 +369,21 @@ async def test_a_client_that_answers_no_ping_is_closed_with_its_cursor(
 
 async def test_a_client_that_answers_pings_stays(hub: RunningHub) -> None:
     thread = await quiet_thread(hub)
-    async with (
-        http_interface(hub.core, ping_s=0.05) as interface,
-        socket(interface.http, thread, hub.token(), "ideo.v1", ping_interval=None) as opened,
-    ):
-        await read_to(opened, 11)
-        (served,) = interface.connections
-        pings: set[bytes] = set()
-        async with asyncio.timeout(10):
-            while len(pings) < 10:
+    async with http_interface(hub.core, ping_s=0.05) as interface:
+        # How long an answer may take: far longer than it takes a client on a busy machine.
+        interface.server.config.ws_ping_timeout = PATIENCE_S
+        async with socket(interface.http, thread, hub.token(), "ideo.v1", ping_interval=None) as opened:
+            await read_to(opened, 11)
+            (served,) = interface.connections
+            pings: set[bytes | None] = set()
+
+            def answered() -> bool:
+                """Whether there were ten pings, each after the answer to the one before, and none is due."""
                 pings.add(served.pending_ping_payload)
-                await asyncio.sleep(0.01)
-        assert opened.state is State.OPEN
+                return len(pings - {None}) >= 10 and served.pong_timer is None
+
+            await until(answered)
+            assert opened.state is State.OPEN
 
 
 # --- How it closes -----------------------------------------------------------------------------
@@ -410,6 +431,6 @@ async def test_a_fault_of_the_hub_closes_with_the_cursor_and_leaks_nothing(
 async def test_text_that_is_not_utf8_ends_the_socket(hub: RunningHub, pieces: list[bytes]) -> None:
     async with socket(hub.http, await quiet_thread(hub), hub.token(), "ideo.v1") as opened:
         await opened.send(pieces, text=True)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await opened.wait_closed()
         assert opened.close_code == 1007

@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from tests.contract.interfaces.quiet import quiet_thread
+from tests.support.hand_clock import PATIENCE_S
 from tests.support.hub import RunningHub, running_hub
 
 
@@ -41,7 +42,7 @@ async def answer(
     if last_id is not None:
         headers["Last-Event-ID"] = last_id
     async with (
-        httpx.AsyncClient(base_url=hub.http, timeout=30, trust_env=False) as http,
+        httpx.AsyncClient(base_url=hub.http, timeout=60, trust_env=False) as http,
         http.stream("GET", f"/api/refinements/{thread}/events{query}", headers=headers) as streamed,
     ):
         yield streamed
@@ -142,7 +143,7 @@ async def test_who_prefers_a_stream_gets_one(
 async def test_a_quiet_stream_gives_signs_of_life_that_move_no_cursor(database: str) -> None:
     async with running_hub(database, heartbeat_s=0.1) as hub:
         thread = await quiet_thread(hub)
-        async with asyncio.timeout(15), answer(hub, thread, query="?after=1") as streamed:
+        async with asyncio.timeout(PATIENCE_S), answer(hub, thread, query="?after=1") as streamed:
             beats = []
             async for event in events(streamed):
                 if event.name == "heartbeat" and event.data["last_seq"] == 11:
@@ -150,7 +151,7 @@ async def test_a_quiet_stream_gives_signs_of_life_that_move_no_cursor(database: 
                 if len(beats) == 2:
                     break
         assert all(beat.id is None and beat.data == {"last_seq": 11, "progress": ""} for beat in beats)
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(PATIENCE_S):
             while hub.core.broadcaster.readers:
                 await asyncio.sleep(0.01)
 
@@ -159,7 +160,7 @@ async def test_a_stopping_hub_sends_browsers_elsewhere_then_ends_the_stream_prop
     async with AsyncExitStack() as stack:
         hub = await stack.enter_async_context(running_hub(database, drain_s=0.3))
         thread = await quiet_thread(hub)
-        async with asyncio.timeout(20), answer(hub, thread) as streamed:
+        async with asyncio.timeout(PATIENCE_S), answer(hub, thread) as streamed:
             stopping: asyncio.Task[None] | None = None
             found = []
             async for event in events(streamed):

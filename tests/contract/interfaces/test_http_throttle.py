@@ -73,7 +73,7 @@ async def test_a_new_connection_waits_for_its_turn_unless_it_is_a_probe(hub: Run
                 await first[0].readuntil(b"}")
             for piece in (request[:20], request[20:]):
                 waiting[1].write(piece)
-            async with httpx.AsyncClient(base_url=interface.http, trust_env=False) as http:
+            async with httpx.AsyncClient(base_url=interface.http, trust_env=False, timeout=60) as http:
                 assert (await http.get("/healthz")).status_code == 200
                 assert (await http.get("/readyz?verbose")).status_code == 200
             with pytest.raises(TimeoutError):
@@ -90,7 +90,7 @@ async def test_no_request_waits_for_a_thread(hub: RunningHub) -> None:
     """Litestar calls functions that are not coroutines in threads, which costs as much as the rest of a small
     request."""
     before = set(threading.enumerate())
-    async with httpx.AsyncClient(base_url=hub.http, trust_env=False, timeout=30) as http:
+    async with httpx.AsyncClient(base_url=hub.http, trust_env=False, timeout=60) as http:
         for path in ("/healthz", "/readyz", "/api/proposals", f"/api/proposals/{uuid4()}"):
             for headers in ({}, bearer(hub.token())):
                 await http.get(path, headers=headers)

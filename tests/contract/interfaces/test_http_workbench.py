@@ -15,7 +15,7 @@ async def test_without_the_setting_the_hubs_address_is_what_it_was(database: str
     name = next(FOLDER.glob("main-*.js")).name
     async with (
         running_hub(database) as hub,
-        httpx.AsyncClient(base_url=hub.http, trust_env=False) as nobody,
+        httpx.AsyncClient(base_url=hub.http, trust_env=False, timeout=60) as nobody,
     ):
         page = await nobody.get("/")
         assert "The hub is running." in page.text
@@ -26,7 +26,7 @@ async def test_without_the_setting_the_hubs_address_is_what_it_was(database: str
 async def test_the_page_is_served_with_a_strict_policy_and_its_files_are_kept(database: str) -> None:
     async with (
         running_hub(database, workbench=True) as hub,
-        httpx.AsyncClient(base_url=hub.http, trust_env=False) as nobody,
+        httpx.AsyncClient(base_url=hub.http, trust_env=False, timeout=60) as nobody,
     ):
         page = await nobody.get("/")
         assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
@@ -64,7 +64,7 @@ async def test_the_page_is_served_with_a_strict_policy_and_its_files_are_kept(da
 async def test_only_the_pages_own_files_are_served(database: str, path: str) -> None:
     async with (
         running_hub(database, workbench=True) as hub,
-        httpx.AsyncClient(base_url=hub.http, trust_env=False) as nobody,
+        httpx.AsyncClient(base_url=hub.http, trust_env=False, timeout=60) as nobody,
     ):
         assert (await nobody.get(path)).status_code == 404
 
@@ -72,7 +72,7 @@ async def test_only_the_pages_own_files_are_served(database: str, path: str) -> 
 async def test_head_and_other_methods_are_answered_as_everywhere(database: str) -> None:
     async with (
         running_hub(database, workbench=True) as hub,
-        httpx.AsyncClient(base_url=hub.http, trust_env=False) as nobody,
+        httpx.AsyncClient(base_url=hub.http, trust_env=False, timeout=60) as nobody,
     ):
         head = await nobody.head("/", headers={"Accept-Encoding": "identity"})
         assert int(head.headers["content-length"]) == (FOLDER / "index.html").stat().st_size
@@ -108,7 +108,7 @@ def test_gzip_is_sent_only_where_the_header_allows_it(accepted: str, taken: bool
 async def test_headers_in_several_lines_are_one_list(database: str) -> None:
     async with (
         running_hub(database, workbench=True) as hub,
-        httpx.AsyncClient(base_url=hub.http, trust_env=False) as nobody,
+        httpx.AsyncClient(base_url=hub.http, trust_env=False, timeout=60) as nobody,
     ):
         refused = [("Accept-Encoding", "br"), ("Accept-Encoding", "gzip;q=0")]
         assert "content-encoding" not in (await nobody.get("/", headers=refused)).headers

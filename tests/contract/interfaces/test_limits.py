@@ -12,12 +12,13 @@ import grpc
 import grpc.aio
 import httpx
 import pytest
+from websockets.exceptions import InvalidStatus
 
 from ide_orchestrator.v1 import refinement_pb2_grpc, workflow_pb2_grpc
 from server.domain.access.refused_bytes import BURST_BYTES
 from server.wire import messages as m
 from tests.support.grpc_interface import refusal_of
-from tests.support.hand_clock import until
+from tests.support.hand_clock import PATIENCE_S, retried, until
 from tests.support.http_interface import HttpInterface, http_interface, problem, socket, upgrade
 from tests.support.hub import RunningHub, a_workflow, running_hub, start
 
@@ -34,7 +35,7 @@ async def replicas(database: str) -> AsyncIterator[list[RunningHub]]:
 def http(hub: RunningHub, email: str = "ann@example.com") -> httpx.AsyncClient:
     """An HTTP client of a user's."""
     headers = {"Authorization": f"Bearer {hub.token(email)}"}
-    return httpx.AsyncClient(base_url=hub.http, headers=headers, timeout=30, trust_env=False)
+    return httpx.AsyncClient(base_url=hub.http, headers=headers, timeout=60, trust_env=False)
 
 
 def metadata(hub: RunningHub) -> Any:
@@ -46,6 +47,11 @@ def refused(answer: httpx.Response) -> None:
     """It is refused for a while."""
     assert (answer.status_code, problem(answer)["code"]) == (429, "limit_reached")
     assert 1 <= int(answer.headers["retry-after"]) <= 60
+
+
+async def the_minute_begins_now(hub: RunningHub) -> None:
+    """Have the minute of what was created begin now, however long that took on a busy machine."""
+    await hub.core.pool.execute("UPDATE quotas SET minute_began_at = now()")
 
 
 async def test_only_a_caller_at_the_limit_of_live_runs_has_to_wait(
@@ -89,6 +95,7 @@ async def test_a_caller_makes_so_many_a_minute_over_all_interfaces_and_replicas(
             key = {"Idempotency-Key": "once"}
             first = await ann.post(path, json=body, headers=key)
             assert first.status_code == 202
+            await the_minute_begins_now(one)
             refused(await again.post("/api/workflows", json={"name": "w"}))
             refused(await ann.post(path, json=body))
             # The answer to an earlier start is given all the same.
@@ -129,9 +136,13 @@ async def test_a_caller_has_so_many_streams_over_all_interfaces_and_replicas(
             assert (await bob.get(f"/api/refinements/{thread}/events")).status_code == 404
         third.cancel()
         await until(lambda: two.core.broadcaster.readers == 1)
-        await two.core.quotas.sync()
-        async with socket(one.http, thread, one.token()):
-            pass
+
+        async def opens_another() -> None:
+            await two.core.quotas.sync()
+            async with socket(one.http, thread, one.token()):
+                pass
+
+        await retried(opens_another, InvalidStatus)
 
 
 async def test_a_share_link_counts_for_its_maker_and_does_not_keep_it_out(replicas: list[RunningHub]) -> None:
@@ -169,6 +180,7 @@ async def test_links_grants_and_tickets_count_as_creations(database: str) -> Non
             assert (await ann.post(f"{proposal}/shares", json={})).status_code == 201
             assert (await ann.post("/api/ws/tickets", json=ticket)).status_code == 201
             assert (await ann.put(f"{proposal}/access/{bob}", json=grant)).status_code == 200
+            await the_minute_begins_now(hub)
             refused(await ann.post(f"{proposal}/shares", json={}))
             refused(await ann.post("/api/ws/tickets", json=ticket))
             refused(await ann.put(f"{proposal}/access/{bob}", json=grant))
@@ -185,7 +197,7 @@ async def answer_of(interface: HttpInterface, *parts: bytes) -> tuple[int, bytes
         for part in parts:
             writer.write(part)
             await writer.drain()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             told = await reader.read()
     finally:
         writer.close()
@@ -219,7 +231,7 @@ async def test_a_request_that_does_not_come_to_its_end_is_given_up(
         assert (status, b'"code":"reader_too_slow"' in told) == (408, True)
         await interface.until_connections(0)
         # Who is quick is not hurried: many requests on one connection, for longer than one may take.
-        async with httpx.AsyncClient(base_url=interface.http, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=interface.http, trust_env=False, timeout=60) as client:
             loop = asyncio.get_running_loop()
             until_then = loop.time() + 0.7
             while loop.time() < until_then:
@@ -265,7 +277,7 @@ async def test_a_connection_too_many_is_answered_and_the_streams_stay(database: 
             assert await one.recv()
             assert await two.recv()
         await interface.until_connections(0)
-        async with httpx.AsyncClient(base_url=interface.http, trust_env=False) as three:
+        async with httpx.AsyncClient(base_url=interface.http, trust_env=False, timeout=60) as three:
             assert (await three.get("/healthz")).status_code == 200
 
 
@@ -274,7 +286,7 @@ async def test_connections_that_send_nothing_keep_nobody_out(database: str) -> N
         host, _, port = interface.http.removeprefix("http://").rpartition(":")
         silent = [await asyncio.open_connection(host, int(port)) for _ in range(10)]
         try:
-            async with httpx.AsyncClient(base_url=interface.http, trust_env=False) as client:
+            async with httpx.AsyncClient(base_url=interface.http, trust_env=False, timeout=60) as client:
                 assert (await client.get("/healthz")).status_code == 200
             assert b"429" in await silent[0][0].read()
         finally:

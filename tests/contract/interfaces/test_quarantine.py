@@ -253,7 +253,7 @@ async def test_each_call_of_an_operator_is_logged_with_its_method_and_the_caller
         for interface in ("grpc", "connect-json"):
             async with caller(interface, target(hub)) as call:
                 await call("scan_quarantine", {})
-        async with httpx.AsyncClient(base_url=hub.http, trust_env=False) as ann:
+        async with httpx.AsyncClient(base_url=hub.http, trust_env=False, timeout=60) as ann:
             headers = {"Authorization": f"Bearer {hub.token()}"}
             refused = await ann.get("/api/quarantine/shapes", headers=headers)
     assert refused.json()["code"] == "permission_denied"
@@ -271,7 +271,7 @@ async def test_each_call_of_an_operator_is_logged_with_its_method_and_the_caller
 async def test_without_a_setting_nobody_is_an_operator(database: str) -> None:
     async with running_hub(database) as hub:
         for email in ("ann@example.com", OPERATOR):
-            async with hub.client(email) as client, httpx.AsyncClient(trust_env=False) as http:
+            async with hub.client(email) as client, httpx.AsyncClient(trust_env=False, timeout=60) as http:
                 await client.call("GET", "/api/me")
                 headers = {"Authorization": f"Bearer {hub.token(email)}"}
                 answer = await http.get(f"{hub.http}/api/quarantine/shapes", headers=headers)
@@ -331,7 +331,7 @@ async def test_a_release_by_calls_of_the_hub_waits_until_the_owners_of_open_runs
     database: str,
 ) -> None:
     runtime = OpenRuntime(files_frame(a="1"), new(files_frame(a="1", b="2")), SILENCE)
-    settings: dict[str, Any] = {"operators": (OPERATOR,), "lease_ttl_s": 2.0, "run_idle_s": 30.0}
+    settings: dict[str, Any] = {"operators": (OPERATOR,), "lease_ttl_s": 2.0, "run_idle_s": 600.0}
     async with serve_runtime(runtime) as url:
         async with running_hub(database, runtime_url=url, **settings) as hub:
             context = hub.core.runner.context

@@ -14,13 +14,13 @@ import grpc
 import grpc.aio
 import httpx
 import pytest
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.protocol import State
 
 from ide_orchestrator.v1 import refinement_pb2, refinement_pb2_grpc
 from server.domain.errors import Unauthenticated
 from tests.contract.interfaces.quiet import quiet_thread
-from tests.support.hand_clock import until
+from tests.support.hand_clock import PATIENCE_S, until
 from tests.support.http_interface import http_interface, problem, socket, upgrade
 from tests.support.hub import RunningHub, running_hub
 
@@ -37,7 +37,7 @@ async def hub(database: str) -> AsyncIterator[RunningHub]:
 def caller(hub: RunningHub, token: str) -> httpx.AsyncClient:
     """An HTTP client with a token."""
     return httpx.AsyncClient(
-        base_url=hub.http, headers={"Authorization": f"Bearer {token}"}, trust_env=False, timeout=30
+        base_url=hub.http, headers={"Authorization": f"Bearer {token}"}, trust_env=False, timeout=60
     )
 
 
@@ -45,13 +45,18 @@ async def ticket_of(hub: RunningHub, thread: str, token: str | None = None) -> s
     """A new ticket."""
     async with caller(hub, token or hub.token()) as client:
         made = await client.post("/api/ws/tickets", json={"thread_id": thread})
-    assert made.status_code == 201
+    assert made.raise_for_status().status_code == 201
     return str(made.json()["ticket"])
 
 
-def nearly_expired(hub: RunningHub) -> str:
-    """A token that the tolerance between clocks lets in for three or four seconds more."""
-    return hub.token(ANN, minutes=-26 / 60)
+#: For how many seconds more the hub lets a token in, in one try after the other: on a busy machine, the first
+#: ones may be over before a stream is open.
+LEFT_S = (3, 15, 60)
+
+
+def nearly_expired(hub: RunningHub, left_s: float) -> str:
+    """A token that the tolerance between clocks lets in for so many seconds more."""
+    return hub.token(ANN, minutes=(left_s - 30) / 60)
 
 
 # --- Tickets ------------------------------------------------------------------------------------
@@ -72,14 +77,15 @@ async def test_a_ticket_opens_its_thread_once(hub: RunningHub) -> None:
 
 async def test_a_ticket_names_its_address_and_end(hub: RunningHub) -> None:
     thread = await quiet_thread(hub)
+    began = datetime.now(UTC)
     async with caller(hub, hub.token()) as client:
         answer = await client.post("/api/ws/tickets", json={"thread_id": thread})
-    made = answer.json()
+    answered, made = datetime.now(UTC), answer.json()
     assert answer.headers["cache-control"] == "no-store"
     assert made["thread_id"] == thread
     assert made["websocket_url"] == f"/api/ws/refinements/{thread}?ticket={made['ticket']}"
-    left = datetime.fromisoformat(made["expires_at"]) - datetime.now(UTC)
-    assert timedelta(seconds=20) < left <= timedelta(seconds=31)
+    expires_at, second = datetime.fromisoformat(made["expires_at"]), timedelta(seconds=1)
+    assert began - second <= expires_at - timedelta(seconds=30) <= answered + second
     async with socket(hub.http, thread, None, "ideo.v1", query=f"?ticket={made['ticket']}") as opened:
         assert "hello" in str(await opened.recv())
 
@@ -160,8 +166,8 @@ async def test_a_token_in_the_address_can_be_switched_off(database: str) -> None
 
 
 async def ends(hub: RunningHub, thread: str, **shown: Any) -> dict[str, Any]:
-    """How each kind of stream ends that is opened behind event 10 by now."""
-    token = shown["token"]
+    """How each kind of stream ends that is opened behind event 10 by now. stay_s: how long it is open."""
+    token, stay_s = shown["token"], shown.get("stay_s", 0.0)
     found: dict[str, Any] = {}
 
     async def _socket(name: str, shown: str | None, *protocols: str, query: str) -> None:
@@ -176,7 +182,7 @@ async def ends(hub: RunningHub, thread: str, **shown: Any) -> dict[str, Any]:
             headers = {"Accept": "text/event-stream"}
             url = f"/api/refinements/{thread}/events?after=10"
             async with client.stream("GET", url, headers=headers) as answer:
-                assert answer.status_code == 200
+                answer.raise_for_status()
                 text = "".join([part async for part in answer.aiter_text()])
             found["sse"] = "hello" in text
 
@@ -206,8 +212,10 @@ async def ends(hub: RunningHub, thread: str, **shown: Any) -> dict[str, Any]:
     await until(lambda: hub.core.broadcaster.readers == len(streams) or all(each.done() for each in streams))
     if "meanwhile" in shown:
         await shown["meanwhile"]()
-    async with asyncio.timeout(20):
-        await asyncio.gather(*streams)
+    async with asyncio.timeout(stay_s + PATIENCE_S):
+        outcomes = await asyncio.gather(*streams, return_exceptions=True)
+    for outcome in filter(None, outcomes):
+        raise outcome
     assert hub.core.broadcaster.readers == 0
     assert len(hub.core.authorizations) == 0
     return found
@@ -215,12 +223,20 @@ async def ends(hub: RunningHub, thread: str, **shown: Any) -> dict[str, Any]:
 
 async def test_no_stream_outlives_its_token(hub: RunningHub) -> None:
     thread = await quiet_thread(hub)
-    found = await ends(hub, thread, token=nearly_expired(hub))
-    assert found == {
+    expected = {
         **dict.fromkeys(("seed", "json", "proto", "ticket"), (4401, "after=11")),
         "sse": True,
         "grpc": grpc.StatusCode.UNAUTHENTICATED,
     }
+    found: Any = None
+    for left_s in LEFT_S:
+        try:
+            found = await ends(hub, thread, token=nearly_expired(hub, left_s), stay_s=left_s)
+        except (InvalidStatus, httpx.HTTPStatusError) as late:
+            found = late
+        if found == expected:
+            break
+    assert found == expected
     # It goes on with a new one.
     async with socket(hub.http, thread, hub.token(), "ideo.v1", query="?after=11") as opened:
         assert "hello" in str(await opened.recv())
@@ -230,14 +246,28 @@ async def test_a_new_token_of_the_same_user_prolongs_a_socket(hub: RunningHub) -
     thread = await quiet_thread(hub)
     # Legacy frames have no heartbeat to count.
     for protocol in ("ideo.v1", "ideo.v1.proto"):
-        async with socket(hub.http, thread, nearly_expired(hub), protocol, query="?after=10") as opened:
-            await opened.send("nothing to do with it")
-            await opened.send(json.dumps({"type": "auth", "token": hub.token()}))
-            # The old token ends before so many heartbeats have come.
-            async with asyncio.timeout(20):
-                for _ in range(60):
-                    await opened.recv()
-            assert opened.state is State.OPEN
+        prolonged: object = None
+        for left_s in LEFT_S:
+            try:
+                prolonged = await _prolonged(hub, thread, protocol, left_s)
+                break
+            except (InvalidStatus, ConnectionClosed) as late:
+                prolonged = late
+        assert prolonged is State.OPEN
+
+
+async def _prolonged(hub: RunningHub, thread: str, protocol: str, left_s: float) -> State:
+    """The state of a socket that got a new token, after the end of the old one, which had so long to live."""
+    old_ends = asyncio.get_running_loop().time() + left_s + 1
+    async with socket(hub.http, thread, nearly_expired(hub, left_s), protocol, query="?after=10") as opened:
+        await opened.send("nothing to do with it")
+        await opened.send(json.dumps({"type": "auth", "token": hub.token()}))
+        async with asyncio.timeout(left_s + PATIENCE_S):
+            while asyncio.get_running_loop().time() < old_ends:
+                await opened.recv()
+            for _ in range(5):
+                await opened.recv()
+        return opened.state
 
 
 @pytest.mark.parametrize(
@@ -250,7 +280,7 @@ async def test_a_new_token_that_is_another_users_or_not_valid_ends_a_socket(
     async with socket(hub.http, thread, hub.token(), "ideo.v1", query="?after=10") as opened:
         await opened.send(json.dumps({"type": "auth", "token": hub.token(email, minutes=minutes)}))
         with suppress(ConnectionClosed):
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_S):
                 while True:
                     await opened.recv()
         assert opened.close_code == code

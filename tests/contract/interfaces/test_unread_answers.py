@@ -20,8 +20,9 @@ from server.domain.journal.events import Event, FileChange, StateUpdate
 from server.domain.outgoing import OutgoingBudget
 from server.domain.proposals.files import File
 from server.encoding.event_batch import delimited_delta, delimited_event
+from server.http.websocket_protocol import hub_config
 from server.wire.codec import ProtobufCodec
-from tests.support.hand_clock import until
+from tests.support.hand_clock import PATIENCE_S, until
 from tests.support.http_interface import HttpInterface, http_interface, small_socket, socket, upgrade_request
 from tests.support.hub import RunningHub, finished, running_hub, start
 from tests.support.tokens import bearer
@@ -48,7 +49,7 @@ class Large:
 
 
 @asynccontextmanager
-async def large_run(database: str, *, deadline_s: float = 10) -> AsyncIterator[Large]:
+async def large_run(database: str, *, deadline_s: float = 10 * PATIENCE_S) -> AsyncIterator[Large]:
     """A hub with a run that has a large event."""
     async with running_hub(database) as hub:
         outgoing = OutgoingBudget(BUDGET_BYTES)
@@ -119,9 +120,9 @@ async def test_readers_that_do_not_read_share_what_their_caller_may_have_and_oth
             stack.callback((await stuck(large.interface, request)).close)
         await until(lambda: large.outgoing.contended)
         assert large.outgoing.used_bytes <= BUDGET_BYTES // 4
-        async with httpx.AsyncClient(base_url=large.interface.http) as other:
+        async with httpx.AsyncClient(base_url=large.interface.http, timeout=60) as other:
             for path in ("/api/proposals", "/api/workflows"):
-                answer = await other.get(path, headers=bearer(large.hub.token("bob@example.com")), timeout=5)
+                answer = await other.get(path, headers=bearer(large.hub.token("bob@example.com")))
                 assert answer.status_code == 200
     # All of it is given back.
     assert large.outgoing.used_bytes == 0
@@ -130,6 +131,8 @@ async def test_readers_that_do_not_read_share_what_their_caller_may_have_and_oth
 async def _stop_reading(slow: ClientConnection, large: Large) -> None:
     """Read nothing until the hub has closed the stream, then what was sent before."""
     slow.transport.pause_reading()
+    # What it has for the close and what is before it, once it is no longer followed.
+    hub_config(large.interface.server.config).send_deadline_s = PATIENCE_S
     await until(lambda: not large.hub.core.broadcaster.readers)
     slow.transport.resume_reading()
     with suppress(ConnectionClosed):
@@ -148,9 +151,7 @@ async def test_a_reader_that_stops_in_the_middle_of_a_message_is_closed_with_the
             assert "hello" in json.loads(await slow.recv())
             await _stop_reading(slow, large)
         assert (slow.close_code, slow.close_reason) == (4408, f"after={after}")
-        async with socket(
-            large.interface.http, large.thread, large.hub.token(), "ideo.v1", query=query
-        ) as again:
+        async with socket(large.hub.http, large.thread, large.hub.token(), "ideo.v1", query=query) as again:
             await again.recv()
             batch = json.loads(await again.recv())["batch"]["events"]
         (change,) = batch[0]["state_update"]["files"]
@@ -202,7 +203,10 @@ async def test_a_legacy_reader_that_stops_in_the_middle_of_a_frame_is_closed_wit
 
 
 async def test_text_that_is_not_ascii_is_sent_as_it_is(database: str) -> None:
-    async with large_run(database) as large, httpx.AsyncClient(base_url=large.interface.http) as client:
+    async with (
+        large_run(database) as large,
+        httpx.AsyncClient(base_url=large.interface.http, timeout=60) as client,
+    ):
         answer = await client.get(large.page, headers=bearer(large.hub.token()))
         assert len(answer.content) < len(LARGE.encode()) * 1.5
         assert answer.json()["items"][0]["state_update"]["files"][0]["text"] == LARGE

@@ -265,7 +265,7 @@ def test_in_ci_a_gate_that_cannot_compare_fails(tmp_path: Path, tool: str) -> No
             env=environment | ({"CI": ci} if ci else {}),
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=250,
             check=False,
         )
         assert "not compared" in done.stdout, done.stdout + done.stderr

@@ -151,9 +151,9 @@ def test_no_content_takes_long_to_decode() -> None:
         "a" * 32 + " a" * (size // 2),
         "-" * size,
     ):
-        began = time.process_time()
+        began = time.thread_time()
         parse_file({"content": content, "encoding": "base64"})
-        assert time.process_time() - began < 5
+        assert time.thread_time() - began < 5
 
 
 MEMBERS = st.dictionaries(

@@ -20,10 +20,7 @@ from server.domain.off_loop import (
     rest_s,
     to_the_end,
 )
-from tests.support.hand_clock import until
-
-#: Seconds that a test waits for another thread at most.
-WITHIN_S = 20
+from tests.support.hand_clock import PATIENCE_S, until
 
 
 async def test_the_loop_goes_on_during_a_computation() -> None:
@@ -31,7 +28,7 @@ async def test_the_loop_goes_on_during_a_computation() -> None:
 
     def compute() -> bool:
         asked.set()
-        return answered.wait(WITHIN_S)
+        return answered.wait(PATIENCE_S)
 
     computing = asyncio.ensure_future(OffLoop("test").run(compute))
     await until(asked.is_set)
@@ -41,7 +38,7 @@ async def test_the_loop_goes_on_during_a_computation() -> None:
 
 async def test_what_is_small_does_not_wait_for_what_is_large() -> None:
     beside, ended = OffLoop("test"), threading.Event()
-    large = asyncio.ensure_future(beside.run_unless_small([SMALL_BYTES], ended.wait, WITHIN_S))
+    large = asyncio.ensure_future(beside.run_unless_small([SMALL_BYTES], ended.wait, PATIENCE_S))
     await asyncio.sleep(0)
     here = threading.get_ident()
     assert await beside.run_unless_small([], threading.get_ident) == here
@@ -105,10 +102,11 @@ async def test_a_cancellation_waits_for_work_that_goes_to_its_end() -> None:
 
 async def test_a_timeout_around_work_that_goes_to_its_end_is_a_timeout() -> None:
     async def work() -> None:
-        await asyncio.sleep(0.05)
+        while not limit.expired():
+            await asyncio.sleep(0.001)
 
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.01):
+        async with asyncio.timeout(0.01) as limit:
             await to_the_end(work())
 
 
@@ -130,18 +128,27 @@ def test_a_rest_is_as_long_as_the_competition_for_the_interpreter(
 
 async def test_a_thread_that_rests_does_so_before_the_next_computation() -> None:
     waited_s = 2 * LONG_S
-    for rests in (True, False):
-        beside = OffLoop("test", rests=rests)
-        # It waits for something else than the processor.
-        await beside.run(threading.Event().wait, waited_s)
-        ended = time.monotonic()
-        rested = await beside.run(time.monotonic) - ended >= waited_s * REST_FACTOR * 0.8
-        assert rested is rests
+
+    def wait() -> float:
+        """Wait for something else than the processor; when that has ended."""
+        threading.Event().wait(waited_s)
+        return time.monotonic()
+
+    async def rested(beside: OffLoop) -> bool:
+        ended = await beside.run(wait)
+        return await beside.run(time.monotonic) - ended >= waited_s * REST_FACTOR * 0.8
+
+    assert await rested(OffLoop("test", rests=True))
+    # A thread that a busy machine keeps waiting seems to rest.
+    tries = 0
+    while await rested(OffLoop("test", rests=False)):
+        tries += 1
+        assert tries < 100
 
 
 async def test_those_for_whom_it_computes_take_turns_and_what_is_cancelled_is_left_out() -> None:
     beside, may_begin, order = OffLoop("test"), threading.Event(), list[str]()
-    first = asyncio.ensure_future(beside.run(may_begin.wait, WITHIN_S))
+    first = asyncio.ensure_future(beside.run(may_begin.wait, PATIENCE_S))
 
     async def compute(caller: str) -> None:
         on_behalf_of.set(caller)

@@ -286,16 +286,16 @@ def test_a_dangerous_path_among_good_ones_takes_only_itself_away(path: str, reas
     ],
 )
 def test_no_path_takes_long(path: str) -> None:
-    began = time.process_time()
+    began = time.thread_time()
     partition_files(FileSet({path: File(b"")}))
-    assert time.process_time() - began < 0.5
+    assert time.thread_time() - began < 0.5
 
 
 def test_many_deep_paths_do_not_take_long() -> None:
     paths = [f"{number:05}" + "/a" * (MAX_SEGMENTS - 1) for number in range(20_000)]
-    began = time.process_time()
+    began = time.thread_time()
     found = partition_files(FileSet(dict.fromkeys(paths, File(b""))))
-    assert time.process_time() - began < 5
+    assert time.thread_time() - began < 5
     assert (len(found.kept), found.portability) == (5_000, {})
 
 
@@ -303,9 +303,9 @@ def test_many_colliding_files_above_many_others_do_not_take_long() -> None:
     above = ["a" + "." * number for number in range(200)] + ["\u200b" * number + "a" for number in range(200)]
     above += [f"{'/' * number}a" for number in range(1, 100)]
     below = [f"a/{number}" for number in range(4000)]
-    began = time.process_time()
+    began = time.thread_time()
     marks = portability_marks(sorted({*above, *below}))
-    assert time.process_time() - began < 2
+    assert time.thread_time() - began < 2
     assert all(P.UNDER_A_FILE in marks[path] for path in below)
     assert all({P.COLLISION, P.ABOVE_A_FILE} <= set(marks[path]) for path in above)
 

@@ -10,6 +10,7 @@ import pytest
 from server.domain.access.throttle import Throttle
 from server.domain.errors import LimitReached
 from server.domain.rates import Rate
+from tests.support.hand_clock import without_pauses
 
 SLOW, EVE, ANN = Rate(burst=2, per_s=10), ("eve", Rate(2, 10)), ("ann", Rate(2, 10))
 
@@ -30,6 +31,7 @@ class Calls:
         self.went_on.append(name)
 
 
+@without_pauses
 async def test_one_that_makes_many_calls_waits_and_others_do_not() -> None:
     calls = Calls()
     began = asyncio.get_running_loop().time()
@@ -38,10 +40,11 @@ async def test_one_that_makes_many_calls_waits_and_others_do_not() -> None:
     await calls.call("ann", ANN)
     await asyncio.gather(*flood)
     assert calls.went_on == ["eve", "eve", "ann", "eve", "eve"]
-    assert asyncio.get_running_loop().time() - began >= 0.2
+    assert asyncio.get_running_loop().time() - began == pytest.approx(0.2)
     assert calls.cut_off == {}
 
 
+@without_pauses
 async def test_a_call_that_is_counted_with_several_waits_for_all_of_them() -> None:
     calls = Calls()
     links = ("links", Rate(3, 10))
@@ -52,6 +55,7 @@ async def test_a_call_that_is_counted_with_several_waits_for_all_of_them() -> No
     assert sorted(calls.went_on) == list("aabbcc")
 
 
+@without_pauses
 async def test_a_call_whose_turn_comes_too_late_waits_and_is_refused() -> None:
     calls = Calls(max_wait_s=0.15)
     began = asyncio.get_running_loop().time()
@@ -66,16 +70,18 @@ async def test_a_call_whose_turn_comes_too_late_waits_and_is_refused() -> None:
     await calls.call("eve", EVE)
 
 
+@without_pauses
 async def test_a_call_whose_client_leaves_waits_no_longer() -> None:
     calls = Calls()
     flood = [asyncio.create_task(calls.call("eve", EVE)) for _ in range(50)]
     await asyncio.sleep(0)
     for each in flood[2:]:
         each.cancel()
-    await asyncio.wait(flood, timeout=1)
+    await asyncio.wait(flood)
     assert calls.throttle._waiting == 0
 
 
+@without_pauses
 async def test_a_call_is_refused_at_once_when_too_many_wait() -> None:
     calls = Calls(max_waiting=3)
     flood = [asyncio.create_task(calls.call("eve", EVE)) for _ in range(2 + 3 + 4)]
@@ -86,6 +92,7 @@ async def test_a_call_is_refused_at_once_when_too_many_wait() -> None:
     await asyncio.gather(*flood, return_exceptions=True)
 
 
+@without_pauses
 async def test_a_call_whose_pause_ends_with_its_client_waits_no_longer() -> None:
     async def pause(seconds: float) -> None:
         raise ConnectionResetError

@@ -9,7 +9,7 @@ import pytest
 
 from server.domain.errors import ClientTooSlow, InvalidArgument, LimitReached
 from server.grpc.unread_calls import MAX_RECEIVED, MAX_RECEIVED_OF_ONE, Group, UnreadCalls
-from tests.support.hand_clock import until
+from tests.support.hand_clock import PATIENCE_S, until
 
 ANN = Group("ann", 4, 3)
 
@@ -114,7 +114,7 @@ async def test_few_requests_are_received_at_a_time_and_those_that_do_not_arrive_
         for _ in range(2 * MAX_RECEIVED_OF_ONE)
     ]
     await until(lambda: callers.reading == MAX_RECEIVED)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         assert await callers.send("ann", wide) == b"x"
     assert callers.reading <= MAX_RECEIVED
     for call in silent:

@@ -151,9 +151,9 @@ def test_any_body_gives_a_short_printable_text(body: bytes, content_type: str) -
 
 
 def test_it_takes_no_long_time() -> None:
-    began = time.process_time()
+    began = time.thread_time()
     refusal_reason(json.dumps([[["\x00" * 4000] * 5] * 5] * 5)[: 60 << 10].encode(), "")
     refusal_reason(b"\xe2\x80\x8b" * 20_000, "text/plain")
     for hostile in (b"[", b"{", b'"', b'"\\', b"[1,", b'{"a":', b"\\", b"},"):
         refusal_reason(hostile * (MAX_BODY_BYTES // len(hostile) + 1), "")
-    assert time.process_time() - began < 1
+    assert time.thread_time() - began < 1

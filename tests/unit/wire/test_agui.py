@@ -47,6 +47,8 @@ COMPLETED = Terminal(Outcome.COMPLETED, file_count=2)
 CODEC = ProtobufCodec()
 BEGINNING = Place()
 THREAD = UUID(int=9)
+#: Frames of a hostile run: some runs have 500 MiB of the same kind.
+FIRST_HOSTILE = 3
 SCHEMA: TypeAdapter[Any] = TypeAdapter(AgUiEvent)
 
 
@@ -110,7 +112,7 @@ def types(events: Iterable[dict[str, Any]]) -> list[str]:
 
 @pytest.mark.parametrize("name", [*NAMES, *HOSTILE])
 async def test_every_recording_is_a_valid_run(name: str) -> None:
-    raw = frames(name) if name in NAMES else frames_of(name)
+    raw = frames(name) if name in NAMES else frames_of(name)[:FIRST_HOSTILE]
     events = check(await sent(journal([STARTED, *kinds_of(raw), COMPLETED])))
     assert types(events)[0] == "RUN_STARTED"
     assert types(events)[-1] == "RUN_FINISHED"

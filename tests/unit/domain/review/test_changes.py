@@ -126,15 +126,15 @@ def test_five_hundred_files_of_two_hundred_lines_take_less_than_a_second() -> No
         path: File(file.content.replace(b" line 7\n", b" other\n").replace(b" line 99\n", b"\n\n"))
         for path, file in base.items()
     }
-    began = time.process_time()
+    began = time.thread_time()
     changes = diff_files(base, target)
     assert statistics(changes) == Statistics(modified=500, added_lines=2000, removed_lines=1500)
-    assert time.process_time() - began < 1
+    assert time.thread_time() - began < 1
 
 
 def test_thousands_of_files_that_are_equal_or_all_new_do_not_take_long() -> None:
     base = {f"/a/{number}": File(b"same\n") for number in range(5000)}
     target = {f"/b/{number}": File(b"same\n") for number in range(5000)}
-    began = time.process_time()
+    began = time.thread_time()
     assert {change.kind for change in diff_files(base, target)} == {ChangeKind.RENAMED}
-    assert time.process_time() - began < 2
+    assert time.thread_time() - began < 2

@@ -205,7 +205,7 @@ def _many_hunks() -> tuple[bytes, bytes]:
 def test_large_texts_take_less_than_seconds(make: object) -> None:
     assert callable(make)
     base, target = make()
-    began = time.process_time()
+    began = time.thread_time()
     hunks = compare(base, target)
-    assert time.process_time() - began < 3
+    assert time.thread_time() - began < 3
     assert apply_hunks(base, hunks) == target

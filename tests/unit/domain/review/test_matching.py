@@ -94,7 +94,7 @@ def _shuffled() -> tuple[list[int], list[int]]:
     ids=["2 kinds", "50 kinds", "10,000 kinds", "shuffled", "swapped halves", "every second", "reversed"],
 )
 def test_no_pair_of_texts_takes_long(base: list[int], target: list[int]) -> None:
-    began = time.process_time()
+    began = time.thread_time()
     partners = match_lines(base, target)
-    assert time.process_time() - began < 4
+    assert time.thread_time() - began < 4
     assert_matched(base, target, partners)
