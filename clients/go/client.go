@@ -31,6 +31,9 @@ type Options struct {
 	TLS *tls.Config
 	// HTTP is the address of the HTTP port, such as "https://hub.example.com", for FollowOptions.WebSocket.
 	HTTP string
+	// TrustedHosts are hosts, other than that of the address given to Discover, where the hub may say that gRPC is: the
+	// token is sent there.
+	TrustedHosts []string
 	// Dial are further options of the gRPC connection.
 	Dial []grpc.DialOption
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -19,8 +20,9 @@ const maxAnswerBytes = 1 << 20
 // Discover returns a client of the hub whose HTTP port has the address, such as "https://hub.example.com". The hub
 // says where gRPC is, and whether that port has TLS: Options.HTTP and Options.Plaintext are set by that.
 //
-// It fails when the hub does not say it, and when the hub is called with TLS and its gRPC port has none: the token
-// would be readable on its way. Then give the address to New.
+// The token is sent there. It fails when the hub does not say it, when it names another host that is not one of
+// Options.TrustedHosts, and when the hub is called with TLS and its gRPC port has none: the token would be readable
+// on its way. Then give the address to New.
 func Discover(ctx context.Context, address string, options Options) (*Client, error) {
 	address = strings.TrimRight(address, "/")
 	info, err := readInfo(ctx, address, options)
@@ -37,6 +39,10 @@ func Discover(ctx context.Context, address string, options Options) (*Client, er
 	host := info.GRPC.Host
 	if host == "" {
 		host = parsed.Hostname()
+	}
+	same := func(trusted string) bool { return strings.EqualFold(host, trusted) }
+	if !same(parsed.Hostname()) && !slices.ContainsFunc(options.TrustedHosts, same) {
+		return nil, fmt.Errorf("ideo: the hub at %s says that gRPC is at another host, %q: give its address to New, or name the host in Options.TrustedHosts", address, host)
 	}
 	target := net.JoinHostPort(host, strconv.Itoa(info.GRPC.Port))
 	if parsed.Scheme == "https" && !info.GRPC.TLS {

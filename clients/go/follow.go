@@ -19,6 +19,9 @@ import (
 // At most 15 s pass without a message: after longer silence the connection is dead.
 const silence = 20 * time.Second
 
+// maxRepeats of events may come in a row. A hub repeats those of a few messages at most, after a reconnection.
+const maxRepeats = 10_000
+
 // The secret of a share link begins with this. Its reader begins at the cursor of the link.
 const shareLink = "ideo_share_"
 
@@ -89,6 +92,8 @@ type follower struct {
 	rejected bool
 	// missing is the seq that was missing on an earlier connection.
 	missing uint32
+	// repeats is how many events in a row came again.
+	repeats int
 }
 
 // connection delivers the events of one connection. It returns nil when the journal has ended, or the caller.
@@ -118,8 +123,12 @@ func (f *follower) connection(ctx context.Context, yield func(*pb.Event, error) 
 		}
 		for _, event := range message.GetBatch().GetEvents() {
 			if event.Seq <= f.after {
+				if f.repeats++; f.repeats > maxRepeats {
+					return errors.New("ideo: the hub sends the same events again and again")
+				}
 				continue
 			}
+			f.repeats = 0
 			if err := f.check(ctx, event.Seq); err != nil {
 				return err
 			}

@@ -2,6 +2,7 @@ package ideo
 
 import (
 	"context"
+	"errors"
 	"iter"
 
 	"google.golang.org/grpc"
@@ -36,6 +37,9 @@ func (c *Client) DiffDraft(ctx context.Context, request *pb.DiffDraftRequest) it
 	return items(ctx, request, c.Reviews.DiffDraft, (*pb.DiffDraftResponse).GetFiles)
 }
 
+// maxEmptyPages may come in a row. A hub sends none without items but the last one.
+const maxEmptyPages = 100
+
 type paged interface{ GetNextPageToken() string }
 
 // items calls a list page by page: each is read when the items of the one before have been used.
@@ -49,6 +53,7 @@ func items[Request proto.Message, Response paged, Item any](
 		next := proto.CloneOf(request)
 		fields := next.ProtoReflect()
 		token := fields.Descriptor().Fields().ByName("page_token")
+		seen, empty := map[string]bool{}, 0
 		for {
 			page, err := call(ctx, next)
 			if err != nil {
@@ -61,10 +66,20 @@ func items[Request proto.Message, Response paged, Item any](
 					return
 				}
 			}
-			if page.GetNextPageToken() == "" {
+			given := page.GetNextPageToken()
+			if given == "" {
 				return
 			}
-			fields.Set(token, protoreflect.ValueOfString(page.GetNextPageToken()))
+			if empty++; len(of(page)) > 0 {
+				empty = 0
+			}
+			if seen[given] || empty > maxEmptyPages {
+				var none Item
+				yield(none, errors.New("ideo: the server does not answer as a hub does: its list does not end"))
+				return
+			}
+			seen[given] = true
+			fields.Set(token, protoreflect.ValueOfString(given))
 		}
 	}
 }

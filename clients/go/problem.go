@@ -15,6 +15,9 @@ import (
 	pb "github.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1"
 )
 
+// maxRetryAfter is the longest wait that a server may ask for. A hub's own limits count minutes.
+const maxRetryAfter = 5 * time.Minute
+
 // Problem is why the hub refused a call.
 type Problem struct {
 	// Reason is the stable code, such as "not_found"; empty when something before the hub answered.
@@ -61,7 +64,7 @@ func ProblemOf(err error) *Problem {
 		case *errdetails.RequestInfo:
 			problem.TraceID = detail.RequestId
 		case *errdetails.RetryInfo:
-			problem.RetryAfter = detail.RetryDelay.AsDuration()
+			problem.RetryAfter = min(max(detail.RetryDelay.AsDuration(), 0), maxRetryAfter)
 		case *errdetails.BadRequest:
 			problem.Fields = map[string]string{}
 			for _, violation := range detail.FieldViolations {
@@ -77,8 +80,8 @@ func ProblemOf(err error) *Problem {
 // problemOfAnswer reads the problem document of an HTTP response.
 func problemOfAnswer(answer *http.Response) *Problem {
 	problem := &Problem{HTTPStatus: answer.StatusCode, Detail: "HTTP " + answer.Status}
-	if seconds, err := strconv.Atoi(answer.Header.Get("Retry-After")); err == nil {
-		problem.RetryAfter = time.Duration(seconds) * time.Second
+	if seconds, err := strconv.ParseUint(answer.Header.Get("Retry-After"), 10, 64); err == nil {
+		problem.RetryAfter = time.Duration(min(seconds, uint64(maxRetryAfter/time.Second))) * time.Second
 	}
 	var document struct {
 		Code    string            `json:"code"`

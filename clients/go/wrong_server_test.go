@@ -10,10 +10,13 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	pb "github.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1"
 )
@@ -188,7 +191,7 @@ func TestTheAddressOfGRPCIsWhatTheHubSays(t *testing.T) {
 				endless(w)
 			}
 		})
-		client, err := Discover(t.Context(), address+"/", Options{})
+		client, err := Discover(t.Context(), address+"/", Options{TrustedHosts: []string{"grpc.example.com", "::1"}})
 		if err != nil {
 			expect(t, err, expected)
 			continue
@@ -259,4 +262,89 @@ func TestARedirectIsAnErrorAndNothingIsSentToWhereItLeads(t *testing.T) {
 	expect(t, failure(t, client, FollowOptions{WebSocket: true}), "307")
 	_, err := Discover(t.Context(), address, Options{Token: StaticToken("secret")})
 	expect(t, err, "307")
+}
+
+// lists is a hub whose lists do not end.
+type lists struct {
+	pb.UnimplementedWorkflowServiceServer
+	cursor func() string
+}
+
+func (l lists) ListWorkflows(context.Context, *pb.ListWorkflowsRequest) (*pb.ListWorkflowsResponse, error) {
+	return &pb.ListWorkflowsResponse{NextPageToken: l.cursor()}, nil
+}
+
+func TestAListWithoutAnEndIsAnError(t *testing.T) {
+	page := 0
+	for _, cursor := range []func() string{
+		func() string { return "again" },
+		func() string { page++; return strings.Repeat("x", page) },
+	} {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		serving := grpc.NewServer()
+		pb.RegisterWorkflowServiceServer(serving, lists{cursor: cursor})
+		go func() { _ = serving.Serve(listener) }()
+		defer serving.Stop()
+		client, err := New(listener.Addr().String(), Options{Plaintext: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		var last error
+		for _, err := range client.ListWorkflows(t.Context(), &pb.ListWorkflowsRequest{}) {
+			last = err
+		}
+		expect(t, last, "does not end")
+	}
+}
+
+func TestAServerThatAsksForYearsIsWaitedForForMinutes(t *testing.T) {
+	for given, expected := range map[string]time.Duration{
+		"7": 7 * time.Second, "1000000000": maxRetryAfter, "99999999999999": maxRetryAfter, "-1": 0, "soon": 0,
+	} {
+		answer := &http.Response{StatusCode: 503, Header: http.Header{"Retry-After": {given}}, Body: http.NoBody}
+		if found := problemOfAnswer(answer).RetryAfter; found != expected {
+			t.Error(given, found)
+		}
+	}
+	refusal, err := status.New(codes.Unavailable, "").WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(1e9 * time.Second)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found := ProblemOf(refusal.Err()).RetryAfter; found != maxRetryAfter {
+		t.Error(found)
+	}
+}
+
+func TestAStreamThatRepeatsItsEventsWithoutAnEndIsAnError(t *testing.T) {
+	client, _ := over(t, func(w http.ResponseWriter, r *http.Request) {
+		socket, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{subprotocol}})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer socket.CloseNow()
+		batch := &pb.EventBatch{Events: []*pb.Event{{Seq: 1}}}
+		message, err := proto.Marshal(&pb.WatchRefinementResponse{Kind: &pb.WatchRefinementResponse_Batch{Batch: batch}})
+		for err == nil {
+			err = socket.Write(r.Context(), websocket.MessageBinary, message)
+		}
+	})
+	expect(t, failure(t, client, FollowOptions{WebSocket: true}), "again and again")
+}
+
+func TestATokenIsNotForAnotherHostThatAHubNames(t *testing.T) {
+	_, address := over(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = w.Write([]byte(`{"grpc": {"host": "Elsewhere.example.com", "port": 443, "tls": true}}`))
+	})
+	_, err := Discover(t.Context(), address, Options{TrustedHosts: []string{"other.example.com"}})
+	expect(t, err, "at another host")
+	client, err := Discover(t.Context(), address, Options{TrustedHosts: []string{"elsewhere.EXAMPLE.com"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = client.Close()
 }

@@ -22,6 +22,7 @@ from typing_extensions import override
 from server.addresses.host_names import Addresses, HostNames
 from server.domain.webhooks.delivery import PLACES, Sender, SendFailed
 from server.domain.webhooks.targets import AllowedHosts, Target
+from server.webhooks.bounded_stream import BoundedStream
 
 #: Seconds for a whole call, with the resolution of the name: a receiver stores the event, and works on it
 #: later.
@@ -33,8 +34,8 @@ MAX_LOOKUPS = 2 * PLACES
 #: Seconds for which an idle connection is kept: fewer than servers keep theirs, so that none is used that is
 #: closed at that moment.
 KEEP_ALIVE_S = 2.0
-#: Bytes of an answer that are read, and seconds for that, so that its connection can be used again.
-MAX_ANSWER_BYTES, ANSWER_S = 16 << 10, 1.0
+#: Bytes and pieces of a body that are read, and seconds for that, so that its connection can be used again.
+MAX_BODY_BYTES, MAX_PIECES, ANSWER_S = 16 << 10, 64, 1.0
 
 #: What reading the rest of an answer raises when it is late or cut off.
 _REST_IS_LOST = (TimeoutError, httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError)
@@ -71,9 +72,13 @@ class _CheckedNetwork(httpcore.AsyncNetworkBackend):
         failed: httpcore.ConnectError | None = None
         for address in permitted[:MAX_ADDRESSES]:
             try:
-                return await self._network.connect_tcp(address, port, timeout, local_address, socket_options)
+                stream = await self._network.connect_tcp(
+                    address, port, timeout, local_address, socket_options
+                )
             except httpcore.ConnectError as error:
                 failed = error
+            else:
+                return BoundedStream(stream)
         raise failed or _NoAddress
 
 
@@ -169,10 +174,10 @@ class HttpSender(Sender):
 
 
 async def _read_beginning(response: httpcore.Response) -> None:
-    left = MAX_ANSWER_BYTES
+    left, pieces = MAX_BODY_BYTES, MAX_PIECES
     async for piece in response.aiter_stream():
-        left -= len(piece)
-        if left < 0:
+        left, pieces = left - len(piece), pieces - 1
+        if left < 0 or pieces < 0:
             break
 
 

@@ -11,8 +11,8 @@ from server.domain.proposals.contents import PIECE_BYTES
 from server.domain.review import reviews as domain
 from server.domain.review.acceptance import AcceptProposal
 from server.domain.review.changes import ChangeKind
-from server.domain.review.comparison import Comparison, DecideFile, DiffBase
-from server.domain.review.decisions import Decision
+from server.domain.review.comparison import Comparison, DiffBase
+from server.domain.review.decisions import DecideFile, Decision
 from server.domain.review.revisions import ReviseProposal
 from server.domain.review.unified import CONTEXT_LINES
 from server.wire import messages as m

@@ -12,8 +12,7 @@ from server.domain.errors import InvalidArgument
 from server.domain.review import reviews as domain
 from server.domain.review.acceptance import AcceptProposal, MergeSide
 from server.domain.review.changes import ChangeKind
-from server.domain.review.comparison import DecideFile
-from server.domain.review.decisions import Decision
+from server.domain.review.decisions import DecideFile, Decision
 from server.domain.review.file_merge import MergeStrategy
 from server.domain.review.revisions import ReviseProposal
 from server.encoding.json_text import replace_surrogates

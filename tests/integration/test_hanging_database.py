@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -143,6 +144,31 @@ async def test_a_transaction_whose_end_gets_no_answer_ends_in_time(database: str
         assert seconds < REFUSED_S + BUSY_S
         between.open.set()
         assert await pool.fetchval("SELECT 1") == 1
+
+
+async def test_a_call_that_is_cancelled_while_its_connection_is_given_up_leaves_no_error_behind(
+    database: str,
+) -> None:
+    errors: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+    async with through_a_proxy(database) as (dsn, between), open_pool(dsn) as pool:
+
+        async def stalled() -> None:
+            async with pool.acquire() as connection:
+                between.open.clear()
+                await connection.fetchval("SELECT 1")
+
+        call = asyncio.ensure_future(stalled())
+        await until(lambda: not between.open.is_set())
+        # The first one ends the statement, the second one the wait for the server's confirmation.
+        for _ in range(2):
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            call.cancel()
+        await asyncio.wait([call])
+        await until(lambda: not pool.get_size())
+        gc.collect()
+    assert errors == []
 
 
 async def test_after_one_connection_is_found_dead_no_idle_one_is_used(database: str) -> None:

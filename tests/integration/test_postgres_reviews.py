@@ -34,9 +34,9 @@ from server.domain.etags import IfMatch
 from server.domain.model import Principal, Proposal, Resolution, Workflow
 from server.domain.proposals.files import File, FileSet
 from server.domain.review.acceptance import AcceptProposal, MergeSide
-from server.domain.review.comparison import Comparison, DecideFile, DiffBase
+from server.domain.review.comparison import Comparison, DiffBase
 from server.domain.review.comparisons import Comparisons
-from server.domain.review.decisions import Decision
+from server.domain.review.decisions import DecideFile, Decision
 from server.domain.review.file_merge import ConflictKind, MergeStrategy
 from server.domain.review.reviews import Accepted, Reviews
 from tests.support.proposed import a_proposal, text_files

@@ -10,10 +10,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpcore
 import pytest
 
 from server.domain.webhooks.delivery import PLACES, SendFailed
 from server.domain.webhooks.targets import AllowedHosts, parse_target
+from server.webhooks.bounded_stream import MAX_ANSWER_BYTES, READ_BYTES, BoundedStream
 from server.webhooks.sender import HttpSender
 from tests.support.certificates import Authority, write
 from tests.support.receiver import receiver
@@ -73,6 +75,60 @@ async def test_an_allowed_name_leads_nowhere_but_to_itself() -> None:
 async def test_a_name_that_nobody_knows_has_no_address() -> None:
     async with a_sender(("receiver.invalid",)) as sender:
         assert await failure(sender, "https://receiver.invalid/") == "address"
+
+
+@asynccontextmanager
+async def sending(*parts: bytes) -> AsyncIterator[int]:
+    """The port of a receiver that answers with these parts, the last one again and again."""
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.writelines(parts[:-1])
+        while True:
+            writer.write(parts[-1])
+            await writer.drain()
+
+    async with tcp_server(handle) as port:
+        assert isinstance(port, int)
+        yield port
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [b"HTTP/1.1 100 Continue\r\n\r\n" * 100],
+        [b"HTTP/1.1 200 OK\r\n", b"a: b\r\n" * 100],
+        [b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\na: ", b"b" * 1000],
+    ],
+    ids=["interim answers", "headers", "a header"],
+)
+async def test_an_answer_whose_head_does_not_end_is_given_up_before_the_calls_time_is_over(
+    parts: list[bytes],
+) -> None:
+    async with sending(*parts) as port, a_sender(call_s=60) as sender:
+        assert await asyncio.wait_for(failure(sender, f"http://127.0.0.1:{port}"), 20) == "connection"
+
+
+async def test_an_answer_in_very_small_pieces_is_read_a_little_at_a_time() -> None:
+    """What is read at a time is parsed in one turn of the event loop."""
+    async with sending(b"1\r\nx\r\n" * 20_000) as port:
+        network = httpcore.AnyIOBackend()
+        stream = BoundedStream(await network.connect_tcp("127.0.0.1", port))
+        await stream.write(b"GET / HTTP/1.1\r\n\r\n")
+        read = [await stream.read(MAX_ANSWER_BYTES) for _ in range(8)]
+        await stream.aclose()
+    assert max(map(len, read)) <= READ_BYTES
+
+
+async def test_each_answer_of_a_connection_has_its_own_room() -> None:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await read_request(reader)
+            writer.write(answer(200, bytes(15 << 10), connection="keep-alive"))
+
+    async with tcp_server(handle) as port, a_sender() as sender:
+        target = parse_target(f"http://127.0.0.1:{port}")
+        assert [await sender.send(target, {}, b"") for _ in range(8)] == [200] * 8
 
 
 async def test_a_redirect_is_an_answer() -> None:

@@ -4,6 +4,9 @@ import { FaultError } from "./fault.js";
 import { MAX_RESPONSE_BYTES, textOf } from "./responses.js";
 import type { Problem as ProblemDocument, ProblemCode } from "./resources.js";
 
+/** The longest wait that a server may ask for: 5 minutes. A hub's own limits count minutes, and timers have a limit, too. */
+const MAX_RETRY_AFTER_MS = 300_000;
+
 /** Problem details (RFC 9457), as the hub returns them. Some codes have members of their own. */
 export type Problem = Omit<ProblemDocument, "code"> & {
   code: ProblemCode | (string & {});
@@ -56,8 +59,9 @@ export class ProblemError extends Error {
       if (error instanceof FaultError) throw error;
       return ""; // its status says something even when the rest is lost
     });
-    const seconds = Number(answer.headers.get("Retry-After") ?? NaN);
-    return new ProblemError(answer.status, problemOf(text), Number.isFinite(seconds) ? seconds * 1000 : undefined);
+    const seconds = answer.headers.get("Retry-After") ?? "";
+    const retryAfterMs = /^\d+$/.test(seconds) ? Math.min(Number(seconds) * 1000, MAX_RETRY_AFTER_MS) : undefined;
+    return new ProblemError(answer.status, problemOf(text), retryAfterMs);
   }
 }
 

@@ -2,6 +2,7 @@
 
 import { Backoff, pause } from "./backoff.js";
 import { ConnectionLost, SHARE_PREFIX, type FollowOptions } from "./connection.js";
+import { FaultError } from "./fault.js";
 import { ProblemError, StreamClosedError, UnreachableError } from "./errors.js";
 import type { Event } from "./gen/ide_orchestrator/v1/event_pb.js";
 import type { WatchRefinementResponse } from "./gen/ide_orchestrator/v1/refinement_pb.js";
@@ -11,6 +12,9 @@ import { websocketMessages } from "./websocket.js";
 
 /** Connecting again does not help after these: what was sent is too large, the request is wrong, or not allowed. */
 const FINAL_CLOSES = new Set([1009, 4400, 4403, 4404, 4410]);
+
+/** Events in a row that may come again. A hub repeats those of a few messages at most, after a reconnection. */
+const MAX_REPEATS = 10_000;
 
 /**
  * The events of a refinement after the cursor, each once and in order, until the terminal event. Connects again
@@ -25,6 +29,7 @@ export async function* follow(
   const { signal } = options;
   const backoff = new Backoff();
   const cursor = new Cursor(options.after ?? 0, (await http.token())?.startsWith(SHARE_PREFIX) ?? false);
+  let repeats = 0;
   for (;;) {
     let lost: Error;
     let heard = false;
@@ -36,7 +41,11 @@ export async function* follow(
           options.onProgress?.(message.kind.value.progress);
         if (message.kind.case !== "batch") continue;
         for (const event of message.kind.value.events) {
-          if (!cursor.accepts(event)) continue;
+          if (!cursor.accepts(event)) {
+            if (++repeats > MAX_REPEATS) throw new FaultError("the hub sends the same events again and again");
+            continue;
+          }
+          repeats = 0;
           backoff.reset();
           yield event;
           if (event.kind.case === "terminal") return;

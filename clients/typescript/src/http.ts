@@ -3,6 +3,7 @@
 import { Backoff, pause } from "./backoff.js";
 import { ProblemError, UnreachableError } from "./errors.js";
 import { FaultError } from "./fault.js";
+import { Pages, type Page } from "./pages.js";
 import { MAX_RESPONSE_BYTES, bytesOf, jsonOf } from "./responses.js";
 
 /**
@@ -174,13 +175,12 @@ export class HttpClient {
 
   /** The items of all pages of a list; each page is read when the one before has been used. Throws as `call`. */
   async *items<T>(path: string, query: object = {}, signal?: AbortSignal): AsyncGenerator<T, void, undefined> {
+    const pages = new Pages();
     for (let cursor: string | null | undefined; cursor !== null;) {
-      const page: { items: T[]; next_cursor: string | null } = await this.json("GET", path, {
-        query: { ...query, cursor },
-        signal,
-      });
-      yield* page.items;
-      cursor = page.next_cursor ?? null;
+      const page: Page<T> | undefined = await this.json("GET", path, { query: { ...query, cursor }, signal });
+      const items = pages.itemsOf(page);
+      yield* items;
+      cursor = pages.next(page?.next_cursor, items.length);
     }
   }
 }

@@ -31,14 +31,18 @@ export class Hub {
   }
 
   /**
-   * The address of gRPC for transports of Connect, such as `https://hub.example.com:50051`. Throws FaultError when the
-   * hub does not say it, and when gRPC has no TLS though the hub is called with TLS: the token would be readable on its way.
+   * The address of gRPC for transports of Connect, such as `https://hub.example.com:50051`. The token is sent to it, so its
+   * host is the hub's own, or one of `trustedHosts`. Throws FaultError when the hub does not say it, for another host, and
+   * when gRPC has no TLS though the hub is called with TLS: the token would be readable on its way.
    */
-  async grpcUrl(options: Options = {}): Promise<string> {
+  async grpcUrl({ trustedHosts = [], ...options }: Options & { trustedHosts?: readonly string[] } = {}): Promise<string> {
     const { grpc } = await this.info(options);
     if (!grpc) throw new FaultError("the hub does not say where gRPC is: give its address");
     const { protocol, hostname } = new URL(this.#http.url("/"));
     const host = grpc.host?.includes(":") ? `[${grpc.host}]` : (grpc.host ?? hostname);
+    const trusted = [hostname, ...trustedHosts].map((each) => each.toLowerCase());
+    if (![host, grpc.host].some((each) => each != null && trusted.includes(each.toLowerCase())))
+      throw new FaultError(`the hub says that gRPC is at another host, ${host}: give its address, or trust it`);
     const url = `${grpc.tls ? "https" : "http"}://${host}:${grpc.port}`;
     if (protocol === "https:" && !grpc.tls) throw new FaultError(`gRPC at ${url} has no TLS, and the hub has`);
     return url;

@@ -1,7 +1,9 @@
 import { fromJson, type JsonValue } from "@bufbuild/protobuf";
 import type { FollowOptions } from "./connection.js";
+import { readable } from "./fault.js";
 import { follow } from "./follow.js";
 import { EventSchema, type Event } from "./gen/ide_orchestrator/v1/event_pb.js";
+import { endless, Pages } from "./pages.js";
 import { newRequestId, type HttpClient } from "./http.js";
 import type {
   FileAt,
@@ -66,6 +68,7 @@ export class Refinements {
     threadId: string,
     { after = 0, signal }: { after?: number; signal?: AbortSignal } = {},
   ): AsyncGenerator<Event, void, undefined> {
+    const pages = new Pages();
     for (;;) {
       const page: { items: JsonValue[] } = await this.http.json(
         "GET",
@@ -75,9 +78,11 @@ export class Refinements {
           signal,
         },
       );
-      if (page.items.length === 0) return;
-      for (const item of page.items) {
-        const event = fromJson(EventSchema, item, { ignoreUnknownFields: true });
+      const items = pages.itemsOf(page);
+      if (items.length === 0) return;
+      for (const item of items) {
+        const event = readable(() => fromJson(EventSchema, item, { ignoreUnknownFields: true }));
+        if (event.seq <= after) throw endless();
         after = event.seq;
         yield event;
       }
@@ -109,6 +114,7 @@ export class Refinements {
         query: { ...query, seq: blame.seq, first_line: blame.next_line },
         signal,
       });
+      if (page.next_line !== null && !(page.next_line > blame.next_line)) throw endless();
       blame.ranges.push(...page.ranges);
       blame.next_line = page.next_line;
       blame.truncated ||= page.truncated;

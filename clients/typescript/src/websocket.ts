@@ -49,7 +49,9 @@ export async function* websocketMessages(
   } else {
     const request = { body: { thread_id: threadId }, signal: options.signal };
     const ticket = await (options.ticket?.() ?? http.json<Ticket>("POST", "/api/ws/tickets", request));
-    [path = path] = ticket.websocket_url.split("?");
+    [path = path] = String(ticket.websocket_url).split("?");
+    // After the hub's address, anything else would name another host: it would get the ticket, and the next token.
+    if (!path.startsWith("/")) throw new FaultError("the server is not a hub: its ticket is for no path");
     query = { ...query, ticket: ticket.ticket };
   }
   options.signal?.throwIfAborted();

@@ -65,6 +65,11 @@ class FileChange:
         return compare(self.base_content, self.target_content) if self.is_text else ()
 
     @cached_property
+    def hunk_ids(self) -> frozenset[str]:
+        """The ids of the hunks."""
+        return frozenset(hunk.id for hunk in self.hunks)
+
+    @cached_property
     def line_counts(self) -> tuple[int, int]:
         """How many lines come in, and how many go."""
         places = [hunk.place for hunk in self.hunks]

@@ -14,7 +14,7 @@ from server.domain.errors import InvalidArgument, Unprocessable
 from server.domain.proposals.files import File
 from server.domain.proposals.partition import RejectedFile
 from server.domain.review.changes import ChangeKind, FileChange, diff_files
-from server.domain.review.decisions import Decision, FileDecision
+from server.domain.review.decisions import DecideFile, Decision, FileDecision
 from server.domain.review.store import ReviewFiles
 
 
@@ -26,20 +26,6 @@ class DiffBase(StrEnum):
 
     STARTED_FROM = "started_from"
     DRAFT = "draft"
-
-
-@dataclass(frozen=True, slots=True)
-class DecideFile:
-    """The command to decide about a file, or about hunks of it; its fields are already validated.
-
-    path_id: `RejectedFile.path_id` of the file that is meant; None for the first one with the path.
-    """
-
-    path: str
-    decision: Decision | None
-    hunk_ids: tuple[str, ...] = ()
-    new_path: str | None = None
-    path_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +172,8 @@ def decide(files: ReviewFiles, commands: Iterable[DecideFile]) -> dict[str, File
         for each in reversed(comparison.rejected)
         for path_id in (None, each.path_id)
     }
-    decided: dict[str, FileDecision] = {}
+    #: By path, with the content that they are about.
+    named: dict[str, tuple[str | None, list[DecideFile]]] = {}
     for index, command in enumerate(commands):
         path = command.path
         change = changes.get(path) if command.path_id is None else None
@@ -198,15 +185,16 @@ def decide(files: ReviewFiles, commands: Iterable[DecideFile]) -> dict[str, File
             _check_rejected(index, command, sha256)
         else:
             raise InvalidArgument({"decisions": f"decision {index} is about a file that does not differ"})
-        known = decided.get(path, comparison.decisions.get(path, FileDecision()))
-        decided[path] = known.decide(
-            command.hunk_ids, command.decision, new_path=command.new_path, sha256=sha256
-        )
-    return decided
+        named.setdefault(path, (sha256, []))[1].append(command)
+    decisions = comparison.decisions
+    return {
+        path: decisions.get(path, FileDecision()).decide(about, sha256)
+        for path, (sha256, about) in named.items()
+    }
 
 
 def _check_change(index: int, command: DecideFile, change: FileChange) -> None:
-    if not {hunk.id for hunk in change.hunks}.issuperset(command.hunk_ids):
+    if not change.hunk_ids.issuperset(command.hunk_ids):
         raise InvalidArgument({"decisions": f"decision {index} is about a hunk that the file does not have"})
     if command.new_path is not None:
         if change.kind not in (ChangeKind.ADDED, ChangeKind.RENAMED):

@@ -20,6 +20,20 @@ class Decision(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class DecideFile:
+    """The command to decide about a file, or about hunks of it; its fields are already validated.
+
+    path_id: `RejectedFile.path_id` of the file that is meant; None for the first one with the path.
+    """
+
+    path: str
+    decision: Decision | None
+    hunk_ids: tuple[str, ...] = ()
+    new_path: str | None = None
+    path_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class FileDecision:
     """What is decided about a change: as a whole, and about hunks by their ids.
 
@@ -54,22 +68,22 @@ class FileDecision:
         content. Decisions about hunks do, because a hunk's id is made from what it changes."""
         return self if self.sha256 == sha256 else FileDecision(hunks=self.hunks)
 
-    def decide(
-        self,
-        hunk_ids: Iterable[str],
-        decision: Decision | None,
-        *,
-        new_path: str | None = None,
-        sha256: str | None = None,
-    ) -> FileDecision:
-        """With the decision about these hunks, or about the file if none are named; None takes one back."""
-        ids = tuple(hunk_ids)
-        if not ids:
-            return FileDecision(decision, self.hunks, new_path, sha256 if decision else None)
-        hunks = {hunk_id: known for hunk_id, known in self.hunks.items() if hunk_id not in ids}
-        if decision is not None:
-            hunks |= dict.fromkeys(ids, decision)
-        return replace(self, hunks=hunks)
+    def decide(self, commands: Iterable[DecideFile], sha256: str | None) -> FileDecision:
+        """With what the commands say about this file, one after the other. sha256: the target's content."""
+        decided = self
+        # One copy for all commands: a file may have a hundred thousand hunks.
+        hunks = dict(self.hunks)
+        for command in commands:
+            decision = command.decision
+            if not command.hunk_ids:
+                about = sha256 if decision else None
+                decided = FileDecision(decision, new_path=command.new_path, sha256=about)
+            for hunk_id in command.hunk_ids:
+                # The latest decision is the last.
+                hunks.pop(hunk_id, None)
+                if decision is not None:
+                    hunks[hunk_id] = decision
+        return replace(decided, hunks=hunks)
 
 
 _UNDECIDED = FileDecision()

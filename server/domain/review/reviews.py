@@ -19,14 +19,14 @@ from server.domain.model import IdempotencyKey, Principal, Proposal, Resolution
 from server.domain.off_loop import REVIEWS
 from server.domain.outgoing import Reservation
 from server.domain.review.acceptance import Acceptance, AcceptProposal, plan_acceptance
-from server.domain.review.comparison import DecideFile, decide
+from server.domain.review.comparison import decide
 from server.domain.review.conditions import (
     REJECT_ROUTE,
     accept_key,
     check_undecided,
     too_busy,
 )
-from server.domain.review.decisions import FileDecision
+from server.domain.review.decisions import DecideFile, FileDecision
 from server.domain.review.file_merge import MergeConflict
 from server.domain.review.store import ReviewEdit, ReviewFiles, ReviewStore
 

@@ -63,6 +63,18 @@ async def test_a_public_address_is_said_instead_of_the_port(
         assert (await hub.info())["grpc"] == expected
 
 
+async def test_the_token_is_not_sent_to_another_host_unless_the_caller_trusts_it() -> None:
+    async def say(head: bytes, body: bytes, writer: asyncio.StreamWriter) -> bytes:
+        elsewhere = {"host": "grpc.example.com", "port": 443, "tls": True}
+        return answer(200, json.dumps({"grpc": elsewhere}).encode())
+
+    async with http_server(say) as url:
+        with pytest.raises(Refused, match=r"another host, 'grpc\.example\.com'"):
+            await GrpcHub.discover(url, "token", trust_env=False)
+        trusted = ["GRPC.example.com"]
+        await (await GrpcHub.discover(url, "token", trust_env=False, trusted_hosts=trusted)).aclose()
+
+
 async def test_a_port_with_tls_is_called_with_tls(database: str, tmp_path: Path) -> None:
     authority = Authority()
     certificate, key = write(tmp_path, authority.pair("127.0.0.1", "localhost"))
@@ -111,6 +123,8 @@ async def test_a_client_of_an_https_address_does_not_take_a_port_without_tls(
         ({"grpc": None}, Refused),
         ({"grpc": {"host": "h"}}, Fault),
         ({"grpc": "h:1"}, Fault),
+        ({"grpc": {"host": None, "port": "1/@elsewhere", "tls": False}}, Fault),
+        ({"grpc": {"host": None, "port": 70_000, "tls": False}}, Fault),
     ],
 )
 async def test_a_hub_that_does_not_say_where_it_is_is_named_as_the_reason(

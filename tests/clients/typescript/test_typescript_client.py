@@ -21,6 +21,7 @@ from tests.support.endless import endless, endless_messages
 from tests.support.hand_clock import until
 from tests.support.hub import running_hub, start
 from tests.support.limit_cases import write_cases
+from tests.support.lying import lying
 from tests.support.node import install_packages
 from tests.support.pages import code_blocks
 from tests.support.programs import ROOT, installed, output_of
@@ -149,6 +150,18 @@ async def test_an_answer_without_an_end_is_a_fault(project: Path) -> None:
     assert len(ends) >= 13
     assert all(": FaultError: " in end for end in ends), output
     assert memory == "small"
+
+
+async def test_what_no_hub_answers_is_a_fault_and_leads_nowhere(project: Path) -> None:
+    shutil.copy(PROGRAMS / "lying.mjs", project)
+    async with http_server(lying()) as url:
+        output = await output_of(installed("node"), "lying.mjs", url, folder=project, within_s=60)
+    *ends, connected, trusted, later = output.splitlines()
+    assert len(ends) == 12
+    assert all(": FaultError: " in end for end in ends), output
+    assert connected == "connected: 0"
+    assert trusted == "trusted: https://grpc.example.com:443"
+    assert later == "later: 300000"
 
 
 async def test_a_redirect_is_refused_and_nothing_is_sent_to_where_it_leads(project: Path) -> None:

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.hostile.attacks import connect_floods, frames, grpc_floods, headers, http_floods, readers, rights
+from tests.hostile.attacks import (
+    connect_floods,
+    frames,
+    grpc_floods,
+    headers,
+    http_floods,
+    readers,
+    reviews,
+    rights,
+    webhooks,
+)
 from tests.hostile.attacks.attack import Aim, Attack, Family
 
 CONTROL = Family("no attack")
@@ -25,6 +35,8 @@ FAMILIES = (
     grpc_floods.FAMILY,
     readers.FAMILY,
     frames.FAMILY,
+    reviews.FAMILY,
     rights.FAMILY,
+    webhooks.FAMILY,
 )
 ATTACKS: dict[str, Attack] = {attack.name: attack for family in FAMILIES for attack in family.attacks}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from random import Random
 from typing import Any
 
 MIB = 1 << 20
@@ -176,6 +177,33 @@ def _tokens(count: int) -> list[bytes]:
     return [_token(repr(f"token {number} ")) for number in range(count)]
 
 
+#: Lines of a file that is made to be slow to compare: as many as are matched on both sides together.
+_COMPARED = 250_000
+
+
+def _lines(numbers: Iterable[int]) -> list[bytes]:
+    """A file with a line for each number."""
+    return [_state(messages="m", files={"/n.md": "".join(f"{number}\n" for number in numbers)})]
+
+
+def _shuffled(seed: int, numbers: Iterable[int] = range(_COMPARED)) -> list[int]:
+    shuffled = list(numbers)
+    Random(seed).shuffle(shuffled)
+    return shuffled
+
+
+#: Files that are made to be slow to compare with each other.
+CRAFTED: Mapping[str, Callable[[], list[bytes]]] = {
+    "ordered": lambda: _lines(range(_COMPARED)),
+    "shuffled": lambda: _lines(_shuffled(1)),
+    "backwards": lambda: _lines(reversed(range(_COMPARED))),
+    "thirds": lambda: _lines(number % 3 for number in _shuffled(2)),
+    "other-thirds": lambda: _lines(number % 3 for number in _shuffled(3)),
+    "blank": lambda: [_state(messages="m", files={"/n.md": "\n" * _COMPARED})],
+    "marked": lambda: [_state(messages="m", files={"/n.md": "\nx\n" * (_COMPARED // 2)})],
+    "rewritten": lambda: [frame for seed in range(20) for frame in _lines(_shuffled(seed, range(100_000)))],
+}
+
 #: Runs whose results are large though their agent is honest.
 LARGE_RUNS: Mapping[str, Callable[[], Iterable[bytes]]] = {
     "large": _large,
@@ -206,5 +234,7 @@ def frames_of(name: str) -> list[bytes]:
     """A recording's frames, with its end if it has one."""
     if name in OPEN_RUNS:
         return OPEN_RUNS[name]()
+    if name in CRAFTED:
+        return [*CRAFTED[name](), END]
     made = HOSTILE[name][1]() if name in HOSTILE else list(LARGE_RUNS[name]())
     return [*made, END]

@@ -21,6 +21,8 @@ else:
 SILENCE_S = 20.0
 #: Connections in a row without an event or a heartbeat, after which following fails.
 MAX_FAILURES = 20
+#: Batches in a row that may bring no new event. The hub repeats a few events at most, after a reconnection.
+MAX_REPEATS = 1_000
 
 #: Opens a connection with the events after a cursor, and yields its messages. It ends when no event will
 #: follow. Raises HubError: Unavailable when another connection may succeed.
@@ -101,7 +103,7 @@ class _Cursor:
 
     def __init__(self, after: int) -> None:
         self.seq, self.complete = after, False
-        self._begun = False
+        self._begun, self._repeats = False, 0
 
     def advance(self, message: WatchRefinementResponse, *, may_skip: bool) -> bool:
         """Count a message's events, and remove those that the caller has. Returns whether anything is left.
@@ -116,7 +118,11 @@ class _Cursor:
             del events[:]
             events.extend(fresh)
         if not events:
+            self._repeats += 1
+            if self._repeats > MAX_REPEATS:
+                raise Fault("the hub sends the same events again and again")
             return False
+        self._repeats = 0
         due = events[0].seq if may_skip and not self._begun else self.seq + 1
         for seq, event in enumerate(events, due):
             if event.seq != seq:

@@ -5,7 +5,9 @@ Needs the extra `grpc`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+import asyncio
+import sys
+from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import aclosing
 from ssl import SSLContext
 from types import TracebackType
@@ -17,11 +19,12 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from ide_orchestrator.client import following, streams
-from ide_orchestrator.client.errors import Fault
+from ide_orchestrator.client.errors import Fault, Unavailable
 from ide_orchestrator.client.following import OnRetry, events_of
 from ide_orchestrator.client.grpc_address import grpc_address
 from ide_orchestrator.client.grpc_errors import error_of
 from ide_orchestrator.client.hub import Hub
+from ide_orchestrator.client.pages import Pages
 from ide_orchestrator.client.resources import ActionDecision
 from ide_orchestrator.client.retrying import MAX_PAUSE_S, Credentials, Token, repeated
 from ide_orchestrator.v1.access_pb2_grpc import AccessServiceStub
@@ -45,6 +48,11 @@ from ide_orchestrator.v1.review_pb2_grpc import ReviewServiceStub
 from ide_orchestrator.v1.user_pb2_grpc import UserServiceStub
 from ide_orchestrator.v1.webhook_pb2_grpc import WebhookServiceStub
 from ide_orchestrator.v1.workflow_pb2_grpc import WorkflowServiceStub
+
+if sys.version_info >= (3, 11):
+    from asyncio import timeout
+else:
+    from async_timeout import timeout
 
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
@@ -105,14 +113,16 @@ class GrpcHub:
         credentials: grpc.ChannelCredentials | None = None,
         options: Sequence[tuple[str, Any]] = (),
         silence_s: float = following.SILENCE_S,
+        trusted_hosts: Collection[str] = (),
     ) -> GrpcHub:
         """A client of the hub with this HTTP address, which says where gRPC is.
 
         url, token, ssl, trust_env: as of `Hub`. credentials: of a port with TLS; None for the authorities
-        that grpc trusts. options, silence_s: as of the class. Raises HubError.
+        that grpc trusts. options, silence_s: as of the class. trusted_hosts: hosts, other than that of `url`,
+        that may get the token. Raises HubError.
         """
         async with Hub(url, token, ssl=ssl, trust_env=trust_env) as hub:
-            target, tls = await grpc_address(hub)
+            target, tls = await grpc_address(hub, trusted_hosts)
         secure = (credentials or grpc.ssl_channel_credentials()) if tls else None
         return cls(target, token, credentials=secure, options=options, silence_s=silence_s)
 
@@ -161,8 +171,14 @@ class GrpcHub:
         """The responses of a streaming method, such as ReadFile and ReadArchive. Raises HubError."""
         call = method(request, metadata=_metadata(await self._credentials.token()))
         try:
-            async for response in call:
+            while True:
+                async with timeout(CALL_S):
+                    response: Any = await call.read()
+                if response is grpc.aio.EOF:
+                    return
                 yield response
+        except asyncio.TimeoutError:
+            raise Unavailable(f"the hub at {self._target} sent nothing for {CALL_S:g} s") from None
         except grpc.aio.AioRpcError as error:
             raise error_of(error) from error
         finally:
@@ -176,16 +192,20 @@ class GrpcHub:
     ) -> AsyncGenerator[Any, None]:
         """The items of all pages of a list, which are read one after the other.
 
-        field: the items' field of the response, such as `proposals`. Raises HubError.
+        field: the items' field of the response, such as `proposals`. Raises HubError, also for a list that
+        does not end.
         """
         asked: Any = type(request).FromString(request.SerializeToString())
+        pages = Pages(self._target)
         while True:
             page: Any = await self.call(method, asked)
-            for item in getattr(page, field):
+            items = getattr(page, field)
+            for item in items:
                 yield item
-            if not page.next_page_token:
+            token = pages.next_cursor(page.next_page_token, len(items))
+            if token is None:
                 return
-            asked.page_token = page.next_page_token
+            asked.page_token = token
 
     async def start(self, workflow_id: str, user_prompt: str, **more: Any) -> Refinement:
         """Start one refinement, even if responses are lost. more: other fields of StartRefinementRequest."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from ide_orchestrator.client.errors import Fault, Refused
@@ -16,22 +17,28 @@ class GrpcAddress(NamedTuple):
     tls: bool
 
 
-async def grpc_address(hub: Hub) -> GrpcAddress:
+async def grpc_address(hub: Hub, trusted_hosts: Collection[str] = ()) -> GrpcAddress:
     """The address that the hub says.
 
-    Raises HubError; Refused for a hub that does not say it, and for a port without TLS of a hub that is
+    The token is sent to it. So its host is the hub's own, or one of the trusted ones. Raises HubError;
+    Refused for a hub that does not say it, for another host, and for a port without TLS of a hub that is
     called with TLS: the token would be readable on its way.
     """
     # A hub of an earlier release has no such member.
     endpoint = (await hub.info()).get("grpc")
     if endpoint is None:
         raise Refused(f"the hub at {hub.url} does not say where gRPC is: give its address")
-    try:
-        host = endpoint["host"] or urlsplit(hub.url).hostname or ""
-        shown = f"[{host}]" if ":" in host else host
-        found = GrpcAddress(f"{shown}:{endpoint['port']}", endpoint["tls"])
-    except (KeyError, TypeError):
-        raise Fault(f"the hub at {hub.url} says where gRPC is in a form that cannot be read") from None
+    own = urlsplit(hub.url).hostname or ""
+    named: Mapping[str, Any] = endpoint if isinstance(endpoint, dict) else {}
+    host, port, tls = named.get("host") or own, named.get("port"), named.get("tls")
+    if not (isinstance(host, str) and type(port) is int and 0 < port < 1 << 16 and isinstance(tls, bool)):
+        raise Fault(f"the hub at {hub.url} says where gRPC is in a form that cannot be read")
+    if host.lower() not in {own.lower(), *(each.lower() for each in trusted_hosts)}:
+        raise Refused(
+            f"the hub at {hub.url} says that gRPC is at another host, {host!a}: "
+            "give its address, or name the host as trusted"
+        )
+    found = GrpcAddress(f"[{host}]:{port}" if ":" in host else f"{host}:{port}", tls)
     if hub.url.startswith("https:") and not found.tls:
         raise Refused(f"gRPC at {found.target} has no TLS, and the hub at {hub.url} has: give its address")
     return found

@@ -11,6 +11,7 @@ from google.protobuf.json_format import MessageToDict
 from google.rpc import error_details_pb2, status_pb2
 
 from ide_orchestrator.client.errors import Fault, HubError, NotAuthenticated, Refused, Unavailable, class_of
+from ide_orchestrator.client.responses import retry_after_of
 from ide_orchestrator.v1.review_pb2 import DraftMoved
 
 #: The `domain` of the hub's google.rpc.ErrorInfo.
@@ -43,7 +44,7 @@ def error_of(error: grpc.aio.AioRpcError) -> HubError:
         elif isinstance(detail, error_details_pb2.RequestInfo):
             trace_id = detail.request_id
         elif isinstance(detail, error_details_pb2.RetryInfo):
-            retry_after_s = detail.retry_delay.seconds + detail.retry_delay.nanos / 1e9
+            retry_after_s = retry_after_of(detail.retry_delay.seconds + detail.retry_delay.nanos / 1e9)
         elif isinstance(detail, error_details_pb2.BadRequest):
             problem["fields"] = {wrong.field: wrong.description for wrong in detail.field_violations}
         elif isinstance(detail, DraftMoved):

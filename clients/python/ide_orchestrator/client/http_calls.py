@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from http.cookiejar import DefaultCookiePolicy
 from ssl import SSLContext
 from types import TracebackType
 from typing import Any, TypeVar
@@ -12,7 +14,8 @@ from uuid import uuid4
 import httpx
 
 from ide_orchestrator.client.errors import Fault, Unavailable, cause_of
-from ide_orchestrator.client.responses import body_of, json_object, problem_of
+from ide_orchestrator.client.pages import Pages
+from ide_orchestrator.client.responses import PLAIN, body_of, json_object, opened, pieces_of, problem_of
 from ide_orchestrator.client.retrying import Credentials, Token, authorization, repeated
 
 Self = TypeVar("Self", bound="HttpCalls")
@@ -39,7 +42,9 @@ class HttpCalls:
         self._ssl, self._trust_env = ssl, trust_env
         # Loading the authorities' certificates takes longer than a call, and http: needs none.
         verify: SSLContext | bool = ssl or not url.startswith("http:")
-        self._http = httpx.AsyncClient(trust_env=trust_env, verify=verify, timeout=_TIMEOUT)
+        self._http = httpx.AsyncClient(trust_env=trust_env, verify=verify, timeout=_TIMEOUT, headers=PLAIN)
+        # The hub sets no cookies. Those of another server would be kept, and sent with each call.
+        self._http.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))
 
     async def __aenter__(self: Self) -> Self:
         return self
@@ -94,15 +99,20 @@ class HttpCalls:
     async def items(self, path: str, /, **query: Any) -> AsyncGenerator[Any, None]:
         """The items of all pages of a list, which are read one after the other.
 
-        query: values that are None are left out. Raises HubError.
+        query: values that are None are left out. Raises HubError, also for a list that does not end.
         """
+        pages = Pages(self.url)
         while True:
             page = await self.call("GET", with_query(path, query))
-            for item in member(page, "items"):
+            items = member(page, "items")
+            if not isinstance(items, list):
+                raise Fault("the answer is not the hub's: its items are no list")
+            for item in items:
                 yield item
-            if page.get("next_cursor") is None:
+            cursor = pages.next_cursor(page.get("next_cursor"), len(items))
+            if cursor is None:
                 return
-            query["cursor"] = page["next_cursor"]
+            query["cursor"] = cursor
 
     async def read(self, path: str) -> bytes:
         """The bytes of a response. Raises HubError."""
@@ -116,7 +126,7 @@ class HttpCalls:
         url = self.url + with_query(path, query)
         response = await self._credentials.with_token(lambda token: self._open(url, headers or {}, token))
         try:
-            async for piece in response.aiter_bytes():
+            async for piece in pieces_of(response, self.url):
                 yield piece
         except httpx.HTTPError as error:
             raise self._unavailable(error) from error
@@ -126,7 +136,7 @@ class HttpCalls:
     async def _open(self, url: str, headers: Mapping[str, str], token: str) -> httpx.Response:
         sent = {**authorization(token), **headers}
         try:
-            response = await self._http.send(self._http.build_request("GET", url, headers=sent), stream=True)
+            response = await opened(self._http, self._http.build_request("GET", url, headers=sent))
             if not response.is_success:
                 body = await body_of(response, self.url)
                 raise problem_of(response.status_code, response.headers, body, self.url)
@@ -142,7 +152,9 @@ class HttpCalls:
         async def _attempt(token: str) -> tuple[int, bytes]:
             sent = {**authorization(token), **headers}
             try:
-                async with self._http.stream(method, self.url + path, json=body, headers=sent) as response:
+                request = self._http.build_request(method, self.url + path, json=body, headers=sent)
+                response = await opened(self._http, request)
+                async with aclosing(response):
                     content = await body_of(response, self.url)
             except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
                 raise self._unavailable(error) from error

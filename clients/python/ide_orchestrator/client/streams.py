@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterable, Iterator, Mapping
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from ssl import SSLContext
+from typing import Any, cast
 
 import httpx
 from google.protobuf.json_format import Parse, ParseDict, ParseError
 from google.protobuf.message import DecodeError
-from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import (
+    ConnectionClosed,
+    ConnectionClosedOK,
+    InvalidHandshake,
+    InvalidStatus,
+    InvalidURI,
+)
 from websockets.typing import Subprotocol
 
 from ide_orchestrator.client.errors import (
@@ -23,13 +30,15 @@ from ide_orchestrator.client.errors import (
     Unavailable,
     cause_of,
 )
-from ide_orchestrator.client.responses import body_of, problem_of
+from ide_orchestrator.client.responses import PLAIN, body_of, opened, problem_of
 from ide_orchestrator.client.retrying import authorization
 from ide_orchestrator.v1.event_pb2 import Event
 from ide_orchestrator.v1.refinement_pb2 import WatchRefinementResponse
 
 #: The largest message that is read, which the hub learns: as large as the largest event, and more.
 MAX_MESSAGE_BYTES = 64 << 20
+#: The most fragments of a message. The hub sends none, a proxy may divide a message into some.
+MAX_FRAGMENTS = 64 << 10
 JSON, BINARY = Subprotocol("ideo.v1"), Subprotocol("ideo.v1.proto")
 
 #: Close codes after which connecting again does not help. After all others it may.
@@ -93,10 +102,24 @@ async def data_over_websocket(
         ) as socket:
             if socket.subprotocol != subprotocol:
                 raise Fault(f"{_host(url)} is not the hub: it does not know {subprotocol}")
-            async for data in socket:
-                yield data
+            with suppress(ConnectionClosedOK):
+                while True:
+                    yield await _whole_message(socket)
         if socket.close_code != _COMPLETE:
             raise Unavailable(f"{_hub(url)} ended the stream ({socket.close_code})")
+
+
+async def _whole_message(socket: ClientConnection) -> str | bytes:
+    """The next message. Raises Fault for one in too many fragments: an empty one takes memory, too, and the
+    library counts their bytes alone in some of its versions."""
+    data: list[Any] = []
+    async with aclosing(cast("AsyncGenerator[str | bytes, None]", socket.recv_streaming())) as fragments:
+        async for fragment in fragments:
+            data.append(fragment)
+            if len(data) > MAX_FRAGMENTS:
+                raise Fault("the hub sent a message in too many fragments")
+    whole: str | bytes = data[0] if len(data) == 1 else type(data[0])().join(data)
+    return whole
 
 
 async def over_sse(
@@ -104,13 +127,14 @@ async def over_sse(
 ) -> AsyncGenerator[WatchRefinementResponse, None]:
     """The messages of one stream of server-sent events, until the hub has sent everything. Raises
     HubError."""
-    headers = {**authorization(token), "Accept": "text/event-stream"}
+    headers = {**PLAIN, **authorization(token), "Accept": "text/event-stream"}
     if after:
         headers["Last-Event-ID"] = str(after)
     # The follower notices silence.
     timeout = httpx.Timeout(None, connect=5)
     with _connection_errors(url):
-        async with http.stream("GET", url, headers=headers, timeout=timeout) as response:
+        response = await opened(http, http.build_request("GET", url, headers=headers, timeout=timeout))
+        async with aclosing(response):
             if response.status_code == httpx.codes.NO_CONTENT:
                 return
             if not response.is_success:
@@ -118,7 +142,7 @@ async def over_sse(
                 raise problem_of(response.status_code, response.headers, body, _host(url))
             if not response.headers.get("content-type", "").startswith("text/event-stream"):
                 raise Fault(f"{_host(url)} is not the hub: it does not answer with server-sent events")
-            async for name, data in _server_sent_events(response.aiter_bytes()):
+            async for name, data in _server_sent_events(response.aiter_raw()):
                 yield _message(name, data)
     # Everything was sent if the terminal event was, and then nobody reads on.
     raise Unavailable(f"{_hub(url)} ended the stream")
@@ -126,9 +150,17 @@ async def over_sse(
 
 async def _server_sent_events(chunks: AsyncIterable[bytes]) -> AsyncGenerator[tuple[str, bytes], None]:
     """Name and data of each event. The hub's have one line of data; other lines count for browsers only."""
-    rest, name, data = b"", "", b""
+    name, data = "", b""
+    # The pieces of a line that has no end yet: each is looked at once, however long the line gets.
+    begun: list[bytes] = []
+    size = 0
     async for chunk in chunks:
-        *lines, rest = (rest + chunk).split(b"\n")
+        *lines, rest = chunk.split(b"\n")
+        if lines:
+            lines[0] = b"".join([*begun, lines[0]])
+            begun, size = [], 0
+        begun.append(rest)
+        size += len(rest)
         for line in lines:
             field, _, value = line.partition(b": ")
             if field == b"event":
@@ -138,7 +170,7 @@ async def _server_sent_events(chunks: AsyncIterable[bytes]) -> AsyncGenerator[tu
             elif not line and data:
                 yield name, data
                 name, data = "", b""
-        if len(rest) > MAX_MESSAGE_BYTES:
+        if size > MAX_MESSAGE_BYTES:
             raise Fault("the hub sent an event that is too large")
 
 

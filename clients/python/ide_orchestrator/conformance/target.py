@@ -120,7 +120,8 @@ async def find_grpc(target: Target) -> Target:
     """The target with the address of gRPC: the one that its hub says, or the one where hubs serve gRPC unless
     they are configured otherwise. Raises HubError when no hub answers there."""
     tried: dict[str, str] = {}
-    for address in dict.fromkeys([*await _said_address(target), _usual_address(target)]):
+    said, why = await _said_address(target)
+    for address in dict.fromkeys([*said, _usual_address(target)]):
         found = replace(target, grpc=address)
         async with found.open_grpc() as channel:
             call = InfoServiceStub(channel).GetServerInfo(
@@ -132,22 +133,23 @@ async def find_grpc(target: Target) -> Target:
             except aio.AioRpcError as error:
                 tried[address] = error.code().name
     where = ", ".join(f"{address} ({code})" for address, code in tried.items())
-    raise Unavailable(f"no hub answers over gRPC at {where}")
+    raise Unavailable(f"no hub answers over gRPC at {where}{why and f'; {why}'}")
 
 
-async def _said_address(target: Target) -> list[str]:
-    """The address that the hub says, if it says one. Raises HubError."""
+async def _said_address(target: Target) -> tuple[list[str], str]:
+    """The address that the hub says, if it says one that may be used, and why not otherwise. Raises
+    HubError."""
     async with Hub(target.http, target.token, ssl=target.ssl, trust_env=False) as hub:
         try:
             address, tls = await asyncio.wait_for(grpc_address(hub), _ANSWER_S)
         except asyncio.TimeoutError:
             # What is then tried of the hub says it.
-            return []
+            return [], ""
         except Refused as error:
             if error.code:
                 raise
-            return []
-    return [f"https://{address}" if tls else address]
+            return [], str(error)
+    return [f"https://{address}" if tls else address], ""
 
 
 def _usual_address(target: Target) -> str:

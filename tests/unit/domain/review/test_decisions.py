@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +13,7 @@ from server.domain.errors import Unprocessable
 from server.domain.proposals.files import File
 from server.domain.review.changes import ChangeKind, diff_files
 from server.domain.review.decisions import (
+    DecideFile,
     Decision,
     FileDecision,
     apply_decisions,
@@ -80,11 +84,11 @@ def test_random_decisions_neither_lose_nor_invent_anything(
 def test_a_decision_about_a_hunk_goes_before_the_one_about_its_file() -> None:
     changes = diff_files(BASE, TARGET)
     first, last = (hunk.id for hunk in changes[0].hunks)
-    decided = FileDecision().decide([first], R).decide([], A)
+    decided = FileDecision().decide([DecideFile("/a", R, (first,)), DecideFile("/a", A)], None)
     assert apply_decisions(BASE, changes, {"/a": decided})["/a"].content == b"1\n2\n3\n4\nfive\n"
-    decided = FileDecision().decide([], R).decide([last], A)
+    decided = FileDecision().decide([DecideFile("/a", R), DecideFile("/a", A, (last,))], None)
     assert apply_decisions(BASE, changes, {"/a": decided})["/a"].content == b"1\n2\n3\n4\nfive\n"
-    taken_back = decided.decide([last], None).decide([], None)
+    taken_back = decided.decide([DecideFile("/a", None, (last,)), DecideFile("/a", None)], None)
     assert taken_back == FileDecision()
     assert apply_decisions(BASE, changes, {"/a": taken_back})["/a"] is TARGET["/a"]
 
@@ -117,7 +121,8 @@ def test_a_new_file_comes_in_under_the_path_that_a_decision_gives_it() -> None:
 
 
 def test_a_decision_about_a_file_holds_for_the_content_that_it_is_about() -> None:
-    decided = FileDecision().decide(["1" * 32], R).decide([], R, sha256="a" * 64)
+    commands = [DecideFile("/a", R, ("1" * 32,)), DecideFile("/a", R)]
+    decided = FileDecision().decide(commands, "a" * 64)
     assert decided.about("a" * 64) is decided
     assert decided.about("b" * 64) == FileDecision(hunks={"1" * 32: R})
     assert decided.about(None).decision is None
@@ -135,3 +140,29 @@ def test_two_rejected_files_do_not_come_under_one_name() -> None:
         bring_in({"/b": File(b"b")}, rejected, {"/../x": "/b"})
     with pytest.raises(Unprocessable, match="two files"):
         bring_in({}, rejected, {"/../x": "/a", "/../y": "/a"})
+
+
+def test_a_thousand_decisions_about_a_file_with_many_hunks_take_less_than_seconds() -> None:
+    files = [{"/n": File(b"\n" * 60_000)}, {"/n": File(b"\nx\n" * 30_000)}]
+    [change] = diff_files(*files)
+    known = FileDecision(None, dict.fromkeys((hunk.id for hunk in change.hunks), A))
+    commands = [DecideFile("/n", R, (hunk.id,)) for hunk in change.hunks[:1000]]
+    began = time.process_time()
+    assert all(change.hunk_ids.issuperset(command.hunk_ids) for command in commands)
+    decided = known.decide(commands, None)
+    assert time.process_time() - began < 1
+    assert Counter(decided.hunks.values()) == {R: 1000, A: len(change.hunks) - 1000}
+    assert set(known.hunks.values()) == {A}
+
+
+def test_decisions_are_carried_out_one_after_the_other() -> None:
+    known = FileDecision(None, {"h": R, "i": R})
+    commands = [
+        DecideFile("/a", A, ("h", "j")),
+        DecideFile("/a", R, new_path="/b"),
+        DecideFile("/a", None, ("i",)),
+        DecideFile("/a", R, ("j",)),
+        DecideFile("/a", A),
+    ]
+    assert known.decide(commands, "sha") == FileDecision(A, {"h": A, "j": R}, None, "sha")
+    assert known.decide([DecideFile("/a", None)], "sha") == FileDecision(None, {"h": R, "i": R})
