@@ -13,6 +13,7 @@ from server.replay.server import replay_runtime
 from tests.faults.crashes import AT_REPLY
 from tests.faults.rig.environment import Environment, Rig, open_rig
 from tests.faults.rig.report import Result
+from tests.faults.rig.webhook import posted
 
 FAULT = "crash while a person replies"
 #: The seqs of the two questions of the recording, and of its last event.
@@ -61,10 +62,9 @@ async def reply_case(environment: Environment, point: str, *, ttl_s: float) -> R
 async def _start(rig: Rig) -> str:
     """A run of replica A that asks a person twice; its thread."""
     address = rig.replicas["A"].address.http
-    made = await rig.http.post(f"{address}/api/workflows", json={"name": "rig"})
-    url = f"{address}/api/workflows/{made.raise_for_status().json()['id']}/refinements"
-    started = await rig.http.post(url, json={"user_prompt": "[[replay:approval]]"})
-    return str(started.raise_for_status().json()["thread_id"])
+    workflow = (await posted(rig.http, f"{address}/api/workflows", {"name": "rig"}))["id"]
+    url = f"{address}/api/workflows/{workflow}/refinements"
+    return str((await posted(rig.http, url, {"user_prompt": "[[replay:approval]]"}))["thread_id"])
 
 
 async def _reply(rig: Rig, name: str, thread_id: str, seq: int) -> httpx.Response:

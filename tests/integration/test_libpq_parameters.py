@@ -17,6 +17,7 @@ from server.db.connections import connect
 from server.db.errors import database_errors, reason_of
 from server.db.pool import open_pool
 from server.domain.errors import DatabaseUnavailable
+from tests.support.hand_clock import retried
 from tests.support.postgres import socket_of
 from tests.support.processes import hub_environment, spawn_fork
 from tests.support.proxy import proxy
@@ -170,5 +171,6 @@ async def test_a_host_that_does_not_answer_does_not_hide_the_next(database: str)
         connection = await connect(dsn, timeout_s=2)
         assert await connection.fetchval("SELECT 1") == 1
         await connection.close()
-        async with open_pool(dsn, connect_timeout_s=2) as pool:
-            assert await pool.fetchval("SELECT 1") == 1
+        async with open_pool(dsn, connect_timeout_s=1) as pool:
+            # On a busy machine the host that answers may take longer, too.
+            assert await retried(lambda: pool.fetchval("SELECT 1"), TimeoutError) == 1

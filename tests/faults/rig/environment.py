@@ -27,7 +27,7 @@ from tests.faults.rig.recorder import Recorder
 from tests.faults.rig.replicas import Address, Replica
 from tests.faults.rig.report import Result
 from tests.faults.rig.run import Run
-from tests.faults.rig.webhook import Webhook
+from tests.faults.rig.webhook import Webhook, posted
 from tests.faults.scripts import digests_of
 from tests.support.hand_clock import retried
 from tests.support.postgres import DATABASE_ERRORS, Postgres, running_postgres
@@ -134,8 +134,7 @@ class Rig:
     async def make_workflow(self, via: str) -> None:
         """The workflow of all runs, and the webhook that reports them."""
         address = self.replicas[via].address.http
-        made = await self.http.post(f"{address}/api/workflows", json={"name": "rig"})
-        self._workflow = made.raise_for_status().json()["id"]
+        self._workflow = (await posted(self.http, f"{address}/api/workflows", {"name": "rig"}))["id"]
         await self._webhook.create(self.http, address, self._workflow)
 
     async def run(

@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 import httpx
 
 from tests.faults.rig.history import Journal, Report, reportable
+from tests.support.hand_clock import PATIENCE_S
 from tests.support.receiver import Receiver
 
 #: Seconds in which all is reported: after a crash, the claim of an attempt must end first.
 REPORTED_S = 45.0
+
+
+async def posted(http: httpx.AsyncClient, url: str, body: Any) -> Any:
+    """What a POST makes that prepares a case, also if PostgreSQL takes longer than the hub waits for it: on a
+    busy machine."""
+    answer = await http.post(url, json=body)
+    give_up_at = time.monotonic() + PATIENCE_S
+    while answer.status_code == 503 and time.monotonic() < give_up_at:
+        await asyncio.sleep(0.1)
+        answer = await http.post(url, json=body)
+    return answer.raise_for_status().json()
 
 
 class Webhook:
@@ -23,8 +36,7 @@ class Webhook:
     async def create(self, http: httpx.AsyncClient, address: str, workflow_id: str) -> None:
         """Create it at a replica, for all runs of a workflow."""
         asked = {"target_url": self._receiver.url, "workflow_id": workflow_id}
-        hook = await http.post(f"{address}/api/webhooks", json=asked)
-        self._secret = hook.raise_for_status().json()["secret"]
+        self._secret = (await posted(http, f"{address}/api/webhooks", asked))["secret"]
 
     async def reports_of(self, thread_id: str, journal: Journal) -> list[Report]:
         """What was reported of a run, once that is all or its time is over."""
