@@ -19,6 +19,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from server.domain.off_loop import SWITCH_S
+from server.large_pages import join_pages_once_busy
 
 #: Memory from which on full collections do not wait until the hub is idle.
 HIGH_BYTES = 384 << 20
@@ -77,6 +78,7 @@ async def settled_interpreter() -> AsyncIterator[None]:
         yield
         return
     collecting = asyncio.create_task(_collect_when_due(), name="full collections")
+    joining = asyncio.create_task(join_pages_once_busy(), name="large pages")
     thresholds = gc.get_threshold()
     gc.set_threshold(*thresholds[:2], _NEVER)
     try:
@@ -84,7 +86,8 @@ async def settled_interpreter() -> AsyncIterator[None]:
     finally:
         gc.set_threshold(*thresholds)
         collecting.cancel()
-        await asyncio.gather(collecting, return_exceptions=True)
+        joining.cancel()
+        await asyncio.gather(collecting, joining, return_exceptions=True)
 
 
 def map_large_buffers() -> None:

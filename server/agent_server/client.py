@@ -28,7 +28,9 @@ from server.domain.runs.runtime import (
     Invocation,
     RuntimeState,
     StreamClosed,
+    TakeFrame,
     admit_at_once,
+    take_none,
 )
 from server.encoding.json_text import dump
 from server.runtime.breaker import Breaker
@@ -148,7 +150,9 @@ class AgentServer(HttpRuntime):
             return RuntimeState("failed", state.files, await self._threads.reason(run, thread_id, state))
 
     @asynccontextmanager
-    async def stream(self, thread_id: str, admit: AdmitFrame = admit_at_once) -> AsyncIterator[Frames]:
+    async def stream(
+        self, thread_id: str, admit: AdmitFrame = admit_at_once, take: TakeFrame = take_none
+    ) -> AsyncIterator[Frames]:
         """The frames of the thread's newest run from its first one on, as in `Runtime`."""
         async with AsyncExitStack() as stack:
             with self.breaker.attempt(thread_id):

@@ -17,7 +17,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from datetime import timedelta
-from uuid import UUID
 
 from server.db.dedicated_connection import DedicatedConnection
 from server.db.errors import database_errors
@@ -53,12 +52,12 @@ _APPEND_ONE = f"""
 WITH moved AS (
   UPDATE runs r SET last_seq = $4, epoch = $5, lease_until = {_LEASE}
   WHERE r.thread_id = $1 AND r.fence = $2 AND r.last_seq = $3 AND r.status IN {ACTIVE_STATUSES}
-  RETURNING r.thread_id, r.fence
+  RETURNING r.thread_id
 ), added AS (
   INSERT INTO events (thread_id, first_seq, last_seq, batch, residues, file_changes)
   SELECT thread_id, $3::int + 1, $4::int, $6::bytea, $7::bytea, $8::bytea FROM moved
 )
-SELECT thread_id, fence FROM moved
+SELECT 0 FROM moved
 """  # noqa: S608 - only constants
 
 #: The same with an array for each parameter. As subqueries the arrays do not show their lengths, so that
@@ -68,19 +67,19 @@ WITH input AS (
   SELECT * FROM unnest(
     (SELECT $1::uuid[]), (SELECT $2::bigint[]), (SELECT $3::int[]), (SELECT $4::int[]), (SELECT $5::int[]),
     (SELECT $6::bytea[]), (SELECT $7::bytea[]), (SELECT $8::bytea[])
-  ) AS i(thread_id, fence, base, last, epoch, batch, residues, file_changes)
+  ) WITH ORDINALITY AS i(thread_id, fence, base, last, epoch, batch, residues, file_changes, number)
 ), moved AS (
   UPDATE runs r SET last_seq = i.last, epoch = i.epoch, lease_until = {_LEASE}
   FROM input i
   WHERE r.thread_id = i.thread_id AND r.fence = i.fence AND r.last_seq = i.base
     AND r.status IN {ACTIVE_STATUSES}
-  RETURNING r.thread_id, r.fence
+  RETURNING r.thread_id, r.fence, i.number
 ), added AS (
   INSERT INTO events (thread_id, first_seq, last_seq, batch, residues, file_changes)
   SELECT i.thread_id, i.base + 1, i.last, i.batch, i.residues, i.file_changes
   FROM input i JOIN moved USING (thread_id, fence)
 )"""  # noqa: S608 - only constants
-_SELECT_MOVED = "\nSELECT thread_id, fence FROM moved"
+_SELECT_MOVED = "\nSELECT number - 1 FROM moved"
 _APPEND = _WRITES + _SELECT_MOVED
 
 _OUTBOX_EVENTS = """
@@ -167,17 +166,15 @@ class JournalWriter:
         self._on_commit_time(now - began, now - min(batch.put_at for batch in batches))
         crash_point("after_append")
         refused: list[Batch] = []
-        for batch in batches:
-            if (batch.log.thread_id, batch.log.fence) in moved:
+        for index, batch in enumerate(batches):
+            if index in moved:
                 self._mark_committed(batch)
             else:
                 refused.append(batch)
         return refused
 
-    async def _send(
-        self, batches: list[Batch], database: BoundedPool | DedicatedConnection
-    ) -> set[tuple[UUID, int]]:
-        """Execute the statement once. Returns the runs, with their fences, whose batches were committed."""
+    async def _send(self, batches: list[Batch], database: BoundedPool | DedicatedConnection) -> set[int]:
+        """Execute the statement once. Returns the indexes of the batches that were committed."""
         reported = [(batch.log, event) for batch in batches for event in batch.commit.outbox]
         entries = [(batch.log, entry) for batch in batches for entry in batch.commit.quarantine]
         arguments: tuple[object, ...]
@@ -190,7 +187,7 @@ class JournalWriter:
             statement, arguments = _APPEND, (*_columns(batches), self._lease_ttl)
         with database_errors():
             rows = await database.fetch(statement, *arguments, timeout=APPEND_S)
-        return {(row["thread_id"], row["fence"]) for row in rows}
+        return {row[0] for row in rows}
 
     async def _reconcile(self, batches: list[Batch]) -> list[Batch]:
         """Find out which of the batches were committed. Returns those to send again."""
@@ -247,7 +244,7 @@ class JournalWriter:
         if not batches:
             return []
         moved = await self._send(batches, self._pool)
-        written = [batch for batch in batches if (batch.log.thread_id, batch.log.fence) in moved]
+        written = [batch for index, batch in enumerate(batches) if index in moved]
         for batch in written:
             commit = batch.commit
             _logger.warning("lost_commits_written_again: seq %d to %d", commit.base + 1, commit.last)

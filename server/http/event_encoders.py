@@ -91,6 +91,10 @@ class JsonEventEncoder:
         """A heartbeat, made once for all readers."""
         return _heartbeat_json(step.last_seq, step.progress)
 
+    def shared_heartbeat(self, step: Heartbeat) -> bytes | None:
+        """The same: all readers get the same bytes."""
+        return self.heartbeat(step)
+
     def reconnect(self, step: ReconnectElsewhere) -> bytes:
         """The advice to reconnect elsewhere."""
         return text_frame(rendering.reconnect_json(step.after_s))
@@ -134,6 +138,10 @@ class ProtoEventEncoder:
         """A heartbeat, made once for all readers."""
         return _heartbeat_proto(step.last_seq, step.progress)
 
+    def shared_heartbeat(self, step: Heartbeat) -> bytes | None:
+        """The same: all readers get the same bytes."""
+        return self.heartbeat(step)
+
     def reconnect(self, step: ReconnectElsewhere) -> bytes:
         """The advice to reconnect elsewhere."""
         return binary_frame(rendering.reconnect(step.after_s))
@@ -173,6 +181,10 @@ class LegacyFrameEncoder:
             return b""
         self._progress = step.progress
         return _progress_frame(step.progress)
+
+    def shared_heartbeat(self, step: Heartbeat) -> bytes | None:
+        """Nothing while there is no progress; then it depends on what each reader has seen."""
+        return None if step.progress else b""
 
     def reconnect(self, step: ReconnectElsewhere) -> bytes:
         """Nothing: the close makes readers reconnect."""

@@ -212,7 +212,9 @@ class _Stream:
         """Write everything until the terminal event. Raises ClientGone, SlowReader."""
         await self.write(self.encoder.hello(self.subscription.topic.head))
         key = (self.encoder.form, self.encoder.max_message_bytes)
-        self.subscription.live_form = LiveForm(key, self._at_hand, self.connection)
+        self.subscription.live_form = LiveForm(
+            key, self._at_hand, self.encoder.shared_heartbeat, self.connection
+        )
         while True:
             match await self.subscription.step_when_available():
                 case Heartbeat() as heartbeat:

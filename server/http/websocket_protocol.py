@@ -22,6 +22,7 @@ from server.domain.access.cut_offs import FLOOD
 from server.domain.endings import Endings
 from server.domain.errors import HubError, InvalidArgument
 from server.domain.rates import TokenBucket
+from server.domain.shared_times import shared_time
 from server.http.connection import (
     EXTENSION,
     HIGH_WATER_BYTES,
@@ -201,6 +202,13 @@ class HubSocketProtocol(WebSocketsSansIOProtocol):
         """The client closes: nothing may be written after the answer."""
         super().handle_close(event)
         self.stream.lost()
+
+    def schedule_ping(self) -> None:
+        """Schedule the next ping, together with those of other connections: thousands of clients that are
+        pinged and answer one by one would wake the process for each."""
+        assert self.ping_interval is not None
+        at = shared_time((self.ping_sent_at or self.loop.time()) + self.ping_interval, self.ping_interval)
+        self.ping_timer = self.loop.call_at(at, self.send_keepalive_ping)
 
     def keepalive_timeout(self) -> None:
         """The client did not answer a ping. The stream closes itself, with the cursor to continue from.

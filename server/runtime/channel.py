@@ -21,7 +21,15 @@ from redis.exceptions import RedisError
 
 from server.bounded_redis import Omitted, bounded_parser
 from server.domain.errors import RuntimeUnavailable
-from server.domain.runs.runtime import AdmitFrame, Frames, OversizedFrame, StreamClosed, admit_at_once
+from server.domain.runs.runtime import (
+    AdmitFrame,
+    Frames,
+    OversizedFrame,
+    StreamClosed,
+    TakeFrame,
+    admit_at_once,
+    take_none,
+)
 from server.runtime.client import MAX_FRAME_BYTES, DeepagentsRuntime
 
 _AWAY = (RedisError, OSError, TimeoutError)
@@ -143,7 +151,9 @@ class ChannelRuntime(DeepagentsRuntime):
         self._answer_s, self._quiet_s = answer_s, quiet_s
 
     @asynccontextmanager
-    async def stream(self, thread_id: str, admit: AdmitFrame = admit_at_once) -> AsyncIterator[Frames]:
+    async def stream(
+        self, thread_id: str, admit: AdmitFrame = admit_at_once, take: TakeFrame = take_none
+    ) -> AsyncIterator[Frames]:
         """The thread's frames from now on: the server has confirmed the subscription once it is entered.
 
         The library's own PubSub is not used: it reconnects by itself, which would hide a gap.

@@ -14,7 +14,15 @@ from opentelemetry.trace import SpanKind
 from server.domain.errors import RuntimeRefused, RuntimeUnavailable
 from server.domain.off_loop import RUNS, SMALL_BYTES
 from server.domain.runs.replies import Reply
-from server.domain.runs.runtime import AdmitFrame, Frames, Invocation, RuntimeState, admit_at_once
+from server.domain.runs.runtime import (
+    AdmitFrame,
+    Frames,
+    Invocation,
+    RuntimeState,
+    TakeFrame,
+    admit_at_once,
+    take_none,
+)
 from server.encoding.json_text import dump
 from server.frames import raw_json
 from server.frames.file_maps import file_entries, state_files
@@ -149,14 +157,18 @@ class DeepagentsRuntime(HttpRuntime):
         return state
 
     @asynccontextmanager
-    async def stream(self, thread_id: str, admit: AdmitFrame = admit_at_once) -> AsyncIterator[Frames]:
+    async def stream(
+        self, thread_id: str, admit: AdmitFrame = admit_at_once, take: TakeFrame = take_none
+    ) -> AsyncIterator[Frames]:
         """The thread's frames, as in `Runtime`."""
         async with AsyncExitStack() as stack:
             with self.breaker.attempt(thread_id):
-                frames = await self._opened(stack, thread_id, admit)
+                frames = await self._opened(stack, thread_id, admit, take)
             yield frames
 
-    async def _opened(self, stack: AsyncExitStack, thread_id: str, admit: AdmitFrame) -> Frames:
+    async def _opened(
+        self, stack: AsyncExitStack, thread_id: str, admit: AdmitFrame, take: TakeFrame
+    ) -> Frames:
         """The frames of a new connection, which `stack` closes."""
         status: int | None = None
         connection = open_websocket(
@@ -164,6 +176,7 @@ class DeepagentsRuntime(HttpRuntime):
             handshake_s=self._handshake_s,
             max_frame_bytes=self._max_frame_bytes,
             admit=admit,
+            take=take,
         )
         try:
             frames = await stack.enter_async_context(connection)

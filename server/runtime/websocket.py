@@ -10,14 +10,23 @@ from __future__ import annotations
 import asyncio
 import socket
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from fcntl import ioctl
 from termios import FIONREAD
 
 from websockets.frames import Close, Frame, Opcode
 
-from server.domain.runs.runtime import AdmitFrame, Frames, OversizedFrame, StreamClosed
+from server.domain.runs.runtime import (
+    AdmitFrame,
+    Frames,
+    OversizedFrame,
+    StreamClosed,
+    TakeFrame,
+    take_none,
+)
+from server.domain.shared_times import shared_time
+from server.runtime.eager_reader import EagerReader
 
 #: Bytes that the transport reads ahead at most, and of one read of a frame that is skipped.
 READ_AHEAD_BYTES = 64 << 10
@@ -35,6 +44,8 @@ _WHOLE = frozenset(0x80 | opcode for opcode in (Opcode.TEXT, Opcode.BINARY))
 #: This length says that the frame's length follows in two bytes; a greater one, in eight or behind a mask.
 _TWO_BYTES_FOLLOW = 126
 _SHORT_HEAD_BYTES = 4
+#: Bytes of a frame, with its head, that is offered to `take` at most.
+_MAX_TAKEN_BYTES = 16 << 10
 _OPCODES = {opcode.value: opcode for opcode in Opcode}
 
 
@@ -46,17 +57,18 @@ class WebSocketFrames:
 
     def __init__(
         self,
-        reader: asyncio.StreamReader,
+        reader: EagerReader,
         writer: asyncio.StreamWriter,
         *,
         max_frame_bytes: int,
         admit: AdmitFrame,
+        take: TakeFrame = take_none,
     ) -> None:
         self._reader, self._writer = reader, writer
-        self._max_frame_bytes, self._admit = max_frame_bytes, admit
+        self._max_frame_bytes, self._admit, self._take = max_frame_bytes, admit, take
         #: Bytes read ahead, often many frames at once, and how many of them have been used.
         self._ahead, self._used = b"", 0
-        self._pinging = asyncio.get_running_loop().call_later(PING_S, self._ping)
+        self._pinging = self._schedule_ping()
         #: The content of the last ping, until it is answered.
         self._unanswered: bytes | None = None
 
@@ -67,7 +79,9 @@ class WebSocketFrames:
         try:
             if self._used == len(self._ahead):
                 self._answer_ping()
-                self._ahead, self._used = await self._read_some(), 0
+                # A ping is answered when the reader goes on.
+                on_data = self._take_message if self._unanswered is None else None
+                self._ahead, self._used = await self._read_some(on_data), 0
             messages = self._whole_messages()
             if not messages:
                 return [await self._message()]
@@ -103,6 +117,21 @@ class WebSocketFrames:
             messages.append(ahead[start:at])
         self._used = at
         return messages
+
+    def _take_message(self, data: bytes) -> bool:
+        """Offer a message to `take` that came alone and whole, in one frame below the limit. Returns whether
+        it was taken."""
+        size_bytes = len(data)
+        if not _SHORT_HEAD_BYTES < size_bytes <= _MAX_TAKEN_BYTES or data[0] not in _WHOLE:
+            return False
+        length, start = data[1], 2
+        if length == _TWO_BYTES_FOLLOW:
+            length, start = data[2] << 8 | data[3], 4
+        elif length > _TWO_BYTES_FOLLOW:
+            return False
+        if start + length != size_bytes or length > self._max_frame_bytes:
+            return False
+        return self._take(data[start:])
 
     async def _message(self) -> bytes | OversizedFrame:
         """The next message. The room for it is asked for with the length of its first fragment."""
@@ -180,14 +209,22 @@ class WebSocketFrames:
             self._used += skipped
             length -= skipped
 
-    async def _read_some(self) -> bytes:
-        data = await self._reader.read(READ_AHEAD_BYTES)
+    async def _read_some(self, on_data: Callable[[bytes], bool] | None = None) -> bytes:
+        self._reader.on_data = on_data
+        try:
+            data = await self._reader.read(READ_AHEAD_BYTES)
+        finally:
+            self._reader.on_data = None
         if not data:
             raise EOFError
         return data
 
+    def _schedule_ping(self) -> asyncio.TimerHandle:
+        loop = asyncio.get_running_loop()
+        return loop.call_at(shared_time(loop.time() + PING_S, PING_S), self._ping)
+
     def _ping(self) -> None:
-        self._pinging = asyncio.get_running_loop().call_later(PING_S, self._ping)
+        self._pinging = self._schedule_ping()
         with suppress(OSError, StreamClosed):
             self._answer_ping()
             if self._is_caught_up():

@@ -15,7 +15,8 @@ from websockets.exceptions import InvalidStatus
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
-from server.domain.runs.runtime import AdmitFrame
+from server.domain.runs.runtime import AdmitFrame, TakeFrame, take_none
+from server.runtime.eager_reader import open_eager_connection
 from server.runtime.websocket import READ_AHEAD_BYTES, WebSocketFrames
 
 #: Longest answer to a handshake that is kept, in bytes.
@@ -46,15 +47,15 @@ class NoWebSocket(Exception):
 
 @asynccontextmanager
 async def open_websocket(
-    url: str, *, handshake_s: float, max_frame_bytes: int, admit: AdmitFrame
+    url: str, *, handshake_s: float, max_frame_bytes: int, admit: AdmitFrame, take: TakeFrame = take_none
 ) -> AsyncIterator[WebSocketFrames]:
-    """The frames that a server sends, from the handshake on.
+    """The frames that a server sends, from the handshake on, without those that `take` has handled.
 
     Raises HandshakeRefused, NoWebSocket, TimeoutError, OSError.
     """
     uri = parse_uri(url)
     async with asyncio.timeout(handshake_s):
-        reader, writer = await asyncio.open_connection(
+        reader, writer = await open_eager_connection(
             uri.host,
             uri.port,
             ssl=ssl.create_default_context() if uri.secure else None,
@@ -68,7 +69,7 @@ async def open_websocket(
         except BaseException:
             writer.transport.abort()
             raise
-    frames = WebSocketFrames(reader, writer, max_frame_bytes=max_frame_bytes, admit=admit)
+    frames = WebSocketFrames(reader, writer, max_frame_bytes=max_frame_bytes, admit=admit, take=take)
     try:
         yield frames
     finally:

@@ -32,7 +32,7 @@ async def acceptance_case(environment: Environment, point: str) -> Result:
         with contextlib.suppress(httpx.HTTPError):
             answer = await _accept(rig.http, rig.replicas["A"].address.http, run)
             result.fail("refused", f"{point}: the replica answered {answer.status_code}")
-        if await rig.replicas["A"].gone(20) != EXIT_CODE:
+        if await rig.replicas["A"].gone(60) != EXIT_CODE:
             result.fail("refused", f"{point}: the replica did not die there")
         done = (1, 2, "accepted", 2) if point == "accepted" else (0, 1, None, None)
         for expected in (done, (1, 2, "accepted", 2)):

@@ -22,8 +22,8 @@ LONGEST_SILENT_S = 12
 #: The same where three replicas follow each other: the last one, which starts when its forerunner is dead,
 #: needs 15 s on a busy machine, and must find the run's time not over.
 LONGEST_TAKEN_OVER_S = 30
-#: Frames a second of a run that is to be taken over.
-SLOW_RATE = 25.0
+#: Frames of a run that is held until its owner is dead, or stops.
+_HELD = 8
 #: Points that are reached when a run is taken over, and when a replica is stopped.
 _AT_TAKEOVER = frozenset({"taken_over", "restored"})
 _AT_STOP = frozenset({"draining", "handing_over"})
@@ -93,9 +93,9 @@ async def crash_case(environment: Environment, crash: Crash, ways: Sequence[str]
     persona, max_duration_s = crash.persona, crash.max_duration_s
     if crash.point in _AT_BREAK and not persona.cut:
         persona = persona.with_(cut=8, cuts=1)
-    if crash.point in _AT_TAKEOVER and persona.rate > SLOW_RATE:
-        # It must still go on when its owner is killed, on a busy machine, too.
-        persona = persona.with_(rate=SLOW_RATE)
+    if crash.point in _AT_TAKEOVER | _AT_STOP and persona.rate:
+        # It goes on until its owner is dead, or stops.
+        persona = persona.with_(holds=_HELD)
     async with open_rig(environment, crash.profile, IDEO_RUN_MAX_DURATION_S=str(max_duration_s)) as rig:
         armed = f"{crash.point}:{crash.nth}"
         if crash.point in _AT_TAKEOVER:
@@ -104,6 +104,7 @@ async def crash_case(environment: Environment, crash: Crash, ways: Sequence[str]
             await _seen(run, 5)
             await rig.replicas["A"].kill()
             died_at = await _death(rig, "C", run, max_duration_s + 15)
+            await rig.release(run)
             await rig.start("B")
         elif crash.point in _AT_REPORT:
             await rig.start("A", IDEO_CRASH_POINT=armed)
@@ -117,6 +118,7 @@ async def crash_case(environment: Environment, crash: Crash, ways: Sequence[str]
                 await _seen(run, 5)
                 rig.replicas["A"].signal(signal.SIGTERM)
             died_at = await _death(rig, "A", run, max_duration_s + 15)
+            await rig.release(run)
         result = await rig.settle("crash at a named point", within_s=max_duration_s + 15)
         if died_at is None:
             # The run took another way: it is checked all the same, but counts for nothing.
@@ -133,7 +135,7 @@ async def crash_case(environment: Environment, crash: Crash, ways: Sequence[str]
 async def _seen(run: Run, seq: int) -> None:
     """Wait until a client has an event, or the last one."""
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not run.over and max(recorder.cursor for recorder in run.recorders) < seq:
                 await asyncio.sleep(0.02)
 

@@ -11,6 +11,9 @@ from tests.faults.personas import HONEST, LIVE, Persona, Profile
 from tests.faults.rig.environment import Environment, Rig, open_rig
 from tests.faults.rig.report import Result
 
+#: Frames of a run that is held until others are under way, too.
+HELD = 5
+
 
 def long_run(seconds: float, *, live: bool, number: int = 0, rate: float = 25.0) -> Persona:
     """A run that lasts so long."""
@@ -19,13 +22,15 @@ def long_run(seconds: float, *, live: bool, number: int = 0, rate: float = 25.0)
 
 
 async def start_runs(rig: Rig, count: int, seconds: float, ways: Sequence[str], via: str = "A") -> None:
-    """Runs under way, each followed in two of the ways by clients that have an event."""
+    """Runs under way, each followed in two of the ways by clients that have an event; they last so long from
+    when all of them are."""
     for number in range(count):
-        persona = long_run(seconds, live=rig.profile == "none", number=number)
+        persona = long_run(seconds, live=rig.profile == "none", number=number).with_(holds=HELD)
         two = [ways[number % len(ways)], ways[(number + 1) % len(ways)]]
         await rig.run(persona, via=via, ways=two)
     started = [recorder.started.wait() for run in rig.runs for recorder in run.recorders]
-    await asyncio.wait_for(asyncio.gather(*started), 20)
+    await asyncio.wait_for(asyncio.gather(*started), 60)
+    await rig.release(*rig.runs)
 
 
 async def owner_killed(

@@ -40,6 +40,8 @@ class Persona:
     #: frame `hang_at`, or in place of the `end` frame (that one every time).
     hang: Literal["", "accept", "accepted", "mid", "last"] = ""
     hang_at: int = 1
+    #: Frames behind which nothing comes before the rig releases the run; 0 for a run that is not held.
+    holds: int = 0
     #: After its last frame the connection stays open and silent.
     stays: bool = False
     #: The thread's id: the job's, or one of the runtime's own for each invoke.

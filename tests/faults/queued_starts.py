@@ -6,7 +6,7 @@ import time
 
 from server.domain.crash_points import EXIT_CODE
 from tests.faults.crashes import AT_BUSY
-from tests.faults.ownership import long_run
+from tests.faults.ownership import HELD, long_run
 from tests.faults.rig.environment import Environment, NotStarted, Rig, open_rig
 from tests.faults.rig.report import Result
 from tests.faults.rig.run import Run
@@ -15,8 +15,6 @@ from tests.support.client import WAYS
 FAULT = "crash while runs are queued"
 #: How a superseded run may end.
 _CANCELLED = frozenset({("cancelled", "cancelled")})
-#: Duration of the run that others wait for, in seconds.
-_BEFORE_S = 4.0
 
 #: Runs that began while another one was under way; all are of one draft.
 _OVERLAPS = """
@@ -29,11 +27,12 @@ async def owner_of_predecessor_killed(environment: Environment, *, queued: int, 
     """kill -9 of the replica whose run the others wait for: each of them begins once, one at a time."""
     async with open_rig(environment, "full", IDEO_LEASE_TTL_S=str(ttl_s)) as rig:
         await rig.start("A", "B")
-        await _run(rig, 0, via="A")
+        first = await _run(rig, 0, via="A")
         for number in range(1, queued + 1):
             await _run(rig, number, via="B", when_busy="enqueue")
         since = time.monotonic()
         await rig.replicas["A"].kill()
+        await rig.release(first)
         result = await rig.settle(FAULT, within_s=ttl_s * 4 + 60)
         result.recovery_s = rig.recoveries(since)
         await _check_order(rig, result)
@@ -55,10 +54,13 @@ async def busy_start_case(environment: Environment, point: str, *, ttl_s: float)
             await _run(rig, 1, via="B", when_busy="supersede")
         else:
             await _run(rig, 1, via="A", when_busy="enqueue")
-            if await rig.replicas["A"].gone(30) != EXIT_CODE:
+            if alone:
+                await rig.release(first)
+            if await rig.replicas["A"].gone(60) != EXIT_CODE:
                 result.fail("refused", f"{point}: the replica did not die there")
             if alone:
                 await rig.start("B")
+        await rig.release(first)
         await rig.end(rig.runs, within_s=ttl_s * 4 + 60)
         for run in rig.runs:
             superseded = run is first and point == "in_supersede"
@@ -73,7 +75,7 @@ async def _dies_in_supersede(rig: Rig, result: Result) -> None:
     try:
         await _run(rig, 1, via="A", when_busy="supersede")
     except NotStarted:
-        if await rig.replicas["A"].gone(20) == EXIT_CODE:
+        if await rig.replicas["A"].gone(60) == EXIT_CODE:
             (row,) = await rig.rows("SELECT count(*) FROM runs WHERE cancel_requested_at IS NOT NULL")
             if row["count"]:
                 result.fail("lost", "in_supersede: a run is cancelled for one that was not stored")
@@ -83,7 +85,8 @@ async def _dies_in_supersede(rig: Rig, result: Result) -> None:
 
 async def _run(rig: Rig, number: int, *, via: str, when_busy: str | None = None) -> Run:
     ways = [WAYS[number % len(WAYS)], WAYS[(number + 3) % len(WAYS)]]
-    persona = long_run(1.0 if number else _BEFORE_S, live=False, number=number)
+    # The first one does not end before the others have been started.
+    persona = long_run(1.0, live=False, number=number).with_(holds=0 if number else HELD)
     return await rig.run(persona, via=via, ways=ways, when_busy=when_busy)
 
 

@@ -36,17 +36,17 @@ async def reply_case(environment: Environment, point: str, *, ttl_s: float) -> R
         await rig.start("A", IDEO_CRASH_POINT=point)
         await rig.start("B")
         thread_id = await _start(rig)
-        await _events(rig, "B", thread_id, _FIRST, within_s=20)
+        await _events(rig, "B", thread_id, _FIRST, within_s=60)
         with contextlib.suppress(httpx.HTTPError):
             await _reply(rig, "A", thread_id, _FIRST)
-        if await rig.replicas["A"].gone(20) != EXIT_CODE:
+        if await rig.replicas["A"].gone(60) != EXIT_CODE:
             result.fail("refused", f"{point}: the replica did not die there")
         for seq in (_FIRST, _SECOND):
-            await _events(rig, "B", thread_id, seq, within_s=ttl_s * 4 + 20)
+            await _events(rig, "B", thread_id, seq, within_s=ttl_s * 4 + 60)
             answer = await _reply(rig, "B", thread_id, seq)
             if answer.status_code != 202:
                 result.fail("refused", f"{point}: {answer.text[:200]}")
-        events = await _events(rig, "B", thread_id, _LAST, within_s=ttl_s * 4 + 20)
+        events = await _events(rig, "B", thread_id, _LAST, within_s=ttl_s * 4 + 60)
         answered = [event["input_answered"]["seq"] for event in events if "input_answered" in event]
         if answered != [_FIRST, _SECOND]:
             result.fail("duplicated" if len(answered) > 2 else "lost", f"{point}: answered {answered}")

@@ -29,7 +29,7 @@ PROFILES: tuple[Profile, ...] = ("full", "none")
 #: The lease of the fast tier, and what a takeover may take then: lease, sweep, and a machine on which other
 #: tests run.
 TTL_S = 2.0
-TAKEOVER_S = 10.0
+TAKEOVER_S = 30.0
 
 
 def report(results: Sequence[Result]) -> None:
@@ -127,8 +127,8 @@ async def test_a_stall_longer_than_the_lease_costs_no_run_its_owner_and_no_frame
     environment: Environment,
 ) -> None:
     # One after the other: the server that hangs is everybody's.
-    report([await only_replica_paused(environment, "none", WAYS, runs=4, stall_s=4, ttl_s=TTL_S)])
-    report([await database_hangs(environment, "none", WAYS, runs=4, stall_s=4, ttl_s=TTL_S)])
+    report([await only_replica_paused(environment, "none", WAYS, runs=4, stall_s=6, ttl_s=2 * TTL_S)])
+    report([await database_hangs(environment, "none", WAYS, runs=4, stall_s=6, ttl_s=2 * TTL_S)])
 
 
 async def test_a_postgresql_without_its_newest_commits_contradicts_no_reader(

@@ -18,6 +18,7 @@ from server.domain.runs.runtime import Invocation, OversizedFrame, StreamClosed
 from server.settings.loading import SettingsError, load
 from tests.support.agent_server import RecordedServer, recorded
 from tests.support.driven import Driven, driven, verdict
+from tests.support.hand_clock import until
 from tests.support.runtime import frames_of
 
 KIND: dict[str, Any] = {"runtime_kind": "langgraph-server"}
@@ -306,6 +307,7 @@ async def test_a_cancelled_run_is_stopped_at_the_server(database: str, pool: Any
         await on.core.refinements.cancel(on.user, started.thread_id)
         proposal, _ = await on.outcome(started)
         assert verdict(proposal)[:2] == ("cancelled", "cancelled")
+        await until(lambda: server.forms("/cancel"))
         assert len(server.forms("/cancel")) == 1
 
 

@@ -22,9 +22,10 @@ from tests.integration.published_runtime import PublishedRuntime
 from tests.support.driven import Driven, driven, verdict
 from tests.support.hand_clock import until
 from tests.support.hub import a_workflow, finished, running_hub, start
-from tests.support.processes import forked, hub_environment, replay_process
+from tests.support.paced_runtime import PacedRuntime
+from tests.support.processes import forked, hub_environment
 from tests.support.recordings import expected, facts_of
-from tests.support.redis_server import redis_server
+from tests.support.redis_server import RedisServer, redis_server
 from tests.support.runtime import (
     END,
     SILENCE,
@@ -175,16 +176,18 @@ async def test_the_jobs_own_id_is_not_stored_a_second_time(database: str, pool: 
 async def test_after_kill_9_and_a_restart_the_run_continues_by_the_stored_id(
     database: str, pool: Any
 ) -> None:
-    async with replay_process(chooses_ids=True) as runtime:
-        environment = hub_environment(database, runtime, IDEO_RUNTIME_PROFILE="full")
+    runtime = PacedRuntime("short_run", 0.5, thread_id="thread é 1")
+    async with serve_runtime(runtime) as url:
+        environment = hub_environment(database, url, IDEO_RUNTIME_PROFILE="full")
         async with forked("serve", environment=environment) as hub:
             await hub.serving("HTTP", "gRPC")
             async with open_client(hub.addresses["HTTP"], token()) as client:
-                started = await start(client, "[[replay:short_run speed=1]]")
+                started = await start(client, "go on")
                 async for message in client.messages(started["thread_id"]):
                     if message.get("batch", {}).get("events", [{"seq": 0}])[-1]["seq"] >= 3:
                         break
             await hub.kill()
+        runtime.release(1)
         async with forked("serve", environment=environment) as hub:
             await hub.serving("HTTP", "gRPC")
             async with open_client(hub.addresses["HTTP"], token()) as client:
@@ -196,8 +199,9 @@ async def test_after_kill_9_and_a_restart_the_run_continues_by_the_stored_id(
 
 
 async def test_another_replica_takes_the_run_over_by_the_stored_id(database: str, pool: Any) -> None:
-    async with replay_process(chooses_ids=True) as runtime:
-        environment = hub_environment(database, runtime, IDEO_RUNTIME_PROFILE="full")
+    runtime = PacedRuntime("short_run", 0.5, thread_id="thread é 1")
+    async with serve_runtime(runtime) as url:
+        environment = hub_environment(database, url, IDEO_RUNTIME_PROFILE="full")
         async with (
             forked("serve", environment=environment) as one,
             forked("serve", environment=environment) as two,
@@ -208,12 +212,13 @@ async def test_another_replica_takes_the_run_over_by_the_stored_id(database: str
                 open_client(one.addresses["HTTP"], token()) as here,
                 open_client(two.addresses["HTTP"], token()) as there,
             ):
-                started = await start(here, "[[replay:short_run speed=1]]", await a_workflow(here))
+                started = await start(here, "go on", await a_workflow(here))
                 seqs = []
                 async for message in there.messages(started["thread_id"]):
                     seqs += [event["seq"] for event in message.get("batch", {}).get("events", ())]
                     if one.up and len(seqs) >= 3:
                         await one.kill()
+                        runtime.release(1)
                 proposal = await finished(there, started)
     assert seqs == list(range(1, 53))
     assert proposal["status"] == "completed"
@@ -286,6 +291,13 @@ async def _journalled(on: Driven, started: Any, last_seq: int) -> None:
             await asyncio.sleep(0.01)
 
 
+async def _subscribers(redis: RedisServer, thread_id: str, count: int) -> None:
+    """Wait until a thread's channel has so many."""
+    async with asyncio.timeout(60), redis.client() as client:
+        while (await client.pubsub_numsub(f"langgraph:stream:{thread_id}"))[0][1] != count:
+            await asyncio.sleep(0.01)
+
+
 async def test_the_channel_of_the_chosen_id_is_joined_and_what_may_be_missed_is_marked(
     database: str, pool: Any, tmp_path: Path
 ) -> None:
@@ -297,12 +309,9 @@ async def test_the_channel_of_the_chosen_id_is_joined_and_what_may_be_missed_is_
             driven(url, database, pool, runtime_events_url=redis.url, run_idle_s=30.0) as on,
         ):
             started = await on.start()
-            async with redis.client() as client:
-                async with asyncio.timeout(60):
-                    while not (await client.pubsub_numsub("langgraph:stream:chosen 1"))[0][1]:
-                        await asyncio.sleep(0.01)
-                # The channel of the job's id is left.
-                assert (await client.pubsub_numsub(f"langgraph:stream:{started.thread_id}"))[0][1] == 0
+            await _subscribers(redis, "chosen 1", 1)
+            # The channel of the job's id is left.
+            await _subscribers(redis, str(started.thread_id), 0)
             begins.set()
             proposal, events = await on.outcome(started)
         await runtime.close()
@@ -317,21 +326,16 @@ async def test_a_run_on_a_chosen_channel_is_taken_over(database: str, pool: Any,
         runtime = PublishedRuntime(
             redis, [begins, files_frame(a="1"), taken, files_frame(a="2"), END], thread_id="chosen"
         )
-        chosen: dict[str, Any] = {"run_idle_s": 0.1, "runtime_events_url": redis.url, "lease_ttl_s": 0.6}
-
-        async def subscribed() -> None:
-            async with asyncio.timeout(60), redis.client() as client:
-                while not (await client.pubsub_numsub("langgraph:stream:chosen"))[0][1]:
-                    await asyncio.sleep(0.01)
-
+        chosen: dict[str, Any] = {"run_idle_s": 0.1, "runtime_events_url": redis.url}
         async with serve_runtime(runtime) as url:
             async with driven(url, database, pool, replica="one", **chosen) as one:
                 started = await one.start()
-                await subscribed()
+                await _subscribers(redis, "chosen", 1)
                 begins.set()
                 await _journalled(one, started, 3)
+            await _subscribers(redis, "chosen", 0)
             async with driven(url, database, pool, replica="two", **chosen) as two:
-                await subscribed()
+                await _subscribers(redis, "chosen", 1)
                 taken.set()
                 two.user = one.user
                 proposal, _ = await two.outcome(started)

@@ -20,7 +20,7 @@ from server.embedded_postgres.server import embedded
 
 
 async def query(dsn: str, sql: str) -> Any:
-    connection = await asyncpg.connect(dsn, timeout=10)
+    connection = await asyncpg.connect(dsn, timeout=60)
     try:
         return await connection.fetchval(sql)
     finally:
@@ -50,16 +50,17 @@ async def says(process: Process) -> tuple[str, str]:
 
 
 def servers_on(data_dir: Path) -> list[int]:
-    """The pids of server processes that work in the folder."""
-    found = []
+    """The pids of server processes that work in the folder, without children of theirs that have no name of
+    their own yet."""
+    parents: dict[int, int] = {}
     for process in psutil.process_iter():
         try:
-            command, folder = process.cmdline(), process.cwd()
+            command, folder, parent = process.cmdline(), process.cwd(), process.ppid()
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
         if command and command[0].endswith("/postgres") and folder == str(data_dir / "postgres"):
-            found.append(process.pid)
-    return found
+            parents[process.pid] = parent
+    return [pid for pid, parent in parents.items() if parent not in parents]
 
 
 async def test_the_data_is_there_at_the_next_start(tmp_path: Path) -> None:

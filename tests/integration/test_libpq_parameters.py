@@ -167,8 +167,8 @@ async def test_a_host_that_does_not_answer_does_not_hide_the_next(database: str)
         port = silent.getsockname()[1]
         hosts = f"127.0.0.1,{quote(str(socket_of(database).parent), safe='')}"
         dsn = parts._replace(query=f"host={hosts}&port={port},5432").geturl()
-        connection = await connect(dsn, timeout_s=1)
+        connection = await connect(dsn, timeout_s=2)
         assert await connection.fetchval("SELECT 1") == 1
         await connection.close()
-        async with open_pool(dsn, connect_timeout_s=1) as pool:
+        async with open_pool(dsn, connect_timeout_s=2) as pool:
             assert await pool.fetchval("SELECT 1") == 1

@@ -1,4 +1,4 @@
-"""Readers at the live end: a committed segment is sent to those who wait without waking them."""
+"""Readers at the live end: committed segments and heartbeats reach those who wait, without waking them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Reader:
         #: The messages that were written without a step, and whether the next one can be.
         self.written: list[bytes] = []
         self.ready = True
-        subscription.live_form = LiveForm(key, partial(_message, key), self)
+        subscription.live_form = LiveForm(key, partial(_message, key), partial(_heartbeat, key), self)
         self.step: asyncio.Task[Step] = asyncio.create_task(subscription.step())
 
     def write_now(self, data: bytes) -> bool:
@@ -49,6 +49,11 @@ def _message(key: str, segment: Segment) -> bytes | None:
     """A message of one event; none for a form that has to be made in a step."""
     assert segment.first_seq == segment.last_seq
     return None if key == "large" else f"{key} {segment.first_seq}".encode()
+
+
+def _heartbeat(key: str, step: Heartbeat) -> bytes | None:
+    """A heartbeat; none for a form in which each reader has its own."""
+    return None if key == "own" else f"{key} {step.last_seq} {step.progress}".encode()
 
 
 @asynccontextmanager
@@ -97,10 +102,43 @@ async def test_a_reader_that_cannot_take_a_segment_at_once_is_woken_and_misses_n
         assert reader.seqs == [2]
 
 
-async def test_a_reader_that_does_not_wait_gets_nothing_beside_its_steps(pool: Any) -> None:
+async def test_a_waiting_reader_gets_each_heartbeat_once_and_goes_on_waiting(pool: Any) -> None:
     async with started_run(pool) as on, waiting_reader(on) as reader:
         on.broadcaster.show_progress(on.thread_id, "at work")
+        await commit(on)
+        await on.broadcaster.send_heartbeats()
+        assert reader.written == [b"form 1 at work", b"form 2", b"form 2 at work"]
+        # It leaves the live end and comes back: none of them is due any more.
+        on.broadcaster.wake(on.thread_id)
+        await asyncio.sleep(0)
+        assert not reader.step.done()
+        await on.broadcaster.send_heartbeats()
+        assert reader.written[3:] == [b"form 2 at work"]
+
+
+async def test_a_reader_that_cannot_take_a_heartbeat_at_once_gets_it_in_its_next_step(pool: Any) -> None:
+    async with started_run(pool) as on, waiting_reader(on) as behind, waiting_reader(on) as other:
+        await on.broadcaster.send_heartbeats()
+        behind.ready = False
+        await on.broadcaster.send_heartbeats()
+        assert await behind.step == Heartbeat(1, "")
+        assert (len(behind.written), len(other.written)) == (1, 2)
+        assert not other.step.done()
+
+
+async def test_readers_with_heartbeats_of_their_own_are_woken_for_them(pool: Any) -> None:
+    async with started_run(pool) as on, waiting_reader(on) as one, waiting_reader(on, key="own") as own:
+        await on.broadcaster.send_heartbeats()
+        assert await own.step == Heartbeat(1, "")
+        assert one.written == [b"form 1 "]
+
+
+async def test_a_reader_that_does_not_wait_gets_nothing_beside_its_steps(pool: Any) -> None:
+    async with started_run(pool) as on, waiting_reader(on) as reader:
+        reader.ready = False
+        on.broadcaster.show_progress(on.thread_id, "at work")
         assert await reader.step == Heartbeat(1, "at work")
+        reader.ready = True
         await commit(on)
         assert reader.seqs == []
         step = await reader.subscription.step()
@@ -186,6 +224,21 @@ async def test_a_reader_gets_no_segment_after_its_token_has_expired(pool: Any) -
         step = await other.step
         assert isinstance(step, list)
         assert [segment.first_seq for segment in step] == [3]
+
+
+async def test_a_reader_gets_no_heartbeat_after_its_token_has_expired(pool: Any) -> None:
+    clock = ShiftedClock()
+    async with (
+        started_run(pool, clock=clock) as on,
+        waiting_reader(on, authorization(on, clock, IN_AN_HOUR)) as reader,
+        waiting_reader(on, authorization(on, clock, 3 * IN_AN_HOUR)) as other,
+    ):
+        clock.shift = 2 * IN_AN_HOUR
+        await on.broadcaster.send_heartbeats()
+        with pytest.raises(Unauthenticated):
+            await reader.step
+        assert reader.written == []
+        assert await other.step == Heartbeat(1, "")
 
 
 async def test_a_newer_token_that_expires_earlier_counts_at_once(pool: Any) -> None:

@@ -78,19 +78,22 @@ async def test_several_threads_play_their_own_recordings_at_once(runtime: Deepag
 async def test_a_paced_run_continues_alone_and_its_state_shows_its_progress(
     runtime: DeepagentsRuntime,
 ) -> None:
-    thread_id = await start(runtime, "[[replay:short_run speed=20]]")
-    interpreter = Interpreter()
-    seen = set()
-    async with frames_of(runtime, thread_id) as stream:
-        async for frame in stream:
-            interpreter.interpret(frame)
-            state = await runtime.state(thread_id)
-            assert state is not None
-            # The state may be ahead of the stream but never late.
-            seen.add((state.status, len(state.files or {})))
-            assert len(state.files or {}) >= len(interpreter.files.by_path)
-    assert ("running", 0) in seen
-    assert ("running", 2) in seen
+    seen: set[tuple[str, int]] = set()
+    # A fast one may be over before a busy machine asks for the first state.
+    for speed in (20, 5, 1):
+        thread_id = await start(runtime, f"[[replay:short_run speed={speed}]]")
+        interpreter = Interpreter()
+        async with frames_of(runtime, thread_id) as stream:
+            async for frame in stream:
+                interpreter.interpret(frame)
+                state = await runtime.state(thread_id)
+                assert state is not None
+                # The state may be ahead of the stream but never late.
+                seen.add((state.status, len(state.files or {})))
+                assert len(state.files or {}) >= len(interpreter.files.by_path)
+        if seen >= {("running", 0), ("running", 2)}:
+            break
+    assert seen >= {("running", 0), ("running", 2)}
     state = await runtime.state(thread_id)
     assert state is not None
     assert state.status == "completed"

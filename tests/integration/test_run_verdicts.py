@@ -140,8 +140,9 @@ async def test_a_question_stays_open_whatever_follows(database: str, pool: Any, 
     async with on_runtime(script, database, pool) as hubs, hubs.hub() as on:
         started = await on.start()
         await on.waiting(started)
-        assert (await on.core.refinements.cancel(on.user, started.thread_id)).status.value == "cancelled"
-        events = await on.events(started.thread_id)
+        await on.core.refinements.cancel(on.user, started.thread_id)
+        proposal, events = await on.outcome(started)
+        assert proposal.status.value == "cancelled"
     assert sum(isinstance(event.kind, InputRequested) for event in events) == 1
     assert terminals(events) == [len(events)]
 
@@ -160,7 +161,7 @@ async def test_a_question_outlives_a_restart_of_the_hub(database: str, pool: Any
             await second.waiting(started)
             after = (await second.core.refinements.get(second.user, started.thread_id)).last_seq
             await second.core.refinements.cancel(second.user, started.thread_id)
-            proposal = await second.core.proposals.get(second.user, started.proposal_id)
+            proposal, _ = await second.outcome(started)
     assert before == after
     assert script.connections == 1
     assert verdict(proposal) == ("cancelled", "cancelled", {"/a": "2"})
@@ -171,7 +172,7 @@ async def test_the_files_that_only_the_state_has_are_kept_while_the_agent_waits(
 ) -> None:
     state = {"status": "completed", "generated_files": files(a="1", b="2")}
     script = ScriptedRuntime([[ASKS, CLOSE]], states=[state])
-    proposal, events = await outcome(script, database, pool, run_max_duration_s=1.5)
+    proposal, events = await outcome(script, database, pool, run_max_duration_s=3)
     assert verdict(proposal) == ("failed", "input_not_given", {"/a": "1", "/b": "2"})
     assert any(isinstance(event.kind, Discontinuity) for event in events)
 
@@ -188,7 +189,7 @@ async def test_a_state_that_fails_later_ends_a_run_that_waits(database: str, poo
 async def test_a_question_among_the_updates_awaits_input(database: str, pool: Any) -> None:
     asks = {"event_type": "on_updates", "data": {"__interrupt__": "(Interrupt(value={}, id='1'),)"}}
     script = ScriptedRuntime([[files_frame(a="1"), asks, files_frame(a="2"), END]], states=[LIE])
-    proposal, _ = await outcome(script, database, pool, run_max_duration_s=1.0)
+    proposal, _ = await outcome(script, database, pool, run_max_duration_s=3)
     assert verdict(proposal) == ("failed", "input_not_given", {"/a": "2"})
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 import tracemalloc
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -100,9 +99,12 @@ async def test_a_frame_above_the_limit_is_skipped_and_named(server: RedisServer,
 
 
 async def test_a_quiet_channel_stays_open(server: RedisServer, publisher: Redis) -> None:
-    async with runtime_on(server, quiet_s=0.05) as runtime, frames_of(runtime, THREAD) as frames:
+    async with runtime_on(server, quiet_s=1.0) as runtime, frames_of(runtime, THREAD) as frames:
         coming = asyncio.ensure_future(anext(frames))
-        await asyncio.wait({coming}, timeout=1)
+        # The server has been asked twice whether it is there, and has answered.
+        async with asyncio.timeout(60):
+            while (await publisher.info("commandstats")).get("cmdstat_ping", {}).get("calls", 0) < 3:
+                await asyncio.sleep(0.05)
         assert not coming.done()
         await publisher.publish(channel_of(THREAD), b"at last")
         assert await coming == b"at last"
@@ -133,7 +135,7 @@ async def test_a_frame_that_comes_in_pieces_is_waited_for() -> None:
 
     piecemeal = await asyncio.start_server(connected, "127.0.0.1", 0)
     url = f"redis://127.0.0.1:{piecemeal.sockets[0].getsockname()[1]}"
-    async with piecemeal, ChannelRuntime(NOWHERE, url, quiet_s=0.2) as runtime:
+    async with piecemeal, ChannelRuntime(NOWHERE, url, quiet_s=1.0) as runtime:
         async with frames_of(runtime, THREAD) as frames:
             assert await anext(frames) == frame
         await gone.wait()
@@ -150,15 +152,15 @@ async def test_a_long_frame_is_read_once_there_is_room_for_it_and_meanwhile_nobo
         await room.wait()
 
     frame = b"x" * (8 * MIB)
-    async with runtime_on(server, quiet_s=0.05) as runtime, runtime.stream(THREAD, admit) as frames:
+    async with runtime_on(server, quiet_s=0.5) as runtime, runtime.stream(THREAD, admit) as frames:
         await publisher.publish(channel_of(THREAD), frame)
         coming = asyncio.create_task(anext(frames))
         # Longer than a server may be silent.
-        await until(lambda: len(asked) > 5)
+        await until(lambda: len(asked) > 3)
         assert set(asked) == {len(frame)}
         tracemalloc.start()
         try:
-            await until(lambda: len(asked) > 10)
+            await until(lambda: len(asked) > 5)
             assert tracemalloc.get_traced_memory()[1] < MIB
         finally:
             tracemalloc.stop()
@@ -203,14 +205,12 @@ async def test_a_stream_that_broke_does_not_mend_itself(server: RedisServer, pub
 
 async def test_a_server_that_is_away_fails_at_once(server: RedisServer) -> None:
     await server.kill()
-    async with runtime_on(server) as runtime:
-        began = time.monotonic()
+    # More than the test may take.
+    async with runtime_on(server, answer_s=600) as runtime:
         with pytest.raises(RuntimeUnavailable) as away:
             async with runtime.stream(THREAD):
                 pass
     assert not away.value.sent
-    # Less than a server has to answer.
-    assert time.monotonic() - began < 5
 
 
 async def test_a_server_that_does_not_confirm_is_given_up(server: RedisServer) -> None:
@@ -244,7 +244,7 @@ async def test_a_server_that_asks_for_a_password_gets_it_and_no_error_shows_it(
 async def test_the_server_ends_a_reader_that_lags_and_here_nothing_piles_up(
     server: RedisServer, publisher: Redis
 ) -> None:
-    await publisher.config_set("client-output-buffer-limit", "pubsub 16mb 8mb 1")
+    await publisher.config_set("client-output-buffer-limit", "pubsub 16mb 0 0")
     frame = b"x" * MIB
     async with runtime_on(server) as runtime, frames_of(runtime, THREAD) as frames:
         await publisher.publish(channel_of(THREAD), frame)

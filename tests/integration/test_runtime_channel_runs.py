@@ -75,7 +75,7 @@ async def test_a_run_that_failed_in_silence_is_failed_and_never_completed(
         proposal, events = await on.outcome(await on.start())
     assert verdict(proposal) == ("failed", "upstream_silent", {"/a": "1"})
     assert kinds_of(events) == ["RunStarted", "StateUpdate", "Terminal"]
-    assert runtime.asked >= 3
+    assert runtime.asked >= 2
 
 
 async def test_a_long_quiet_step_is_waited_for_though_the_state_says_completed(
@@ -178,12 +178,12 @@ async def test_an_end_after_a_gap_that_may_hold_the_last_files_is_not_a_success(
 async def test_only_silence_that_was_listened_to_counts(hub_on: Opener, redis: RedisServer) -> None:
     found = asyncio.Event()
     runtime = PublishedRuntime(redis, [files_frame(a="1"), found, files_frame(a="2"), END])
-    async with hub_on(runtime, run_silent_s=0.6) as on:
+    async with hub_on(runtime, run_silent_s=2.0) as on:
         started = await on.start()
         await _journalled(on, started, 2)
         await redis.kill()
         away_since = time.monotonic()
-        await until(lambda: time.monotonic() > away_since + 1)
+        await until(lambda: time.monotonic() > away_since + 2.5)
         await redis.start()
         await _subscribed(redis, started)
         found.set()
@@ -225,11 +225,12 @@ async def test_a_run_that_is_taken_over_continues_after_a_discontinuity(
 ) -> None:
     taken = asyncio.Event()
     runtime = PublishedRuntime(redis, [files_frame(a="1"), taken, files_frame(a="2"), END])
-    chosen: dict[str, Any] = {"run_idle_s": 0.1, "runtime_events_url": redis.url, "lease_ttl_s": 0.6}
+    chosen: dict[str, Any] = {"run_idle_s": 0.1, "runtime_events_url": redis.url}
     async with serve_runtime(runtime) as url:
         async with driven(url, database, pool, replica="one", **chosen) as one:
             started = await one.start()
             await _journalled(one, started, 2)
+        await _subscribed(redis, started, by=0)
         async with driven(url, database, pool, replica="two", **chosen) as two:
             await _subscribed(redis, started)
             taken.set()
@@ -258,8 +259,8 @@ async def _lose_a_frame(
     await redis.start()
 
 
-async def _subscribed(redis: RedisServer, started: Any) -> None:
+async def _subscribed(redis: RedisServer, started: Any, *, by: int = 1) -> None:
     channel = f"langgraph:stream:{started.thread_id}"
     async with asyncio.timeout(60), redis.client() as client:
-        while not (await client.pubsub_numsub(channel))[0][1]:
+        while (await client.pubsub_numsub(channel))[0][1] != by:
             await asyncio.sleep(0.01)

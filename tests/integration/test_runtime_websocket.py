@@ -12,7 +12,8 @@ from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
-from server.domain.runs.runtime import OversizedFrame, StreamClosed, admit_at_once
+from server.domain.errors import LeaseLost
+from server.domain.runs.runtime import OversizedFrame, StreamClosed, TakeFrame, admit_at_once, take_none
 from server.runtime.websocket import READ_AHEAD_BYTES
 from server.runtime.websocket_handshake import HandshakeRefused, NoWebSocket, open_websocket
 from tests.support.hand_clock import until
@@ -43,7 +44,7 @@ def accepted(head: bytes) -> bytes:
 
 @asynccontextmanager
 async def connected(
-    script: Script, admit: Callable[[int], Awaitable[None]] = admit_at_once
+    script: Script, admit: Callable[[int], Awaitable[None]] = admit_at_once, take: TakeFrame = take_none
 ) -> AsyncIterator[AsyncIterator[bytes | OversizedFrame]]:
     """The frames of a connection to a server that does as the script says after the handshake."""
 
@@ -53,7 +54,9 @@ async def connected(
 
     async with (
         tcp_server(handle) as port,
-        open_websocket(f"ws://127.0.0.1:{port}/", handshake_s=60, max_frame_bytes=MAX, admit=admit) as frames,
+        open_websocket(
+            f"ws://127.0.0.1:{port}/", handshake_s=60, max_frame_bytes=MAX, admit=admit, take=take
+        ) as frames,
     ):
         yield one_by_one(frames)
 
@@ -199,6 +202,97 @@ def test_what_a_server_sent_before_it_left_is_read_though_its_pings_get_no_answe
         assert received == [b"x" * 1000] * 200
 
     loop(main())
+
+
+class Sender:
+    """A script whose pieces a test sends while the client waits for them, each for a read of its own."""
+
+    def __init__(self) -> None:
+        self._pieces: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            writer.write(await self._pieces.get())
+
+    def send(self, *data: bytes) -> None:
+        self._pieces.put_nowait(b"".join(data))
+
+
+async def test_a_frame_that_comes_alone_is_offered_before_it_is_read() -> None:
+    sender, offered, taken = Sender(), [], asyncio.Queue[bytes]()
+
+    def take(content: bytes) -> bool:
+        offered.append(content)
+        if content != b"not taken":
+            taken.put_nowait(content)
+        return content != b"not taken"
+
+    async with connected(sender, take=take) as frames:
+        reading = asyncio.ensure_future(anext(frames))
+        for content in (b"taken", b"x" * 126, b"y" * MAX):
+            sender.send(frame(content))
+            assert await taken.get() == content
+            assert not reading.done()
+        sender.send(frame(b"not taken"))
+        assert await reading == b"not taken"
+        assert len(offered) == 4
+
+
+@pytest.mark.parametrize(
+    ("data", "read"),
+    [
+        ([frame(b"one"), frame(b"two")], [b"one", b"two"]),
+        ([frame(b"one", final=False), frame(b"two", Opcode.CONT)], [b"onetwo"]),
+        ([frame(b"a ping", Opcode.PING), frame(b"one")], [b"one"]),
+        ([frame(b"x" * (MAX + 1)), frame(b"one")], [OversizedFrame(MAX + 1), b"one"]),
+        # Its length is in eight bytes, and its first byte could be taken for the length.
+        ([b"\x81\x7f" + (119).to_bytes(8, "big") + b"x" * 119], [b"x" * 119]),
+    ],
+)
+async def test_what_is_not_one_whole_frame_is_read(
+    data: list[bytes], read: list[bytes | OversizedFrame]
+) -> None:
+    sender, offered = Sender(), list[bytes]()
+
+    def take(content: bytes) -> bool:
+        offered.append(content)
+        return True
+
+    async with connected(sender, take=take) as frames:
+        for expected in read:
+            reading = asyncio.ensure_future(anext(frames))
+            if expected == read[0]:
+                sender.send(*data)
+            assert await reading == expected
+    assert offered == []
+
+
+async def test_a_frame_behind_a_ping_is_read_as_the_ping_is() -> None:
+    sender, offered = Sender(), list[bytes]()
+
+    def take(content: bytes) -> bool:
+        offered.append(content)
+        return False
+
+    async with connected(sender, take=take) as frames:
+        reading = asyncio.ensure_future(anext(frames))
+        sender.send(frame(b"a ping", Opcode.PING)[:-1])
+        sender.send(frame(b"a ping", Opcode.PING)[-1:], frame(b"one"))
+        assert await reading == b"one"
+    assert offered == []
+
+
+async def test_what_stops_a_run_at_an_offered_frame_ends_its_reading() -> None:
+    sender = Sender()
+
+    def take(content: bytes) -> bool:
+        raise LeaseLost
+
+    async with connected(sender, take=take) as frames:
+        reading = asyncio.ensure_future(anext(frames))
+        sender.send(frame(b"one"))
+        with pytest.raises(LeaseLost):
+            await reading
 
 
 async def test_a_ping_is_answered_with_its_content_masked() -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.support.hand_clock import PATIENCE_S
 from tests.support.programs import installed, started
 from tests.support.servers import answer, http_server
 
@@ -40,6 +41,6 @@ async def result_of_page(page: str, profile: Path, folders: Mapping[str, Path] |
     async with (
         http_server(serve) as address,
         started(browser, *options, f"{address}/", environment={}, output=DEVNULL),
-        asyncio.timeout(90),
+        asyncio.timeout(4 * PATIENCE_S),
     ):
         return await result

@@ -116,6 +116,19 @@ class Connection:
             return LeaveConnection(why)
         return self._rules.ended(self._end, self._clock.now(), self._recorder.facts)
 
+    def take(self, frame: bytes) -> bool:
+        """Journal a small frame that came while `read` waits for some, if it is a token like the one before
+        and there is nothing to wait for. Returns whether it did. Raises LeaseLost."""
+        size_bytes = len(frame)
+        if self.ended or not self._alignment.over or self._recorder.is_full:
+            return False
+        if not self._context.turns.take_now(size_bytes) or not self._context.budget.reserve_now(size_bytes):
+            return False
+        try:
+            return bool(self._on_similar_tokens((frame,), 0))
+        finally:
+            self._context.budget.release(size_bytes)
+
     async def _on_frames(self, frames: Sequence[bytes | OversizedFrame]) -> None:
         """Journal frames that came together."""
         sizes = [0 if isinstance(frame, OversizedFrame) else len(frame) for frame in frames]

@@ -41,15 +41,21 @@ class LoopTurns:
 
     async def take(self, caller: Hashable, size_bytes: int) -> None:
         """Wait for a turn in which so many bytes of a caller's run may be handled."""
-        if not self._waiting:
-            if size_bytes < self._small_bytes:
-                return
-            if self._left > 0:
-                self._spend(size_bytes)
-                return
+        if self.take_now(size_bytes):
+            return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.put(caller, (turn, size_bytes))
         await turn
+
+    def take_now(self, size_bytes: int) -> bool:
+        """Whether so many bytes may be handled in this turn: then they count as handled."""
+        if self._waiting:
+            return False
+        if size_bytes >= self._small_bytes:
+            if self._left <= 0:
+                return False
+            self._spend(size_bytes)
+        return True
 
     def _spend(self, size_bytes: int) -> None:
         self._left -= size_bytes

@@ -58,6 +58,16 @@ async def admit_at_once(size_bytes: int) -> None:
     """An AdmitFrame that has room for everything."""
 
 
+#: Called with a small frame that came alone while its reader waits for some. Returns whether it was handled;
+#: otherwise the reader gets it. Waits for nothing.
+TakeFrame: TypeAlias = Callable[[bytes], bool]
+
+
+def take_none(frame: bytes) -> bool:
+    """A TakeFrame that leaves every frame to the reader."""
+    return False
+
+
 #: The frames of a stream, each as its bytes on the wire: at each step those that came together, which may be
 #: none.
 Frames: TypeAlias = AsyncIterator[Sequence[bytes | OversizedFrame]]
@@ -124,10 +134,10 @@ class Runtime(Protocol):
         ...
 
     def stream(
-        self, thread_id: str, admit: AdmitFrame = admit_at_once
+        self, thread_id: str, admit: AdmitFrame = admit_at_once, take: TakeFrame = take_none
     ) -> AbstractAsyncContextManager[Frames]:
-        """The thread's frames until the runtime closes. Little more than the frames that `admit` was
-        called for are in memory; the rest waits at the runtime.
+        """The thread's frames until the runtime closes, without those that `take` has handled. Little more
+        than the frames that `admit` was called for are in memory; the rest waits at the runtime.
 
         Entering raises RuntimeUnavailable or RuntimeRefused; the iterator raises StreamClosed when
         the connection breaks, and stops when the runtime closes it properly.

@@ -167,11 +167,15 @@ class UpstreamSession:
     # --- The stream --------------------------------------------------------------------------
 
     def _stream(self) -> AbstractAsyncContextManager[Frames]:
-        return self._context.runtime.stream(self._thread_id, self._admit)
+        return self._context.runtime.stream(self._thread_id, self._admit, self._take)
 
     async def _admit(self, size_bytes: int) -> None:
         self._rules.heard(self._now())
         await self._room.reserve(size_bytes)
+
+    def _take(self, frame: bytes) -> bool:
+        # Frames come for a connection that `_connect` has made: it opens the stream.
+        return self._connection.take(frame)
 
     def _connect(self) -> None:
         stream = self._stream() if self._channel_frames is None else nullcontext(self._channel_frames)

@@ -31,6 +31,10 @@ from server.domain.streams.wakeups import PROGRESS_CHARS, Wakeups
 
 #: Shortest time in seconds between two progress texts of a thread: each one wakes all of its readers.
 PROGRESS_S = 1.0
+#: Heartbeats that are written in one turn of the event loop, or those of one thread.
+_HEARTBEATS_A_TURN = 200
+#: The polls of which one looks at the threads that are driven here, too.
+_LOCAL_EVERY = 5
 #: For how long in seconds what readers of a finished thread shared is kept for the next one, and of how many
 #: threads.
 _UNFOLLOWED_S, _MAX_UNFOLLOWED = 60.0, 200
@@ -73,6 +77,7 @@ class Broadcaster:
         #: Threads with a progress text that is still to be shown.
         self._unshown: dict[UUID, str] = {}
         self._empty = asyncio.Event()
+        self._polls = 0
         self.catch_up = CatchUp(self._topics, journal, clock)
 
     def __len__(self) -> int:
@@ -183,8 +188,13 @@ class Broadcaster:
 
     async def send_heartbeats(self) -> None:
         """Give every reader a heartbeat."""
+        written = 0
         for topic in list(self._topics.values()):
             topic.send_heartbeat()
+            written += topic.readers
+            if written >= _HEARTBEATS_A_TURN:
+                written = 0
+                await asyncio.sleep(0)
 
     async def drain(self, window_s: float) -> None:
         """Ask every reader to reconnect elsewhere, spread over `window_s`, and wait at most that long until
@@ -265,7 +275,12 @@ class Broadcaster:
     async def poll(self) -> None:
         """Have every active thread that is followed read again, to find what no wake-up announced."""
         self._forget_unfollowed()
-        # Threads driven here too: another replica may have taken one over unnoticed.
+        # Threads driven here too: another replica may have taken one over unnoticed. That is found when the
+        # lease is to be renewed, and seldom happens.
+        self._polls += 1
+        driven_here_too = self._polls % _LOCAL_EVERY == 0
         self.catch_up.request(
-            thread_id for thread_id, topic in self._topics.items() if not topic.head.terminal
+            thread_id
+            for thread_id, topic in self._topics.items()
+            if not topic.head.terminal and (driven_here_too or not self._is_local(thread_id))
         )

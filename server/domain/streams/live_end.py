@@ -1,9 +1,9 @@
 """Readers at the live end of a thread: they have everything, and wait for the next segment (ADR 0006).
 
-A segment is made once for all readers of a form and then written to each of them in one loop. What the loop
-does for a reader is done a thousand times at each commit, and each object that it touches is out of the
-processor's caches by then: it looks at the connection and writes. Where a reader is belongs to all of them
-together, and is noted for one when it leaves.
+A segment or a heartbeat is made once for all readers of a form and then written to each of them in one loop.
+What the loop does for a reader is done a thousand times at each commit, and each object that it touches is
+out of the processor's caches by then: it looks at the connection and writes. Where a reader is belongs to all
+of them together, and is noted for one when it leaves.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Protocol
 
 from server.domain.journal.segments import Segment
+from server.domain.streams.steps import Heartbeat
 
 
 class Writer(Protocol):
@@ -26,19 +27,22 @@ class Writer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LiveForm:
-    """How a reader gets segments while it waits. key: equal for readers that get the same bytes. make: the
-    bytes to write for a segment; None if they are not one small write."""
+    """How a reader gets segments and heartbeats while it waits. key: equal for readers that get the same
+    bytes. make: the bytes to write for a segment; None if they are not one small write. heartbeat: the bytes
+    to write for a heartbeat, which may be none; None if they are not the same for all."""
 
     key: Hashable
     make: Callable[[Segment], bytes | None]
+    heartbeat: Callable[[Heartbeat], bytes | None]
     writer: Writer
 
 
 class LiveReader(Protocol):
     """A reader that waits."""
 
-    def leave_live_end(self, seq: int) -> None:
-        """Go on with the next step. seq: of the last event that was written."""
+    def leave_live_end(self, seq: int, heartbeats: int) -> None:
+        """Go on with the next step. seq: of the last event that was written. heartbeats: how many the topic
+        had when the last one was written."""
         ...
 
 
@@ -49,21 +53,25 @@ class LiveEnd:
         self._now = now
         #: Seq of the last event that all of them have.
         self._seq = 0
+        #: How many heartbeats the topic had when all of them had the last one.
+        self._heartbeats = 0
         self._writers: dict[Hashable, dict[LiveReader, Writer]] = {}
         #: Of the reader of each form that came last.
-        self._make: dict[Hashable, Callable[[Segment], bytes | None]] = {}
+        self._forms: dict[Hashable, LiveForm] = {}
         #: When the first of their rights ends; None if none does.
         self._ends_at: datetime | None = None
 
-    def join(self, reader: LiveReader, form: LiveForm, seq: int, ends_at: datetime | None) -> bool:
-        """Add a reader that has everything up to `seq`, until its right ends at `ends_at`. Returns False if
-        the others are elsewhere."""
+    def join(
+        self, reader: LiveReader, form: LiveForm, seq: int, heartbeats: int, ends_at: datetime | None
+    ) -> bool:
+        """Add a reader that has everything up to `seq` and so many heartbeats, until its right ends at
+        `ends_at`. Returns False if the others are elsewhere."""
         if not self._writers:
-            self._seq, self._ends_at = seq, None
-        if seq != self._seq:
+            self._seq, self._heartbeats, self._ends_at = seq, heartbeats, None
+        if (seq, heartbeats) != (self._seq, self._heartbeats):
             return False
         self._writers.setdefault(form.key, {})[reader] = form.writer
-        self._make[form.key] = form.make
+        self._forms[form.key] = form
         if ends_at is not None and (self._ends_at is None or ends_at < self._ends_at):
             self._ends_at = ends_at
         return True
@@ -74,40 +82,60 @@ class LiveEnd:
         if writers is not None and writers.pop(reader, None) is not None:
             if not writers:
                 self._remove(form.key)
-            reader.leave_live_end(self._seq)
+            reader.leave_live_end(self._seq, self._heartbeats)
 
     def send(self, segment: Segment) -> None:
         """Write the next segment to all readers. Readers that cannot take it leave. All leave if it does not
         follow what they have, if it ends the thread, or if the right of one of them has ended."""
         if not self._writers:
             return
-        ended = self._ends_at is not None and self._now() > self._ends_at
-        if ended or segment.first_seq != self._seq + 1 or segment.terminal:
+        if segment.first_seq != self._seq + 1 or segment.terminal or self._has_ended():
             self.wake()
             return
         for key in list(self._writers):
-            made = self._make[key](segment)
-            writers = self._writers[key]
-            behind = [writer for writer in writers.values() if made is None or not writer.write_now(made)]
-            if behind:
-                self._remove_behind(key, set(map(id, behind)))
+            self._write(key, self._forms[key].make(segment))
         self._seq = segment.last_seq
+
+    def send_heartbeat(self, heartbeat: Heartbeat, heartbeats: int) -> None:
+        """Write a heartbeat, the topic's so many, to all readers. Those that cannot take it leave, to be sent
+        it by their next step. All leave if the right of one of them has ended."""
+        if not self._writers:
+            return
+        if heartbeat.last_seq != self._seq or self._has_ended():
+            self.wake()
+            return
+        for key in list(self._writers):
+            made = self._forms[key].heartbeat(heartbeat)
+            if made != b"":
+                self._write(key, made)
+        self._heartbeats = heartbeats
+
+    def _has_ended(self) -> bool:
+        """Whether the right of one of the readers has ended."""
+        return self._ends_at is not None and self._now() > self._ends_at
+
+    def _write(self, key: Hashable, made: bytes | None) -> None:
+        """Write to all readers of a form. Those that cannot take it leave."""
+        writers = self._writers[key]
+        behind = [writer for writer in writers.values() if made is None or not writer.write_now(made)]
+        if behind:
+            self._remove_behind(key, set(map(id, behind)))
 
     def wake(self) -> None:
         """Have all readers leave."""
         all_writers, self._writers = self._writers, {}
-        self._make.clear()
+        self._forms.clear()
         for writers in all_writers.values():
             for reader in writers:
-                reader.leave_live_end(self._seq)
+                reader.leave_live_end(self._seq, self._heartbeats)
 
     def _remove_behind(self, key: Hashable, behind: set[int]) -> None:
         writers = self._writers[key]
         for reader in [reader for reader, writer in writers.items() if id(writer) in behind]:
             del writers[reader]
-            reader.leave_live_end(self._seq)
+            reader.leave_live_end(self._seq, self._heartbeats)
         if not writers:
             self._remove(key)
 
     def _remove(self, key: Hashable) -> None:
-        del self._writers[key], self._make[key]
+        del self._writers[key], self._forms[key]

@@ -53,7 +53,8 @@ class Subscription:
         self._heartbeats, self._rewinds = topic.heartbeats, topic.rewinds
         self._closed = False
         self._reconnect_sent = False
-        #: How the reader is sent segments while `step` waits; None for one that gets them from `step` alone.
+        #: How the reader is sent segments and heartbeats while `step` waits; None for one that gets them from
+        #: `step` alone.
         self.live_form: LiveForm | None = None
         #: Seq of the last event that was sent so.
         self.sent_while_waiting = 0
@@ -98,7 +99,7 @@ class Subscription:
         """Wait until there is something to return."""
         live_end, form = self.topic.live_end, self.live_form
         ends_at = None if self.authorization is None else self.authorization.ends_at
-        if form is None or not live_end.join(self, form, self.cursor, ends_at):
+        if form is None or not live_end.join(self, form, self.cursor, self._heartbeats, ends_at):
             await self.topic.wait()
             return
         self._waiter = asyncio.get_running_loop().create_future()
@@ -107,9 +108,10 @@ class Subscription:
         finally:
             live_end.leave(self, form)
 
-    def leave_live_end(self, seq: int) -> None:
-        """Go on with the next step. seq: of the last event that was sent."""
+    def leave_live_end(self, seq: int, heartbeats: int) -> None:
+        """Go on with the next step, as in `LiveReader`."""
         self.cursor = self.sent_while_waiting = seq
+        self._heartbeats = heartbeats
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 

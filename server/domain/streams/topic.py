@@ -15,6 +15,7 @@ from server.domain.streams.history import History
 from server.domain.streams.legacy_frames import LegacyFrames
 from server.domain.streams.live_end import LiveEnd
 from server.domain.streams.shared_memory import SharedMemory
+from server.domain.streams.steps import Heartbeat
 
 #: Largest step from a window in bytes, unless a single segment is larger.
 STEP_BYTES = 1 << 20
@@ -151,7 +152,8 @@ class Topic:
     def send_heartbeat(self) -> None:
         """Give every reader a heartbeat."""
         self.heartbeats += 1
-        self.wake()
+        self.live_end.send_heartbeat(Heartbeat(self.head.last_seq, self.progress), self.heartbeats)
+        self._wake_others()
 
     def wake(self) -> None:
         """Wake every waiting reader."""

@@ -100,7 +100,7 @@ class Rig:
         hub_dsn = environment.database.dsn(self._name, replica="WRITER", socket_dir=socket_dir)
         self.replicas: dict[str, Replica] = {}
         self.runs: list[Run] = []
-        self.http = httpx.AsyncClient(headers=bearer(environment.token), trust_env=False, timeout=30)
+        self.http = httpx.AsyncClient(headers=bearer(environment.token), trust_env=False, timeout=60)
         self._workflow = ""
         self._settings = (
             hub_environment(hub_dsn, environment.runtime)
@@ -163,6 +163,12 @@ class Rig:
         run.tasks = [asyncio.create_task(recorder.run()) for recorder in recorders]
         self.runs.append(run)
         return run
+
+    async def release(self, *runs: Run) -> None:
+        """Let runs go on that their personas hold."""
+        for run in runs:
+            answer = await self.http.get(f"{self.environment.runtime}/release/{run.thread_id}")
+            answer.raise_for_status()
 
     async def start_run(self, persona: Persona, *, via: str, when_busy: str | None = None) -> tuple[str, str]:
         """Start a run on a replica; its prompt, and what the hub answered."""

@@ -3,7 +3,7 @@
     python -m tests.faults.rig.runtime
 
 It prints `runtime ADDRESS`. `GET /truth/{thread}` gives what the hub may be held against: invokes, frames
-sent on each connection, the run's files.
+sent on each connection, the run's files. `GET /release/{thread}` lets a run go on that the persona holds.
 """
 
 from __future__ import annotations
@@ -38,6 +38,14 @@ class Job:
     started_at: float = 0.0
     #: The digests of the frames sent on each connection; progress is not counted.
     connections: list[list[str]] = field(default_factory=list)
+    #: Set once the run is released.
+    released: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def release(self) -> None:
+        """Go on with the next frame now."""
+        if self.persona.holds and not self.released.is_set():
+            self.started_at = _now() - self.persona.holds / self.persona.rate
+        self.released.set()
 
     @property
     def script(self) -> Script:
@@ -53,7 +61,8 @@ class Job:
         """Frames published by now."""
         if not self.persona.rate:
             return self.count
-        return max(min(int((_now() - self.started_at) * self.persona.rate) + 1, self.count), 0)
+        last = self.persona.holds if self.persona.holds and not self.released.is_set() else self.count
+        return max(min(int((_now() - self.started_at) * self.persona.rate) + 1, last), 0)
 
     @property
     def over(self) -> bool:
@@ -93,6 +102,8 @@ class PersonaRuntime(Runtime):
 
     def __init__(self) -> None:
         self.jobs: dict[str, Job] = {}
+        #: Threads whose runs are not held any more.
+        self._released: set[str] = set()
         #: The newest execution's job, by the id by which the runtime knows its thread.
         self.threads: dict[str, Job] = {}
 
@@ -106,6 +117,8 @@ class PersonaRuntime(Runtime):
         known = self.jobs.setdefault(job_id, Job(persona))
         known.invokes += 1
         known.started_at = _now()
+        if job_id in self._released:
+            known.released.set()
         thread_id = job_id if persona.ids == "job" else f"thread {known.invokes} of {job_id}"
         self.threads[thread_id] = known
         if persona.invoke == "slow":
@@ -116,6 +129,11 @@ class PersonaRuntime(Runtime):
 
     async def get(self, path: str) -> Answer:
         thread_id = unquote(path.rpartition("/")[2])
+        if path.startswith("/release/"):
+            self._released.add(thread_id)
+            if thread_id in self.jobs:
+                self.jobs[thread_id].release()
+            return 200, {}
         if path.startswith("/truth/"):
             job = self.jobs.get(thread_id)
             return 200, job.truth() if job else {"invokes": 0, "frames": [], "connections": [], "files": {}}
@@ -188,6 +206,8 @@ class _Sender:
                     await self._send(snapshot)
         gives_up_at = self._opened_at + persona.timeout_s if persona.timeout_s else float("inf")
         for at, index in enumerate(range(start, count), 1):
+            if persona.holds and index >= persona.holds:
+                await job.released.wait()
             if persona.rate:
                 due_at = job.started_at + index / persona.rate
                 await asyncio.sleep(max(min(due_at, gives_up_at) - _now(), 0))
