@@ -177,8 +177,8 @@ def _tokens(count: int) -> list[bytes]:
     return [_token(repr(f"token {number} ")) for number in range(count)]
 
 
-#: Lines of a file that is made to be slow to compare: as many as are matched on both sides together.
-_COMPARED = 250_000
+#: Lines of a file that is made to be slow to compare. 250,000 on each side are matched at most.
+_COMPARED = 150_000
 
 
 def _lines(numbers: Iterable[int]) -> list[bytes]:

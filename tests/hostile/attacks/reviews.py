@@ -25,7 +25,7 @@ _REVIEWS = "/ide_orchestrator.v1.ReviewService"
 
 @FAMILY.attack(reads=FILES)
 async def reviews_of_crafted_files(aim: Aim) -> str:
-    """20 readers of comparisons of 250,000 lines, in another order, of three kinds at random, and with every
+    """20 readers of comparisons of 150,000 lines, in another order, of three kinds at random, and with every
     second one new: as JSON, as patches, and over Connect, without end."""
     asks: list[Callable[[], Awaitable[httpx.Response]]] = []
     async with aim.client() as http:
@@ -65,7 +65,7 @@ async def _accept(http: httpx.AsyncClient, proposal: dict[str, Any], query: str 
 )
 async def reviews_with_many_decisions(aim: Aim) -> str:
     """An account decides about a thousand hunks, and a thousand times about one and about 50, of a file with
-    125,000 of them, on 8 connections, without end."""
+    75,000 of them, on 8 connections, without end."""
     async with aim.client() as http:
         (await _accept(http, await _run(http, aim.workflow_id, "blank"))).raise_for_status()
         proposal = await _run(http, aim.workflow_id, "marked")
@@ -95,7 +95,7 @@ async def reviews_with_many_decisions(aim: Aim) -> str:
     settings={"IDEO_MAX_CREATES_PER_MINUTE": "0", "IDEO_MAX_ACTIVE_RUNS": "0"},
 )
 async def reviews_that_merge(aim: Aim) -> str:
-    """An account merges two proposals that put 250,000 lines into another order, on 8 connections, without
+    """An account merges two proposals that put 150,000 lines into another order, on 8 connections, without
     end."""
     async with aim.client() as http:
         (await _accept(http, await _run(http, aim.workflow_id, "ordered"))).raise_for_status()
