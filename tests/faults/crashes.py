@@ -7,7 +7,7 @@ import contextlib
 import signal
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from server.domain.crash_points import EXIT_CODE, POINTS
@@ -51,11 +51,14 @@ class Crash:
     profile: Profile
     nth: int = 1
 
+    def slower(self) -> Crash:
+        """The same with a run that takes five times as long."""
+        return replace(self, persona=self.persona.with_(rate=self.persona.rate / 5))
+
     @property
     def max_duration_s(self) -> int:
         """The bound of the run's time."""
-        bounded = {"deadline_exceeded", "input_not_given"} & {reason for _, reason in self.persona.verdicts}
-        if not bounded:
+        if not self.persona.needs_bound:
             return LONGEST_S
         return LONGEST_TAKEN_OVER_S if self.point in _AT_TAKEOVER else LONGEST_SILENT_S
 

@@ -86,6 +86,11 @@ class Persona:
         return profile == "none" or self.kind == "replay"
 
     @property
+    def needs_bound(self) -> bool:
+        """Whether only the bound of a run's time may end it."""
+        return bool({"deadline_exceeded", "input_not_given"} & {reason for _, reason in self.verdicts})
+
+    @property
     def asks(self) -> bool:
         """Whether the run asks a person, and stays open until somebody cancels it or its time is over."""
         return self.script.startswith(("asks-", "sibling-"))
