@@ -38,6 +38,7 @@ export class Hub {
   async grpcUrl({ trustedHosts = [], ...options }: Options & { trustedHosts?: readonly string[] } = {}): Promise<string> {
     const { grpc } = await this.info(options);
     if (!grpc) throw new FaultError("the hub does not say where gRPC is: give its address");
+    if (!Number.isInteger(grpc.port)) throw new FaultError("the hub says where gRPC is in a form that cannot be read");
     const { protocol, hostname } = new URL(this.#http.url("/"));
     const host = grpc.host?.includes(":") ? `[${grpc.host}]` : (grpc.host ?? hostname);
     const trusted = [hostname, ...trustedHosts].map((each) => each.toLowerCase());

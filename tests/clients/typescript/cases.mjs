@@ -175,10 +175,14 @@ const cases = {
     const { grpc } = await hub.info();
     assert.equal(await hub.grpcUrl(), `http://127.0.0.1:${grpc.port}`);
     const said = (grpc, url = "https://hub.example.com") =>
-      open({ url, fetch: async () => Response.json({ grpc }) }).grpcUrl();
+      open({ url, fetch: async () => Response.json({ grpc }) }).grpcUrl({ trustedHosts: ["::1", "h"] });
     assert.equal(await said({ host: null, port: 1, tls: true }), "https://hub.example.com:1");
     assert.equal(await said({ host: "::1", port: 1, tls: true }), "https://[::1]:1");
     assert.equal(await said({ host: "h", port: 1, tls: false }, "http://hub"), "http://h:1");
+    const another = { name: "FaultError", message: /another host/ };
+    await assert.rejects(said({ host: "elsewhere.example.com", port: 1, tls: true }), another);
+    const unreadable = { name: "FaultError", message: /cannot be read/ };
+    await assert.rejects(said({ host: null, port: "1@elsewhere.example.com", tls: true }), unreadable);
     await assert.rejects(said({ host: null, port: 1, tls: false }), { name: "FaultError", message: /no TLS/ });
     await assert.rejects(said(null), { name: "FaultError", message: /does not say/ });
   },
