@@ -130,7 +130,8 @@ func TestAnAnswerAboveTheLimitOfGRPCIsAnError(t *testing.T) {
 	expect(t, err, "larger than max")
 }
 
-func TestAMessageOfAWebSocketWithoutAnEndIsAnError(t *testing.T) {
+// overSocket is a client of a server that sends what it likes over each WebSocket.
+func overSocket(t *testing.T, send func(context.Context, *websocket.Conn)) *Client {
 	client, _ := over(t, func(w http.ResponseWriter, r *http.Request) {
 		socket, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{subprotocol}})
 		if err != nil {
@@ -138,7 +139,14 @@ func TestAMessageOfAWebSocketWithoutAnEndIsAnError(t *testing.T) {
 			return
 		}
 		defer socket.CloseNow()
-		message, err := socket.Writer(r.Context(), websocket.MessageBinary)
+		send(r.Context(), socket)
+	})
+	return client
+}
+
+func TestAMessageOfAWebSocketWithoutAnEndIsAnError(t *testing.T) {
+	client := overSocket(t, func(ctx context.Context, socket *websocket.Conn) {
+		message, err := socket.Writer(ctx, websocket.MessageBinary)
 		for piece := make([]byte, 64<<10); err == nil; {
 			_, err = message.Write(piece)
 		}
@@ -153,14 +161,9 @@ func TestAWebSocketThatIsNotAHubsIsAnError(t *testing.T) {
 		}
 	})
 	expect(t, failure(t, client, FollowOptions{WebSocket: true}), "is not a hub")
-	client, _ = over(t, func(w http.ResponseWriter, r *http.Request) {
-		socket, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{subprotocol}})
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		_ = socket.Write(r.Context(), websocket.MessageBinary, []byte("no message"))
-		_, _, _ = socket.Read(r.Context())
+	client = overSocket(t, func(ctx context.Context, socket *websocket.Conn) {
+		_ = socket.Write(ctx, websocket.MessageBinary, []byte("no message"))
+		_, _, _ = socket.Read(ctx)
 	})
 	expect(t, failure(t, client, FollowOptions{WebSocket: true}), "cannot be read")
 }
@@ -320,17 +323,11 @@ func TestAServerThatAsksForYearsIsWaitedForForMinutes(t *testing.T) {
 }
 
 func TestAStreamThatRepeatsItsEventsWithoutAnEndIsAnError(t *testing.T) {
-	client, _ := over(t, func(w http.ResponseWriter, r *http.Request) {
-		socket, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{subprotocol}})
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		defer socket.CloseNow()
+	client := overSocket(t, func(ctx context.Context, socket *websocket.Conn) {
 		batch := &pb.EventBatch{Events: []*pb.Event{{Seq: 1}}}
 		message, err := proto.Marshal(&pb.WatchRefinementResponse{Kind: &pb.WatchRefinementResponse_Batch{Batch: batch}})
 		for err == nil {
-			err = socket.Write(r.Context(), websocket.MessageBinary, message)
+			err = socket.Write(ctx, websocket.MessageBinary, message)
 		}
 	})
 	expect(t, failure(t, client, FollowOptions{WebSocket: true}), "again and again")

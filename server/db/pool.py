@@ -167,7 +167,7 @@ class BoundedPool(asyncpg.Pool):  # type: ignore[misc] # the driver has no types
         if raw is None or raw.is_closed() or raw.is_in_transaction() or raw._protocol._is_cancelling():
             # A caller that is cancelled does not wait for the end of this, which may then fail for nobody.
             releasing = asyncio.ensure_future(super().release(connection, timeout=timeout))
-            releasing.add_done_callback(_retrieve)
+            releasing.add_done_callback(lambda done: done.cancelled() or done.exception())
             await asyncio.shield(releasing)
             return
         raw._on_release()
@@ -214,12 +214,6 @@ class BoundedPool(asyncpg.Pool):  # type: ignore[misc] # the driver has no types
         """
         if self._answered_at < began_at:
             await self.expire_connections()
-
-
-def _retrieve(released: asyncio.Future[None]) -> None:
-    """Look at how a release ended, so that nobody is reported to have missed its error."""
-    if not released.cancelled():
-        released.exception()
 
 
 def _limit_s(timeout: float | None) -> float:

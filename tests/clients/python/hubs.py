@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
+import grpc.aio
 from google.protobuf.json_format import MessageToDict
 
 from ide_orchestrator.client import Event, Hub
@@ -30,6 +31,20 @@ async def open_hub(address: Address, token: Token, **options: Any) -> AsyncItera
     """A client over HTTP, which uses no proxies of this machine."""
     async with Hub(address.http, token, trust_env=False, **options) as hub:
         yield hub
+
+
+@asynccontextmanager
+async def grpc_client_of(add: Callable[[grpc.aio.Server], None]) -> AsyncIterator[GrpcHub]:
+    """A client of a server that is not a hub. add: gives the server its services."""
+    server = grpc.aio.server()
+    add(server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with GrpcHub(f"127.0.0.1:{port}", "token") as hub:
+            yield hub
+    finally:
+        await server.stop(None)
 
 
 @asynccontextmanager

@@ -6,11 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-import grpc.aio
 import pytest
 
 from ide_orchestrator.client import Fault, Hub, Refused, Unavailable, responses, streams
-from ide_orchestrator.client.grpc import GrpcHub
 from ide_orchestrator.conformance import Target, check, target
 from ide_orchestrator.conformance.connect_channel import connect_channel
 from ide_orchestrator.v1.event_pb2 import Event
@@ -21,6 +19,7 @@ from ide_orchestrator.v1.refinement_pb2_grpc import (
     RefinementServiceServicer,
     add_RefinementServiceServicer_to_server,
 )
+from tests.clients.python.hubs import grpc_client_of
 from tests.support.endless import endless, endless_messages
 from tests.support.hand_clock import PATIENCE_S
 from tests.support.servers import http_server, stream_server
@@ -72,16 +71,11 @@ class Endless(RefinementServiceServicer):
 
 
 async def test_an_event_over_grpc_without_an_end_is_a_fault() -> None:
-    server = grpc.aio.server()
-    add_RefinementServiceServicer_to_server(Endless(), server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        async with GrpcHub(f"127.0.0.1:{port}", "token") as hub:
-            with pytest.raises(Fault, match="event 1 does not end"):
-                await asyncio.wait_for(anext(hub.follow(ABSENT)), PATIENCE_S)
-    finally:
-        await server.stop(None)
+    async with grpc_client_of(
+        lambda server: add_RefinementServiceServicer_to_server(Endless(), server)
+    ) as hub:
+        with pytest.raises(Fault, match="event 1 does not end"):
+            await asyncio.wait_for(anext(hub.follow(ABSENT)), PATIENCE_S)
 
 
 @pytest.mark.parametrize(("path", "reason"), [("", "does not answer with"), ("/line", "too large")])

@@ -7,13 +7,11 @@ import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-import grpc.aio
 import httpx
 import pytest
 from websockets.asyncio.server import ServerConnection
 
 from ide_orchestrator.client import Fault, Hub, HubError, Unavailable, following, responses, streams
-from ide_orchestrator.client.grpc import GrpcHub
 from ide_orchestrator.v1.event_pb2 import Event
 from ide_orchestrator.v1.refinement_pb2 import EventBatch, WatchRefinementResponse
 from ide_orchestrator.v1.workflow_pb2 import ListWorkflowsRequest, ListWorkflowsResponse
@@ -21,6 +19,7 @@ from ide_orchestrator.v1.workflow_pb2_grpc import (
     WorkflowServiceServicer,
     add_WorkflowServiceServicer_to_server,
 )
+from tests.clients.python.hubs import grpc_client_of
 from tests.support.lying import lying
 from tests.support.servers import answer, http_server, stream_server
 
@@ -107,17 +106,10 @@ async def test_a_list_over_grpc_that_does_not_end_is_a_fault() -> None:
         async def ListWorkflows(self, request: Any, context: Any) -> ListWorkflowsResponse:
             return ListWorkflowsResponse(next_page_token="again")
 
-    server = grpc.aio.server()
-    add_WorkflowServiceServicer_to_server(Lists(), server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        async with GrpcHub(f"127.0.0.1:{port}", "token") as hub:
-            with pytest.raises(Fault, match="its list does not end"):
-                async for _ in hub.items(hub.workflows.ListWorkflows, ListWorkflowsRequest(), "workflows"):
-                    pass
-    finally:
-        await server.stop(None)
+    async with grpc_client_of(lambda server: add_WorkflowServiceServicer_to_server(Lists(), server)) as hub:
+        with pytest.raises(Fault, match="its list does not end"):
+            async for _ in hub.items(hub.workflows.ListWorkflows, ListWorkflowsRequest(), "workflows"):
+                pass
 
 
 async def test_cookies_are_not_kept() -> None:

@@ -37,6 +37,14 @@ SECRET = "hunter2"
 
 
 @asynccontextmanager
+async def paced_hub(database: str) -> AsyncIterator[tuple[PacedRuntime, RunningHub]]:
+    """A hub, and its runtime, which sends as far as the test lets it."""
+    runtime = PacedRuntime("short_run")
+    async with serve_runtime(runtime) as url, running_hub(database, runtime_url=url) as hub:
+        yield runtime, hub
+
+
+@asynccontextmanager
 async def caller_of(hub: RunningHub) -> AsyncIterator[httpx.AsyncClient]:
     """A caller with a token."""
     headers = bearer(hub.token())
@@ -62,13 +70,7 @@ async def test_a_start_that_the_runtime_refuses_names_its_failed_proposal(databa
 
 
 async def test_a_start_and_its_proposal_have_the_legacy_form(database: str) -> None:
-    runtime = PacedRuntime("short_run")
-    async with (
-        serve_runtime(runtime) as url,
-        running_hub(database, runtime_url=url) as hub,
-        caller_of(hub) as http,
-        hub.client() as client,
-    ):
+    async with paced_hub(database) as (runtime, hub), caller_of(hub) as http, hub.client() as client:
         workflow_id = await a_workflow(client)
         started = await http.post(
             f"/api/workflows/{workflow_id}/refinements",
@@ -376,13 +378,7 @@ async def test_lists_are_walked_by_their_links_newest_first(hub: RunningHub, htt
 
 
 async def test_a_page_of_events_waits_for_the_first(database: str) -> None:
-    runtime = PacedRuntime("short_run")
-    async with (
-        serve_runtime(runtime) as url,
-        running_hub(database, runtime_url=url) as hub,
-        caller_of(hub) as http,
-        hub.client() as client,
-    ):
+    async with paced_hub(database) as (runtime, hub), caller_of(hub) as http, hub.client() as client:
         events = f"/api/refinements/{(await start(client, 'x'))['thread_id']}/events"
         page = (await http.get(events, params={"after": 0, "limit": 1, "wait": 20})).json()
         assert list(page) == ["items", "next_cursor", "complete", "epoch", "last_seq", "floor"]
