@@ -16,6 +16,7 @@ from server.grpc.health import Health
 from server.grpc.interceptors import AsGeneratorInterceptor, CallInterceptor
 from server.grpc.public_streams import PublicStreams
 from server.grpc.services import SERVICES, add_services
+from server.grpc.threads import let_loop_go_on
 from server.grpc.unread_calls import REQUEST_DEADLINE_S, UnreadCalls
 from server.grpc.watch import WatchStreams
 from server.grpc.writing import GrpcWriter
@@ -33,6 +34,7 @@ class GrpcServer:
     async def start(self) -> None:
         """Accept calls and report SERVING."""
         await self.server.start()
+        let_loop_go_on()
         self.health.serving()
 
     async def drain(self) -> None:
