@@ -24,7 +24,6 @@ from server.encoding.frame_delta import (
     DeltaContext,
 )
 from server.frames import graphs, raw_json
-from server.frames.file_maps import file_entries
 from server.frames.input_requests import InputRequests
 from server.frames.message_list import MessageList
 from server.frames.other_keys import OtherKeys
@@ -85,8 +84,11 @@ class AgentState:
         self._messages.forget()
         self._deltas.forget()
 
-    def read(self, frame: bytes, top: dict[str, bytes], data: dict[str, bytes]) -> Interpretation:
-        """The meaning of the next state frame. top, data: the members of the frame, and of its data.
+    def read(
+        self, frame: bytes, top: dict[str, bytes], data: dict[str, bytes], files: dict[str, bytes] | None
+    ) -> Interpretation:
+        """The meaning of the next state frame. top, data: the members of the frame, and of its data. files:
+        the entries of its file map, None if it has none that can be read.
 
         Raises TooMuchUnread, and stays as it is then.
         """
@@ -94,7 +96,6 @@ class AgentState:
         if progress is not None:
             return Interpretation(progress=progress)
         rest, skeleton = graphs.state_members(top, data), dict(data)
-        files = file_entries(data["files"]) if "files" in data else None
         polled = is_poll_summary(data, files)
 
         changes: tuple[FileChange, ...] = ()

@@ -25,8 +25,10 @@ from server.domain.runs.runtime import Interpretation, OversizedFrame, SimilarTo
 from server.encoding.frame_delta import DeltaContext, Encoding
 from server.frames import graphs, raw_json, structure
 from server.frames.agent_state import AgentState, StoredState
+from server.frames.file_maps import file_entries
 from server.frames.questions import read_request
 from server.frames.run_files import TooMuchUnread
+from server.frames.similar_states import StateForm, form_of
 from server.frames.tokens import TokenReader
 
 
@@ -38,6 +40,9 @@ class Interpreter:
         self._deltas = DeltaContext()
         self._tokens = TokenReader()
         self._held: AgentState | StoredState = AgentState()
+        #: The last state frame, if it is kept, and that of the last frame that was asked about.
+        self._form: StateForm | None = None
+        self._asked: tuple[bytes, StateForm | None] = b"", None
 
     @property
     def _state(self) -> AgentState:
@@ -78,15 +83,20 @@ class Interpreter:
     @property
     def size_bytes(self) -> int:
         """Bytes of earlier frames that are kept and could be released."""
-        return self._held.size_bytes + self._deltas.size_bytes
+        return self._held.size_bytes + self._deltas.size_bytes + self._form_bytes
 
     @property
     def memory_bytes(self) -> int:
         """As in `FrameInterpreter`."""
-        return self._held.memory_bytes + self._deltas.size_bytes
+        return self._held.memory_bytes + self._deltas.size_bytes + self._form_bytes
+
+    @property
+    def _form_bytes(self) -> int:
+        return 0 if self._form is None else self._form.size_bytes
 
     def release_files(self, seq: int, kind: EventKind) -> None:
         """Keep only digests of the files of the last event, whose seq this is."""
+        self._form = None
         if isinstance(kind, StateUpdate):
             self._state.files.release(seq, kind.files)
 
@@ -95,6 +105,7 @@ class Interpreter:
         self._state.forget_frames()
         self._deltas.forget()
         self._tokens.forget()
+        self._form = None
 
     @property
     def files_unread(self) -> bool:
@@ -115,7 +126,7 @@ class Interpreter:
     def dump(self) -> tuple[bytes, bytes]:
         """As in `FrameInterpreter`."""
         if not isinstance(self._held, StoredState):
-            self._held = StoredState.of(self._held)
+            self._held, self._form = StoredState.of(self._held), None
         return self._held.data, pickle.dumps(self._tokens.calls, pickle.HIGHEST_PROTOCOL)
 
     @classmethod
@@ -136,7 +147,7 @@ class Interpreter:
         """As in `FrameInterpreter`."""
         state, calls = pickle.loads(change)  # noqa: S301 - a process of this hub's wrote it
         if state is not None:
-            self._held = state
+            self._held, self._form = state, None
         if calls is not None:
             # The next token's delta has all of its frame.
             self._tokens, self._deltas = TokenReader(calls), DeltaContext()
@@ -147,6 +158,11 @@ class Interpreter:
         if similar is not None:
             form, _, (text,) = similar
             return Interpretation((form.token_with(text),), self._deltas.encode_token(frame))
+        state = self._form_of(frame)
+        self._asked = b"", None
+        if state is not None and not graphs.is_sub_agents(state.top, state.data):
+            self._form = state
+            return self._interpret_state(frame, state.top, state.data, state.files)
         if not raw_json.is_utf8(frame):
             return self._uninterpreted(frame, "", FrameReason.MALFORMED)
         if structure.is_too_complex(frame):
@@ -156,6 +172,21 @@ class Interpreter:
         if top is None:
             return self._uninterpreted(frame, "", FrameReason.MALFORMED)
         return self._interpret_object(frame, top, proper=proper is not None)
+
+    def changed_bytes(self, frame: bytes) -> int | None:
+        """As in `FrameInterpreter`."""
+        form = self._form_of(frame)
+        return None if form is None else form.changed_bytes
+
+    def _form_of(self, frame: bytes) -> StateForm | None:
+        """The form of a state frame that is like the last one."""
+        if self._form is None:
+            return None
+        asked, form = self._asked
+        if asked is not frame:
+            form = self._form.next(frame)
+            self._asked = frame, form
+        return form
 
     def keep(self, frame: bytes) -> Interpretation:
         """As in `FrameInterpreter`."""
@@ -192,10 +223,10 @@ class Interpreter:
         if data is not None and (part == "values" or event_type == "on_state_update"):
             if graphs.is_sub_agents(top, data) or data.keys() == {"raw_event"}:
                 return self._uninterpreted(frame, event_type or "", FrameReason.UNKNOWN_TYPE)
-            try:
-                return self._state.read(frame, top, data)
-            except TooMuchUnread:
-                return self.keep(frame)
+            files = file_entries(data["files"]) if "files" in data else None
+            if proper and files is not None:
+                self._form = form_of(frame, top, data, files)
+            return self._interpret_state(frame, top, data, files)
         token = None
         if event_type == "on_llm_stream" or part == "messages":
             token = self._tokens.read(frame, top, data, proper=proper)
@@ -209,6 +240,15 @@ class Interpreter:
             return replace(meaning, kinds=(*meaning.kinds, read_request(request)))
         text = None if proper else raw_json.object_text(top)
         return Interpretation((token,), self._deltas.encode_token(frame, text))
+
+    def _interpret_state(
+        self, frame: bytes, top: dict[str, bytes], data: dict[str, bytes], files: dict[str, bytes] | None
+    ) -> Interpretation:
+        """The meaning of a state frame of the agent itself: as `AgentState.read`."""
+        try:
+            return self._state.read(frame, top, data, files)
+        except TooMuchUnread:
+            return self.keep(frame)
 
     def restore(self, kind: EventKind, delta: bytes) -> None:
         """Apply a journalled event, in order."""

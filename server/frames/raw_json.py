@@ -65,12 +65,20 @@ def members(text: bytes) -> dict[str, bytes] | None:
         return None
 
 
-def items(text: bytes) -> list[bytes] | None:
-    """An array's items, each as its text; None when the text is not a JSON array."""
+def strict_items(text: bytes) -> list[bytes] | None:
+    """An array's items, each as its text; None when the text is not proper JSON or not an array."""
     try:
         return [bytes(value) for value in at_full_depth(_ARRAY.decode, text)]
     except _REFUSALS:
-        value = lenient_value(text)
+        return None
+
+
+def items(text: bytes) -> list[bytes] | None:
+    """As `strict_items`, but lenient: items of improper JSON are written again as proper JSON."""
+    found = strict_items(text)
+    if found is not None:
+        return found
+    value = lenient_value(text)
     try:
         return [dump(item) for item in value] if isinstance(value, list) else None
     except RecursionError:

@@ -7,6 +7,8 @@ a frame that differs little from the last large one, which was quick, is expecte
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from server.domain.off_loop import SMALL_BYTES
 from server.encoding.frame_delta import changed_bytes
 
@@ -26,13 +28,15 @@ class QuickFrames:
         """Bytes that are kept."""
         return len(self._last)
 
-    def includes(self, frame: bytes) -> bool:
-        """Whether the next frame takes little, too."""
+    def includes(self, frame: bytes, known: Callable[[bytes], int | None]) -> bool:
+        """Whether the next frame takes little, too. known: gives how much of it is changed, if the
+        interpreter can tell (`FrameInterpreter.changed_bytes`)."""
         if len(frame) <= SMALL_BYTES:
             return True
         if len(frame) > MAX_BYTES or not self._last:
             return False
-        return changed_bytes(self._last, frame) <= SMALL_BYTES
+        changed = known(frame)
+        return (changed_bytes(self._last, frame) if changed is None else changed) <= SMALL_BYTES
 
     def note(self, frame: bytes, seconds: float) -> None:
         """Note how long a large frame took."""

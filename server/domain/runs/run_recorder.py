@@ -172,7 +172,7 @@ class RunRecorder:
     def is_quick(self, frame: bytes) -> bool:
         """Whether the next frame is interpreted in the event loop itself."""
         # A state that is kept as bytes has to be read first.
-        return not self._interpreter.stored and self._quick.includes(frame)
+        return not self._interpreter.stored and self._quick.includes(frame, self._interpreter.changed_bytes)
 
     async def interpret_large(self, frame: bytes, *, after_gap: bool) -> LargeFrame:
         """As `interpret`, off the event loop. after_gap: a discontinuity comes before it in the journal.

@@ -251,6 +251,11 @@ class FrameInterpreter(Protocol):
         """The meaning of the next frame. The caller makes the terminal event of an `end`."""
         ...
 
+    def changed_bytes(self, frame: bytes) -> int | None:
+        """Bytes of the values in which the next frame differs from the last state frame; None if it is not a
+        state frame, or differs in more than values."""
+        ...
+
     def keep(self, frame: bytes) -> Interpretation:
         """The meaning of the next frame if it is too complex to be read."""
         ...
