@@ -1,42 +1,83 @@
 """Connections to receivers of webhooks, which may send anything: as much of it is read as an answer needs, a
-little at a time."""
+little at a time, and what is unusual for an answer only as the event loop has time for it.
+
+What an answer costs is what its lines cost, of which each is parsed, rather than its bytes.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from typing import Any
 
 import httpcore
 from typing_extensions import override
 
-#: Bytes that are read at a time, and of one answer: its head, interim answers, and the beginning of its body.
-#: What is read at a time is parsed in one turn of the event loop, and may be made of very small parts.
-READ_BYTES, MAX_ANSWER_BYTES = 1 << 10, 64 << 10
+#: Bytes and lines that are read at a time, and parsed in one turn of the event loop.
+READ_BYTES, READ_LINES = 4 << 10, 40
+#: Bytes, lines and reads of one answer: its head, interim answers, and the beginning of its body.
+MAX_ANSWER_BYTES, MAX_ANSWER_LINES, MAX_READS = 64 << 10, 200, 256
+#: Reads that are usual for an answer, as long as they have READ_BYTES and READ_LINES at most together. Others
+#: wait for their turn.
+USUAL_READS = 4
+#: What parsing the answers that are not usual may take of the event loop's time, all receivers together, and
+#: the longest pause for that, in seconds.
+MAX_SHARE, MAX_PAUSE_S = 0.1, 0.1
+
+
+class Turns:
+    """Gives receivers their turns, one after the other, so that all of them together have MAX_SHARE of the
+    event loop's time."""
+
+    def __init__(self) -> None:
+        self._one = asyncio.Lock()
+        self._pause_s = 0.0
+
+    async def take(self) -> None:
+        """Wait for a turn, which begins with the return, and ends when the caller waits again."""
+        async with self._one:
+            await asyncio.sleep(self._pause_s)
+            asyncio.get_running_loop().call_soon(self._ended, time.thread_time())
+
+    def _ended(self, began: float) -> None:
+        took_s = time.thread_time() - began
+        self._pause_s = min(took_s * (1 - MAX_SHARE) / MAX_SHARE, MAX_PAUSE_S)
 
 
 class BoundedStream(httpcore.AsyncNetworkStream):
-    """A connection whose answers have MAX_ANSWER_BYTES at most."""
+    """A connection whose answers have MAX_ANSWER_BYTES, MAX_ANSWER_LINES and MAX_READS at most. turns: what
+    all such connections share."""
 
-    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
-        self._stream = stream
-        self._left = MAX_ANSWER_BYTES
+    def __init__(self, stream: httpcore.AsyncNetworkStream, turns: Turns) -> None:
+        self._stream, self._turns = stream, turns
+        #: What came with the lines that were read last.
+        self._waiting = b""
+        self._bytes = self._lines = self._reads = 0
 
     @override
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """As httpcore's. Raises ReadError for an answer that does not end."""
         # What is waiting already is read without a pause, and others must have their turn.
         await asyncio.sleep(0)
-        data = await self._stream.read(min(max_bytes, READ_BYTES), timeout)
-        self._left -= len(data)
-        if self._left < 0:
+        if not self._waiting:
+            self._waiting = await self._stream.read(READ_BYTES, timeout)
+        data, self._waiting = _first_lines(self._waiting, max_bytes)
+        self._bytes, self._lines, self._reads = (
+            self._bytes + len(data),
+            self._lines + data.count(b"\n"),
+            self._reads + 1,
+        )
+        if self._bytes > MAX_ANSWER_BYTES or self._lines > MAX_ANSWER_LINES or self._reads > MAX_READS:
             raise httpcore.ReadError("the answer does not end")
+        if self._bytes > READ_BYTES or self._lines > READ_LINES or self._reads > USUAL_READS:
+            await self._turns.take()
         return data
 
     @override
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """As httpcore's. What comes afterwards is another answer."""
-        self._left = MAX_ANSWER_BYTES
+        self._bytes = self._lines = self._reads = 0
         await self._stream.write(buffer, timeout)
 
     @override
@@ -52,9 +93,17 @@ class BoundedStream(httpcore.AsyncNetworkStream):
         timeout: float | None = None,
     ) -> httpcore.AsyncNetworkStream:
         """As httpcore's."""
-        return BoundedStream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+        secured = await self._stream.start_tls(ssl_context, server_hostname, timeout)
+        return BoundedStream(secured, self._turns)
 
     @override
     def get_extra_info(self, info: str) -> Any:
         """As httpcore's."""
         return self._stream.get_extra_info(info)
+
+
+def _first_lines(data: bytes, max_bytes: int) -> tuple[bytes, bytes]:
+    """The first READ_LINES lines, at most max_bytes, and the rest."""
+    *lines, rest = data.split(b"\n", READ_LINES)
+    end = min(len(data) - len(rest) if len(lines) == READ_LINES else len(data), max_bytes)
+    return data[:end], data[end:]
