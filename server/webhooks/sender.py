@@ -20,9 +20,9 @@ import httpx
 from typing_extensions import override
 
 from server.addresses.host_names import Addresses, HostNames
+from server.bounded_http import BoundedStream, Turns
 from server.domain.webhooks.delivery import PLACES, Sender, SendFailed
 from server.domain.webhooks.targets import AllowedHosts, Target
-from server.webhooks.bounded_stream import BoundedStream, Turns
 
 #: Seconds for a whole call, with the resolution of the name: a receiver stores the event, and works on it
 #: later.

@@ -15,9 +15,7 @@ from typing import Any
 import httpcore
 import pytest
 
-from server.domain.webhooks.delivery import PLACES, SendFailed
-from server.domain.webhooks.targets import AllowedHosts, parse_target
-from server.webhooks.bounded_stream import (
+from server.bounded_http import (
     MAX_ANSWER_BYTES,
     MAX_ANSWER_LINES,
     READ_BYTES,
@@ -25,6 +23,8 @@ from server.webhooks.bounded_stream import (
     BoundedStream,
     Turns,
 )
+from server.domain.webhooks.delivery import PLACES, SendFailed
+from server.domain.webhooks.targets import AllowedHosts, parse_target
 from server.webhooks.sender import HttpSender
 from tests.support.certificates import Authority, write
 from tests.support.receiver import receiver
