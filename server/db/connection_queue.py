@@ -1,46 +1,83 @@
-"""A fair queue for the connections of the pool: callers who wait for one take turns (ADR 0018).
+"""A fair queue for the connections of the pool: callers who wait for one take turns, and none has more than a
+share of them (ADR 0018).
 
-Otherwise a caller who starts 50 refinements at once keeps all others waiting for what these read and write.
+Otherwise a caller who starts 50 refinements at once keeps all others waiting for what these read and write,
+and one whose statements take seconds keeps them waiting for as long.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter, deque
 from collections.abc import Hashable
 
 from server.domain.round_robin import RoundRobin
 
+#: One caller has one in so many of the connections at most. The hub itself has as many as it needs.
+CALLER_SHARE = 2
+
 
 class ConnectionQueue:
-    """The free connections of a pool, counted, and the callers who wait for one."""
+    """The free connections of a pool, counted, and the callers who wait for one; None is the hub itself."""
 
     def __init__(self, connections: int) -> None:
-        self._free = connections
-        self._waiting: RoundRobin[asyncio.Future[None]] = RoundRobin()
+        self._free, self._most = connections, max(connections // CALLER_SHARE, 1)
+        self._taken: Counter[Hashable] = Counter()
+        self._waiting: RoundRobin[tuple[Hashable, asyncio.Future[None]]] = RoundRobin()
+        #: Those who wait for a connection of their own caller.
+        self._held_back: dict[Hashable, deque[asyncio.Future[None]]] = {}
 
-    def take_now(self) -> bool:
-        """Take a connection, if one is free."""
-        if not self._free:
+    def take_now(self, caller: Hashable) -> bool:
+        """Take a connection, if one is free that the caller may have."""
+        if not self._free or self._has_its_share(caller):
             return False
-        self._free -= 1
+        self._give(caller)
         return True
 
     async def take(self, caller: Hashable) -> None:
         """Wait for a connection and take it."""
+        if self.take_now(caller):
+            return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.put(caller, turn)
+        self._waiting.put(caller, (caller, turn))
         try:
             await turn
         except asyncio.CancelledError:
             if not turn.cancelled():
-                self.give_back()
+                self.give_back(caller)
             raise
 
-    def give_back(self) -> None:
-        """Give a connection to the caller whose turn it is; it is free when none waits."""
-        while self._waiting:
-            turn = self._waiting.take()
-            if not turn.done():
-                turn.set_result(None)
-                return
+    def give_back(self, caller: Hashable) -> None:
+        """Give a caller's connection to the one whose turn it is; it is free when none waits."""
         self._free += 1
+        self._taken[caller] -= 1
+        if not self._taken[caller]:
+            del self._taken[caller]
+        self._let_another_wait(caller)
+        while self._free and self._waiting:
+            next_caller, turn = self._waiting.take()
+            if turn.done():
+                self._let_another_wait(next_caller)
+            elif self._has_its_share(next_caller):
+                self._held_back.setdefault(next_caller, deque()).append(turn)
+            else:
+                self._give(next_caller)
+                turn.set_result(None)
+
+    def _let_another_wait(self, caller: Hashable) -> None:
+        """The caller has a connection less, or one less waits for it."""
+        held_back = self._held_back.get(caller)
+        while held_back:
+            turn = held_back.popleft()
+            if not turn.done():
+                self._waiting.put(caller, (caller, turn))
+                break
+        if held_back is not None and not held_back:
+            del self._held_back[caller]
+
+    def _has_its_share(self, caller: Hashable) -> bool:
+        return caller is not None and self._taken[caller] >= self._most
+
+    def _give(self, caller: Hashable) -> None:
+        self._free -= 1
+        self._taken[caller] += 1

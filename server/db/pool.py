@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -51,6 +51,7 @@ class _Acquired(PoolAcquireContext):  # type: ignore[misc] # the driver has no t
         #: Ends the block, and then, after CANCEL_S, the connection.
         self._timer: asyncio.TimerHandle | None = None
         self._raw: asyncpg.Connection | None = None
+        self._caller: Hashable = None
         self._began_at = 0.0
         self._ended = False
 
@@ -71,13 +72,14 @@ class _Acquired(PoolAcquireContext):  # type: ignore[misc] # the driver has no t
 
     async def _connection(self) -> Any:
         queue = self.pool.connections
-        if not queue.take_now():
+        self._caller = on_behalf_of.get()
+        if not queue.take_now(self._caller):
             async with asyncio.timeout(self._acquire_s):
-                await queue.take(on_behalf_of.get())
+                await queue.take(self._caller)
         try:
             return await super().__aenter__()
         except BaseException:
-            queue.give_back()
+            queue.give_back(self._caller)
             raise
 
     async def __aexit__(self, *exc: Any) -> None:
@@ -96,7 +98,7 @@ class _Acquired(PoolAcquireContext):  # type: ignore[misc] # the driver has no t
                 self.pool.on_answered()
             await super().__aexit__(*exc)
         finally:
-            self.pool.connections.give_back()
+            self.pool.connections.give_back(self._caller)
             self._stop_timer()
             await self._limit.__aexit__(*exc)
 

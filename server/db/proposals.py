@@ -8,8 +8,11 @@ SQL (ADR 0003): what is read of a proposal is in `server.db.proposal_rows`.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -17,10 +20,12 @@ from typing_extensions import override
 
 from server.db.batched_reads import BatchedReads
 from server.db.busy_drafts import WAITS_FOR, find_others, lock_draft
+from server.db.connection_queue import ConnectionQueue
 from server.db.contents import FILES_COPIES, SIZE_OF_FILES, SIZE_OF_LISTING, list_files, read_files
 from server.db.errors import database_errors
 from server.db.idempotency import find_earlier_start
 from server.db.page_tokens import page_of, page_place
+from server.db.pool import ACQUIRE_S
 from server.db.proposal_rows import (
     SELECTED,
     VISIBLE,
@@ -32,9 +37,10 @@ from server.db.proposal_rows import (
 from server.db.revisions import add_revision
 from server.db.runs import request_cancels
 from server.db.starts import check_active_runs, insert_start
+from server.domain.access.on_behalf_of import on_behalf_of
 from server.domain.crash_points import crash_point
 from server.domain.drafts.busy import WhenBusy
-from server.domain.errors import NotFound
+from server.domain.errors import LimitReached, NotFound
 from server.domain.model import (
     IdempotencyKey,
     Page,
@@ -67,6 +73,12 @@ MAX_PAGE_BYTES, ROW_BYTES = 3 << 20, 512
 #: How many times its bytes a page takes: as rows, as records and as an answer. Most pages are small, and need
 #: no reservation.
 _PAGE_COPIES, _SMALL_PAGE_BYTES = 3, 128 << 10
+
+#: Searches at a time, of which one caller has half: one that finds nothing reads all proposals of its caller,
+#: for a second where there are 100,000, and computes for as long.
+SEARCHES = 2
+#: Seconds after which a caller whose search had to wait for too long may try again.
+SEARCH_RETRY_S = 2
 
 #: Stands for no resolution.
 _UNRESOLVED = "none"
@@ -117,6 +129,7 @@ class PostgresProposalStore(ProposalStore):
         self._owner = owner
         self._ttl = timedelta(seconds=lease_ttl_s)
         self._refinements = BatchedReads(pool, _REFINEMENTS)
+        self._searches = ConnectionQueue(SEARCHES)
 
     @override
     async def start(
@@ -255,14 +268,30 @@ class PostgresProposalStore(ProposalStore):
         place = (principal.user_id, before, before_id, limit + 1)
         filters = (only.workflow_id, only.status and only.status.value, _resolution(only), only.text)
         with database_errors():
-            rows = await self._pool.fetch(_PAGE, *place, _SMALL_PAGE_BYTES, *filters)
+            rows = await self._page(*place, _SMALL_PAGE_BYTES, *filters)
         if any(row["size"] > _SMALL_PAGE_BYTES for row in rows):
             if reservation is not None:
                 await reservation.resize(MAX_PAGE_BYTES * _PAGE_COPIES)
             with database_errors():
-                rows = await self._pool.fetch(_PAGE, *place, MAX_PAGE_BYTES, *filters)
+                rows = await self._page(*place, MAX_PAGE_BYTES, *filters)
         fitting = max(sum(row["size"] <= MAX_PAGE_BYTES for row in rows), 1)
         return page_of([proposal_of(principal, row) for row in rows], kind=_LIST, limit=min(limit, fitting))
+
+    async def _page(self, *values: Any) -> Sequence[Any]:
+        """The rows of a page. Raises LimitReached."""
+        *_, resolution, text = values
+        if resolution is None and text is None:
+            return tuple(await self._pool.fetch(_PAGE, *values))
+        caller = on_behalf_of.get()
+        try:
+            async with asyncio.timeout(ACQUIRE_S):
+                await self._searches.take(caller)
+        except TimeoutError:
+            raise LimitReached("other searches are being made", retry_after_s=SEARCH_RETRY_S) from None
+        try:
+            return tuple(await self._pool.fetch(_PAGE, *values))
+        finally:
+            self._searches.give_back(caller)
 
 
 def _resolution(only: ProposalFilter) -> str | None:

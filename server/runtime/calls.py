@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 import httpx
 from opentelemetry.propagate import inject
 
+from server.bounded_http import BoundedNetwork
 from server.domain.errors import RuntimeRefused, RuntimeUnavailable
 from server.domain.off_loop import SMALL_BYTES
 from server.runtime.refusals import refusal_reason
@@ -69,15 +70,22 @@ class RuntimeCalls:
         self._total_s, self._max_answer_bytes = total_s, max_answer_bytes
         self._secrets = [*_secrets_of(base), *secrets]
         self._large_answers = asyncio.Semaphore(_LARGE_ANSWERS)
-        self.http = httpx.AsyncClient(
-            timeout=httpx.Timeout(read_s, connect=connect_s),
-            follow_redirects=False,
+        transport = httpx.AsyncHTTPTransport(
             trust_env=False,
             # Loading the CA certificates takes longer than a call, and http:// needs none.
             verify=not base.startswith("http://"),
             # Calls are rare. A kept connection that the runtime has closed meanwhile would make it
             # unclear whether a job was accepted.
             limits=httpx.Limits(max_keepalive_connections=0),
+        )
+        # httpx has no option for it.
+        transport._pool._network_backend = BoundedNetwork()
+        self.http = httpx.AsyncClient(
+            transport=transport,
+            event_hooks={"response": [_end_head]},
+            timeout=httpx.Timeout(read_s, connect=connect_s),
+            follow_redirects=False,
+            trust_env=False,
             headers={"accept": "application/json", "accept-encoding": "identity", **(headers or {})},
         )
 
@@ -123,6 +131,10 @@ class RuntimeCalls:
         """The error for an answer that is one. message: has a place for the status."""
         reason = refusal_reason(answer.body, answer.content_type, self._secrets)
         return RuntimeRefused(message.format(answer.status), status=answer.status, reason=reason)
+
+
+async def _end_head(response: httpx.Response) -> None:
+    response.extensions["network_stream"].head_ended()
 
 
 def _secrets_of(base_url: str) -> list[str]:

@@ -20,9 +20,9 @@ import httpx
 from typing_extensions import override
 
 from server.addresses.host_names import Addresses, HostNames
+from server.bounded_http import BoundedStream, Turns
 from server.domain.webhooks.delivery import PLACES, Sender, SendFailed
 from server.domain.webhooks.targets import AllowedHosts, Target
-from server.webhooks.bounded_stream import BoundedStream
 
 #: Seconds for a whole call, with the resolution of the name: a receiver stores the event, and works on it
 #: later.
@@ -51,10 +51,11 @@ class _NoAddress(Exception):
 
 class _CheckedNetwork(httpcore.AsyncNetworkBackend):
     """Connects to addresses that may be called, and to no others. resolve: gives the addresses of a host.
-    secure: for calls with TLS."""
+    secure: for calls with TLS. turns: of what is read."""
 
-    def __init__(self, allowed_hosts: AllowedHosts, resolve: _Resolve, *, secure: bool) -> None:
+    def __init__(self, allowed_hosts: AllowedHosts, resolve: _Resolve, turns: Turns, *, secure: bool) -> None:
         self._allowed_hosts, self._resolve, self._secure = allowed_hosts, resolve, secure
+        self._turns = turns
         self._network = httpcore.AnyIOBackend()
 
     @override
@@ -78,7 +79,7 @@ class _CheckedNetwork(httpcore.AsyncNetworkBackend):
             except httpcore.ConnectError as error:
                 failed = error
             else:
-                return BoundedStream(stream)
+                return BoundedStream(stream, self._turns)
         raise failed or _NoAddress
 
 
@@ -101,6 +102,7 @@ class HttpSender(Sender):
         self._allowed_hosts, self._media_type = allowed_hosts, media_type
         self._call_s, self._answer_s, self._tls = call_s, answer_s, tls
         self._names = HostNames(look_up, max_lookups=MAX_LOOKUPS)
+        self._turns = Turns()
         #: The connections without and with TLS, once there was a call.
         self._pools: dict[bool, httpcore.AsyncConnectionPool] = {}
 
@@ -158,7 +160,9 @@ class HttpSender(Sender):
                     ssl_context=self._tls,
                     max_connections=None,
                     keepalive_expiry=KEEP_ALIVE_S,
-                    network_backend=_CheckedNetwork(self._allowed_hosts, self._resolve, secure=secure),
+                    network_backend=_CheckedNetwork(
+                        self._allowed_hosts, self._resolve, self._turns, secure=secure
+                    ),
                 ),
             )
         return self._pools[secure]

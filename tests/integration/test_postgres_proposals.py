@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -11,8 +12,10 @@ from hypothesis import strategies as st
 
 from server.db.file_json import files_from_jsonb, files_to_jsonb, rejected_to_jsonb
 from server.db.invocations import invocation_from_jsonb
+from server.db.pool import open_pool
 from server.db.proposals import MAX_PAGE_BYTES, PostgresProposalStore
-from server.domain.errors import InvalidArgument, NotFound
+from server.domain.access.on_behalf_of import on_behalf_of
+from server.domain.errors import InvalidArgument, LimitReached, NotFound
 from server.domain.journal.segments import Segment
 from server.domain.model import Failure, Proposal, ProposalStatus, Resolution, StartRefinement
 from server.domain.proposals.files import File, text_bytes
@@ -315,3 +318,27 @@ async def test_a_run_has_one_terminal_event(pool: Any) -> None:
         await pool.execute(add, lease.thread_id, 4, 4)
     with pytest.raises(asyncpg.CheckViolationError):
         await pool.execute("INSERT INTO events VALUES ($1, 5, 4, '', '', false)", lease.thread_id)
+
+
+@pytest.mark.parametrize("only", [ProposalFilter(text="none has it"), ProposalFilter(unresolved=True)])
+async def test_searches_that_take_long_leave_connections_to_others(
+    only: ProposalFilter, pool: Any, database: str
+) -> None:
+    """However many callers search; and one caller's searches leave a place to those of others."""
+    ann = await a_user(pool)
+    async with open_pool(database, max_size=4) as shared:
+        store = PostgresProposalStore(shared, owner="replica-1", lease_ttl_s=15)
+
+        async def search(caller: str) -> None:
+            on_behalf_of.set(caller)
+            await store.list(ann, limit=5, only=only)
+
+        async with pool.acquire() as connection, connection.transaction():
+            await connection.execute("LOCK TABLE proposals IN ACCESS EXCLUSIVE MODE")
+            searches = [asyncio.create_task(search(caller)) for caller in ("a", "a", "a", "b", "c", "d")]
+            await asyncio.sleep(0)
+            assert [await shared.fetchval("SELECT 1") for _ in range(2)] == [1, 1]
+            waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            assert await shared.fetchval(waiting) <= 2
+        ended = await asyncio.gather(*searches, return_exceptions=True)
+    assert {type(each) for each in ended} <= {type(None), LimitReached}

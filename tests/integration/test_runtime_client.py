@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import time
 from collections.abc import AsyncIterator
 from uuid import UUID
 
@@ -212,6 +213,63 @@ async def test_an_answer_without_end_is_bounded() -> None:
     async with http_server(answerer) as base, DeepagentsRuntime(base, max_answer_bytes=1 << 20) as runtime:
         with pytest.raises(RuntimeRefused, match="too long"):
             await runtime.state(THREAD)
+
+
+@pytest.mark.parametrize(
+    ("began", "piece"),
+    [
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (b"HTTP/1.1 200 OK\r\n", b"a: b\r\n"),
+        (b"HTTP/1.1 200 OK\r\na: ", b"b"),
+    ],
+    ids=["interim answers", "headers", "a header"],
+)
+async def test_an_answer_whose_head_does_not_end_is_given_up(began: bytes, piece: bytes) -> None:
+    async def answerer(head: bytes, body: bytes, writer: asyncio.StreamWriter) -> bytes:
+        writer.write(began)
+        while True:
+            writer.write(piece * 1000)
+            await writer.drain()
+
+    async with http_server(answerer) as base, DeepagentsRuntime(base) as runtime:
+        with pytest.raises(RuntimeUnavailable, match="broke"):
+            await asyncio.wait_for(runtime.state(THREAD), 20)
+
+
+async def test_an_answer_in_chunks_of_a_byte_holds_no_turn_of_the_event_loop() -> None:
+    async def answerer(head: bytes, body: bytes, writer: asyncio.StreamWriter) -> bytes:
+        writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+        while True:
+            writer.write(b"1\r\n \r\n" * 1000)
+            await writer.drain()
+
+    async with http_server(answerer) as base, DeepagentsRuntime(base, total_s=1.0) as runtime:
+        began, turns = time.thread_time(), 0
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                await asyncio.sleep(0)
+                turns += 1
+
+        counting = asyncio.create_task(count())
+        with pytest.raises(RuntimeUnavailable):
+            await runtime.state(THREAD)
+        counting.cancel()
+        assert (time.thread_time() - began) / turns < 0.005
+
+
+async def test_an_answer_of_many_lines_is_read_whole() -> None:
+    files = {f"/{number}": "x" for number in range(20_000)}
+    answer = json.dumps({"status": "completed", "generated_files": files}, indent=1).encode()
+
+    async def answerer(head: bytes, body: bytes, writer: asyncio.StreamWriter) -> bytes:
+        return b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(answer), answer)
+
+    async with http_server(answerer) as base, DeepagentsRuntime(base) as runtime:
+        state = await runtime.state(THREAD)
+    assert state is not None
+    assert len(state.files or {}) == len(files)
 
 
 @pytest.mark.parametrize(

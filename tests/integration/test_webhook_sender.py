@@ -5,17 +5,26 @@ from __future__ import annotations
 import asyncio
 import ssl
 import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import httpcore
 import pytest
 
+from server.bounded_http import (
+    MAX_ANSWER_BYTES,
+    MAX_ANSWER_LINES,
+    READ_BYTES,
+    READ_LINES,
+    BoundedStream,
+    Turns,
+)
 from server.domain.webhooks.delivery import PLACES, SendFailed
 from server.domain.webhooks.targets import AllowedHosts, parse_target
-from server.webhooks.bounded_stream import MAX_ANSWER_BYTES, READ_BYTES, BoundedStream
 from server.webhooks.sender import HttpSender
 from tests.support.certificates import Authority, write
 from tests.support.receiver import receiver
@@ -113,11 +122,66 @@ async def test_an_answer_in_very_small_pieces_is_read_a_little_at_a_time() -> No
     """What is read at a time is parsed in one turn of the event loop."""
     async with sending(b"1\r\nx\r\n" * 20_000) as port:
         network = httpcore.AnyIOBackend()
-        stream = BoundedStream(await network.connect_tcp("127.0.0.1", port))
+        stream = BoundedStream(await network.connect_tcp("127.0.0.1", port), Turns())
         await stream.write(b"GET / HTTP/1.1\r\n\r\n")
-        read = [await stream.read(MAX_ANSWER_BYTES) for _ in range(8)]
+        read = [await stream.read(MAX_ANSWER_BYTES) for _ in range(5)]
         await stream.aclose()
     assert max(map(len, read)) <= READ_BYTES
+    assert max(each.count(b"\n") for each in read) <= READ_LINES
+
+
+async def test_an_answer_with_more_lines_than_any_needs_is_given_up() -> None:
+    """A line costs the same whatever its length."""
+
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        _, body = await read_request(reader)
+        writer.write(b"HTTP/1.1 204 None\r\n" + b"a:\r\n" * int(body) + b"\r\n")
+        await writer.drain()
+
+    async with tcp_server(respond) as port, a_sender() as sender:
+        target = parse_target(f"http://127.0.0.1:{port}")
+        assert await sender.send(target, {}, b"100") == 204
+        with pytest.raises(SendFailed, match="connection"):
+            await sender.send(target, {}, b"%d" % MAX_ANSWER_LINES)
+
+
+async def test_an_answer_that_comes_by_the_byte_is_given_up() -> None:
+    async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nx: ")
+        while True:
+            writer.write(b"x")
+            await writer.drain()
+            await asyncio.sleep(0)
+
+    async with tcp_server(trickle) as port, a_sender(call_s=60) as sender:
+        assert await asyncio.wait_for(failure(sender, f"http://127.0.0.1:{port}"), 30) == "connection"
+
+
+async def test_what_is_unusual_of_many_answers_is_read_one_after_the_other() -> None:
+    """Each read is followed by ten times as much for others."""
+    turns, passes, taken = Turns(), 0, list[tuple[int, float, float]]()
+
+    async def count_passes() -> None:
+        nonlocal passes
+        while True:
+            await asyncio.sleep(0)
+            passes += 1
+
+    async def parse() -> None:
+        await turns.take()
+        began = time.monotonic()
+        until = time.thread_time() + 0.005
+        while time.thread_time() < until:
+            pass
+        taken.append((passes, began, time.monotonic()))
+
+    counting = asyncio.create_task(count_passes())
+    await asyncio.gather(*(parse() for _ in range(6)))
+    counting.cancel()
+    assert len({number for number, _, _ in taken}) == len(taken)
+    pauses = [began - ended for (_, _, ended), (_, began, _) in pairwise(taken)]
+    assert min(pauses) > 0.005 * 8
 
 
 async def test_each_answer_of_a_connection_has_its_own_room() -> None:
