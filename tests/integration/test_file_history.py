@@ -14,11 +14,13 @@ import pytest
 
 from server.db.file_index import PostgresFileIndexStore
 from server.db.proposals import PostgresProposalStore
+from server.domain.computations import Computations
 from server.domain.errors import CursorOutOfRange, LimitReached, NotFound, Unprocessable
 from server.domain.file_history import file_history
 from server.domain.file_history.file_history import Blame, FileHistory
 from server.domain.journal.events import AgentMessage, FileChange, MessageChange, Role, StateUpdate, Token
 from server.domain.model import Principal
+from server.domain.off_loop import REVIEWS
 from server.domain.outgoing import OutgoingBudget, Reservation
 from server.domain.proposals.contents import read_pieces
 from server.domain.proposals.files import File
@@ -193,6 +195,7 @@ async def run(pool: Any) -> AsyncIterator[Written]:
             journal=on.journal,
             codec=CODEC,
             memory=SharedMemory(),
+            computations=Computations(REVIEWS),
         )
         user = await pool.fetchval("SELECT id FROM users")
         yield Written(on, pool, Reader(history, Principal(user, ""), on.thread_id))
@@ -279,6 +282,7 @@ async def test_blame_that_reads_too_much_stops_at_a_version_that_has_the_lines(r
         journal=run.on.journal,
         codec=CODEC,
         memory=SharedMemory(),
+        computations=Computations(REVIEWS),
         max_blamed_bytes=1,
     )
     assert (await run.reader.blame("/a")).complete
