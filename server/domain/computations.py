@@ -1,7 +1,6 @@
 """Long computations of what people review: small ones in a thread, large ones in another process (ADR 0071).
 
-The thread shares the interpreter with the event loop: while it computes, everybody's calls take longer. The
-way to the process and back takes some milliseconds.
+The thread shares the interpreter with the event loop: while it computes, everybody's calls take longer.
 """
 
 from __future__ import annotations
@@ -16,9 +15,11 @@ from server.domain.worker import NotComputed, Worker, WorkerMissing
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: Bytes of texts from which on a computation is large, and bytes for which each line counts besides its own:
-#: it takes as long as so many bytes that are compressed.
-LARGE_BYTES, LINE_BYTES = 512 << 10, 64
+#: Bytes from which on texts are large, and from which on they are huge: their computation waits for a process
+#: that has to be started first, which takes most of a second.
+LARGE_BYTES, HUGE_BYTES = 512 << 10, 4 << 20
+#: Bytes for which a line counts besides its own: it takes as long as so many bytes that are compressed.
+LINE_BYTES = 64
 
 
 class Computations:
@@ -34,7 +35,7 @@ class Computations:
 
         texts: those that it works on. Raises Unprocessable when it takes more than it may.
         """
-        if self._worker is not None and is_large(texts):
+        if self._worker is not None and _is_for(self._worker, texts):
             try:
                 return await self._worker.run(function, *args, **kwargs)
             except WorkerMissing:
@@ -45,13 +46,21 @@ class Computations:
         return await self._thread.run(function, *args, **kwargs)
 
 
-def is_large(texts: Iterable[bytes]) -> bool:
-    """Whether a computation on these texts is large. Takes a millisecond at most."""
-    left = LARGE_BYTES
+def _is_for(worker: Worker, texts: Iterable[bytes]) -> bool:
+    """Whether the worker computes what is made of the texts."""
+    size = size_of(texts)
+    # It is started for the next ones, too.
+    return size > LARGE_BYTES and (worker.prepare() or size > HUGE_BYTES)
+
+
+def size_of(texts: Iterable[bytes]) -> int:
+    """About the bytes of the texts, with what their lines count for; of huge ones at least HUGE_BYTES. Takes
+    some milliseconds at most."""
+    size = 0
     for text in texts:
-        left -= len(text)
-        if left >= 0:
-            left -= LINE_BYTES * text.count(b"\n")
-        if left < 0:
-            return True
-    return False
+        size += len(text)
+        if size <= HUGE_BYTES:
+            size += LINE_BYTES * text.count(b"\n")
+        if size > HUGE_BYTES:
+            break
+    return size

@@ -20,6 +20,10 @@ class NotComputed(Exception):
 class Worker(Protocol):
     """A process that computes one thing at a time. Those for whom it computes take turns."""
 
+    def prepare(self) -> bool:
+        """Whether the process is there. If not, it is started, which takes most of a second."""
+        ...
+
     async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """The function's result, or its error. The function is one of a module's, or a `partial` of one; it,
         its arguments and its result can be pickled. The result is small, or bytes: making objects of it takes

@@ -23,9 +23,9 @@ from server.worker.messages import READY, Call, Raised, Returned, receive, send
 MODULES = {
     "frames": ("server.worker.frames",),
     "reviews": (
-        "server.domain.review.reviews",
-        "server.domain.review.revisions",
         "server.domain.file_history.file_history",
+        "server.domain.review.acceptance",
+        "server.domain.review.comparisons",
         "server.wire.diff_answers",
     ),
 }

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import select
 import signal
@@ -109,6 +110,7 @@ class WorkerProcess(Worker):
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"worker-{kind}")
         self._process: _Process | None = None
         self._idle: asyncio.TimerHandle | None = None
+        self._preparing: asyncio.Future[None] | None = None
         self._ending: asyncio.Future[None] | None = None
         #: When it may be started, by the time of the event loop.
         self._may_start_at = 0.0
@@ -117,6 +119,16 @@ class WorkerProcess(Worker):
     def pid(self) -> int | None:
         """The id of the process while there is one."""
         return None if self._process is None else self._process.pid
+
+    def prepare(self) -> bool:
+        """As in `Worker`."""
+        if self._process is None and (self._preparing is None or self._preparing.done()):
+            self._preparing = asyncio.ensure_future(self._prepare())
+        return self._process is not None
+
+    async def _prepare(self) -> None:
+        with suppress(WorkerMissing, NotComputed):
+            await self.run(bool)
 
     async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """As in `Worker`."""
@@ -136,6 +148,8 @@ class WorkerProcess(Worker):
         async with self._turns:
             self._stop_idling()
             await self._end()
+            # What still waits for a turn finds none.
+            self._may_start_at = math.inf
         self._thread.shutdown(wait=False)
 
     async def _result(self, call: Call) -> Returned | Raised:
