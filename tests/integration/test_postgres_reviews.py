@@ -50,15 +50,23 @@ MERGE = AcceptProposal(MergeStrategy.THREE_WAY)
 LINES = "1\n2\n3\n4\n5\n6\n7\n"
 
 
+IN_THREAD = Computations(REVIEWS)
+
+
 class Reviewer:
     """The reviews of a database, as one user makes them."""
 
-    def __init__(self, pool: Any, user: Principal, workflow: Workflow) -> None:
+    def __init__(
+        self,
+        pool: Any,
+        user: Principal,
+        workflow: Workflow,
+        computations: Computations = IN_THREAD,
+    ) -> None:
         self.pool, self.user, self.workflow = pool, user, workflow
         quotas = Quotas(PostgresQuotaStore(pool, replica="r"), QuotaLimits(max_creates_per_minute=0))
         self.store = PostgresDraftStore(pool)
         reviews = PostgresReviewStore(pool, self.store)
-        computations = Computations(REVIEWS)
         self.reviews = Reviews(store=reviews, quotas=quotas, clock=SystemClock(), computations=computations)
         self.comparisons = Comparisons(reviews, self.store, computations)
         self.drafts = Drafts(store=self.store, quotas=quotas, clock=SystemClock())

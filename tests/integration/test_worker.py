@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from server.domain.access.on_behalf_of import on_behalf_of
 from server.domain.journal.events import FrameReason, StateUpdate, Token, UpstreamFrame
 from server.domain.off_loop import SMALL_BYTES
 from server.domain.runs.context import LARGE_BYTES
@@ -26,7 +27,7 @@ from server.worker.frames import FramesInWorker
 from server.worker.worker import WorkerProcess, command
 from tests.hostile.attacks.recordings import frames_of
 from tests.support.driven import Driven, driven, verdict
-from tests.support.hand_clock import until
+from tests.support.hand_clock import turns, until
 from tests.support.processes import ROOT
 from tests.support.runtime import (
     CLOSE,
@@ -178,6 +179,70 @@ def hub(database: str, pool: Any) -> Any:
             yield on
 
     return opened
+
+
+async def test_those_for_whom_it_computes_take_turns() -> None:
+    ended: list[str] = []
+
+    async def compute(caller: str, name: str) -> None:
+        on_behalf_of.set(caller)
+        await computing.run(str, name)
+        ended.append(name)
+
+    async with worker() as computing:
+        names = [("ann", "a1"), ("ann", "a2"), ("ann", "a3"), ("bob", "b1")]
+        await asyncio.gather(*(compute(caller, name) for caller, name in names))
+    assert ended == ["a1", "a2", "b1", "a3"]
+
+
+async def test_a_computation_that_nobody_waits_for_does_not_begin(tmp_path: Path) -> None:
+    async with worker() as computing:
+        first = asyncio.ensure_future(computing.run(str, "first"))
+        second = asyncio.ensure_future(computing.run(os.mkdir, tmp_path / "made"))
+        await turns()
+        second.cancel()
+        assert await first == "first"
+        assert await computing.run(str, "third") == "third"
+    assert not (tmp_path / "made").exists()
+
+
+async def test_a_computation_whose_caller_has_gone_keeps_nobody_waiting(tmp_path: Path) -> None:
+    async with worker() as computing:
+        await computing.run(bool)
+        pid = computing.pid
+        left = asyncio.ensure_future(computing.run(signal.sigwait, {signal.SIGUSR1}))
+        await turns()
+        left.cancel()
+        assert await computing.run(str, "next") == "next"
+        assert computing.pid != pid
+
+
+async def test_a_worker_that_nobody_waits_for_any_more_is_kept_for_the_next() -> None:
+    async with worker() as computing:
+        left = asyncio.ensure_future(computing.run(bool))
+        await turns()
+        left.cancel()
+        await asyncio.wait([left])
+        pid = computing.pid
+        assert pid is not None
+        await computing.run(bool)
+        assert computing.pid == pid
+
+
+async def test_a_worker_can_be_started_before_it_is_needed() -> None:
+    async with worker(idle_s=60) as computing:
+        assert not computing.prepare()
+        await until(computing.prepare)
+        pid = computing.pid
+        await computing.run(bool)
+        assert computing.pid == pid
+
+
+async def test_an_error_of_a_computation_is_its_callers() -> None:
+    async with worker() as computing:
+        with pytest.raises(ValueError, match="invalid literal"):
+            await computing.run(int, "x")
+        assert await computing.run(int, "1") == 1
 
 
 #: Large states among tokens and small frames, of which each depends on those before.

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
 from dataclasses import replace
 from http import HTTPStatus
@@ -122,6 +123,15 @@ def test_the_reference_lists_every_close_code() -> None:
 def test_the_legacy_error_codes_are_kept() -> None:
     words = {row.http: row.error for row in ROWS}
     assert (words[401], words[403], words[404]) == ("Unauthorized", "Forbidden", "Not Found")
+
+
+@pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
+def test_an_error_of_another_process_is_the_same_problem(error: HubError) -> None:
+    come = pickle.loads(pickle.dumps(error))
+    assert type(come) is type(error)
+    problem, same = (problem_json(each, instance="/api/x", trace_id="ab") for each in (error, come))
+    assert problem == same
+    assert str(come) == str(error)
 
 
 @pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
