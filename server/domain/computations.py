@@ -41,7 +41,7 @@ class Computations:
             except WorkerMissing:
                 pass
             except NotComputed:
-                wrong = "are too large, or differ in too many places, to be compared"
+                wrong = "are too large, or differ in too many places, to be compared or merged"
                 raise Unprocessable({"files": wrong}) from None
         return await self._thread.run(function, *args, **kwargs)
 
