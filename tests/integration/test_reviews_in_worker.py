@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -27,21 +28,21 @@ from server.worker.worker import WorkerProcess, command
 from tests.integration.test_postgres_reviews import MERGE, Reviewer, a_reviewer
 from tests.support.proposed import text_files
 
-#: Lines of a file, two of which are huge.
-COUNT = HUGE_BYTES // 2 // 64
+#: Lines of a file, two of which are huge; and so many that they are only large.
+COUNT, FEW = HUGE_BYTES // 2 // 64, LARGE_BYTES // 2 // 64
 QUERY = DiffQuery.model_validate({"context": 1})
 
 
-def lines(*changes: tuple[int, str]) -> str:
+def lines(*changes: tuple[int, str], count: int = COUNT) -> str:
     """Numbered lines, of which some are others."""
-    found = [f"{number}\n" for number in range(COUNT)]
+    found = [f"{number}\n" for number in range(count)]
     for number, line in changes:
         found[number] = f"{line}\n"
     return "".join(found)
 
 
-def shuffled() -> str:
-    found = lines().splitlines(keepends=True)
+def shuffled(count: int = COUNT) -> str:
+    found = lines(count=count).splitlines(keepends=True)
     Random(1).shuffle(found)
     return "".join(found)
 
@@ -123,10 +124,13 @@ ASKS: dict[str, Ask] = {
 
 
 async def test_what_another_process_computes_is_the_same(pool: Any) -> None:
-    ann = await a_reviewer(pool, a=lines(), b=lines())
-    proposal_id = await ann.propose(text_files(a=shuffled(), b=lines((7, "proposed"), (9_000, "new"))))
-    await ann.write(a=lines((1, "changed"), (COUNT - 2, "changed")), b=lines((8_000, "drafted")))
+    few = partial(lines, count=FEW)
+    ann = await a_reviewer(pool, a=few(), b=few())
+    proposal_id = await ann.propose(text_files(a=shuffled(FEW), b=few((7, "proposed"), (900, "new"))))
+    await ann.write(a=few((1, "changed"), (FEW - 2, "changed")), b=few((800, "drafted")))
     async with reviewing() as (computations, worker):
+        # As soon as there is one, it computes what is large.
+        await worker.run(bool)
         elsewhere = Reviewer(pool, ann.user, ann.workflow, computations)
         for name, ask in ASKS.items():
             before = await ask(ann, proposal_id)
@@ -141,12 +145,12 @@ async def test_what_another_process_computes_is_the_same(pool: Any) -> None:
         wrong = DecideFile("/b", Decision.REJECTED, ("none",))
         with pytest.raises(InvalidArgument, match="does not have"):
             await elsewhere.decide(proposal_id, wrong)
-        await elsewhere.write(a=lines((1, "other")))
+        await elsewhere.write(a=few((1, "other")))
         await elsewhere.accept(
             proposal_id, AcceptProposal(MERGE.strategy, {"/a": MergeSide.PROPOSAL}, await _etag(ann))
         )
-        merged = lines((7, "proposed"), (8_000, "drafted"))
-        assert await ann.contents() == {"/a": shuffled().encode(), "/b": merged.encode()}
+        merged = few((7, "proposed"), (800, "drafted"))
+        assert await ann.contents() == {"/a": shuffled(FEW).encode(), "/b": merged.encode()}
         assert worker.pid is not None
 
 
