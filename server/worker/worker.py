@@ -36,9 +36,11 @@ T = TypeVar("T")
 
 _log = structlog.stdlib.get_logger("server.worker")
 
-#: Seconds without a computation after which the process is ended, and seconds that one may take on the
-#: busiest machine: the process itself bounds its processor time.
-IDLE_S, MAX_ANSWER_S = 30.0, 600.0
+#: Seconds without a computation after which the process of a kind is ended. A reviewer looks at a page for
+#: minutes.
+IDLE_S = {"frames": 30.0, "reviews": 300.0}
+#: Seconds that a computation may take on the busiest machine: the process itself bounds its processor time.
+MAX_ANSWER_S = 600.0
 #: How often a computation is tried, and seconds after which a process that did not start is tried again.
 TRIES, RETRY_S = 2, 60.0
 #: Bytes of a pipe, if the system allows them.
@@ -101,10 +103,11 @@ class _Turns:
 
 class WorkerProcess(Worker):
     """Starts and ends the process, and has it compute. kind: as for `command`; started_by: another command.
-    idle_s: as `IDLE_S`."""
+    idle_s: instead of that of `IDLE_S`."""
 
-    def __init__(self, kind: str, started_by: Sequence[str] = (), *, idle_s: float = IDLE_S) -> None:
-        self._kind, self._command, self._idle_s = kind, started_by or command(kind), idle_s
+    def __init__(self, kind: str, started_by: Sequence[str] = (), *, idle_s: float | None = None) -> None:
+        self._kind, self._command = kind, started_by or command(kind)
+        self._idle_s = IDLE_S[kind] if idle_s is None else idle_s
         self._turns = _Turns()
         # The pipes are read and written in a thread of their own, which waits and computes nothing.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"worker-{kind}")
