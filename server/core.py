@@ -27,6 +27,7 @@ from server.domain.access.stream_authorization import RECHECK_S, AuthorizationRe
 from server.domain.access.tickets import Tickets
 from server.domain.access.users import Directory
 from server.domain.byte_budget import ByteBudget
+from server.domain.computations import Computations
 from server.domain.drafts.busy import WhenBusy
 from server.domain.drafts.context import JobContext
 from server.domain.drafts.drafts import Drafts
@@ -34,6 +35,7 @@ from server.domain.file_history.file_history import FileHistory
 from server.domain.input_replies import InputReplies
 from server.domain.journal.retention import SWEEP_S as RETENTION_SWEEP_S
 from server.domain.journal.retention import Retention
+from server.domain.off_loop import REVIEWS
 from server.domain.outgoing import OutgoingBudget
 from server.domain.quarantine.backlog import COUNT_S, Backlog
 from server.domain.quarantine.quarantine import Quarantine
@@ -54,7 +56,6 @@ from server.domain.webhooks.delivery import Deliveries
 from server.domain.webhooks.targets import AllowedHosts
 from server.domain.webhooks.webhooks import Webhooks
 from server.domain.workflows import WorkflowService
-from server.frame_worker.worker import FrameWorkerProcess
 from server.frames.interpreter import Interpreter
 from server.lifecycle import Core, stop_task, watch_task
 from server.observability.logs import RunLog
@@ -66,6 +67,8 @@ from server.supervision import supervise_all
 from server.webhooks.sender import HttpSender
 from server.wire.codec import ProtobufCodec
 from server.wire.webhooks import EVENT_MEDIA_TYPE, cloud_event
+from server.worker.frames import FramesInWorker
+from server.worker.worker import WorkerProcess
 
 
 @contextlib.asynccontextmanager
@@ -124,8 +127,9 @@ async def open_core(
             broadcaster.show_progress(thread_id, text)
             wakeups.on_progress(thread_id, text)
 
-        worker = FrameWorkerProcess()
-        stack.push_async_callback(worker.close)
+        frames, reviews = WorkerProcess("frames"), WorkerProcess("reviews")
+        stack.push_async_callback(frames.close)
+        stack.push_async_callback(reviews.close)
         context = RunContext(
             runtime=runtime,
             journal=journal,
@@ -139,7 +143,7 @@ async def open_core(
             limits=run_limits(settings),
             budget=budget,
             observer=RunObservers(RunLog(), metrics, *((RunTraces(),) if settings.traces else ())),
-            worker=worker,
+            worker=FramesInWorker(frames),
         )
         allowed_hosts = AllowedHosts(settings.webhook_allowed_hosts)
         sender = await stack.enter_async_context(HttpSender(allowed_hosts, media_type=EVENT_MEDIA_TYPE))
@@ -161,6 +165,7 @@ async def open_core(
             metrics=metrics,
             allowed_hosts=allowed_hosts,
             deliveries=Deliveries(stores.deliveries, sender, cloud_event, clock, metrics),
+            computations=Computations(REVIEWS, reviews),
         )
         stack.push_async_callback(stop_task, core.background)
         # The background begins, so that each of its parts is awaited even when the hub stops at once.
@@ -201,6 +206,7 @@ def _core(
     runtime: HubRuntime,
     allowed_hosts: AllowedHosts,
     deliveries: Deliveries,
+    computations: Computations,
 ) -> Core:
     """The use cases on the open parts, and the background tasks."""
     context, clock = runner.context, runner.context.clock
@@ -265,15 +271,16 @@ def _core(
             journal=journal,
             codec=context.codec,
             memory=broadcaster.memory,
+            computations=computations,
         ),
         proposals=stores.proposals,
         contents=stores.contents,
         workflows=WorkflowService(workflows=stores.workflows, quotas=quotas, clock=clock),
         drafts=Drafts(store=stores.drafts, quotas=quotas, clock=clock),
         draft_store=stores.drafts,
-        comparisons=Comparisons(stores.reviews, stores.drafts),
-        reviews=Reviews(store=stores.reviews, quotas=quotas, clock=clock),
-        revisions=Revisions(store=stores.reviews, refinements=refinements),
+        comparisons=Comparisons(stores.reviews, stores.drafts, computations),
+        reviews=Reviews(store=stores.reviews, quotas=quotas, clock=clock, computations=computations),
+        revisions=Revisions(store=stores.reviews, refinements=refinements, computations=computations),
         webhooks=Webhooks(store=stores.webhooks, quotas=quotas, clock=clock, allowed_hosts=allowed_hosts),
         webhook_store=stores.webhooks,
         access=stores.access,

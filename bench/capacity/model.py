@@ -58,7 +58,7 @@ class Costs:
     delivery_bytes: float
     follower_kib: float
     run_kib: float
-    #: The program, its frame worker, and what readers share.
+    #: The program, its worker for frames, and what readers share.
     replica_mib: float
     #: How often a replica sends what is new, a second: statements of `NOTIFY`, entries of streams.
     notify_per_s: float = 20.0

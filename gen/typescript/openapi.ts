@@ -4179,6 +4179,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["StartProblem"];
                 };
             };
+            /** @description Cannot be processed (`fields`), or the key was used for another request */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description A limit of this caller is reached; try again later */
             429: {
                 headers: {
@@ -4266,6 +4275,15 @@ export interface operations {
             };
             /** @description Not found, or not visible to the caller */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be processed (`fields`), or the key was used for another request */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 if TYPE_CHECKING:
-    from server.domain.review.file_merge import MergeConflict
+    from server.domain.review.conflicts import ShownConflict
 
 
 class HubError(Exception):
@@ -49,10 +49,19 @@ class HubError(Exception):
         #: The proposal of the start that failed or is in progress, if one is stored.
         self.proposal_id: UUID | None = None
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # With what its class's constructor has made of its arguments, which may be others than `args`.
+        return _error, (type(self), self.args), self.__dict__
+
     def add_context(self, text: str) -> None:
         """Append a part of a sentence for the caller."""
         self.message = f"{self.message}; {text}"
         self.args = (self.message,)
+
+
+def _error(kind: type[HubError], args: tuple[object, ...]) -> HubError:
+    """The error that `HubError.__reduce__` describes, still without its attributes."""
+    return kind.__new__(kind, *args)
 
 
 class InvalidArgument(HubError):
@@ -148,7 +157,7 @@ class DraftMoved(HubError):
     """
 
     def __init__(
-        self, conflicts: Sequence[MergeConflict], *, base_version: int, draft_version: int, draft_etag: str
+        self, conflicts: Sequence[ShownConflict], *, base_version: int, draft_version: int, draft_etag: str
     ) -> None:
         super().__init__(
             "the draft has other changes of the same files: merge them, or say what each is to be"

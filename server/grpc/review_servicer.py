@@ -11,6 +11,7 @@ from server.grpc.answers import message_form, reserved
 from server.grpc.authentication import Context, caller
 from server.grpc.writing import MessageWriter
 from server.wire import messages as m
+from server.wire.diff_answers import DiffMessage, DraftDiffMessage
 from server.wire.etags import if_match
 from server.wire.pages import PAGE_NAMES
 from server.wire.proposals import proposal_message
@@ -19,10 +20,8 @@ from server.wire.review_messages import (
     accept_proposal,
     accepted_message,
     compared_versions,
-    diff_message,
     diff_paths,
     diff_query,
-    draft_diff_message,
     draft_diff_query,
     patch_pieces,
     patch_query,
@@ -43,15 +42,21 @@ class ReviewServicer(ReviewServiceServicer):
         self._comparisons, self._writer = comparisons, writer
         self._reviews, self._revisions = reviews, revisions
 
-    async def DiffProposal(self, request: m.DiffProposalRequest, context: Context) -> m.DiffProposalResponse:
-        """Contract: DiffProposal."""
+    async def DiffProposal(  # type: ignore[override]
+        self, request: m.DiffProposalRequest, context: Context
+    ) -> bytes:
+        """Contract: DiffProposal. Returns the serialised response."""
         proposal_id = uuid_or_not_found(request.proposal_id, "proposal")
         query, paths = diff_query(request), diff_paths(request)
-        comparison = await self._comparisons.compare(
-            caller(), proposal_id, base=query.base, other_id=query.other_proposal_id, reservation=reserved()
-        )
         with renamed_fields(PAGE_NAMES):
-            return await REVIEWS.run(diff_message, comparison, query, paths)
+            return await self._comparisons.compare(
+                caller(),
+                proposal_id,
+                DiffMessage(query, paths, message_form()),
+                base=query.base,
+                other_id=query.other_proposal_id,
+                reservation=reserved(),
+            )
 
     async def ReadPatch(  # type: ignore[override]
         self, request: m.ReadPatchRequest, context: Context
@@ -64,15 +69,20 @@ class ReviewServicer(ReviewServiceServicer):
         )
         await self._write_patch(context, patch, m.ReadPatchResponse, proposal_id=str(proposal_id))
 
-    async def DiffDraft(self, request: m.DiffDraftRequest, context: Context) -> m.DiffDraftResponse:
-        """Contract: DiffDraft."""
+    async def DiffDraft(  # type: ignore[override]
+        self, request: m.DiffDraftRequest, context: Context
+    ) -> bytes:
+        """Contract: DiffDraft. Returns the serialised response."""
         draft_id = uuid_or_not_found(request.draft_id, "draft")
         query, paths = draft_diff_query(request), diff_paths(request)
-        comparison = await self._comparisons.compare_versions(
-            caller(), draft_id, **compared_versions(request), reservation=reserved()
-        )
         with renamed_fields(PAGE_NAMES):
-            return await REVIEWS.run(draft_diff_message, comparison, query, paths)
+            return await self._comparisons.compare_versions(
+                caller(),
+                draft_id,
+                DraftDiffMessage(query, paths, message_form()),
+                **compared_versions(request),
+                reservation=reserved(),
+            )
 
     async def ReadDraftPatch(  # type: ignore[override]
         self, request: m.ReadDraftPatchRequest, context: Context

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from server.domain.off_loop import REVIEWS
 from server.domain.outgoing import Reservation
-from server.domain.review.comparison import Comparison
 from server.domain.review.comparisons import PatchText
 from server.http.dependencies import Cases, query_dependency
 from server.http.json_io import HubRequest
 from server.http.large_answers import JsonText, LargeAnswer
-from server.http.lists import LINK, list_text
+from server.http.lists import LINK, page_text
 from server.http.openapi import PATCH_TEXT, header, operation
 from server.use_cases import UseCases
+from server.wire.diff_answers import DiffText, PageText
 from server.wire.diff_queries import ComparisonQuery, DiffQuery, DraftDiffQuery
-from server.wire.diffs import DiffPage, DraftDiffPage, diff_page, draft_diff_page
-
-Page = TypeVar("Page", bound=DiffPage)
+from server.wire.diffs import DiffPage, DraftDiffPage
 
 _PATCH_TYPE = "text/x-patch"
 
@@ -43,7 +40,10 @@ def _comparing(operation_id: str, query: type[ComparisonQuery], statuses: tuple[
     )
 
 
-@get("/api/proposals/{proposal_id:str}/diff", **_comparing("diffProposal", DiffQuery, (400, 404, 409, 429)))
+@get(
+    "/api/proposals/{proposal_id:str}/diff",
+    **_comparing("diffProposal", DiffQuery, (400, 404, 409, 422, 429)),
+)
 async def diff_proposal(
     request: HubRequest,
     use_cases: Cases,
@@ -57,13 +57,15 @@ async def diff_proposal(
     def patch(reservation: Reservation) -> Awaitable[PatchText]:
         return use_cases.comparisons.patch(request.user, proposal_id, reservation=reservation, **sides)
 
-    def compare(reservation: Reservation) -> Awaitable[Comparison]:
-        return use_cases.comparisons.compare(request.user, proposal_id, reservation=reservation, **sides)
+    def compare(reservation: Reservation) -> Awaitable[PageText]:
+        return use_cases.comparisons.compare(
+            request.user, proposal_id, DiffText(params), reservation=reservation, **sides
+        )
 
-    return _answer(request, use_cases, params, patch, compare, diff_page)
+    return _answer(request, use_cases, patch, compare)
 
 
-@get("/api/drafts/{draft_id:str}/diff", **_comparing("diffDraft", DraftDiffQuery, (400, 404, 429)))
+@get("/api/drafts/{draft_id:str}/diff", **_comparing("diffDraft", DraftDiffQuery, (400, 404, 422, 429)))
 async def diff_draft(
     request: HubRequest,
     use_cases: Cases,
@@ -79,22 +81,20 @@ async def diff_draft(
             request.user, draft_id, reservation=reservation, **sides
         )
 
-    def compare(reservation: Reservation) -> Awaitable[Comparison]:
+    def compare(reservation: Reservation) -> Awaitable[PageText]:
         return use_cases.comparisons.compare_versions(
-            request.user, draft_id, reservation=reservation, **sides
+            request.user, draft_id, DiffText(params, is_draft=True), reservation=reservation, **sides
         )
 
-    return _answer(request, use_cases, params, patch, compare, draft_diff_page)
+    return _answer(request, use_cases, patch, compare)
 
 
 def _answer(
     request: HubRequest,
     use_cases: UseCases,
-    query: ComparisonQuery,
     patch: Callable[[Reservation], Awaitable[PatchText]],
-    compare: Callable[[Reservation], Awaitable[Comparison]],
-    page_of: Callable[[Comparison, ComparisonQuery, set[str] | None], Page],
-) -> Response[Page]:
+    compare: Callable[[Reservation], Awaitable[PageText]],
+) -> Response[Any]:
     """The answer: a patch if the request accepts one, otherwise a page of the comparison."""
 
     async def read_patch(reservation: Reservation) -> JsonText:
@@ -103,10 +103,8 @@ def _answer(
         return JsonText(found.text, headers)
 
     async def read_page(reservation: Reservation) -> JsonText:
-        compared = await compare(reservation)
-        paths = None if query.path is None else {query.path}
-        page = await REVIEWS.run(page_of, compared, query, paths)
-        return list_text(request, page, {"Vary": "Accept"})
+        page = await compare(reservation)
+        return page_text(request, page.text, page.next_cursor, {"Vary": "Accept"})
 
     accept = request.joined_header("accept") or ""
     return LargeAnswer(request, use_cases, read_patch if _PATCH_TYPE in accept.lower() else read_page)

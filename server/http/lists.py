@@ -24,8 +24,15 @@ class JsonPage(Protocol):
 
 def list_text(request: HubRequest, page: JsonPage, headers: Mapping[str, str] = _NO_HEADERS) -> JsonText:
     """A page, with the address of the next one in `Link`, and other headers."""
+    return page_text(request, dumps(page), page.next_cursor, headers)
+
+
+def page_text(
+    request: HubRequest, text: bytes, next_cursor: str | None, headers: Mapping[str, str] = _NO_HEADERS
+) -> JsonText:
+    """The same of a page that is text already."""
     headers = dict(headers)
-    if page.next_cursor is not None:
-        members = urlencode({**dict(request.query_params), "cursor": page.next_cursor})
+    if next_cursor is not None:
+        members = urlencode({**dict(request.query_params), "cursor": next_cursor})
         headers["Link"] = f'<{request.url.path}?{members}>; rel="next"'
-    return JsonText(dumps(page), headers)
+    return JsonText(text, headers)

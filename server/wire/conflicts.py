@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Self
 
 import msgspec
 
 from server.domain.errors import DraftMoved
-from server.domain.proposals.files import File
-from server.domain.review import file_merge
+from server.domain.review.conflicts import MAX_SHOWN_BYTES, ShownConflict, first_places, place_bytes
 from server.domain.review.file_merge import ConflictKind
 from server.domain.review.line_merge import ConflictPlace as DomainPlace
 from server.domain.review.line_merge import Lines
@@ -18,9 +17,9 @@ from server.wire import messages as m
 
 #: Bytes of a response's conflicts, of a problem's, and of a status's: clients accept metadata of 8 KiB by
 #: default, where each byte of a detail takes one and a third.
-MAX_RESPONSE_BYTES, MAX_PROBLEM_BYTES, MAX_STATUS_BYTES = 2 << 20, 1 << 20, 2 << 10
-#: Bytes of a conflict besides its path, and of a place besides its texts.
-_CONFLICT_BYTES, _PLACE_BYTES = 256, 128
+MAX_RESPONSE_BYTES, MAX_PROBLEM_BYTES, MAX_STATUS_BYTES = MAX_SHOWN_BYTES, 1 << 20, 2 << 10
+#: Bytes of a conflict besides its path.
+_CONFLICT_BYTES = 256
 
 KIND_NUMBERS = {kind: m.ConflictKind.Value(f"CONFLICT_KIND_{kind.name}") for kind in ConflictKind}
 
@@ -65,11 +64,11 @@ class MergeConflict(msgspec.Struct):
     truncated: bool
 
 
-def fit_conflicts(conflicts: Sequence[file_merge.MergeConflict], max_bytes: int) -> list[MergeConflict]:
+def fit_conflicts(conflicts: Sequence[ShownConflict], max_bytes: int) -> list[MergeConflict]:
     """The first conflicts, in about so many bytes of text: first as many as fit without their places, then
     as many of the places."""
     left = max_bytes
-    shown: list[file_merge.MergeConflict] = []
+    shown: list[ShownConflict] = []
     for conflict in conflicts:
         left -= len(conflict.path.encode("utf-8", "surrogatepass")) + _CONFLICT_BYTES
         if left < 0:
@@ -77,38 +76,22 @@ def fit_conflicts(conflicts: Sequence[file_merge.MergeConflict], max_bytes: int)
         shown.append(conflict)
     fitting = []
     for conflict in shown:
-        places = list(_fit_places(conflict.places, left))
-        left -= sum(map(_size, places))
+        places = list(first_places(conflict.places, left))
+        left -= sum(map(place_bytes, places))
         fitting.append(_conflict(conflict, places))
     return fitting
 
 
-def _fit_places(places: Sequence[DomainPlace], max_bytes: int) -> Iterator[DomainPlace]:
-    for place in places:
-        max_bytes -= _size(place)
-        if max_bytes < 0:
-            return
-        yield place
-
-
-def _size(place: DomainPlace) -> int:
-    return _PLACE_BYTES + sum(len(lines.text) for lines in (place.base, place.draft, place.proposal))
-
-
-def _conflict(conflict: file_merge.MergeConflict, places: Sequence[DomainPlace]) -> MergeConflict:
+def _conflict(conflict: ShownConflict, places: Sequence[DomainPlace]) -> MergeConflict:
     return MergeConflict(
         replace_surrogates(conflict.path),
         conflict.kind,
-        _hash(conflict.base),
-        _hash(conflict.draft),
-        _hash(conflict.proposal),
+        conflict.base_sha256,
+        conflict.draft_sha256,
+        conflict.proposal_sha256,
         [ConflictPlace.of(place) for place in places],
-        len(places) < len(conflict.places),
+        len(places) < conflict.place_count,
     )
-
-
-def _hash(file: File | None) -> str | None:
-    return None if file is None else file.sha256
 
 
 def conflict_message(conflict: MergeConflict) -> m.MergeConflict:

@@ -51,6 +51,10 @@ class MessageForm(Protocol):
         """Any other message."""
         ...
 
+    def text(self, message: Message) -> bytes:
+        """Any other message, for callers that are off the event loop."""
+        ...
+
 
 class ProtoForm:
     """Protobuf."""
@@ -68,6 +72,10 @@ class ProtoForm:
         return b"".join([*batches, _page_without_events(page).SerializeToString()])
 
     async def message(self, message: Message) -> bytes:
+        """Any other message."""
+        return message.SerializeToString()
+
+    def text(self, message: Message) -> bytes:
         """Any other message."""
         return message.SerializeToString()
 
@@ -96,7 +104,11 @@ class JsonForm:
         """Any other message; a large one is made off the event loop."""
         if message.ByteSize() <= SMALL_BYTES:
             return rendering.message_json(message)
-        return await REQUESTS.run(rendering.message_json, message)
+        return await REQUESTS.run(self.text, message)
+
+    def text(self, message: Message) -> bytes:
+        """Any other message, for callers that are off the event loop."""
+        return rendering.message_json(message)
 
 
 def _page_without_events(page: EventPage) -> m.ListEventsResponse:

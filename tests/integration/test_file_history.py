@@ -14,16 +14,19 @@ import pytest
 
 from server.db.file_index import PostgresFileIndexStore
 from server.db.proposals import PostgresProposalStore
+from server.domain.computations import HUGE_BYTES, Computations
 from server.domain.errors import CursorOutOfRange, LimitReached, NotFound, Unprocessable
 from server.domain.file_history import file_history
 from server.domain.file_history.file_history import Blame, FileHistory
 from server.domain.journal.events import AgentMessage, FileChange, MessageChange, Role, StateUpdate, Token
 from server.domain.model import Principal
+from server.domain.off_loop import REVIEWS
 from server.domain.outgoing import OutgoingBudget, Reservation
 from server.domain.proposals.contents import read_pieces
 from server.domain.proposals.files import File
 from server.domain.review.lines import split_lines
 from server.domain.streams.shared_memory import SharedMemory
+from server.worker.worker import WorkerProcess
 from tests.integration.started_run import CODEC, StartedRun, started_run
 from tests.support.hub import RunningHub, finished, running_hub, start
 from tests.support.recordings import NAMES, content_of, frames
@@ -193,6 +196,7 @@ async def run(pool: Any) -> AsyncIterator[Written]:
             journal=on.journal,
             codec=CODEC,
             memory=SharedMemory(),
+            computations=Computations(REVIEWS),
         )
         user = await pool.fetchval("SELECT id FROM users")
         yield Written(on, pool, Reader(history, Principal(user, ""), on.thread_id))
@@ -279,12 +283,36 @@ async def test_blame_that_reads_too_much_stops_at_a_version_that_has_the_lines(r
         journal=run.on.journal,
         codec=CODEC,
         memory=SharedMemory(),
+        computations=Computations(REVIEWS),
         max_blamed_bytes=1,
     )
     assert (await run.reader.blame("/a")).complete
     blame = await replace(run.reader, history=limited).blame("/a")
     assert not blame.complete
     assert [(part.line_count, part.change.seq) for part in blame.ranges] == [(4, seqs[3])]
+
+
+async def test_the_blame_of_a_large_text_is_found_in_another_process(run: Written) -> None:
+    lines = [f"{number}\n" for number in range(HUGE_BYTES // 64 // 2)]
+    for number in range(4):
+        lines[1000 * number] = f"changed {number}\n"
+        await run.write(a="".join(lines))
+    worker = WorkerProcess("reviews")
+    elsewhere = FileHistory(
+        proposals=run.reader.history._proposals,
+        index=PostgresFileIndexStore(run.pool),
+        journal=run.on.journal,
+        codec=CODEC,
+        memory=SharedMemory(),
+        computations=Computations(REVIEWS, worker),
+    )
+    try:
+        found = await replace(run.reader, history=elsewhere).blame("/a", lines_before=5)
+        assert worker.pid is not None
+    finally:
+        await worker.close()
+    assert found == await run.reader.blame("/a", lines_before=5)
+    assert len({part.change.seq for part in found.ranges}) == 4
 
 
 async def test_many_changes_are_read_once_there_is_room_for_them(run: Written) -> None:

@@ -17,6 +17,7 @@ from server.db.proposals import PostgresProposalStore
 from server.db.quotas import PostgresQuotaStore
 from server.db.reviews import PostgresReviewStore
 from server.domain.access.quotas import QuotaLimits, Quotas
+from server.domain.computations import Computations
 from server.domain.drafts.changes import UpdateDraft
 from server.domain.drafts.drafts import Drafts
 from server.domain.errors import (
@@ -32,6 +33,7 @@ from server.domain.errors import (
 )
 from server.domain.etags import IfMatch
 from server.domain.model import Principal, Proposal, Resolution, Workflow
+from server.domain.off_loop import REVIEWS
 from server.domain.proposals.files import File, FileSet
 from server.domain.review.acceptance import AcceptProposal, MergeSide
 from server.domain.review.comparison import Comparison, DiffBase
@@ -48,16 +50,25 @@ MERGE = AcceptProposal(MergeStrategy.THREE_WAY)
 LINES = "1\n2\n3\n4\n5\n6\n7\n"
 
 
+IN_THREAD = Computations(REVIEWS)
+
+
 class Reviewer:
     """The reviews of a database, as one user makes them."""
 
-    def __init__(self, pool: Any, user: Principal, workflow: Workflow) -> None:
+    def __init__(
+        self,
+        pool: Any,
+        user: Principal,
+        workflow: Workflow,
+        computations: Computations = IN_THREAD,
+    ) -> None:
         self.pool, self.user, self.workflow = pool, user, workflow
         quotas = Quotas(PostgresQuotaStore(pool, replica="r"), QuotaLimits(max_creates_per_minute=0))
         self.store = PostgresDraftStore(pool)
         reviews = PostgresReviewStore(pool, self.store)
-        self.reviews = Reviews(store=reviews, quotas=quotas, clock=SystemClock())
-        self.comparisons = Comparisons(reviews, self.store)
+        self.reviews = Reviews(store=reviews, quotas=quotas, clock=SystemClock(), computations=computations)
+        self.comparisons = Comparisons(reviews, self.store, computations)
         self.drafts = Drafts(store=self.store, quotas=quotas, clock=SystemClock())
 
     def for_user(self, user: Principal) -> Reviewer:
@@ -86,7 +97,7 @@ class Reviewer:
         return await store.get(self.user, proposal_id)
 
     async def compare(self, proposal_id: UUID, **others: Any) -> Comparison:
-        return await self.comparisons.compare(self.user, proposal_id, **others)
+        return await self.comparisons.compare(self.user, proposal_id, lambda found: found, **others)
 
     async def decide(
         self, proposal_id: UUID, *commands: DecideFile, if_match: IfMatch | None = ANY

@@ -7,8 +7,10 @@ are left are in the version that it stopped at.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from server.domain.journal.file_index import IndexedChange
 from server.domain.review.hunks import Range, differing_ranges
@@ -40,6 +42,23 @@ class LineBlame:
         """The lines of the newest version that are asked for."""
         self._followed = [_Followed(first_line, first_line, line_count)] if line_count else []
         self._found: list[BlameRange] = []
+
+    def __getstate__(self) -> tuple[array[int], array[int], list[IndexedChange]]:
+        # As numbers: there may be a hundred thousand lines, each of which would be an object.
+        changes = {id(part.change): part.change for part in self._found}
+        indexes = {key: index for index, key in enumerate(changes)}
+        followed = chain.from_iterable(
+            (each.first_line, each.line, each.line_count) for each in self._followed
+        )
+        found = chain.from_iterable(
+            (part.first_line, part.line_count, indexes[id(part.change)]) for part in self._found
+        )
+        return array("Q", followed), array("Q", found), list(changes.values())
+
+    def __setstate__(self, state: tuple[array[int], array[int], list[IndexedChange]]) -> None:
+        followed, found, changes = state
+        self._followed = [_Followed(*each) for each in _threes(followed)]
+        self._found = [BlameRange(first, count, changes[index]) for first, count, index in _threes(found)]
 
     @property
     def complete(self) -> bool:
@@ -86,6 +105,10 @@ class LineBlame:
             else:
                 joined.append(part)
         return joined
+
+
+def _threes(numbers: array[int]) -> Iterator[tuple[int, int, int]]:
+    return zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True)
 
 
 def _shift(place: Range) -> int:

@@ -7,12 +7,14 @@ the hidden events wrote are those that it starts with; no event is named for the
 from __future__ import annotations
 
 import contextlib
+import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 from typing_extensions import override
 
+from server.domain.computations import Computations
 from server.domain.errors import CursorOutOfRange, NotFound, Unprocessable
 from server.domain.file_history.blame import BlameRange, LineBlame
 from server.domain.file_history.contents import MAX_SMALL_BYTES, KeptContents, VersionReader
@@ -79,11 +81,13 @@ class FileHistory(ContentStore):
         journal: JournalReader,
         codec: EventCodec,
         memory: SharedMemory,
+        computations: Computations,
         max_blamed_bytes: int = MAX_BLAMED_BYTES,
     ) -> None:
         self._proposals, self._journal, self._codec, self._memory = proposals, journal, codec, memory
         self._index = FileIndex(index, codec)
         self._kept = KeptContents(memory)
+        self._computations = computations
         self._max_blamed_bytes = max_blamed_bytes
 
     async def files_at(
@@ -158,9 +162,8 @@ class FileHistory(ContentStore):
         line_count = await REQUESTS.run(count_lines, text)
         if lines_before and lines_before >= line_count:
             raise Unprocessable({"first_line": f"must be at most {line_count}, the number of lines"})
-        blame = LineBlame(lines_before, line_count - lines_before)
-        complete = await self._go_back(blame, versions, text, reader)
-        ranges = await REQUESTS.run(blame.ranges)
+        lines = lines_before, line_count - lines_before
+        ranges, complete = await self._ranges(lines, versions, text, reader)
         next_line = ranges[MAX_RANGES].first_line if len(ranges) > MAX_RANGES else None
         shown = [
             BlameRange(part.first_line, part.line_count, _shown(principal, part.change))
@@ -168,23 +171,26 @@ class FileHistory(ContentStore):
         ]
         return Blame(seq, _shown(principal, newest), line_count, shown, next_line, complete)
 
-    async def _go_back(
-        self, blame: LineBlame, versions: Sequence[IndexedChange], text: bytes, reader: VersionReader
-    ) -> bool:
-        """Find the change of each line. Returns whether no limit was reached before."""
+    async def _ranges(
+        self, lines: tuple[int, int], versions: Sequence[IndexedChange], text: bytes, reader: VersionReader
+    ) -> tuple[Sequence[BlameRange], bool]:
+        """The first ranges of the lines, one more than are shown, and whether no limit was reached before
+        their changes were found."""
+        run = self._computations.run
+        #: What is known so far is not read here: there may be a hundred thousand lines.
+        state, found_all = pickle.dumps(LineBlame(*lines)), not lines[1]
         reached, complete = versions[0], True
         for before in versions[1:]:
-            if blame.complete:
+            if found_all:
                 break
             if reader.read_bytes >= self._max_blamed_bytes or reader.read_rows >= MAX_BLAMED_ROWS:
                 complete = False
                 break
             # A version that is not text has no lines.
             older = await reader.read(before) if before.is_text else b""
-            await REQUESTS.run(blame.go_back, reached, text, older)
+            state, found_all = await run((text, older), _gone_back, state, reached, text, older)
             reached, text = before, older
-        blame.stop(reached)
-        return complete
+        return await run((state,), _ranges, state, reached), complete
 
     async def _reserve_index(self, thread_id: UUID, seq: int, reservation: Reservation) -> None:
         """Have room for the changes of a thread up to an event, and what is made of them."""
@@ -246,6 +252,24 @@ class FileHistory(ContentStore):
                 content = await VersionReader(self._journal, self._codec, thread_id).read(change)
             self._kept.add(thread_id, change.sha256, after_seq, content)
             return content
+
+
+def _gone_back(state: bytes, change: IndexedChange, text: bytes, before: bytes) -> tuple[bytes, bool]:
+    """What is known with the version before, as bytes, and whether the change of each line is found."""
+    blame = _blame(state)
+    blame.go_back(change, text, before)
+    return pickle.dumps(blame, pickle.HIGHEST_PROTOCOL), blame.complete
+
+
+def _ranges(state: bytes, reached: IndexedChange) -> list[BlameRange]:
+    blame = _blame(state)
+    blame.stop(reached)
+    return blame.ranges()[: MAX_RANGES + 1]
+
+
+def _blame(state: bytes) -> LineBlame:
+    blame: LineBlame = pickle.loads(state)  # noqa: S301 - this hub wrote it, or its worker
+    return blame
 
 
 def _shown(principal: Principal, change: IndexedChange) -> IndexedChange:

@@ -11,8 +11,9 @@ from server.domain.errors import InvalidArgument, Unprocessable
 from server.domain.proposals.files import File
 from server.domain.review.changes import diff_files
 from server.domain.review.comparison import base_files, draft_files, file_of, holding, with_changes
+from server.domain.review.conflicts import ShownConflict, shown_conflicts
 from server.domain.review.decisions import apply_decisions, bring_in
-from server.domain.review.file_merge import Merge, MergeConflict, MergeStrategy, merge_files
+from server.domain.review.file_merge import Merge, MergeStrategy, merge_files
 from server.domain.review.store import ReviewFiles
 
 
@@ -45,7 +46,7 @@ class Acceptance:
 
     changes: Changes
     merged_paths: tuple[str, ...] = ()
-    conflicts: tuple[MergeConflict, ...] = ()
+    conflicts: tuple[ShownConflict, ...] = ()
 
 
 def plan_acceptance(files: ReviewFiles, command: AcceptProposal) -> Acceptance:
@@ -64,7 +65,7 @@ def plan_acceptance(files: ReviewFiles, command: AcceptProposal) -> Acceptance:
     if merge.unused:
         raise InvalidArgument({"resolved_files": f"no conflict has the path {merge.unused[0]!a}"})
     if merge.conflicts:
-        return Acceptance(Changes(), conflicts=merge.conflicts)
+        return Acceptance(Changes(), conflicts=tuple(shown_conflicts(merge.conflicts)))
     # Beside what came into the draft meanwhile.
     _check_names(merge.files.keys() - draft.keys(), merge.files)
     return Acceptance(accepted(files.draft.files, merge.files), merge.merged_paths)

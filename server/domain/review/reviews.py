@@ -11,12 +11,12 @@ from uuid import UUID
 
 from server.domain.access.quotas import Quotas
 from server.domain.clock import Clock
+from server.domain.computations import Computations
 from server.domain.crash_points import crash_point
 from server.domain.drafts.draft import Draft
 from server.domain.errors import DraftMoved, EtagMismatch
 from server.domain.etags import IfMatch
 from server.domain.model import IdempotencyKey, Principal, Proposal, Resolution
-from server.domain.off_loop import REVIEWS
 from server.domain.outgoing import Reservation
 from server.domain.review.acceptance import Acceptance, AcceptProposal, plan_acceptance
 from server.domain.review.comparison import decide
@@ -26,8 +26,8 @@ from server.domain.review.conditions import (
     check_undecided,
     too_busy,
 )
+from server.domain.review.conflicts import ShownConflict
 from server.domain.review.decisions import DecideFile, FileDecision
-from server.domain.review.file_merge import MergeConflict
 from server.domain.review.store import ReviewEdit, ReviewFiles, ReviewStore
 
 #: Maximum number of plans of one request: the draft or the decisions may change before one is carried out.
@@ -57,7 +57,7 @@ class Accepted:
     replayed: bool = False
 
     @property
-    def conflicts(self) -> Sequence[MergeConflict]:
+    def conflicts(self) -> Sequence[ShownConflict]:
         """The conflicts that keep it from being accepted."""
         return self.acceptance.conflicts if self.acceptance else ()
 
@@ -65,8 +65,11 @@ class Accepted:
 class Reviews:
     """Decisions about proposals."""
 
-    def __init__(self, *, store: ReviewStore, quotas: Quotas, clock: Clock) -> None:
+    def __init__(
+        self, *, store: ReviewStore, quotas: Quotas, clock: Clock, computations: Computations
+    ) -> None:
         self._store, self._quotas, self._clock = store, quotas, clock
+        self._computations = computations
 
     async def decide(
         self,
@@ -88,7 +91,9 @@ class Reviews:
             async with self._store.reviewing(principal, proposal_id) as edit:
                 check_undecided(edit, if_match)
             files = await self._store.read(principal, proposal_id, reservation=reservation)
-            decisions: dict[str, FileDecision] = await REVIEWS.run(decide, files, commands)
+            decisions: dict[str, FileDecision] = await self._computations.run(
+                files.differing_texts, decide, files, commands
+            )
             async with self._store.reviewing(principal, proposal_id) as edit:
                 check_undecided(edit, if_match)
                 if edit.proposal.etag == files.proposal.etag:
@@ -148,8 +153,7 @@ class Reviews:
     async def _plan(self, files: ReviewFiles, command: AcceptProposal) -> Acceptance:
         if command.draft_etag is not None and command.draft_etag != files.draft.etag:
             raise EtagMismatch("draft")
-        plan: Acceptance = await REVIEWS.run(plan_acceptance, files, command)
-        return plan
+        return await self._computations.run(files.differing_texts, plan_acceptance, files, command)
 
     async def _commit(
         self,

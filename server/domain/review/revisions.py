@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID
 
+from server.domain.computations import Computations
 from server.domain.drafts.busy import WhenBusy
 from server.domain.drafts.context import MAX_CONTEXT_BYTES
 from server.domain.drafts.draft import texts_of
@@ -13,7 +14,6 @@ from server.domain.errors import Conflict, EtagMismatch, EtagRequired
 from server.domain.etags import IfMatch
 from server.domain.idempotent_start import Started
 from server.domain.model import IdempotencyKey, Principal, Resolution, Revision, StartRefinement
-from server.domain.off_loop import REVIEWS
 from server.domain.outgoing import Reservation
 from server.domain.refinements import Refinements
 from server.domain.review.comparison import DiffBase, sides
@@ -39,8 +39,8 @@ class ReviseProposal:
 class Revisions:
     """Next rounds of refinements."""
 
-    def __init__(self, *, store: ReviewStore, refinements: Refinements) -> None:
-        self._store, self._refinements = store, refinements
+    def __init__(self, *, store: ReviewStore, refinements: Refinements, computations: Computations) -> None:
+        self._store, self._refinements, self._computations = store, refinements, computations
 
     async def revise(
         self,
@@ -70,7 +70,9 @@ class Revisions:
         _check(edit, if_match)
         files = await self._store.read(principal, proposal_id, reservation=reservation)
         rounds = await self._store.rounds(proposal, MAX_REQUESTS)
-        prompt = await REVIEWS.run(revision_prompt, rounds.requests, command.user_prompt, files)
+        prompt = await self._computations.run(
+            files.differing_texts, revision_prompt, rounds.requests, command.user_prompt, files
+        )
         workflow = replace(rounds.workflow, files=texts_of(files.base), draft_version=proposal.base_version)
         start = StartRefinement(
             workflow.id,

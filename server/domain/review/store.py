@@ -5,7 +5,7 @@ All methods that reach the database raise DatabaseUnavailable while it cannot be
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -33,6 +33,21 @@ class ReviewFiles:
     draft: Draft
     decisions: Mapping[str, FileDecision] = field(default_factory=dict)
     rejected: Mapping[str, DraftFile] = field(default_factory=dict)
+
+    @property
+    def differing_texts(self) -> Iterator[bytes]:
+        """The contents that are compared or merged: those that were read, without files of the proposal and
+        of the draft that are as in the base."""
+        for path, file in self.proposal.files.items():
+            base = self.base.get(path)
+            if base is None or base.content != file.content:
+                yield file.content
+                yield b"" if base is None else base.content or b""
+        for path, newest in self.draft.files.items():
+            if newest.content and (path not in self.base or self.base[path].sha256 != newest.sha256):
+                yield newest.content
+        for rejected in self.rejected.values():
+            yield rejected.content or b""
 
 
 @dataclass(frozen=True, slots=True)

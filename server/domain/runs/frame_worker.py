@@ -10,10 +10,6 @@ from server.domain.runs.journal_entries import JournalEntry
 from server.domain.runs.runtime import Interpretation
 
 
-class WorkerMissing(Exception):
-    """The process could not be started."""
-
-
 class FrameNotRead(Exception):
     """The frame took too long, or the process ended while it interpreted it, again and again."""
 
@@ -49,6 +45,6 @@ class FrameWorker(Protocol):
     async def interpret(self, state: bytes, calls: bytes, frame: bytes, place: FramePlace) -> FrameReading:
         """The next frame of a run whose interpreter gave `state` and `calls` (`FrameInterpreter.dump`).
 
-        Raises WorkerMissing, FrameNotRead.
+        Raises `server.domain.worker.WorkerMissing`, FrameNotRead.
         """
         ...

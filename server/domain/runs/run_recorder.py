@@ -32,7 +32,7 @@ from server.domain.proposals.partition import partition_files
 from server.domain.quarantine.entries import Kept, PutBack, QuarantineEntry, Release
 from server.domain.runs.actions import JournalFacts, Verdict
 from server.domain.runs.context import LARGE_BYTES, RunContext
-from server.domain.runs.frame_worker import FrameNotRead, FramePlace, FrameWorker, WorkerMissing
+from server.domain.runs.frame_worker import FrameNotRead, FramePlace, FrameWorker
 from server.domain.runs.interpreter_memory import InterpreterMemory
 from server.domain.runs.journal_entries import JournalEntry, entry_of
 from server.domain.runs.journal_record import JournalRecord
@@ -43,6 +43,7 @@ from server.domain.runs.replies import Reply
 from server.domain.runs.runtime import Interpretation, OversizedFrame, UpstreamError
 from server.domain.runs.superseding import Superseding
 from server.domain.webhooks.events import OutboxEvent, input_requested
+from server.domain.worker import WorkerMissing
 
 #: Bytes of one read of the journal.
 RESTORE_BYTES = 1 << 20

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
 from dataclasses import replace
 from http import HTTPStatus
@@ -13,6 +14,7 @@ from google.rpc import code_pb2, error_details_pb2
 from server.domain import errors
 from server.domain.errors import HubError
 from server.domain.proposals.files import File
+from server.domain.review.conflicts import shown_conflicts
 from server.domain.review.file_merge import ConflictKind, MergeConflict
 from server.domain.review.line_merge import ConflictPlace, Lines
 from server.http.errors import HTTP_ONLY
@@ -36,7 +38,7 @@ REFERENCE = ROOT / "docs" / "reference"
 
 FILES = {name: File(name.encode()) for name in ("base", "draft", "proposal")}
 PLACE = ConflictPlace(*(Lines(index, 1, name.encode()) for index, name in enumerate(FILES)))
-CONFLICT = MergeConflict("/a", ConflictKind.BOTH_MODIFIED, **FILES, places=(PLACE,))
+[CONFLICT] = shown_conflicts([MergeConflict("/a", ConflictKind.BOTH_MODIFIED, **FILES, places=(PLACE,))])
 
 EXAMPLES: list[HubError] = [
     errors.InvalidArgument({"user_prompt": "is missing", "colour\ud800": "is not a field of this request"}),
@@ -124,6 +126,15 @@ def test_the_legacy_error_codes_are_kept() -> None:
 
 
 @pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
+def test_an_error_of_another_process_is_the_same_problem(error: HubError) -> None:
+    come = pickle.loads(pickle.dumps(error))
+    assert type(come) is type(error)
+    problem, same = (problem_json(each, instance="/api/x", trace_id="ab") for each in (error, come))
+    assert problem == same
+    assert str(come) == str(error)
+
+
+@pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
 def test_http_and_grpc_give_the_same_problem(error: HubError) -> None:
     problem = problem_json(error, instance="/api/x", trace_id="ab")
     status = grpc_status(error, trace_id="ab")
@@ -175,7 +186,7 @@ def test_a_draft_that_has_moved_is_told_with_its_conflicts() -> None:
 
 
 def test_the_status_of_a_draft_that_has_moved_fits_the_metadata_of_clients() -> None:
-    long = replace(CONFLICT, path="/" + "ä" * 511, places=(PLACE,) * 1000)
+    long = replace(CONFLICT, path="/" + "ä" * 511, places=(PLACE,) * 1000, place_count=1000)
     status = grpc_status(
         errors.DraftMoved([long] * 5000, base_version=1, draft_version=3, draft_etag="3-" + "e" * 16),
         trace_id="0" * 32,
@@ -188,7 +199,7 @@ def test_the_status_of_a_draft_that_has_moved_fits_the_metadata_of_clients() -> 
 
 def test_the_conflicts_of_an_answer_are_bounded_and_their_paths_come_first() -> None:
     huge = ConflictPlace(*(Lines(0, 1, b"x" * 1_000) for _ in range(3)))
-    conflicts = [replace(CONFLICT, places=(huge,) * 10)] * 10
+    conflicts = [replace(CONFLICT, places=(huge,) * 10, place_count=10)] * 10
     shown = fit_conflicts(conflicts, 40_000)
     assert [each.path for each in shown] == ["/a"] * 10
     assert [len(each.places) for each in shown] == [10, 1, *[0] * 8]

@@ -179,7 +179,7 @@ class RefinementServiceServicer:
         """Says which events wrote the lines of a text file as it was after an event. A line ends with a line feed; one
         that was deleted and came back belongs to the event that brought it back, and so do all lines of such a file.
         NOT_FOUND, OUT_OF_RANGE: as for ListFilesAt; NOT_FOUND also when there was no such file. INVALID_ARGUMENT
-        (`unprocessable`): the file is binary, or has no line `first_line`.
+        (`unprocessable`): the file is binary, has no line `first_line`, or its versions differ in too many places.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -85,7 +85,7 @@ class RefinementServiceStub:
     """Says which events wrote the lines of a text file as it was after an event. A line ends with a line feed; one
     that was deleted and came back belongs to the event that brought it back, and so do all lines of such a file.
     NOT_FOUND, OUT_OF_RANGE: as for ListFilesAt; NOT_FOUND also when there was no such file. INVALID_ARGUMENT
-    (`unprocessable`): the file is binary, or has no line `first_line`.
+    (`unprocessable`): the file is binary, has no line `first_line`, or its versions differ in too many places.
     """
 
 @_typing.type_check_only
@@ -143,7 +143,7 @@ class RefinementServiceAsyncStub(RefinementServiceStub):
     """Says which events wrote the lines of a text file as it was after an event. A line ends with a line feed; one
     that was deleted and came back belongs to the event that brought it back, and so do all lines of such a file.
     NOT_FOUND, OUT_OF_RANGE: as for ListFilesAt; NOT_FOUND also when there was no such file. INVALID_ARGUMENT
-    (`unprocessable`): the file is binary, or has no line `first_line`.
+    (`unprocessable`): the file is binary, has no line `first_line`, or its versions differ in too many places.
     """
 
 class RefinementServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -258,7 +258,7 @@ class RefinementServiceServicer(metaclass=_abc_1.ABCMeta):
         """Says which events wrote the lines of a text file as it was after an event. A line ends with a line feed; one
         that was deleted and came back belongs to the event that brought it back, and so do all lines of such a file.
         NOT_FOUND, OUT_OF_RANGE: as for ListFilesAt; NOT_FOUND also when there was no such file. INVALID_ARGUMENT
-        (`unprocessable`): the file is binary, or has no line `first_line`.
+        (`unprocessable`): the file is binary, has no line `first_line`, or its versions differ in too many places.
         """
 
 def add_RefinementServiceServicer_to_server(servicer: RefinementServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -28,7 +28,8 @@ if _version_not_supported:
 class ReviewServiceStub:
     """Reviews proposals: compares them, decides about them, and accepts them into the draft. Everybody with access to
     the proposal may compare; owners and editors also decide. NOT_FOUND: the proposal does not exist, or the caller
-    may not see it. FAILED_PRECONDITION (`conflict`): its run has not ended.
+    may not see it. FAILED_PRECONDITION (`conflict`): its run has not ended. INVALID_ARGUMENT (`unprocessable`): its
+    files are too large, or differ in too many places, to be compared or merged.
 
     Decisions need the proposal's `etag`. INVALID_ARGUMENT (`etag_required`): they have none. ABORTED
     (`etag_mismatch`): something else was decided since it was read. PERMISSION_DENIED: the caller may only read it.
@@ -89,7 +90,8 @@ class ReviewServiceStub:
 class ReviewServiceServicer:
     """Reviews proposals: compares them, decides about them, and accepts them into the draft. Everybody with access to
     the proposal may compare; owners and editors also decide. NOT_FOUND: the proposal does not exist, or the caller
-    may not see it. FAILED_PRECONDITION (`conflict`): its run has not ended.
+    may not see it. FAILED_PRECONDITION (`conflict`): its run has not ended. INVALID_ARGUMENT (`unprocessable`): its
+    files are too large, or differ in too many places, to be compared or merged.
 
     Decisions need the proposal's `etag`. INVALID_ARGUMENT (`etag_required`): they have none. ABORTED
     (`etag_mismatch`): something else was decided since it was read. PERMISSION_DENIED: the caller may only read it.
@@ -218,7 +220,8 @@ def add_ReviewServiceServicer_to_server(servicer, server):
 class ReviewService:
     """Reviews proposals: compares them, decides about them, and accepts them into the draft. Everybody with access to
     the proposal may compare; owners and editors also decide. NOT_FOUND: the proposal does not exist, or the caller
-    may not see it. FAILED_PRECONDITION (`conflict`): its run has not ended.
+    may not see it. FAILED_PRECONDITION (`conflict`): its run has not ended. INVALID_ARGUMENT (`unprocessable`): its
+    files are too large, or differ in too many places, to be compared or merged.
 
     Decisions need the proposal's `etag`. INVALID_ARGUMENT (`etag_required`): they have none. ABORTED
     (`etag_mismatch`): something else was decided since it was read. PERMISSION_DENIED: the caller may only read it.

@@ -29,7 +29,8 @@ GRPC_VERSION: str
 class ReviewServiceStub:
     """Reviews proposals: compares them, decides about them, and accepts them into the draft. Everybody with access to
     the proposal may compare; owners and editors also decide. NOT_FOUND: the proposal does not exist, or the caller
-    may not see it. FAILED_PRECONDITION (`conflict`): its run has not ended.
+    may not see it. FAILED_PRECONDITION (`conflict`): its run has not ended. INVALID_ARGUMENT (`unprocessable`): its
+    files are too large, or differ in too many places, to be compared or merged.
 
     Decisions need the proposal's `etag`. INVALID_ARGUMENT (`etag_required`): they have none. ABORTED
     (`etag_mismatch`): something else was decided since it was read. PERMISSION_DENIED: the caller may only read it.
@@ -77,7 +78,8 @@ class ReviewServiceStub:
 class ReviewServiceAsyncStub(ReviewServiceStub):
     """Reviews proposals: compares them, decides about them, and accepts them into the draft. Everybody with access to
     the proposal may compare; owners and editors also decide. NOT_FOUND: the proposal does not exist, or the caller
-    may not see it. FAILED_PRECONDITION (`conflict`): its run has not ended.
+    may not see it. FAILED_PRECONDITION (`conflict`): its run has not ended. INVALID_ARGUMENT (`unprocessable`): its
+    files are too large, or differ in too many places, to be compared or merged.
 
     Decisions need the proposal's `etag`. INVALID_ARGUMENT (`etag_required`): they have none. ABORTED
     (`etag_mismatch`): something else was decided since it was read. PERMISSION_DENIED: the caller may only read it.
@@ -121,7 +123,8 @@ class ReviewServiceAsyncStub(ReviewServiceStub):
 class ReviewServiceServicer(metaclass=_abc_1.ABCMeta):
     """Reviews proposals: compares them, decides about them, and accepts them into the draft. Everybody with access to
     the proposal may compare; owners and editors also decide. NOT_FOUND: the proposal does not exist, or the caller
-    may not see it. FAILED_PRECONDITION (`conflict`): its run has not ended.
+    may not see it. FAILED_PRECONDITION (`conflict`): its run has not ended. INVALID_ARGUMENT (`unprocessable`): its
+    files are too large, or differ in too many places, to be compared or merged.
 
     Decisions need the proposal's `etag`. INVALID_ARGUMENT (`etag_required`): they have none. ABORTED
     (`etag_mismatch`): something else was decided since it was read. PERMISSION_DENIED: the caller may only read it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from itertools import pairwise
 from random import Random
 
@@ -52,6 +53,21 @@ def carried(texts: list[bytes]) -> list[int]:
         owners = carried_on + owners[at:]
         before = text
     return owners
+
+
+@given(st.lists(TEXTS, min_size=2, max_size=6), st.integers(0, 6))
+def test_what_is_known_so_far_may_go_to_another_process(texts: list[bytes], moves: int) -> None:
+    changes = [change(index + 1) for index in range(len(texts))]
+    here, there = (LineBlame(0, count_lines(texts[-1])) for _ in range(2))
+    for index in range(len(texts) - 1, 0, -1):
+        for blame in (here, there):
+            blame.go_back(changes[index], texts[index], texts[index - 1])
+        if index % 7 != moves:
+            there = pickle.loads(pickle.dumps(there))
+        assert there.complete == here.complete
+    for blame in (here, there):
+        blame.stop(changes[0])
+    assert there.ranges() == here.ranges()
 
 
 @given(st.lists(TEXTS, min_size=1, max_size=6))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -26,10 +27,9 @@ from server.domain.runs.frame_worker import FramePlace
 from server.domain.runs.journal_entries import JournalEntry, entry_of
 from server.encoding.event_batch import read_varint
 from server.encoding.frame_delta import digest_of
-from server.frame_worker.messages import Question, answer_parts, read_answer
-from server.frame_worker.process import MAX_KEPT_BYTES, answer
 from server.frames.interpreter import Interpreter
 from server.wire.codec import ProtobufCodec
+from server.worker.frames import MAX_KEPT_BYTES, read_frame, with_bodies
 from tests.hostile.attacks.recordings import frames_of
 from tests.support.legacy_frames import frames_for
 from tests.support.recordings import NAMES, frames
@@ -55,9 +55,8 @@ class Run:
         """Interpret a frame."""
         place = FramePlace(len(self.entries) + 1, EPOCH, NOON, EXPIRY, self.room_bytes)
         if elsewhere:
-            question = Question(*self.interpreter.dump(), frame, place)
-            parts = answer_parts(answer(Question.of(question.parts())))
-            reading = read_answer(parts, frame)
+            sent = pickle.dumps(read_frame(*self.interpreter.dump(), frame, place))
+            reading = with_bodies(pickle.loads(sent), frame)
             self.interpreter.advance(reading.change)
             meaning, entries = reading.meaning, reading.entries
         else:

@@ -1,4 +1,4 @@
-"""The process that interprets large frames: its death in the middle of one, its bounds, and its end."""
+"""The worker: its death in the middle of a computation, its bounds, its end, and large frames in it."""
 
 from __future__ import annotations
 
@@ -16,15 +16,18 @@ from typing import Any
 
 import pytest
 
+from server.domain.access.on_behalf_of import on_behalf_of
 from server.domain.journal.events import FrameReason, StateUpdate, Token, UpstreamFrame
 from server.domain.off_loop import SMALL_BYTES
 from server.domain.runs.context import LARGE_BYTES
-from server.domain.runs.frame_worker import FrameNotRead, FramePlace, WorkerMissing
-from server.frame_worker.worker import FrameWorkerProcess, command
+from server.domain.runs.frame_worker import FrameNotRead, FramePlace
+from server.domain.worker import WorkerMissing
 from server.frames.interpreter import Interpreter
+from server.worker.frames import FramesInWorker
+from server.worker.worker import WorkerProcess, command
 from tests.hostile.attacks.recordings import frames_of
 from tests.support.driven import Driven, driven, verdict
-from tests.support.hand_clock import until
+from tests.support.hand_clock import turns, until
 from tests.support.processes import ROOT
 from tests.support.runtime import (
     CLOSE,
@@ -44,14 +47,14 @@ LARGE, SMALL = "a" * LARGE_BYTES, "b" * SMALL_BYTES
 #: A worker that reads a question, and is killed before it answers, so many times as its file has bytes.
 _KILLED = """
 import os, signal, sys
-from server.frame_worker import messages, process
+from server.worker import messages, process
 left = open(sys.argv[1], "rb").read()
 if left:
     open(sys.argv[1], "wb").write(left[1:])
     messages.send(1, messages.READY)
     messages.receive(sys.stdin.buffer)
     os.kill(os.getpid(), signal.SIGKILL)
-process.main(10.0, 512 << 20)
+process.main("frames", 10.0, 512 << 20)
 """
 
 
@@ -63,16 +66,16 @@ def killed(times: int, folder: Path) -> tuple[str, ...]:
 
 
 @asynccontextmanager
-async def worker(*started_by: str, **options: Any) -> AsyncIterator[FrameWorkerProcess]:
-    made = FrameWorkerProcess(started_by, **options)
+async def worker(*started_by: str, **options: Any) -> AsyncIterator[WorkerProcess]:
+    made = WorkerProcess("frames", started_by, **options)
     try:
         yield made
     finally:
         await made.close()
 
 
-async def ask(asked: FrameWorkerProcess, frame: bytes) -> Any:
-    return await asked.interpret(*Interpreter().dump(), frame, PLACE)
+async def ask(asked: WorkerProcess, frame: bytes) -> Any:
+    return await FramesInWorker(asked).interpret(*Interpreter().dump(), frame, PLACE)
 
 
 def _is_gone(pid: int) -> bool:
@@ -95,7 +98,9 @@ async def test_a_frame_is_read_again_when_the_worker_is_killed_in_the_middle_of_
 
 
 @pytest.mark.parametrize(
-    "started_by", [command(max_cpu_s=0.01), command(max_bytes=64 << 20)], ids=["processor time", "memory"]
+    "started_by",
+    [command("frames", max_cpu_s=0.01), command("frames", max_bytes=64 << 20)],
+    ids=["processor time", "memory"],
 )
 async def test_a_frame_that_takes_too_much_is_not_read(started_by: tuple[str, ...]) -> None:
     async with worker(*started_by) as bounded:
@@ -133,12 +138,13 @@ _HUB = """
 import asyncio
 from datetime import UTC, datetime
 from server.domain.runs.frame_worker import FramePlace
-from server.frame_worker.worker import FrameWorkerProcess
 from server.frames.interpreter import Interpreter
+from server.worker.frames import FramesInWorker
+from server.worker.worker import WorkerProcess
 
 async def main():
-    worker, noon = FrameWorkerProcess(), datetime(2026, 3, 1, tzinfo=UTC)
-    await worker.interpret(*Interpreter().dump(), b"{}", FramePlace(1, 1, noon, noon, 0))
+    worker, noon = WorkerProcess("frames"), datetime(2026, 3, 1, tzinfo=UTC)
+    await FramesInWorker(worker).interpret(*Interpreter().dump(), b"{}", FramePlace(1, 1, noon, noon, 0))
     print(worker.pid, flush=True)
     await asyncio.Event().wait()
 
@@ -169,10 +175,74 @@ def hub(database: str, pool: Any) -> Any:
             driven(url, database, pool, **settings) as on,
             worker(*started_by) as made,
         ):
-            on.core.runner.context = replace(on.core.runner.context, worker=made)
+            on.core.runner.context = replace(on.core.runner.context, worker=FramesInWorker(made))
             yield on
 
     return opened
+
+
+async def test_those_for_whom_it_computes_take_turns() -> None:
+    ended: list[str] = []
+
+    async def compute(caller: str, name: str) -> None:
+        on_behalf_of.set(caller)
+        await computing.run(str, name)
+        ended.append(name)
+
+    async with worker() as computing:
+        names = [("ann", "a1"), ("ann", "a2"), ("ann", "a3"), ("bob", "b1")]
+        await asyncio.gather(*(compute(caller, name) for caller, name in names))
+    assert ended == ["a1", "a2", "b1", "a3"]
+
+
+async def test_a_computation_that_nobody_waits_for_does_not_begin(tmp_path: Path) -> None:
+    async with worker() as computing:
+        first = asyncio.ensure_future(computing.run(str, "first"))
+        second = asyncio.ensure_future(computing.run(os.mkdir, tmp_path / "made"))
+        await turns()
+        second.cancel()
+        assert await first == "first"
+        assert await computing.run(str, "third") == "third"
+    assert not (tmp_path / "made").exists()
+
+
+async def test_a_computation_whose_caller_has_gone_keeps_nobody_waiting(tmp_path: Path) -> None:
+    async with worker() as computing:
+        await computing.run(bool)
+        pid = computing.pid
+        left = asyncio.ensure_future(computing.run(signal.sigwait, {signal.SIGUSR1}))
+        await turns()
+        left.cancel()
+        assert await computing.run(str, "next") == "next"
+        assert computing.pid != pid
+
+
+async def test_a_worker_that_nobody_waits_for_any_more_is_kept_for_the_next() -> None:
+    async with worker() as computing:
+        left = asyncio.ensure_future(computing.run(bool))
+        await turns()
+        left.cancel()
+        await asyncio.wait([left])
+        pid = computing.pid
+        assert pid is not None
+        await computing.run(bool)
+        assert computing.pid == pid
+
+
+async def test_a_worker_can_be_started_before_it_is_needed() -> None:
+    async with worker(idle_s=60) as computing:
+        assert not computing.prepare()
+        await until(computing.prepare)
+        pid = computing.pid
+        await computing.run(bool)
+        assert computing.pid == pid
+
+
+async def test_an_error_of_a_computation_is_its_callers() -> None:
+    async with worker() as computing:
+        with pytest.raises(ValueError, match="invalid literal"):
+            await computing.run(int, "x")
+        assert await computing.run(int, "1") == 1
 
 
 #: Large states among tokens and small frames, of which each depends on those before.
