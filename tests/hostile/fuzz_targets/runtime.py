@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +18,7 @@ from server.domain.journal.events import Event
 from server.domain.journal.frame_reconstruction import FrameReconstructor
 from server.domain.runs.runtime import OversizedFrame, StreamClosed
 from server.frames.interpreter import Interpreter
+from server.frames.similar_states import MIN_BYTES
 from server.replay.recording import SHIPPED
 from server.runtime.websocket import WebSocketFrames
 from server.wire.codec import ProtobufCodec
@@ -26,6 +28,8 @@ from tests.unit.frames.similar_frames import parsed, together
 
 #: Where a line of `similar_frames` puts the texts of the lines after it.
 _PLACE = b"TEXT"
+#: A state frame that is large enough to be compared with the next one.
+_STATE = b'{"event_type":"on_state_update","data":{"filling":"' + b"x" * MIN_BYTES + b'",%b}}'
 #: Largest message that the hub's reader takes here, in bytes.
 _MAX_MESSAGE = 2048
 _CODEC = ProtobufCodec()
@@ -57,6 +61,17 @@ def similar_frames(data: bytes) -> None:
     assert events == alone
     # Frames that are kept in another form have none.
     assert all(each in (b"", other) for each, other in zip(digests, alone_digests, strict=True))
+
+
+def similar_states(data: bytes) -> None:
+    """State frames, each line the members of one: read after each other, they mean the same as to an
+    interpreter that parses each of them."""
+    interpreter, parsing = Interpreter(), Interpreter()
+    for line in data.split(b"\n"):
+        frame = _STATE % line
+        parsing.forget_frames()
+        meaning, parsed_meaning = interpreter.interpret(frame), parsing.interpret(frame)
+        assert replace(meaning, delta=b"") == replace(parsed_meaning, delta=b"")
 
 
 class _NoSocket:
@@ -149,6 +164,17 @@ _SIMILAR = [
 TARGETS = {
     "frames": Target(frames, _recorded()),
     "similar_frames": Target(similar_frames, [form + _TEXTS for form in _SIMILAR]),
+    "similar_states": Target(
+        similar_states,
+        [
+            b'"files":{"/a":"x","/b":{"content":["y","z"]}},"messages":"[]"\n'
+            b'"files":{"/a":"xx","/b":{"content":["y"]}},"messages":"[HumanMessage(content=\'x\')]"\n'
+            b'"files":{"/a":null,"/b":1},"messages":"[]"\n"files":{"/a":"x","/b":"","/c":"z"},"messages":[]\n',
+            b'"files":{"/a":"x"},"todos":[],"ns":[],"__interrupt__":"a"\n'
+            b'"files":{"/a":"y"},"todos":[{"content":"a","status":"b"}],"ns":["a:b"],"__interrupt__":"b"\n'
+            b'"files":{"/a":"y"},"todos":1,"ns":NaN,"__interrupt__":"\\ud800","files":{}\n',
+        ],
+    ),
     "websocket": Target(
         websocket,
         [
