@@ -65,7 +65,7 @@ class StateForm:
                 members[name] = text
                 changed_bytes += len(text)
             at = end + len(behind)
-        # What is behind the last value was not looked for.
+        # What follows the last value was not looked for.
         if at != len(frame) or not frame.endswith(between[last]):
             return None
         return StateForm(self.top, data, files, between, changed_bytes)
