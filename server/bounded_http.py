@@ -124,10 +124,10 @@ class BoundedStream(httpcore.AsyncNetworkStream):
 
 
 class BoundedNetwork(httpcore.AsyncNetworkBackend):
-    """Makes such connections."""
+    """Makes such connections. turns: what they share with those of other networks."""
 
-    def __init__(self) -> None:
-        self._network, self._turns = httpcore.AnyIOBackend(), Turns()
+    def __init__(self, turns: Turns | None = None) -> None:
+        self._network, self._turns = httpcore.AnyIOBackend(), turns or Turns()
 
     @override
     async def connect_tcp(

@@ -20,7 +20,7 @@ import httpx
 from typing_extensions import override
 
 from server.addresses.host_names import Addresses, HostNames
-from server.bounded_http import BoundedStream, Turns
+from server.bounded_http import BoundedNetwork, Turns
 from server.domain.webhooks.delivery import PLACES, Sender, SendFailed
 from server.domain.webhooks.targets import AllowedHosts, Target
 
@@ -55,8 +55,7 @@ class _CheckedNetwork(httpcore.AsyncNetworkBackend):
 
     def __init__(self, allowed_hosts: AllowedHosts, resolve: _Resolve, turns: Turns, *, secure: bool) -> None:
         self._allowed_hosts, self._resolve, self._secure = allowed_hosts, resolve, secure
-        self._turns = turns
-        self._network = httpcore.AnyIOBackend()
+        self._network = BoundedNetwork(turns)
 
     @override
     async def connect_tcp(
@@ -73,13 +72,9 @@ class _CheckedNetwork(httpcore.AsyncNetworkBackend):
         failed: httpcore.ConnectError | None = None
         for address in permitted[:MAX_ADDRESSES]:
             try:
-                stream = await self._network.connect_tcp(
-                    address, port, timeout, local_address, socket_options
-                )
+                return await self._network.connect_tcp(address, port, timeout, local_address, socket_options)
             except httpcore.ConnectError as error:
                 failed = error
-            else:
-                return BoundedStream(stream, self._turns)
         raise failed or _NoAddress
 
 

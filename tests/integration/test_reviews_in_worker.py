@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -26,6 +25,7 @@ from server.wire.event_forms import JSON, PROTO
 from server.wire.review_messages import accepted_message
 from server.worker.worker import WorkerProcess, command
 from tests.integration.test_postgres_reviews import MERGE, Reviewer, a_reviewer
+from tests.support.killed_worker import killed
 from tests.support.proposed import text_files
 
 #: Lines of a file, two of which are huge; and so many that they are only large.
@@ -154,32 +154,12 @@ async def test_what_another_process_computes_is_the_same(pool: Any) -> None:
         assert worker.pid is not None
 
 
-#: A worker that is killed in the middle of a computation, as often as its file has bytes.
-_KILLED = """
-import os, signal, sys
-from server.worker import messages, process
-left = open(sys.argv[1], "rb").read()
-if left:
-    open(sys.argv[1], "wb").write(left[1:])
-    messages.send(1, messages.READY)
-    messages.receive(sys.stdin.buffer)
-    os.kill(os.getpid(), signal.SIGKILL)
-process.main("reviews", 30.0, 384 << 20)
-"""
-
-
-def killed(times: int, folder: Path) -> tuple[str, ...]:
-    left = folder / "left"
-    left.write_bytes(b"x" * times)
-    return sys.executable, "-c", _KILLED, str(left)
-
-
 async def test_a_comparison_is_made_again_when_the_worker_is_killed_in_the_middle_of_it(
     pool: Any, tmp_path: Path
 ) -> None:
     ann = await a_reviewer(pool, a=lines())
     proposal_id = await ann.propose(text_files(a=shuffled()))
-    async with reviewing(killed(1, tmp_path)) as (computations, worker):
+    async with reviewing(killed("reviews", 1, tmp_path)) as (computations, worker):
         elsewhere = Reviewer(pool, ann.user, ann.workflow, computations)
         expected = await ASKS["patch"](ann, proposal_id)
         assert await ASKS["patch"](elsewhere, proposal_id) == expected
@@ -195,7 +175,7 @@ async def test_a_comparison_that_takes_too_much_is_refused_and_costs_nobody_else
     too_much = [
         command("reviews", max_cpu_s=0.02),
         command("reviews", max_bytes=40 << 20),
-        killed(2, tmp_path),
+        killed("reviews", 2, tmp_path),
     ]
     for started_by in too_much:
         async with reviewing(started_by) as (computations, _):

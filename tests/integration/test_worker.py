@@ -28,6 +28,7 @@ from server.worker.worker import WorkerProcess, command
 from tests.hostile.attacks.recordings import frames_of
 from tests.support.driven import Driven, driven, verdict
 from tests.support.hand_clock import turns, until
+from tests.support.killed_worker import killed
 from tests.support.processes import ROOT
 from tests.support.runtime import (
     CLOSE,
@@ -43,26 +44,6 @@ from tests.support.runtime import (
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 PLACE = FramePlace(7, 1, NOON, NOON, 0)
 LARGE, SMALL = "a" * LARGE_BYTES, "b" * SMALL_BYTES
-
-#: A worker that reads a question, and is killed before it answers, so many times as its file has bytes.
-_KILLED = """
-import os, signal, sys
-from server.worker import messages, process
-left = open(sys.argv[1], "rb").read()
-if left:
-    open(sys.argv[1], "wb").write(left[1:])
-    messages.send(1, messages.READY)
-    messages.receive(sys.stdin.buffer)
-    os.kill(os.getpid(), signal.SIGKILL)
-process.main("frames", 10.0, 512 << 20)
-"""
-
-
-def killed(times: int, folder: Path) -> tuple[str, ...]:
-    """The command of a worker that is killed in the middle of so many frames."""
-    left = folder / "left"
-    left.write_bytes(b"x" * times)
-    return sys.executable, "-c", _KILLED, str(left)
 
 
 @asynccontextmanager
@@ -92,7 +73,7 @@ def is_alive(pid: int) -> bool:
 
 async def test_a_frame_is_read_again_when_the_worker_is_killed_in_the_middle_of_it(tmp_path: Path) -> None:
     frame = frames_of("large-token")[0]
-    async with worker() as steady, worker(*killed(1, tmp_path)) as shaken:
+    async with worker() as steady, worker(*killed("frames", 1, tmp_path)) as shaken:
         assert await ask(shaken, frame) == await ask(steady, frame)
         assert shaken.pid is not None
 
@@ -264,7 +245,7 @@ CHANGES: list[Any] = ["one", ["/a", "/b"], "two", "three", ["/b"], ["/a"], LARGE
 
 @pytest.mark.parametrize("deaths", [0, 1])
 async def test_large_frames_are_journalled_once_and_in_order(hub: Any, tmp_path: Path, deaths: int) -> None:
-    async with hub(ScriptedRuntime([FRAMES]), *killed(deaths, tmp_path)) as on:
+    async with hub(ScriptedRuntime([FRAMES]), *killed("frames", deaths, tmp_path)) as on:
         proposal, events = await on.outcome(await on.start())
     assert verdict(proposal) == ("completed", None, {"/b": SMALL, "/c": "new"})
     assert [event.seq for event in events] == list(range(1, len(FRAMES) + 2))
@@ -287,7 +268,7 @@ async def test_a_frame_that_nothing_can_read_is_kept_and_the_run_goes_on(hub: An
     large = files_frame(a=LARGE)
     state = {"status": "completed", "generated_files": {"/a": {"content": LARGE}}}
     script = ScriptedRuntime([[files_frame(b="1"), large, END]], [state])
-    async with hub(script, *killed(2, tmp_path)) as on:
+    async with hub(script, *killed("frames", 2, tmp_path)) as on:
         proposal, events = await on.outcome(await on.start())
     kept = [event.kind for event in events if isinstance(event.kind, UpstreamFrame)]
     assert [kind.reason for kind in kept] == [FrameReason.TOO_COMPLEX]
