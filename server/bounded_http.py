@@ -59,13 +59,15 @@ class BoundedStream(httpcore.AsyncNetworkStream):
         self._stream, self._turns = stream, turns
         #: What came with the lines that were read last.
         self._waiting = b""
-        self._bytes = self._lines = self._reads = 0
-        self._in_body = False
+        self._count_anew(in_body=False)
 
     def head_ended(self) -> None:
         """The caller has the answer's status, and bounds its body itself."""
+        self._count_anew(in_body=True)
+
+    def _count_anew(self, *, in_body: bool) -> None:
         self._bytes = self._lines = self._reads = 0
-        self._in_body = True
+        self._in_body = in_body
 
     @override
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
@@ -97,8 +99,7 @@ class BoundedStream(httpcore.AsyncNetworkStream):
     @override
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """As httpcore's. What comes afterwards is another answer."""
-        self._bytes = self._lines = self._reads = 0
-        self._in_body = False
+        self._count_anew(in_body=False)
         await self._stream.write(buffer, timeout)
 
     @override

@@ -19,11 +19,11 @@ import asyncpg
 from asyncpg.pool import PoolAcquireContext
 
 from server.addresses.postgres import parse_address
-from server.db.connection_queue import ConnectionQueue
 from server.db.connections import connect_to
 from server.db.connector import Connector
 from server.db.errors import database_errors
 from server.domain.access.on_behalf_of import on_behalf_of
+from server.domain.fair_queue import FairQueue
 
 #: Seconds for which a use of the pool may last, then CANCEL_S to cancel its statement. Callers are refused
 #: within 5 s, also hundreds of them on a machine that is busy.
@@ -136,7 +136,7 @@ class BoundedPool(asyncpg.Pool):  # type: ignore[misc] # the driver has no types
 
     def __init__(self, *, connect: Connector, **options: Any) -> None:
         super().__init__(connect=connect, **options)
-        self.connections = ConnectionQueue(options["max_size"])
+        self.connections = FairQueue(options["max_size"])
         self._connector = connect
         self._answered_at = 0.0
 

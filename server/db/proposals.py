@@ -9,7 +9,8 @@ SQL (ADR 0003): what is read of a proposal is in `server.db.proposal_rows`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,7 +21,6 @@ from typing_extensions import override
 
 from server.db.batched_reads import BatchedReads
 from server.db.busy_drafts import WAITS_FOR, find_others, lock_draft
-from server.db.connection_queue import ConnectionQueue
 from server.db.contents import FILES_COPIES, SIZE_OF_FILES, SIZE_OF_LISTING, list_files, read_files
 from server.db.errors import database_errors
 from server.db.idempotency import find_earlier_start
@@ -41,6 +41,7 @@ from server.domain.access.on_behalf_of import on_behalf_of
 from server.domain.crash_points import crash_point
 from server.domain.drafts.busy import WhenBusy
 from server.domain.errors import LimitReached, NotFound
+from server.domain.fair_queue import FairQueue
 from server.domain.model import (
     IdempotencyKey,
     Page,
@@ -129,7 +130,7 @@ class PostgresProposalStore(ProposalStore):
         self._owner = owner
         self._ttl = timedelta(seconds=lease_ttl_s)
         self._refinements = BatchedReads(pool, _REFINEMENTS)
-        self._searches = ConnectionQueue(SEARCHES)
+        self._searches = FairQueue(SEARCHES)
 
     @override
     async def start(
@@ -268,20 +269,24 @@ class PostgresProposalStore(ProposalStore):
         place = (principal.user_id, before, before_id, limit + 1)
         filters = (only.workflow_id, only.status and only.status.value, _resolution(only), only.text)
         with database_errors():
-            rows = await self._page(*place, _SMALL_PAGE_BYTES, *filters)
+            rows = await self._page(only, *place, _SMALL_PAGE_BYTES, *filters)
         if any(row["size"] > _SMALL_PAGE_BYTES for row in rows):
             if reservation is not None:
                 await reservation.resize(MAX_PAGE_BYTES * _PAGE_COPIES)
             with database_errors():
-                rows = await self._page(*place, MAX_PAGE_BYTES, *filters)
+                rows = await self._page(only, *place, MAX_PAGE_BYTES, *filters)
         fitting = max(sum(row["size"] <= MAX_PAGE_BYTES for row in rows), 1)
         return page_of([proposal_of(principal, row) for row in rows], kind=_LIST, limit=min(limit, fitting))
 
-    async def _page(self, *values: Any) -> Sequence[Any]:
+    async def _page(self, only: ProposalFilter, *values: Any) -> Any:
         """The rows of a page. Raises LimitReached."""
-        *_, resolution, text = values
-        if resolution is None and text is None:
-            return tuple(await self._pool.fetch(_PAGE, *values))
+        is_search = only.text is not None or _resolution(only) is not None
+        async with self._searching() if is_search else nullcontext():
+            return await self._pool.fetch(_PAGE, *values)
+
+    @asynccontextmanager
+    async def _searching(self) -> AsyncIterator[None]:
+        """A place among the searches. Raises LimitReached."""
         caller = on_behalf_of.get()
         try:
             async with asyncio.timeout(ACQUIRE_S):
@@ -289,7 +294,7 @@ class PostgresProposalStore(ProposalStore):
         except TimeoutError:
             raise LimitReached("other searches are being made", retry_after_s=SEARCH_RETRY_S) from None
         try:
-            return tuple(await self._pool.fetch(_PAGE, *values))
+            yield
         finally:
             self._searches.give_back(caller)
 

@@ -13,11 +13,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from server.domain.runs.quick_frames import MAX_BYTES
 from server.frames import raw_json
 
-#: Bytes of the frames that are kept so. Smaller ones are parsed as fast, larger ones are read off the event
-#: loop.
-MIN_BYTES, MAX_BYTES = 4 << 10, 256 << 10
+#: Bytes of the smallest frame that is kept so: those below it are parsed as fast. Those above MAX_BYTES are
+#: read off the event loop.
+MIN_BYTES = 4 << 10
 #: The most values that are compared: with more, each one is so small that parsing is as fast.
 MAX_VALUES = 1_000
 
@@ -49,22 +50,23 @@ class StateForm:
         """The next frame if it is like this one; otherwise None, also if only a parser could tell."""
         if len(frame) > MAX_BYTES:
             return None
-        data, files = dict(self.data), dict(self.files)
         between, last = self.between, len(self.between) - 1
+        # Most frames are tokens, which end here.
         if not frame.startswith(between[0]):
             return None
+        data, files = dict(self.data), dict(self.files)
         at, changed_bytes = len(between[0]), 0
         for index, (members, name, value) in enumerate(_values(data, files), start=1):
-            behind = between[index]
+            following = between[index]
             end = at + len(value)
-            if not (frame.startswith(value, at) and frame.startswith(behind, end)):
-                end = frame.find(behind, at) if index < last else len(frame) - len(behind)
+            if not (frame.startswith(value, at) and frame.startswith(following, end)):
+                end = frame.find(following, at) if index < last else len(frame) - len(following)
                 text = frame[at:end]
                 if end < at or not _is_value(text):
                     return None
                 members[name] = text
                 changed_bytes += len(text)
-            at = end + len(behind)
+            at = end + len(following)
         # What follows the last value was not looked for.
         if at != len(frame) or not frame.endswith(between[last]):
             return None

@@ -73,7 +73,7 @@ class ProtoForm:
 
     async def message(self, message: Message) -> bytes:
         """Any other message."""
-        return message.SerializeToString()
+        return self.text(message)
 
     def text(self, message: Message) -> bytes:
         """Any other message."""
@@ -103,7 +103,7 @@ class JsonForm:
     async def message(self, message: Message) -> bytes:
         """Any other message; a large one is made off the event loop."""
         if message.ByteSize() <= SMALL_BYTES:
-            return rendering.message_json(message)
+            return self.text(message)
         return await REQUESTS.run(self.text, message)
 
     def text(self, message: Message) -> bytes:

@@ -26,8 +26,8 @@ from typing import BinaryIO, ParamSpec, TypeVar, cast
 import structlog
 
 from server.domain.access.on_behalf_of import on_behalf_of
+from server.domain.fair_queue import FairQueue
 from server.domain.off_loop import to_the_end
-from server.domain.round_robin import RoundRobin
 from server.domain.worker import NotComputed, Worker, WorkerMissing
 from server.worker.messages import Call, Raised, Returned, receive, send
 
@@ -69,38 +69,6 @@ class _Ended(Exception):
         self.code = code
 
 
-class _Turns:
-    """Turns, of which one is taken at a time. Those for whom they are take them one after the other."""
-
-    def __init__(self) -> None:
-        self._taken = False
-        self._waiting: RoundRobin[asyncio.Future[None]] = RoundRobin()
-
-    async def __aenter__(self) -> None:
-        if not self._taken:
-            self._taken = True
-            return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.put(on_behalf_of.get(), turn)
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if not turn.cancelled():
-                self._give()
-            raise
-
-    async def __aexit__(self, *_: object) -> None:
-        self._give()
-
-    def _give(self) -> None:
-        while self._waiting:
-            turn = self._waiting.take()
-            if not turn.done():
-                turn.set_result(None)
-                return
-        self._taken = False
-
-
 class WorkerProcess(Worker):
     """Starts and ends the process, and has it compute. kind: as for `command`; started_by: another command.
     idle_s: instead of that of `IDLE_S`."""
@@ -108,7 +76,7 @@ class WorkerProcess(Worker):
     def __init__(self, kind: str, started_by: Sequence[str] = (), *, idle_s: float | None = None) -> None:
         self._kind, self._command = kind, started_by or command(kind)
         self._idle_s = IDLE_S[kind] if idle_s is None else idle_s
-        self._turns = _Turns()
+        self._turns = FairQueue(1)
         # The pipes are read and written in a thread of their own, which waits and computes nothing.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"worker-{kind}")
         self._process: _Process | None = None
@@ -135,7 +103,7 @@ class WorkerProcess(Worker):
 
     async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """As in `Worker`."""
-        async with self._turns:
+        async with self._turns.place(on_behalf_of.get()):
             self._stop_idling()
             try:
                 result = await self._result((function, args, kwargs))
@@ -148,7 +116,7 @@ class WorkerProcess(Worker):
 
     async def close(self) -> None:
         """End the process. Nothing is computed any more."""
-        async with self._turns:
+        async with self._turns.place(on_behalf_of.get()):
             self._stop_idling()
             await self._end()
             # What still waits for a turn finds none.
@@ -217,7 +185,7 @@ class WorkerProcess(Worker):
         self._ending = asyncio.ensure_future(self._end_if_idle())
 
     async def _end_if_idle(self) -> None:
-        async with self._turns:
+        async with self._turns.place(on_behalf_of.get()):
             if self._idle is None:
                 await self._end()
 

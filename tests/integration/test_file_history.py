@@ -187,17 +187,27 @@ def _file(content: str | bytes) -> File:
     return File(content.encode(), True) if isinstance(content, str) else File(content, False)
 
 
+IN_THREAD = Computations(REVIEWS)
+
+
+def file_history_of(
+    on: StartedRun, pool: Any, *, computations: Computations = IN_THREAD, **limits: Any
+) -> FileHistory:
+    return FileHistory(
+        proposals=PostgresProposalStore(pool, owner="r", lease_ttl_s=15),
+        index=PostgresFileIndexStore(pool),
+        journal=on.journal,
+        codec=CODEC,
+        memory=SharedMemory(),
+        computations=computations,
+        **limits,
+    )
+
+
 @pytest.fixture
 async def run(pool: Any) -> AsyncIterator[Written]:
     async with started_run(pool) as on:
-        history = FileHistory(
-            proposals=PostgresProposalStore(pool, owner="r", lease_ttl_s=15),
-            index=PostgresFileIndexStore(pool),
-            journal=on.journal,
-            codec=CODEC,
-            memory=SharedMemory(),
-            computations=Computations(REVIEWS),
-        )
+        history = file_history_of(on, pool)
         user = await pool.fetchval("SELECT id FROM users")
         yield Written(on, pool, Reader(history, Principal(user, ""), on.thread_id))
 
@@ -277,15 +287,7 @@ async def test_very_many_ranges_come_in_several_answers(run: Written) -> None:
 
 async def test_blame_that_reads_too_much_stops_at_a_version_that_has_the_lines(run: Written) -> None:
     seqs = [await run.write(a="".join(f"{number}\n" for number in range(size))) for size in (1, 2, 3, 4)]
-    limited = FileHistory(
-        proposals=run.reader.history._proposals,
-        index=PostgresFileIndexStore(run.pool),
-        journal=run.on.journal,
-        codec=CODEC,
-        memory=SharedMemory(),
-        computations=Computations(REVIEWS),
-        max_blamed_bytes=1,
-    )
+    limited = file_history_of(run.on, run.pool, max_blamed_bytes=1)
     assert (await run.reader.blame("/a")).complete
     blame = await replace(run.reader, history=limited).blame("/a")
     assert not blame.complete
@@ -298,14 +300,7 @@ async def test_the_blame_of_a_large_text_is_found_in_another_process(run: Writte
         lines[1000 * number] = f"changed {number}\n"
         await run.write(a="".join(lines))
     worker = WorkerProcess("reviews")
-    elsewhere = FileHistory(
-        proposals=run.reader.history._proposals,
-        index=PostgresFileIndexStore(run.pool),
-        journal=run.on.journal,
-        codec=CODEC,
-        memory=SharedMemory(),
-        computations=Computations(REVIEWS, worker),
-    )
+    elsewhere = file_history_of(run.on, run.pool, computations=Computations(REVIEWS, worker))
     try:
         found = await replace(run.reader, history=elsewhere).blame("/a", lines_before=5)
         assert worker.pid is not None

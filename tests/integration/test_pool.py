@@ -7,7 +7,6 @@ from contextlib import suppress
 
 import pytest
 
-from server.db.connection_queue import ConnectionQueue
 from server.db.errors import database_errors
 from server.db.pool import open_pool
 from server.domain.access.on_behalf_of import UNKNOWN_CALLERS, for_unknown_caller, on_behalf_of
@@ -48,68 +47,6 @@ async def test_callers_take_turns_when_all_connections_are_in_use(database: str)
         # Tasks begin in this order; each has the context variable for itself.
         await asyncio.gather(*map(use, ("a", "a", "a", "b", "a", "c")))
     assert served == ["a", "a", "b", "c", "a", "a"]
-
-
-async def test_a_connection_that_is_given_to_a_caller_who_leaves_goes_to_the_next_one() -> None:
-    queue = ConnectionQueue(1)
-    assert queue.take_now("c")
-    leaving, staying = (asyncio.ensure_future(queue.take(caller)) for caller in ("a", "b"))
-    await asyncio.sleep(0)
-    queue.give_back("c")
-    leaving.cancel()
-    await asyncio.wait({leaving})
-    await staying
-    assert not queue.take_now("c")
-    queue.give_back("b")
-    assert queue.take_now("c")
-
-
-async def test_half_of_the_connections_are_never_one_callers() -> None:
-    """Its statements may take seconds, for which nobody else must wait."""
-    queue, had = ConnectionQueue(4), list[int]()
-
-    async def use(number: int) -> None:
-        await queue.take("greedy")
-        had.append(number)
-
-    many = [asyncio.ensure_future(use(number)) for number in range(5)]
-    await asyncio.sleep(0)
-    assert had == [0, 1]
-    assert queue.take_now("other")
-    assert queue.take_now(None)
-    assert not queue.take_now(None)
-    queue.give_back("other")
-    queue.give_back("greedy")
-    await asyncio.sleep(0)
-    assert had == [0, 1, 2]
-    many[3].cancel()
-    await asyncio.wait({many[3]})
-    queue.give_back("greedy")
-    await asyncio.sleep(0)
-    assert had == [0, 1, 2, 4]
-
-
-async def test_the_hub_itself_may_have_every_connection() -> None:
-    queue = ConnectionQueue(4)
-    assert [queue.take_now(None) for _ in range(5)] == [True] * 4 + [False]
-
-
-async def test_who_leaves_the_queue_keeps_no_other_of_the_same_caller_waiting() -> None:
-    queue = ConnectionQueue(2)
-    assert queue.take_now("a")
-    leaving, staying = (asyncio.ensure_future(queue.take("a")) for _ in range(2))
-    await asyncio.sleep(0)
-    assert queue.take_now("b")
-    # Both wait for a connection of their own caller; with this one the first waits for any.
-    other = asyncio.ensure_future(queue.take("c"))
-    await asyncio.sleep(0)
-    queue.give_back("b")
-    await other
-    assert queue.take_now("b") is False
-    queue.give_back("a")
-    leaving.cancel()
-    await asyncio.wait({leaving})
-    await staying
 
 
 async def test_those_who_are_not_known_yet_take_no_turns_of_the_hub_itself(database: str) -> None:

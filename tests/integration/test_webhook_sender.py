@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -145,16 +146,18 @@ async def test_an_answer_with_more_lines_than_any_needs_is_given_up() -> None:
             await sender.send(target, {}, b"%d" % MAX_ANSWER_LINES)
 
 
-async def test_an_answer_that_comes_by_the_byte_is_given_up() -> None:
-    async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await read_request(reader)
-        writer.write(b"HTTP/1.1 200 OK\r\nx: ")
-        while True:
-            writer.write(b"x")
-            await writer.drain()
-            await asyncio.sleep(0)
+async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pause_s: float) -> None:
+    """Answer with a head that never ends, a byte at a time."""
+    await read_request(reader)
+    writer.write(b"HTTP/1.1 200 OK\r\nx: ")
+    while True:
+        writer.write(b"x")
+        await writer.drain()
+        await asyncio.sleep(pause_s)
 
-    async with tcp_server(trickle) as port, a_sender(call_s=60) as sender:
+
+async def test_an_answer_that_comes_by_the_byte_is_given_up() -> None:
+    async with tcp_server(partial(trickle, pause_s=0)) as port, a_sender(call_s=60) as sender:
         assert await asyncio.wait_for(failure(sender, f"http://127.0.0.1:{port}"), 30) == "connection"
 
 
@@ -228,16 +231,8 @@ async def test_a_receiver_that_does_not_answer_in_time_is_left() -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
 
-    async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """A head that never ends, a byte at a time."""
-        await read_request(reader)
-        writer.write(b"HTTP/1.1 200 OK\r\nx: ")
-        while True:
-            writer.write(b"x")
-            await writer.drain()
-            await asyncio.sleep(0.05)
-
-    async with tcp_server(silent) as one, tcp_server(trickle) as two, a_sender(call_s=0.5) as sender:
+    slow = partial(trickle, pause_s=0.05)
+    async with tcp_server(silent) as one, tcp_server(slow) as two, a_sender(call_s=0.5) as sender:
         for port in (one, two):
             assert await failure(sender, f"http://127.0.0.1:{port}") == "timeout"
 

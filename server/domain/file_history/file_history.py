@@ -177,7 +177,7 @@ class FileHistory(ContentStore):
         """The first ranges of the lines, one more than are shown, and whether no limit was reached before
         their changes were found."""
         run = self._computations.run
-        #: What is known so far is not read here: there may be a hundred thousand lines.
+        # What is known so far is not read here: there may be a hundred thousand lines.
         state, found_all = pickle.dumps(LineBlame(*lines)), not lines[1]
         reached, complete = versions[0], True
         for before in versions[1:]:

@@ -15,8 +15,8 @@ MAX_SHOWN_BYTES, PLACE_BYTES = 2 << 20, 128
 
 @dataclass(frozen=True, slots=True)
 class ShownConflict:
-    """A conflict without its files. The hashes are None where there is no file. places: the first of
-    `place_count`."""
+    """A conflict, without the contents of its files. A hash is None if that side has no such file. places:
+    the first ones; place_count: how many there are in all."""
 
     path: str
     kind: ConflictKind

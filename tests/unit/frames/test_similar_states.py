@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.domain.journal.events import StateUpdate
+from server.domain.runs.quick_frames import MAX_BYTES
 from server.frames import raw_json
 from server.frames.interpreter import Interpreter
-from server.frames.similar_states import MAX_BYTES, MAX_VALUES, MIN_BYTES, StateForm, form_of
+from server.frames.similar_states import MAX_VALUES, MIN_BYTES, StateForm, form_of
 from tests.support.recordings import NAMES, frames
 
 Members = dict[str, bytes]

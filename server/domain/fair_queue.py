@@ -1,5 +1,5 @@
-"""A fair queue for the connections of the pool: callers who wait for one take turns, and none has more than a
-share of them (ADR 0018).
+"""Places that callers share, such as connections to the database: those who wait for one take turns, and none
+has more than a share of them (ADR 0018).
 
 Otherwise a caller who starts 50 refinements at once keeps all others waiting for what these read and write,
 and one whose statements take seconds keeps them waiting for as long.
@@ -9,33 +9,34 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Hashable
+from collections.abc import AsyncIterator, Hashable
+from contextlib import asynccontextmanager
 
 from server.domain.round_robin import RoundRobin
 
-#: One caller has one in so many of the connections at most. The hub itself has as many as it needs.
+#: One caller has one in so many of the places at most. The hub itself has as many as it needs.
 CALLER_SHARE = 2
 
 
-class ConnectionQueue:
-    """The free connections of a pool, counted, and the callers who wait for one; None is the hub itself."""
+class FairQueue:
+    """The free places, counted, and the callers who wait for one; None is the hub itself."""
 
-    def __init__(self, connections: int) -> None:
-        self._free, self._most = connections, max(connections // CALLER_SHARE, 1)
+    def __init__(self, places: int) -> None:
+        self._free, self._most = places, max(places // CALLER_SHARE, 1)
         self._taken: Counter[Hashable] = Counter()
         self._waiting: RoundRobin[tuple[Hashable, asyncio.Future[None]]] = RoundRobin()
-        #: Those who wait for a connection of their own caller.
+        #: Those who wait for a place of their own caller.
         self._held_back: dict[Hashable, deque[asyncio.Future[None]]] = {}
 
     def take_now(self, caller: Hashable) -> bool:
-        """Take a connection, if one is free that the caller may have."""
+        """Take a place, if one is free that the caller may have."""
         if not self._free or self._has_its_share(caller):
             return False
         self._give(caller)
         return True
 
     async def take(self, caller: Hashable) -> None:
-        """Wait for a connection and take it."""
+        """Wait for a place and take it."""
         if self.take_now(caller):
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -48,7 +49,7 @@ class ConnectionQueue:
             raise
 
     def give_back(self, caller: Hashable) -> None:
-        """Give a caller's connection to the one whose turn it is; it is free when none waits."""
+        """Give a caller's place to the one whose turn it is; it is free when none waits."""
         self._free += 1
         self._taken[caller] -= 1
         if not self._taken[caller]:
@@ -64,8 +65,17 @@ class ConnectionQueue:
                 self._give(next_caller)
                 turn.set_result(None)
 
+    @asynccontextmanager
+    async def place(self, caller: Hashable) -> AsyncIterator[None]:
+        """Wait for a place, and have it in the block."""
+        await self.take(caller)
+        try:
+            yield
+        finally:
+            self.give_back(caller)
+
     def _let_another_wait(self, caller: Hashable) -> None:
-        """The caller has a connection less, or one less waits for it."""
+        """The caller has a place less, or one less waits for it."""
         held_back = self._held_back.get(caller)
         while held_back:
             turn = held_back.popleft()
