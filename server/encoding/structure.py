@@ -31,14 +31,14 @@ class Form(Generic[AnyStr]):
     letter: AnyStr
 
 
-_INSIDE = rb'[^"\\]*+(?:\\.[^"\\]*+)*+'
+_INSIDE = rb'[^"\\]*+(?>\\.[^"\\]*+)*+'
 
 JSON = Form(
     b",",
     b":",
     (b"[", b"{"),
     re.compile(b'"%b"' % _INSIDE, re.DOTALL),
-    re.compile(b'(?:[^"]++|"%b")*+' % _INSIDE, re.DOTALL),
+    re.compile(b'(?>[^"]++|"%b")*+' % _INSIDE, re.DOTALL),
     re.compile(rb"[\[\]{}:]"),
     {b'"': re.compile(_INSIDE, re.DOTALL)},
     b"x",

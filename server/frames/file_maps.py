@@ -18,11 +18,11 @@ from server.frames.literals import Printed
 from server.frames.printed import STRING, Unreadable
 
 #: A printed bytes literal: only ASCII, and no line ends.
-_BYTES = r"""b(?:'(?:[^'\\\n]|\\.)*+'|"(?:[^"\\\n]|\\.)*+")"""
+_BYTES = r"""b(?:'(?>[^'\\\n]|\\.)*+'|"(?>[^"\\\n]|\\.)*+")"""
 #: Such a literal, perhaps as the value of a `bytearray`.
 _BINARY = re.compile(rf"(?P<call>bytearray\()?(?P<literal>{_BYTES})(?(call)\))", re.ASCII)
 #: A printed path of the standard library.
-_PATH = re.compile(rf"(?:\w+\.)*+(?:Pure)?(?:Posix)?Path\(({STRING})\)", re.DOTALL)
+_PATH = re.compile(rf"(?>\w+\.)*+(?:Pure)?(?:Posix)?Path\(({STRING})\)", re.DOTALL)
 
 
 def file_entries(text: bytes) -> dict[str, bytes] | None:

@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_SINGLE = r"[^'\\]*+(?:\\.[^'\\]*+)*+'"
-_DOUBLE = r'[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_SINGLE = r"[^'\\]*+(?>\\.[^'\\]*+)*+'"
+_DOUBLE = r'[^"\\]*+(?>\\.[^"\\]*+)*+"'
 STRING = f"(?:'{_SINGLE}|\"{_DOUBLE})"
 #: A call that prints a message begins like this.
 MESSAGE = r"[A-Za-z_][\w.]*+\(content="
@@ -32,16 +32,16 @@ _PLAIN = r"""[^\[\](){}'"<]++"""
 
 def _group(inside: str) -> str:
     """Brackets with what is given inside. The end of a message is looked at."""
-    return rf"[\[({{](?:{_PLAIN}|{_ATOM}{inside})*+[\])}}](?!, {MESSAGE})"
+    return rf"[\[({{](?>{_PLAIN}|{_ATOM}{inside})*+[\])}}](?!, {MESSAGE})"
 
 
 #: Brackets in brackets: as deep as a list of tool calls with their arguments.
 _GROUP = _group("|" + _group("|" + _group("")))
 #: What the scan skips between commas, and inside brackets. It stops at a bracket, or at a quote that is not
 #: part of a string.
-VALUE = rf"""(?:[^\[\](){{}}'"<,]++|{_ATOM}|{_GROUP})*+"""
+VALUE = rf"""(?>[^\[\](){{}}'"<,]++|{_ATOM}|{_GROUP})*+"""
 _TO_COMMA = re.compile(VALUE, re.DOTALL)
-_TO_BRACKET = re.compile(rf"(?:{_PLAIN}|{_ATOM}|{_GROUP})*+", re.DOTALL)
+_TO_BRACKET = re.compile(rf"(?>{_PLAIN}|{_ATOM}|{_GROUP})*+", re.DOTALL)
 #: Deeper values are not regular.
 _MAX_DEPTH = 500
 

@@ -17,7 +17,7 @@ from server.frames.printed import MESSAGE, PLACED_STRING, STRING, Call, call, is
 _LIST = re.compile(rf"\[(?:\]|[A-Za-z_][\w.]*+\(|<|\{{['\"]|\(['\"]|['\"](?:content=|{MESSAGE}))")
 #: What a list-like class prints before and after its list: `deque([…], maxlen=9)`, `Model(root=[…])`.
 _CLASS = re.compile(r"[A-Za-z_][\w.]*+\((?:root=)?(?=\[)")
-_CLASS_END = re.compile(r"(?:, \w++=[^\[\](){},]*+)*+\)\Z")
+_CLASS_END = re.compile(r"(?>, \w++=[^\[\](){},]*+)*+\)\Z")
 _ANGLE = re.compile(r"<[^<>'\"\n]{0,300}>")
 _STRING = re.compile(STRING, re.DOTALL)
 _PLACED = re.compile(PLACED_STRING, re.DOTALL)

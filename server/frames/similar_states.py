@@ -24,7 +24,7 @@ MAX_VALUES = 1_000
 
 _SPACE = rb"[ \t\r\n]*+"
 _OPEN, _CLOSE = re.compile(_SPACE + rb"\{"), re.compile(_SPACE + rb"\}")
-_NAME = re.compile(rb"%b\"[^\"\\]*+(?:\\.[^\"\\]*+)*+\"%b:%b" % (_SPACE, _SPACE, _SPACE), re.DOTALL)
+_NAME = re.compile(rb"%b\"[^\"\\]*+(?>\\.[^\"\\]*+)*+\"%b:%b" % (_SPACE, _SPACE, _SPACE), re.DOTALL)
 _COMMA = re.compile(_SPACE + rb",")
 
 

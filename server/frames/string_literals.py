@@ -7,7 +7,7 @@ import re
 from server.frames.printed import Unreadable
 
 #: A string literal on one line, with no other escapes than those that `repr` writes.
-_ESCAPED = re.compile(r"""'(?:[^'\\\n\r\0]++|\\[\\'"nrtxuU])*+'|"(?:[^"\\\n\r\0]++|\\[\\'"nrtxuU])*+\"""")
+_ESCAPED = re.compile(r"""'(?>[^'\\\n\r\0]++|\\[\\'"nrtxuU])*+'|"(?>[^"\\\n\r\0]++|\\[\\'"nrtxuU])*+\"""")
 
 
 def string(text: str) -> str:

@@ -19,14 +19,14 @@ MAX_PRINTED_VALUES = 250_000
 MAX_PRINTED_CHARS = 6 << 20
 
 _MARKS = (",", ":", "[", "{", "(")
-_INSIDES = {quote: rf"[^{quote}\\]*+(?:\\.[^{quote}\\]*+)*+" for quote in "'\""}
+_INSIDES = {quote: rf"[^{quote}\\]*+(?>\\.[^{quote}\\]*+)*+" for quote in "'\""}
 _STRING = "|".join(f"{quote}{inside}{quote}" for quote, inside in _INSIDES.items())
 _PRINTED = Form(
     ",",
     ":",
     ("[", "{", "("),
     re.compile(_STRING, re.DOTALL),
-    re.compile(rf"(?:[^'\"]++|{_STRING})*+", re.DOTALL),
+    re.compile(rf"(?>[^'\"]++|{_STRING})*+", re.DOTALL),
     re.compile(r"[\[\](){}:]"),
     {quote: re.compile(inside, re.DOTALL) for quote, inside in _INSIDES.items()},
     "x",

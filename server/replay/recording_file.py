@@ -16,7 +16,7 @@ MAX_DEPTH = 200
 #: Continuations of one recording.
 _MAX_PARTS = 1000
 
-_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_STRING = re.compile(r'"[^"\\]*+(?>\\.[^"\\]*+)*+"', re.DOTALL)
 _BRACKETS = re.compile(r"[\[\]{}]")
 
 

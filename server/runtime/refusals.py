@@ -26,7 +26,7 @@ _MAX_DEPTH, _MAX_ITEMS = 4, 5
 #: Unicode categories of what could steer a terminal or reorder a text.
 _REMOVED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 #: What a JSON text is made of. A string need not be closed, and ends before an escape that is cut.
-_TOKEN = re.compile(rb'"(?:[^"\\]++|\\u[0-9a-fA-F]{4}|\\[^u])*+(?P<closed>"?)|[\[\]{},]', re.DOTALL)
+_TOKEN = re.compile(rb'"(?>[^"\\]++|\\u[0-9a-fA-F]{4}|\\[^u])*+(?P<closed>"?)|[\[\]{},]', re.DOTALL)
 _CLOSING = {b"[": b"]", b"{": b"}"}
 _SPACES = re.compile(r"\s+")
 

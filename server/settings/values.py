@@ -20,7 +20,7 @@ from server.domain.webhooks.targets import AllowedHosts
 _PLAIN = re.compile(r"[\x21-\x7e\xa1-\U0010ffff]*")
 #: A host name; one whose last label is a number would be an address.
 _HOST_NAME = re.compile(
-    r"(?:[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?\.)*+(?!\d+\.?\Z)[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?\.?",
+    r"(?>[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?\.)*+(?!\d+\.?\Z)[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?\.?",
     re.IGNORECASE,
 )
 _DOMAIN = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
