@@ -42,8 +42,8 @@ def test_the_groups_that_repeat_possessively_are_found(line: str, openings: list
 
 
 def test_a_group_that_repeats_possessively_is_atomic() -> None:
-    """Before 3.11.5, Python lets `(?:a|b)*+` also take what the last attempt at the group read before it failed.
-    `(?>a|b)*+`, which means the same, it reads rightly. Debian 12 has 3.11.2."""
+    """Before 3.11.5, Python lets `(?:a|b)*+` also take what the last attempt at the group read before it
+    failed. `(?>a|b)*+`, which means the same, it reads rightly. Debian 12 has 3.11.2."""
     lines = dict(_lines())
     assert lines
     assert {place: line for place, line in lines.items() if {*_possessive_groups(line)} - {"(?>"}} == {}

@@ -17,13 +17,13 @@ from server.encoding.event_batch import (
 )
 
 
-@given(st.integers(0, 2**70), st.binary(max_size=3))
+@given(st.integers(0, 2**70 - 1), st.binary(max_size=3))
 def test_a_varint_is_read_back_with_the_place_after_it(number: int, behind: bytes) -> None:
     written = varint(number)
     assert read_varint(b"\xff" + written + behind, 1) == (number, 1 + len(written))
 
 
-@given(st.integers(0, 2**70))
+@given(st.integers(0, 2**70 - 1))
 def test_a_varint_that_is_cut_short_is_noticed(number: int) -> None:
     with pytest.raises(IndexError):
         read_varint(varint(number)[:-1], 0)
