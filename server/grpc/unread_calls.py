@@ -6,8 +6,8 @@ call. Here:
 1. A request must arrive within a deadline.
 2. Each caller has a limited number of such calls, and so have callers together that are one for the quotas:
    there the oldest makes room for a new one. A share link does not keep its maker out.
-3. Few requests are received at a time, and few of one caller's. A request that does not arrive makes room for
-   one that waits.
+3. Few requests are received at a time, few of one caller's, and half of them at most of callers that are one for
+   the quotas. A request that does not arrive makes room for one that waits.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 
 from server.domain.access.cut_offs import LATE_REQUEST, UNREAD_CALLS, CutOffObserver
 from server.domain.errors import ClientTooSlow, InvalidArgument, LimitReached
+from server.domain.fair_queue import CALLER_SHARE, FairQueue
 from server.grpc.shared_deadline import SharedDeadline
 
 #: Seconds within which a request must arrive.
@@ -65,8 +66,9 @@ class UnreadCalls:
         self._deadline = SharedDeadline(deadline_s)
         self._groups: dict[Hashable, _Calls] = {}
         self._callers: dict[Hashable, _Caller] = {}
-        self._received: _Calls = {}
-        self._places = asyncio.Semaphore(MAX_RECEIVED)
+        #: By the group of each.
+        self._received: dict[Hashable, _Calls] = {}
+        self._places = FairQueue(MAX_RECEIVED)
 
     async def request(self, read: Callable[[], Awaitable[object]], caller: Hashable, group: Group) -> bytes:
         """The request of a call, which `read` waits for; something else than bytes means that there is none.
@@ -100,7 +102,7 @@ class UnreadCalls:
             of_group[task] = of_caller.calls[task] = now
             await of_caller.places.acquire()
             try:
-                return await self._receive(task, read)
+                return await self._receive(task, read, group.key)
             finally:
                 of_caller.places.release()
         finally:
@@ -111,27 +113,37 @@ class UnreadCalls:
             if not of_caller.calls:
                 self._callers.pop(caller, None)
 
-    async def _receive(self, task: asyncio.Task[Any], read: Callable[[], Awaitable[object]]) -> object:
+    async def _receive(
+        self, task: asyncio.Task[Any], read: Callable[[], Awaitable[object]], group: Hashable
+    ) -> object:
         """Read the request, in a place among those that are received."""
         # Usually there is one, and no timer is needed.
-        await (self._take_place() if self._places.locked() else self._places.acquire())
-        self._received[task] = asyncio.get_running_loop().time()
+        if not self._places.take_now(group):
+            await self._take_place(group)
+        received = self._received.setdefault(group, {})
+        received[task] = asyncio.get_running_loop().time()
         try:
             return await read()
         finally:
-            self._received.pop(task, None)
-            self._places.release()
+            received.pop(task, None)
+            if not received:
+                self._received.pop(group, None)
+            self._places.give_back(group)
 
-    async def _take_place(self) -> None:
-        """Wait for a place: the oldest request that does not arrive makes room."""
+    async def _take_place(self, group: Hashable) -> None:
+        """Wait for a place: the oldest request that does not arrive makes room, of those of the same group if
+        it has all its places, and otherwise of the group that has most."""
         while True:
             try:
                 async with asyncio.timeout(self._undisturbed_s):
-                    await self._places.acquire()
+                    await self._places.take(group)
                 return
             except TimeoutError:
-                if self._received:
-                    self._end_oldest(self._received, asyncio.get_running_loop().time())
+                among = self._received.get(group, {})
+                if len(among) < MAX_RECEIVED // CALLER_SHARE:
+                    among = max(self._received.values(), key=len, default=among)
+                if among:
+                    self._end_oldest(among, asyncio.get_running_loop().time())
 
     def _end_oldest(self, among: _Calls, now: float) -> bool:
         """End the oldest call, and count it no longer. Returns False when it has just begun."""

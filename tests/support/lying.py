@@ -46,6 +46,8 @@ def lying() -> Answerer:
     answers: dict[bytes, Callable[[], bytes]] = {
         b"bomb": lambda: answer(200, BOMB, content_encoding="gzip, gzip"),
         b"dense": lambda: answer(200, DENSE),
+        # It is true: a file of many lines.
+        b"lines": lambda: answer(200, b'{"items": [' + b'"ab",' * (2 << 20) + b'"ab"], "next_cursor": null}'),
         b"nan": lambda: answer(200, b'{"items": [NaN], "next_cursor": null}'),
         b"deep": lambda: answer(200, b"[" * 2_000_000),
         b"digits": lambda: answer(200, b'{"items": [' + b"9" * 100_000 + b'], "next_cursor": null}'),

@@ -5,9 +5,10 @@ import { FaultError } from "./fault.js";
 /** Larger than any response of a hub: the largest is a draft of 64 MiB, of up to six characters for a byte in JSON. */
 export const MAX_RESPONSE_BYTES = 512 << 20;
 
-/** Bytes of JSON that may consist of anything, and the most values of a larger text: a hub's are large by the texts in them. */
+/** Bytes of JSON that may consist of anything, and what a larger text has at most: a hub's are large by the texts in them, such as the lines of files. */
 const ANY_JSON_BYTES = 8 << 20;
-const MAX_VALUES = 1_000_000;
+const MAX_TEXTS = 8_000_000;
+const MAX_OTHER_VALUES = 1_000_000;
 const [QUOTE, BACKSLASH, COMMA, BRACKET, BRACE] = [34, 92, 44, 91, 123];
 
 /** The bytes of a body. Throws FaultError for one of more than `maxBytes`. */
@@ -43,8 +44,7 @@ export async function textOf(answer: Response, maxBytes: number): Promise<string
 export async function jsonOf<T>(answer: Response, maxBytes: number): Promise<T> {
   const bytes = await bytesOf(answer, maxBytes);
   if (answer.status === 204) return undefined as T;
-  if (isDense(bytes))
-    throw new FaultError(`the server does not answer as the hub does: its answer has more than ${MAX_VALUES} values`);
+  if (isDense(bytes)) throw new FaultError("the server does not answer as the hub does: its answer has too many values");
   try {
     return JSON.parse(new TextDecoder().decode(bytes)) as T;
   } catch {
@@ -55,13 +55,15 @@ export async function jsonOf<T>(answer: Response, maxBytes: number): Promise<T> 
 /** Whether a text has more values than a hub sends: each may take many times its bytes. Found without parsing it. */
 function isDense(bytes: Uint8Array): boolean {
   if (bytes.length <= ANY_JSON_BYTES) return false;
-  let values = 0;
+  let [texts, values] = [0, 0];
   let inText = false;
   for (let at = 0; at < bytes.length; at++) {
     const byte = bytes[at];
-    if (byte === QUOTE) inText = !inText;
-    else if (inText && byte === BACKSLASH) at++;
-    else if (!inText && (byte === COMMA || byte === BRACKET || byte === BRACE) && ++values > MAX_VALUES) return true;
+    if (byte === QUOTE) {
+      inText = !inText;
+      if (inText) texts++;
+    } else if (inText && byte === BACKSLASH) at++;
+    else if (!inText && (byte === COMMA || byte === BRACKET || byte === BRACE)) values++;
   }
-  return false;
+  return texts > MAX_TEXTS || values - texts > MAX_OTHER_VALUES;
 }

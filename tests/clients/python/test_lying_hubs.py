@@ -67,6 +67,11 @@ async def test_an_answer_that_no_hub_sends_is_a_fault(memory: None, name: str, r
             await asyncio.wait_for(_listed(hub), 20)
 
 
+async def test_an_answer_with_millions_of_lines_is_read() -> None:
+    async with http_server(lying()) as url, Hub(f"{url}/lines", "token", trust_env=False) as hub:
+        assert len(await _listed(hub)) == (2 << 20) + 1
+
+
 async def test_an_answer_that_is_shorter_than_it_says_is_an_error() -> None:
     async with http_server(lying()) as url, Hub(f"{url}/short", "token", trust_env=False) as hub:
         with pytest.raises(Unavailable):

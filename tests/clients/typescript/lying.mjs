@@ -48,3 +48,7 @@ console.log(`connected: ${connected.length}`);
 console.log(`trusted: ${await open("info").grpcUrl({ trustedHosts: ["GRPC.example.com"] })}`);
 const later = await open("later").me().catch((error) => error.retryAfterMs);
 console.log(`later: ${later}`);
+// It is true: a file of many lines.
+let lines = 0;
+for await (const _ of open("lines").workflows.list()) lines++;
+console.log(`lines: ${lines}`);

@@ -156,12 +156,13 @@ async def test_what_no_hub_answers_is_a_fault_and_leads_nowhere(project: Path) -
     shutil.copy(PROGRAMS / "lying.mjs", project)
     async with http_server(lying()) as url:
         output = await output_of(installed("node"), "lying.mjs", url, folder=project, within_s=60)
-    *ends, connected, trusted, later = output.splitlines()
+    *ends, connected, trusted, later, lines = output.splitlines()
     assert len(ends) == 12
     assert all(": FaultError: " in end for end in ends), output
     assert connected == "connected: 0"
     assert trusted == "trusted: https://grpc.example.com:443"
     assert later == "later: 300000"
+    assert lines == f"lines: {(2 << 20) + 1}"
 
 
 async def test_a_redirect_is_refused_and_nothing_is_sent_to_where_it_leads(project: Path) -> None:

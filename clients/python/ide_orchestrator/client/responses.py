@@ -23,9 +23,9 @@ TEMPORARY_STATUSES = (408, 429, 502, 503, 504)
 #: Larger than any response of the hub, except streams: the largest is a draft of 64 MiB, whose bytes take at
 #: most six characters each in JSON.
 MAX_RESPONSE_BYTES = 512 << 20
-#: Bytes of JSON that may consist of anything, and the most values of a larger text: those of the hub are
-#: large by the texts in them. A value takes up to thirty times its bytes.
-_ANY_JSON_BYTES, _MAX_VALUES = 8 << 20, 1_000_000
+#: Bytes of JSON that may consist of anything, and of what a larger one has at most: those of the hub are large by
+#: the texts in them, such as the lines of files. A value takes up to thirty times its bytes.
+_ANY_JSON_BYTES, _MAX_TEXTS, _MAX_OTHER_VALUES = 8 << 20, 8_000_000, 1_000_000
 #: Seconds until the head of a response has come, and for which its body may not; and the bytes that make up
 #: for a second.
 HEAD_S, MIN_BYTES_PER_S = 60.0, 16 << 10
@@ -111,8 +111,9 @@ def _is_dense(body: bytes | bytearray | str) -> bool:
     text = body.encode(errors="replace") if isinstance(body, str) else body
     # Without escapes a quotation mark begins or ends a text.
     plain = text.replace(b"\\\\", b"").replace(b'\\"', b"")
-    outside = re.sub(rb'"[^"]*"?', b"", plain)
-    return sum(outside.count(mark) for mark in (b",", b"[", b"{")) > _MAX_VALUES
+    outside, texts = re.subn(rb'"[^"]*"?', b"", plain)
+    values = sum(outside.count(mark) for mark in (b",", b"[", b"{"))
+    return texts > _MAX_TEXTS or values - texts > _MAX_OTHER_VALUES
 
 
 def retry_after_of(seconds: float) -> float:
