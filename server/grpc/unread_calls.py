@@ -6,8 +6,8 @@ call. Here:
 1. A request must arrive within a deadline.
 2. Each caller has a limited number of such calls, and so have callers together that are one for the quotas:
    there the oldest makes room for a new one. A share link does not keep its maker out.
-3. Few requests are received at a time, few of one caller's, and half of them at most of callers that are one for
-   the quotas. A request that does not arrive makes room for one that waits.
+3. Few requests are received at a time, few of one caller's, and half of them at most of callers that are one
+   for the quotas. A request that does not arrive makes room for one that waits.
 """
 
 from __future__ import annotations

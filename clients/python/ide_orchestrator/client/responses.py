@@ -23,8 +23,8 @@ TEMPORARY_STATUSES = (408, 429, 502, 503, 504)
 #: Larger than any response of the hub, except streams: the largest is a draft of 64 MiB, whose bytes take at
 #: most six characters each in JSON.
 MAX_RESPONSE_BYTES = 512 << 20
-#: Bytes of JSON that may consist of anything, and of what a larger one has at most: those of the hub are large by
-#: the texts in them, such as the lines of files. A value takes up to thirty times its bytes.
+#: Bytes of JSON that may consist of anything, and what a larger text has at most: those of the hub are large
+#: by the texts in them, such as the lines of files. A value takes up to thirty times its bytes.
 _ANY_JSON_BYTES, _MAX_TEXTS, _MAX_OTHER_VALUES = 8 << 20, 8_000_000, 1_000_000
 #: Seconds until the head of a response has come, and for which its body may not; and the bytes that make up
 #: for a second.
