@@ -149,6 +149,9 @@ async def opened(address: str, first: bytes, *, buffer: int = 0) -> socket.socke
     try:
         await loop.sock_connect(made, place(address))
         await loop.sock_sendall(made, first)
+    except asyncio.CancelledError:
+        made.close()
+        raise
     except OSError:
         made.close()
         return None
@@ -169,9 +172,14 @@ async def holding(
 
 
 async def stopped(address: str, requests: Sequence[bytes], seconds: float) -> str:
-    """Ask, and read nothing."""
-    async with holding(address, requests, buffer=SMALL_BUFFER):
-        await asyncio.sleep(seconds)
+    """Ask, and read nothing. A request that the hub does not take in that time is left as it is."""
+    asking = [asyncio.ensure_future(opened(address, first, buffer=SMALL_BUFFER)) for first in requests]
+    await asyncio.sleep(seconds)
+    for each in asking:
+        each.cancel()
+    for connection in await asyncio.gather(*asking, return_exceptions=True):
+        if isinstance(connection, socket.socket):
+            connection.close()
     return f"{len(requests)} asked and not read"
 
 
