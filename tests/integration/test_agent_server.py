@@ -15,6 +15,7 @@ from server.domain.journal.events import Discontinuity, InputRequested, Terminal
 from server.domain.model import Refinement
 from server.domain.runs.replies import ActionDecision, Reply
 from server.domain.runs.runtime import Invocation, OversizedFrame, StreamClosed
+from server.frames.structure import MAX_VALUES
 from server.settings.loading import SettingsError, load
 from tests.support.agent_server import RecordedServer, recorded
 from tests.support.driven import Driven, driven, verdict
@@ -223,6 +224,17 @@ async def test_a_list_of_runs_that_cannot_be_read_is_refused(body: bytes) -> Non
     async with server.serving() as url, AgentServer(url, "agent") as runtime:
         with pytest.raises(RuntimeRefused, match="cannot be read"):
             await runtime.state(THREAD)
+
+
+@pytest.mark.parametrize("path", ["/runs", "/state"])
+async def test_an_answer_with_too_many_values_is_refused_and_not_read(path: str) -> None:
+    server = RecordedServer("completed", bodies={path: b"[" + b"{}," * MAX_VALUES + b"NaN]"})
+    async with server.serving() as url, AgentServer(url, "agent") as runtime:
+        with pytest.raises(RuntimeRefused, match="too many values"):
+            await runtime.state(THREAD)
+        if path == "/runs":
+            with pytest.raises(RuntimeRefused, match="too many values"):
+                await runtime.invoke(JOB)
 
 
 async def test_a_key_that_the_server_repeats_is_not_shown() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.agent_server.events import ServerEvent, ServerEvents
-from server.agent_server.repeats import Repeats
+from server.agent_server.repeats import MAX_REPEATED, Repeats, digest_of
 from server.domain.runs.runtime import OversizedFrame, StreamClosed, admit_at_once
 from tests.support.agent_server import recorded
 
@@ -24,8 +24,8 @@ async def kept(
 ) -> list[ServerEvent]:
     """The events that are no repetition. whole: what the server keeps."""
 
-    async def recall(event_id: bytes) -> list[ServerEvent]:
-        return [each for each in whole if each.id == event_id]
+    async def recall(event_id: bytes) -> list[int]:
+        return [digest_of(each) for each in whole if each.id == event_id]
 
     repeats = Repeats(recall, since_ms=since_ms)
     return [each for each in events if not await repeats.repeated(each)]
@@ -91,3 +91,19 @@ async def test_a_repetition_that_becomes_another_ends_the_connection() -> None:
     events = [event(1, "a"), event(2, "b"), event(3, "c"), event(1, "a")]
     with pytest.raises(StreamClosed):
         await kept(*events, event(2, "other"))
+
+
+async def test_an_event_whose_id_goes_back_is_not_compared_with_all_before_it() -> None:
+    """A server may send ids that go back without end."""
+    repeats = Repeats(lambda event_id: pytest.fail("nothing is in excess"))
+    count = 3 * MAX_REPEATED
+    for number in range(count):
+        assert not await repeats.repeated(event(1_000, str(number), number))
+    began = time.thread_time()
+    assert not await repeats.repeated(event(500, "new"))
+    alone = time.thread_time() - began
+    for number in range(count):
+        repeats._seen.append(number)
+    began = time.thread_time()
+    assert not await repeats.repeated(event(400, "newer"))
+    assert time.thread_time() - began < 5 * max(alone, 0.001)
