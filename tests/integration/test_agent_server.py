@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 from uuid import UUID
@@ -176,6 +177,24 @@ async def test_an_event_that_is_too_large_is_skipped() -> None:
             frames = [frame async for frame in stream]
     assert sum(isinstance(frame, OversizedFrame) for frame in frames) > 5
     assert all(len(frame) < 1100 for frame in frames if isinstance(frame, bytes))
+
+
+class RepeatingServer(RecordedServer):
+    """Sends an event twice, and says without end that it keeps it more often."""
+
+    async def _stream(self, head: bytes, writer: asyncio.StreamWriter) -> bytes:
+        event = b"event: values\r\ndata: {}\r\nid: 5-0\r\n\r\n"
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n" + 2 * event)
+        while b"last-event-id: -1" not in head.lower():
+            writer.write(1000 * event)
+            await writer.drain()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+async def test_what_a_server_keeps_under_an_id_is_not_read_without_end() -> None:
+    with pytest.raises(StreamClosed, match="too much under one id"):
+        await frames_from(RepeatingServer("completed"))
 
 
 async def test_a_server_that_is_silent_is_left() -> None:
