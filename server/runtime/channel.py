@@ -156,6 +156,8 @@ class ChannelRuntime(DeepagentsRuntime):
         # A subscriber does not select a database.
         self._connect_with.pop("db", None)
         self._answer_s, self._quiet_s = answer_s, quiet_s
+        #: How rediss:// verifies certificates: to make it takes too long for each connection.
+        self._tls: Any = None
 
     @asynccontextmanager
     async def stream(
@@ -174,6 +176,9 @@ class ChannelRuntime(DeepagentsRuntime):
             admit=room.admit,
         )
         connection: Connection = self._connection_class(**self._connect_with, parser_class=parser)
+        if self._tls is not None:
+            connection.ssl_context = self._tls  # type: ignore[attr-defined] # that of SSLConnection
+        self._tls = getattr(connection, "ssl_context", None)
         try:
             try:
                 async with asyncio.timeout(self._answer_s):

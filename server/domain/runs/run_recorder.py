@@ -24,7 +24,6 @@ from server.domain.journal.events import (
     Terminal,
     UpstreamFrame,
 )
-from server.domain.journal.journal import JournalIncomplete
 from server.domain.journal.segments import Segment
 from server.domain.model import Failure
 from server.domain.off_loop import RUNS, SMALL_BYTES, to_the_end
@@ -41,14 +40,14 @@ from server.domain.runs.lease import Lease
 from server.domain.runs.quick_frames import QuickFrames
 from server.domain.runs.released_files import all_files
 from server.domain.runs.replies import Reply
+from server.domain.runs.restore_reads import next_segments
 from server.domain.runs.runtime import Interpretation, OversizedFrame, UpstreamError
 from server.domain.runs.superseding import Superseding
 from server.domain.webhooks.events import OutboxEvent, input_requested
 from server.domain.worker import WorkerMissing
 
-#: Bytes of one read of the journal, and events of it that are applied in one turn of the event loop: those of a
-#: state take up to 30 µs each.
-RESTORE_BYTES, TURN_EVENTS = 1 << 20, 100
+#: Events of a journal that are applied in one turn of the event loop: each takes up to 30 µs.
+TURN_EVENTS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,22 +101,21 @@ class RunRecorder:
         if self._lease.fresh:
             return
         while self._restored_seq < self._lease.last_seq:
-            segments = await self._context.journal.read_after(
-                self._lease.thread_id, self._restored_seq, max_bytes=RESTORE_BYTES
-            )
-            if not segments:
-                raise JournalIncomplete(self._lease.thread_id, self._restored_seq)
-            for segment in segments:
-                entries = segment.entries_after(self._restored_seq)
-                if segment.size_bytes <= SMALL_BYTES:
-                    # One run at a time, and a little of it: each event takes longer than its bytes let expect.
-                    async with self._context.restoring:
-                        while self._restore(entries, TURN_EVENTS):
-                            await asyncio.sleep(0)
-                else:
-                    await to_the_end(RUNS.run(self._restore, entries))
-                self._restored_seq = segment.last_seq
+            reading = next_segments(self._context, self._lease.thread_id, self._restored_seq)
+            async with reading as segments:
+                for segment in segments:
+                    await self._restore_segment(segment)
         self._memory.count_restored()
+
+    async def _restore_segment(self, segment: Segment) -> None:
+        entries = segment.entries_after(self._restored_seq)
+        if segment.size_bytes > SMALL_BYTES:
+            await to_the_end(RUNS.run(self._restore, entries))
+            return
+        # One run at a time, and a little of it: each event takes longer than its bytes let expect.
+        async with self._context.restoring:
+            while self._restore(entries, TURN_EVENTS):
+                await asyncio.sleep(0)
 
     def _restore(self, entries: Iterator[tuple[int, bytes, bytes]], count: int | None = None) -> bool:
         """Apply the next events, `count` of them at most. Returns whether there were so many."""
