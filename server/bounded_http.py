@@ -1,9 +1,9 @@
-"""Connections to receivers of webhooks, to the runtime and to an issuer of tokens, which may send anything: of a
-head as much is read as an answer needs, everything a little at a time, and what is unusual for an answer only
-as the event loop has time for it.
+"""Connections to receivers of webhooks, to the runtime and to an issuer of tokens, which may send anything:
+of a head as much is read as an answer needs, everything a little at a time, and what is unusual for an answer
+only as the event loop has time for it.
 
-What an answer costs is what its lines cost, of which each is parsed, rather than its bytes. The same is true of
-TLS: a server may send messages of TLS itself without end, such as session tickets, and each takes time.
+What an answer costs is what its lines cost, of which each is parsed, rather than its bytes. The same is true
+of TLS: a server may send messages of TLS itself without end, such as session tickets, and each takes time.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ MAX_ANSWER_BYTES, MAX_ANSWER_LINES, MAX_READS = 64 << 10, 200, 256
 USUAL_READS = 4
 #: Bytes that the lines of a body usually have, on average: those of chunks of a byte have three.
 USUAL_LINE_BYTES = 8
-#: Bytes that are read at a time of what TLS decrypts, for a head and for a body, and as how many such reads the
-#: bytes are usual that come before something is decrypted: a record has 16 KiB at most. And bytes in which nothing
-#: else is meant to come, such as certificates, of which OpenSSL takes 100 KiB.
+#: Bytes that are read at a time of what TLS decrypts, for a head and for a body, and as how many such reads
+#: the bytes are usual that come before something is decrypted: a record has 16 KiB at most. And bytes in
+#: which nothing else is meant to come, such as certificates, of which OpenSSL takes 100 KiB.
 TLS_READ_BYTES, TLS_BODY_READ_BYTES, USUAL_TLS_READS, MAX_TLS_BYTES = 4 << 10, 17 << 10, 3, 128 << 10
 #: What parsing the answers that are not usual may take of the event loop's time, all of them together,
 #: and the longest pause for that, in seconds.
@@ -205,8 +205,8 @@ def bounded_client(
     transport = httpx.AsyncHTTPTransport(
         trust_env=False,
         verify=tls,
-        # Calls are rare. A kept connection that the server has closed meanwhile would make it unclear whether a
-        # request was accepted.
+        # Calls are rare. A kept connection that the server has closed meanwhile would make it unclear whether
+        # a request was accepted.
         limits=httpx.Limits(max_keepalive_connections=0),
     )
     # httpx has no option for it.

@@ -136,8 +136,8 @@ class AgentServer(HttpRuntime):
                 raise self._calls.refusal("the runtime refused to cancel with HTTP {}", answer)
 
     async def state(self, thread_id: str, admit: AdmitFrame = admit_at_once) -> RuntimeState | None:
-        """The state of the thread's newest run, as in `Runtime`; None when the server does not know one. Raises
-        as `invoke`."""
+        """The state of the thread's newest run, as in `Runtime`; None when the server does not know one.
+        Raises as `invoke`."""
         with self.breaker.attempt(thread_id):
             run = await self._threads.newest_run(thread_id)
             if run is None or run.status in ACTIVE:

@@ -66,7 +66,10 @@ class ServerEvents:
             if self._dropped_bytes:
                 found.append(OversizedFrame(self._dropped_bytes + end.start()))
                 self._dropped_bytes = 0
-            elif end.start() - start > self._max_bytes or self._ahead.count(b"\n", start, end.start()) > MAX_LINES:
+            elif (
+                end.start() - start > self._max_bytes
+                or self._ahead.count(b"\n", start, end.start()) > MAX_LINES
+            ):
                 found.append(OversizedFrame(end.start() - start))
             else:
                 found += _event(bytes(memoryview(self._ahead)[start : end.start()]))

@@ -18,8 +18,8 @@ from server.domain.runs.runtime import StreamClosed
 
 #: The digests of the events that the server keeps under an id, in order. Raises StreamClosed.
 Recall: TypeAlias = Callable[[bytes], Awaitable[Sequence[int]]]
-#: How many events back a repetition may begin: those that were sent while the server replayed the run. More are
-#: not searched for each event whose id goes back.
+#: How many events back a repetition may begin: those that were sent while the server replayed the run. More
+#: are not searched for each event whose id goes back.
 MAX_REPEATED = 20_000
 #: Longest id that is read.
 _MAX_ID_BYTES = 40

@@ -21,8 +21,8 @@ from server.runtime.thread_ids import path_segment
 
 #: The id before the first event of a run: everything is replayed.
 _BEFORE_THE_FIRST = "-1"
-#: Seconds in which the server says what it keeps under an id, and of silence after that; and events under one id,
-#: which is a millisecond.
+#: Seconds in which the server says what it keeps under an id, and of silence after that; and events under one
+#: id, which is a millisecond.
 _RECALL_S, _QUIET_RECALL_S, MAX_RECALLED = 10.0, 1.0, 10_000
 #: Milliseconds by which the time in an answer's head may be late: it is in seconds, and not always new.
 _DATE_LATE_MS = 3000

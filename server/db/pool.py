@@ -225,8 +225,8 @@ class BoundedPool(asyncpg.Pool):  # type: ignore[misc] # the driver has no types
             await self.expire_connections()
 
     async def on_read_only(self) -> None:
-        """A server refused to write: it may be no longer the primary. New connections lead to the one that is,
-        those of before may stay where they are."""
+        """A server refused to write: it may be no longer the primary. New connections lead to the one that
+        is, those of before may stay where they are."""
         now = asyncio.get_running_loop().time()
         if now - self._read_only_at >= READ_ONLY_S:
             self._read_only_at = now

@@ -50,7 +50,7 @@ class _Session(requests.Session):
     """The connections to the collector. Of an answer only the head is read: the rest may have no end."""
 
     def request(self, *args: Any, **options: Any) -> requests.Response:
-        response = super().request(*args, **options, stream=True)
+        response = super().request(*args, **{**options, "stream": True})
         response.close()
         return response
 

@@ -5,8 +5,8 @@
    process costs the computation that it was about, which is begun again in a new one.
 3. A computation that ends the process twice, or that takes too much time, is given up. Only where no process
    can be started, the hub computes itself.
-4. The process ends when the hub does, however that ends: its input ends then. A hub that stops does not wait for
-   a computation, which may be stuck.
+4. The process ends when the hub does, however that ends: its input ends then. A hub that stops does not
+   wait for a computation, which may be stuck.
 """
 
 from __future__ import annotations

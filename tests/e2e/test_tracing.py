@@ -127,7 +127,11 @@ async def test_a_collector_that_does_not_answer_keeps_no_hub_from_stopping(datab
 
     async with tcp_server(silent) as port, replay_process() as runtime:
         address = f"http://127.0.0.1:{port}"
-        tracing = {"OTEL_EXPORTER_OTLP_ENDPOINT": address, "OTEL_BSP_SCHEDULE_DELAY": "100", "IDEO_DRAIN_S": "0"}
+        tracing = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": address,
+            "OTEL_BSP_SCHEDULE_DELAY": "100",
+            "IDEO_DRAIN_S": "0",
+        }
         async with running("serve", environment=hub_environment(database, runtime, **tracing)) as hub:
             await hub.serving("HTTP")
             async with httpx.AsyncClient(base_url=hub.addresses["HTTP"], trust_env=False) as http:

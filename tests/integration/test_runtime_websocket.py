@@ -439,7 +439,7 @@ async def test_other_work_has_its_turn_among_frames_that_were_read_ahead() -> No
         counting = asyncio.create_task(count())
         assert await anext(frames) == b"a"
         counting.cancel()
-    assert turns >= MAX_EMPTY_FRAMES // TURN_FRAMES
+    assert turns > MAX_EMPTY_FRAMES // TURN_FRAMES // 2
 
 
 async def test_a_message_in_too_many_fragments_ends_the_stream() -> None:

@@ -294,7 +294,9 @@ async def test_a_frame_that_is_being_read_keeps_no_other_run_from_being_handed_o
         )
         async with asyncio.timeout(15):
             await on.core.runner.close()
-        rows = await pool.fetch("SELECT owner FROM runs WHERE thread_id = ANY($1)", [slow.thread_id, other.thread_id])
+        rows = await pool.fetch(
+            "SELECT owner FROM runs WHERE thread_id = ANY($1)", [slow.thread_id, other.thread_id]
+        )
         assert [row["owner"] for row in rows] == [None, None]
 
 

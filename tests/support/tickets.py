@@ -19,7 +19,8 @@ _PER_RECORD = (16 << 10) // len(_TICKET)
 
 
 class TicketServer:
-    """Serves connections: reads a request, and answers with tickets alone. `certificate`, `key`: its files."""
+    """Serves connections: reads a request, and answers with tickets alone. `certificate`, `key`: its
+    files."""
 
     def __init__(self, certificate: Path, key: Path) -> None:
         self._files = certificate, key
@@ -66,7 +67,10 @@ async def _read_request(context: ssl.SSLContext, reader: StreamReader, writer: S
 
 def _records(secret: bytes) -> Iterator[bytes]:
     """Encrypted records of tickets, the first ones of a server with this secret."""
-    cipher, vector = AESGCM(_expanded(secret, b"key", 32)), int.from_bytes(_expanded(secret, b"iv", 12), "big")
+    cipher, vector = (
+        AESGCM(_expanded(secret, b"key", 32)),
+        int.from_bytes(_expanded(secret, b"iv", 12), "big"),
+    )
     content = _TICKET * _PER_RECORD + b"\x16"
     head = b"\x17\x03\x03" + (len(content) + 16).to_bytes(2, "big")
     number = 0

@@ -1,4 +1,5 @@
-"""Reading the journal of a run that is taken over: of all runs together, as much as the process has room for."""
+"""Reading the journal of a run that is taken over: of all runs together, as much as the process has room
+for."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ _COPIES = 3
 
 @asynccontextmanager
 async def next_segments(context: RunContext, thread_id: UUID, after: int) -> AsyncIterator[Sequence[Segment]]:
-    """The next segments of a journal, at least one; a large one has its room in the budget until the block ends.
+    """The next segments of a journal, at least one; a large one has its room in the budget until the block
+    ends.
 
     Raises JournalIncomplete, DatabaseUnavailable.
     """

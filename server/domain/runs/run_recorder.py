@@ -114,7 +114,7 @@ class RunRecorder:
             return
         # One run at a time, and a little of it: each event takes longer than its bytes let expect.
         async with self._context.restoring:
-            while self._restore(entries, TURN_EVENTS):
+            while self._restore(entries, TURN_EVENTS):  # noqa: ASYNC110 - it waits for nothing
                 await asyncio.sleep(0)
 
     def _restore(self, entries: Iterator[tuple[int, bytes, bytes]], count: int | None = None) -> bool:
@@ -180,7 +180,11 @@ class RunRecorder:
     def is_quick(self, frame: bytes) -> bool:
         """Whether the next frame is interpreted in the event loop itself."""
         # A state that is kept as bytes has to be read first, and nothing may change it while it is copied.
-        return not self._interpreter.stored and not self.exclusive.locked() and self._quick.includes(frame, self._interpreter.changed_bytes)
+        return (
+            not self._interpreter.stored
+            and not self.exclusive.locked()
+            and self._quick.includes(frame, self._interpreter.changed_bytes)
+        )
 
     async def interpret_large(self, frame: bytes, *, after_gap: bool) -> LargeFrame:
         """As `interpret`, off the event loop. after_gap: a discontinuity comes before it in the journal.

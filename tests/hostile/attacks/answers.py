@@ -16,8 +16,8 @@ _LARGE = 31 * _MIB
 
 @dataclass(frozen=True)
 class Harm:
-    """What the runtime does in a run. piece: what its WebSocket repeats without end; without it, that is closed at
-    once. state, to_job: its answers, if they are not the usual ones."""
+    """What the runtime does in a run. piece: what its WebSocket repeats without end; without it, that is
+    closed at once. state, to_job: its answers, if they are not the usual ones."""
 
     piece: bytes = b""
     state: bytes = b""
@@ -52,11 +52,20 @@ ANSWERS: Mapping[str, Callable[[], Harm]] = {
 #: What each does, and how many runs there are at a time.
 _WHAT: Mapping[str, tuple[str, int]] = {
     "pings": ("Three runs whose WebSockets send pings without end.", 3),
-    "empty-fragments": ("Three runs whose WebSockets send messages in 30,000 empty fragments without end.", 3),
-    "states-of-many-files": ("49 runs whose streams are closed at once, and whose states have 199,000 files.", 49),
+    "empty-fragments": (
+        "Three runs whose WebSockets send messages in 30,000 empty fragments without end.",
+        3,
+    ),
+    "states-of-many-files": (
+        "49 runs whose streams are closed at once, and whose states have 199,000 files.",
+        49,
+    ),
     "states-of-too-many-files": ("49 runs likewise, whose states have 2.3 million files.", 49),
     "large-states": ("49 runs likewise, whose states have a file of 31 MiB.", 49),
-    "answers-to-jobs": ("Starts of runs, five at a time, that are answered with 10 million empty objects.", 5),
+    "answers-to-jobs": (
+        "Starts of runs, five at a time, that are answered with 10 million empty objects.",
+        5,
+    ),
 }
 
 
@@ -66,9 +75,7 @@ def _attack(name: str) -> Attack:
     async def run(aim: Aim) -> str:
         return await play(aim, name, at_once=at_once, max_runs=8 * at_once)
 
-    return Attack(
-        f"runtime-{name}", what, run, plays=(name,), settings={"IDEO_MAX_CREATES_PER_MINUTE": "0"}
-    )
+    return Attack(f"runtime-{name}", what, run, plays=(name,), settings={"IDEO_MAX_CREATES_PER_MINUTE": "0"})
 
 
 FAMILY.attacks += [_attack(name) for name in ANSWERS]

@@ -43,8 +43,8 @@ class StoredRun:
 @dataclass(frozen=True)
 class Aim:
     """What the attacker knows: the hub's addresses, an account with a live run, a share link to it, and the
-    stored runs that the attack reads. `seconds`: how long to go on. `tls_files`: certificate and key for a server
-    at 127.0.0.1 that the hub trusts, if the attack needs them."""
+    stored runs that the attack reads. `seconds`: how long to go on. `tls_files`: certificate and key for a
+    server at 127.0.0.1 that the hub trusts, if the attack needs them."""
 
     http: str
     grpc: str
@@ -103,8 +103,8 @@ Run = Callable[[Aim], Coroutine[Any, Any, str]]
 @dataclass(frozen=True)
 class Attack:
     """An attack. `what`: one sentence. `settings`: of the hub, beside the defaults. `plays`: the recordings
-    that the runtime needs for it. `reads`: the stored runs (`storage`) that it needs. `tls`: whether it needs a
-    certificate that the hub trusts."""
+    that the runtime needs for it. `reads`: the stored runs (`storage`) that it needs. `tls`: whether it needs
+    a certificate that the hub trusts."""
 
     name: str
     what: str

@@ -106,8 +106,8 @@ async def webhooks_that_hold(aim: Aim) -> str:
 
 @FAMILY.attack(settings=_SETTINGS, tls=True)
 async def webhooks_of_session_tickets(aim: Aim) -> str:
-    """Five accounts have 20 receivers each, which answer with session tickets of TLS without end; another account's
-    must be called meanwhile."""
+    """Five accounts have 20 receivers each, which answer with session tickets of TLS without end; another
+    account's must be called meanwhile."""
     certificate, key = map(Path, aim.tls_files)
     server = TicketServer(certificate, key)
     async with tcp_server(server.serve) as port:

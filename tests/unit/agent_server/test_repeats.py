@@ -94,7 +94,8 @@ async def test_a_repetition_that_becomes_another_ends_the_connection() -> None:
 
 
 async def test_a_repetition_is_not_searched_among_all_that_was_sent() -> None:
-    """A server may send ids that go back without end, and each would be compared with everything before it."""
+    """A server may send ids that go back without end, and each would be compared with everything before
+    it."""
     events = [event(number, str(number)) for number in range(1, MAX_REPEATED + 2)]
     assert await kept(*events, events[1]) == events
     assert await kept(*events, events[0]) == [*events, events[0]]
