@@ -29,10 +29,12 @@ MAX_ANSWER_BYTES, MAX_ANSWER_LINES, MAX_READS = 64 << 10, 200, 256
 USUAL_READS = 4
 #: Bytes that the lines of a body usually have, on average: those of chunks of a byte have three.
 USUAL_LINE_BYTES = 8
-#: Bytes that are read at a time of what TLS decrypts, for a head and for a body, and as how many such reads
-#: the bytes are usual that come before something is decrypted: a record has 16 KiB at most. And bytes in
-#: which nothing else is meant to come, such as certificates, of which OpenSSL takes 100 KiB.
-TLS_READ_BYTES, TLS_BODY_READ_BYTES, USUAL_TLS_READS, MAX_TLS_BYTES = 4 << 10, 17 << 10, 3, 128 << 10
+#: Bytes that are read at a time of what TLS decrypts, for a head and for a body: a record has 16 KiB at most.
+#: And how many such reads, by their bytes, are usual before something is decrypted, and how many are the
+#: most.
+TLS_READ_BYTES, TLS_BODY_READ_BYTES, USUAL_TLS_READS, MAX_TLS_READS = 4 << 10, 17 << 10, 3, 5
+#: Bytes of a handshake: OpenSSL takes 100 KiB of certificates.
+MAX_HANDSHAKE_BYTES = 128 << 10
 #: What parsing the answers that are not usual may take of the event loop's time, all of them together,
 #: and the longest pause for that, in seconds.
 MAX_SHARE, MAX_PAUSE_S = 0.1, 0.1
@@ -63,7 +65,7 @@ class _Encrypted:
 
     def __init__(self, stream: Any, turns: Turns) -> None:
         self._stream, self._turns = stream, turns
-        self._read_bytes = TLS_READ_BYTES
+        self._read_bytes, self._max_bytes = TLS_READ_BYTES, MAX_HANDSHAKE_BYTES
         #: Bytes since something was decrypted.
         self._bytes = 0
 
@@ -71,12 +73,13 @@ class _Encrypted:
         """What was read made sense. in_body: what comes next is a body."""
         self._bytes = 0
         self._read_bytes = TLS_BODY_READ_BYTES if in_body else TLS_READ_BYTES
+        self._max_bytes = MAX_TLS_READS * self._read_bytes
 
     async def receive(self, max_bytes: int = 0) -> bytes:
         """What comes next: TLS needs it to decrypt anything. Raises OSError when nothing is decrypted."""
         data: bytes = await self._stream.receive(self._read_bytes)
         self._bytes += len(data)
-        if self._bytes > MAX_TLS_BYTES:
+        if self._bytes > self._max_bytes:
             raise OSError("TLS sends nothing but its own messages")
         if self._bytes > USUAL_TLS_READS * self._read_bytes:
             await self._turns.take()
