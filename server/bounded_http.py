@@ -1,8 +1,9 @@
-"""Connections to receivers of webhooks and to the runtime, which may send anything: of a head as much is read
-as an answer needs, everything a little at a time, and what is unusual for an answer only as the event loop
-has time for it.
+"""Connections to receivers of webhooks, to the runtime and to an issuer of tokens, which may send anything:
+of a head as much is read as an answer needs, everything a little at a time, and what is unusual for an answer
+only as the event loop has time for it.
 
-What an answer costs is what its lines cost, of which each is parsed, rather than its bytes.
+What an answer costs is what its lines cost, of which each is parsed, rather than its bytes. The same is true
+of TLS: a server may send messages of TLS itself without end, such as session tickets, and each takes time.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import httpcore
+import httpx
 from typing_extensions import override
 
 #: Bytes and lines that are read at a time, and parsed in one turn of the event loop.
@@ -27,6 +29,12 @@ MAX_ANSWER_BYTES, MAX_ANSWER_LINES, MAX_READS = 64 << 10, 200, 256
 USUAL_READS = 4
 #: Bytes that the lines of a body usually have, on average: those of chunks of a byte have three.
 USUAL_LINE_BYTES = 8
+#: Bytes that are read at a time of what TLS decrypts, for a head and for a body: a record has 16 KiB at most.
+#: And how many such reads, by their bytes, are usual before something is decrypted, and how many are the
+#: most.
+TLS_READ_BYTES, TLS_BODY_READ_BYTES, USUAL_TLS_READS, MAX_TLS_READS = 4 << 10, 17 << 10, 3, 5
+#: Bytes of a handshake: OpenSSL takes 100 KiB of certificates.
+MAX_HANDSHAKE_BYTES = 128 << 10
 #: What parsing the answers that are not usual may take of the event loop's time, all of them together,
 #: and the longest pause for that, in seconds.
 MAX_SHARE, MAX_PAUSE_S = 0.1, 0.1
@@ -51,12 +59,54 @@ class Turns:
         self._pause_s = min(took_s * (1 - MAX_SHARE) / MAX_SHARE, MAX_PAUSE_S)
 
 
+class _Encrypted:
+    """A connection as TLS reads it, a little at a time, in the place of anyio's stream. turns: as for
+    `BoundedStream`."""
+
+    def __init__(self, stream: Any, turns: Turns) -> None:
+        self._stream, self._turns = stream, turns
+        self._read_bytes, self._max_bytes = TLS_READ_BYTES, MAX_HANDSHAKE_BYTES
+        #: Bytes since something was decrypted.
+        self._bytes = 0
+
+    def decrypted(self, *, in_body: bool) -> None:
+        """What was read made sense. in_body: what comes next is a body."""
+        self._bytes = 0
+        self._read_bytes = TLS_BODY_READ_BYTES if in_body else TLS_READ_BYTES
+        self._max_bytes = MAX_TLS_READS * self._read_bytes
+
+    async def receive(self, max_bytes: int = 0) -> bytes:
+        """What comes next: TLS needs it to decrypt anything. Raises OSError when nothing is decrypted."""
+        data: bytes = await self._stream.receive(self._read_bytes)
+        self._bytes += len(data)
+        if self._bytes > self._max_bytes:
+            raise OSError("TLS sends nothing but its own messages")
+        if self._bytes > USUAL_TLS_READS * self._read_bytes:
+            await self._turns.take()
+        return data
+
+    async def send(self, data: bytes) -> None:
+        """As anyio's."""
+        await self._stream.send(data)
+
+    async def aclose(self) -> None:
+        """As anyio's."""
+        await self._stream.aclose()
+
+    @property
+    def extra_attributes(self) -> Any:
+        """As anyio's."""
+        return self._stream.extra_attributes
+
+
 class BoundedStream(httpcore.AsyncNetworkStream):
     """A connection whose answers have MAX_ANSWER_BYTES, MAX_ANSWER_LINES and MAX_READS at most. turns: what
-    all such connections share."""
+    all such connections share. encrypted: what TLS reads, if there is TLS."""
 
-    def __init__(self, stream: httpcore.AsyncNetworkStream, turns: Turns) -> None:
-        self._stream, self._turns = stream, turns
+    def __init__(
+        self, stream: httpcore.AsyncNetworkStream, turns: Turns, encrypted: _Encrypted | None = None
+    ) -> None:
+        self._stream, self._turns, self._encrypted = stream, turns, encrypted
         #: What came with the lines that were read last.
         self._waiting = b""
         self._count_anew(in_body=False)
@@ -68,6 +118,8 @@ class BoundedStream(httpcore.AsyncNetworkStream):
     def _count_anew(self, *, in_body: bool) -> None:
         self._bytes = self._lines = self._reads = 0
         self._in_body = in_body
+        if self._encrypted is not None:
+            self._encrypted.decrypted(in_body=in_body)
 
     @override
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
@@ -77,6 +129,8 @@ class BoundedStream(httpcore.AsyncNetworkStream):
         if not self._waiting:
             size = BODY_READ_BYTES if self._in_body else READ_BYTES
             self._waiting = await self._stream.read(size, timeout)
+            if self._encrypted is not None:
+                self._encrypted.decrypted(in_body=self._in_body)
         data, self._waiting = _first_lines(self._waiting, max_bytes)
         self._bytes, self._lines, self._reads = (
             self._bytes + len(data),
@@ -115,8 +169,10 @@ class BoundedStream(httpcore.AsyncNetworkStream):
         timeout: float | None = None,
     ) -> httpcore.AsyncNetworkStream:
         """As httpcore's."""
-        secured = await self._stream.start_tls(ssl_context, server_hostname, timeout)
-        return BoundedStream(secured, self._turns)
+        plain: Any = self._stream
+        encrypted = plain._stream = _Encrypted(plain._stream, self._turns)
+        secured = await plain.start_tls(ssl_context, server_hostname, timeout)
+        return BoundedStream(secured, self._turns, encrypted)
 
     @override
     def get_extra_info(self, info: str) -> Any:
@@ -142,6 +198,35 @@ class BoundedNetwork(httpcore.AsyncNetworkBackend):
         """As httpcore's."""
         stream = await self._network.connect_tcp(host, port, timeout, local_address, socket_options)
         return BoundedStream(stream, self._turns)
+
+
+def bounded_client(
+    *, tls: ssl.SSLContext | bool, timeout: httpx.Timeout, headers: Mapping[str, str]
+) -> httpx.AsyncClient:
+    """A client for one server, with such connections. It follows no redirects, and uses no proxy of the
+    environment. tls: for https, as httpx's `verify`."""
+    transport = httpx.AsyncHTTPTransport(
+        trust_env=False,
+        verify=tls,
+        # Calls are rare. A kept connection that the server has closed meanwhile would make it unclear whether
+        # a request was accepted.
+        limits=httpx.Limits(max_keepalive_connections=0),
+    )
+    # httpx has no option for it.
+    transport._pool._network_backend = BoundedNetwork()
+    return httpx.AsyncClient(
+        transport=transport,
+        event_hooks={"response": [_end_head]},
+        timeout=timeout,
+        follow_redirects=False,
+        trust_env=False,
+        # A compressed body may be small to receive and large to store.
+        headers={"accept": "application/json", "accept-encoding": "identity", **headers},
+    )
+
+
+async def _end_head(response: httpx.Response) -> None:
+    response.extensions["network_stream"].head_ended()
 
 
 def _first_lines(data: bytes, max_bytes: int) -> tuple[bytes, bytes]:

@@ -34,7 +34,7 @@ from server.domain.runs.runtime import (
 )
 from server.encoding.json_text import dump
 from server.runtime.breaker import Breaker
-from server.runtime.calls import MAX_ANSWER_BYTES, RuntimeCalls, checked_address
+from server.runtime.calls import MAX_ANSWER_BYTES, Answer, RuntimeCalls, checked_address
 from server.runtime.client import MAX_FRAME_BYTES
 from server.runtime.http_runtime import HttpRuntime
 from server.runtime.thread_ids import path_segment
@@ -130,19 +130,19 @@ class AgentServer(HttpRuntime):
             if run is None or run.status not in ACTIVE:
                 return
             path = f"{runs_path(thread_id)}/{path_segment(run.id)}/cancel?wait=false&action=interrupt"
-            answer = await self._threads.small("cancel", "POST", path)
+            answer = await self._answer("cancel", "POST", path)
             # It may have ended meanwhile.
             if not answer.ok and answer.status not in (httpx.codes.NOT_FOUND, httpx.codes.CONFLICT):
                 raise self._calls.refusal("the runtime refused to cancel with HTTP {}", answer)
 
-    async def state(self, thread_id: str) -> RuntimeState | None:
-        """The state of the thread's newest run, None when the server does not know one. Raises as
-        `invoke`."""
+    async def state(self, thread_id: str, admit: AdmitFrame = admit_at_once) -> RuntimeState | None:
+        """The state of the thread's newest run, as in `Runtime`; None when the server does not know one.
+        Raises as `invoke`."""
         with self.breaker.attempt(thread_id):
             run = await self._threads.newest_run(thread_id)
             if run is None or run.status in ACTIVE:
                 return None if run is None else RuntimeState("running")
-            state = await self._threads.state(thread_id)
+            state = await self._threads.state(thread_id, admit)
             if state is None:
                 return None
             if run.status == SUCCESS:
@@ -172,21 +172,28 @@ class AgentServer(HttpRuntime):
     async def has_assistant(self) -> bool:
         """Whether the server has the graph or the assistant that is to run. Raises as `invoke`."""
         body = dump({"graph_id": self._assistant, "limit": 1})
-        answer = await self._threads.small("state", "POST", "/assistants/search", body)
+        answer = await self._answer("state", "POST", "/assistants/search", body)
         if not answer.ok and answer.status != httpx.codes.NOT_FOUND:
             raise self._calls.refusal("the runtime answered with HTTP {}", answer)
         if answer.ok and answer.body.strip() != b"[]":
             return True
-        return (await self._threads.small("state", "GET", f"/assistants/{path_segment(self._assistant)}")).ok
+        return (await self._answer("state", "GET", f"/assistants/{path_segment(self._assistant)}")).ok
 
     # --- Calls -----------------------------------------------------------------------------------
 
     async def _start_run(self, endpoint: str, thread_id: str, body: bytes, refusal: str) -> None:
-        answer = await self._threads.small(endpoint, "POST", runs_path(thread_id), body)
-        if not answer.ok:
-            raise self._calls.refusal(refusal, answer)
-        if run_id_in(answer.body) is None:
-            raise RuntimeRefused("the runtime's answer has no run_id", status=answer.status)
+        async with AsyncExitStack() as place:
+            answer = await self._calls.call(endpoint, "POST", runs_path(thread_id), body, place=place)
+            if not answer.ok:
+                raise self._calls.refusal(refusal, answer)
+            # It may have what was sent, with the files of a draft.
+            if await self._calls.read(answer, run_id_in) is None:
+                raise RuntimeRefused("the runtime's answer has no run_id", status=answer.status)
+
+    async def _answer(self, endpoint: str, method: str, path: str, body: bytes | None = None) -> Answer:
+        """An answer of which only the status counts, or whether it is empty."""
+        async with AsyncExitStack() as place:
+            return await self._calls.call(endpoint, method, path, body, place=place)
 
     async def _continues_with(self, thread_id: str, reply: Reply) -> bool:
         """Whether the newest run of the thread is the one that the reply began."""

@@ -14,6 +14,8 @@ from server.domain.runs.runtime import AdmitFrame, OversizedFrame
 
 #: Bytes of an event that is not complete that are read without asking for room.
 READ_AHEAD_BYTES = 64 << 10
+#: Lines of an event: LangGraph's has one for its data, and each takes time. One with more is skipped.
+MAX_LINES = 10_000
 #: The empty line after an event.
 _END = re.compile(rb"\r?\n\r?\n")
 _LONGEST_END = 4
@@ -64,7 +66,10 @@ class ServerEvents:
             if self._dropped_bytes:
                 found.append(OversizedFrame(self._dropped_bytes + end.start()))
                 self._dropped_bytes = 0
-            elif end.start() - start > self._max_bytes:
+            elif (
+                end.start() - start > self._max_bytes
+                or self._ahead.count(b"\n", start, end.start()) > MAX_LINES
+            ):
                 found.append(OversizedFrame(end.start() - start))
             else:
                 found += _event(bytes(memoryview(self._ahead)[start : end.start()]))

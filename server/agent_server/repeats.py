@@ -16,8 +16,11 @@ from typing import TypeAlias
 from server.agent_server.events import ServerEvent
 from server.domain.runs.runtime import StreamClosed
 
-#: The events that the server keeps under an id, in order. Raises StreamClosed.
-Recall: TypeAlias = Callable[[bytes], Awaitable[Sequence[ServerEvent]]]
+#: The digests of the events that the server keeps under an id, in order. Raises StreamClosed.
+Recall: TypeAlias = Callable[[bytes], Awaitable[Sequence[int]]]
+#: How many events back a repetition may begin: those that were sent while the server replayed the run. More
+#: are not searched for each event whose id goes back.
+MAX_REPEATED = 20_000
 #: Longest id that is read.
 _MAX_ID_BYTES = 40
 
@@ -38,13 +41,13 @@ class Repeats:
         #: asked.
         self._id = (0, 0)
         self._count = 0
-        self._kept: list[int] | None = None
+        self._kept: Sequence[int] | None = None
         #: Whether the repetition is over: there is one at most.
         self._over = False
 
     async def repeated(self, event: ServerEvent) -> bool:
         """Whether the next event repeats one. Raises StreamClosed where that cannot be said."""
-        digest = _digest(event)
+        digest = digest_of(event)
         if self._places:
             self._follow(digest)
             return True
@@ -62,7 +65,10 @@ class Repeats:
 
     def _begins(self, digest: int) -> bool:
         """Whether the event came before; the repetition begins with it then."""
-        self._places = [place + 1 for place, seen in enumerate(self._seen) if seen == digest]
+        first = max(len(self._seen) - MAX_REPEATED, 0)
+        self._places = [
+            place + 1 for place, seen in enumerate(self._seen[first:], start=first) if seen == digest
+        ]
         begins = bool(self._places)
         self._end_if_over()
         return begins
@@ -81,10 +87,10 @@ class Repeats:
 
     async def _is_in_excess(self, event: ServerEvent, digest: int) -> bool:
         """Whether an event with the last id is none that the server keeps next under it."""
-        if self._id[0] < self._since_ms or digest not in self._seen[-self._count :]:
+        if self._id[0] < self._since_ms or digest not in self._seen[-min(self._count, MAX_REPEATED) :]:
             return False
         if self._kept is None:
-            self._kept = [_digest(kept) for kept in await self._recall(event.id)]
+            self._kept = await self._recall(event.id)
         return self._kept[self._count : self._count + 1] != [digest]
 
 
@@ -96,7 +102,8 @@ def order_of(event_id: bytes) -> tuple[int, int] | None:
     return int(milliseconds), int(number)
 
 
-def _digest(event: ServerEvent) -> int:
+def digest_of(event: ServerEvent) -> int:
+    """Eight bytes that stand for an event."""
     digest = blake2b(b"%d %d " % (len(event.id), len(event.name)), digest_size=8)
     for part in event[::-1]:
         digest.update(part)

@@ -12,7 +12,7 @@ import httpx
 from opentelemetry.propagate import inject
 
 from server.agent_server.events import ServerEvent, ServerEvents
-from server.agent_server.repeats import order_of
+from server.agent_server.repeats import digest_of, order_of
 from server.agent_server.threads import runs_path
 from server.domain.errors import RuntimeRefused, RuntimeUnavailable
 from server.domain.runs.runtime import AdmitFrame, StreamClosed, admit_at_once
@@ -21,8 +21,9 @@ from server.runtime.thread_ids import path_segment
 
 #: The id before the first event of a run: everything is replayed.
 _BEFORE_THE_FIRST = "-1"
-#: Seconds in which the server says what it keeps under an id, and of silence after that.
-_RECALL_S, _QUIET_RECALL_S = 10.0, 1.0
+#: Seconds in which the server says what it keeps under an id, and of silence after that; and events under one
+#: id, which is a millisecond.
+_RECALL_S, _QUIET_RECALL_S, MAX_RECALLED = 10.0, 1.0, 10_000
 #: Milliseconds by which the time in an answer's head may be late: it is in seconds, and not always new.
 _DATE_LATE_MS = 3000
 
@@ -77,13 +78,15 @@ class RunStream:
             await pieces.aclose()
             await response.aclose()
 
-    async def kept_under(self, event_id: bytes) -> Sequence[ServerEvent]:
-        """The events that the server keeps under an id, which is in the past. Raises StreamClosed."""
+    async def kept_under(self, event_id: bytes) -> Sequence[int]:
+        """The digests of the events that the server keeps under an id, which is in the past. Raises
+        StreamClosed."""
         wanted = order_of(event_id) or (0, 0)
-        kept: list[ServerEvent] = []
+        loop, kept = asyncio.get_running_loop(), list[int]()
+        ends_at = loop.time() + _RECALL_S
         try:
             async with (
-                asyncio.timeout(_RECALL_S) as time_left,
+                asyncio.timeout_at(ends_at) as time_left,
                 self.opened(admit_at_once, after=f"{wanted[0] - 1}-0") as opened,
             ):
                 async for together in opened.events:
@@ -94,9 +97,11 @@ class RunStream:
                         if order > wanted:
                             return kept
                         assert isinstance(event, ServerEvent)
-                        kept.append(event)
+                        kept.append(digest_of(event))
+                        if len(kept) > MAX_RECALLED:
+                            raise StreamClosed("the runtime has sent too much under one id")
                         # Unless another comes at once, it is the run's last one so far.
-                        time_left.reschedule(asyncio.get_running_loop().time() + _QUIET_RECALL_S)
+                        time_left.reschedule(min(loop.time() + _QUIET_RECALL_S, ends_at))
         except (TimeoutError, RuntimeUnavailable, RuntimeRefused):
             if not kept:
                 raise StreamClosed("the runtime does not say what it has sent") from None

@@ -16,7 +16,7 @@ from server.agent_server.forms import (
     thread_status_in,
 )
 from server.domain.errors import RuntimeRefused
-from server.domain.off_loop import RUNS, SMALL_BYTES
+from server.domain.runs.runtime import AdmitFrame, admit_at_once
 from server.encoding.json_text import dump
 from server.runtime.calls import Answer, RuntimeCalls
 from server.runtime.thread_ids import path_segment
@@ -33,26 +33,26 @@ class Threads:
     async def newest_run(self, thread_id: str) -> ServerRun | None:
         """The newest run of a thread; None when the server does not know one."""
         path = f"{runs_path(thread_id)}?limit=1&select=run_id&select=status&select=metadata"
-        answer = await self.small("state", "GET", path)
-        if answer.status == httpx.codes.NOT_FOUND:
-            return None
-        if not answer.ok:
-            raise self._calls.refusal(_REFUSAL, answer)
-        try:
-            return newest_run_in(answer.body)
-        except ValueError:
-            raise _unreadable(answer) from None
+        async with AsyncExitStack() as place:
+            answer = await self._calls.call("state", "GET", path, place=place)
+            if answer.status == httpx.codes.NOT_FOUND:
+                return None
+            if not answer.ok:
+                raise self._calls.refusal(_REFUSAL, answer)
+            try:
+                return await self._calls.read(answer, newest_run_in)
+            except ValueError:
+                raise _unreadable(answer) from None
 
-    async def state(self, thread_id: str) -> ThreadState | None:
-        """The state of a thread; None when the server does not know it."""
+    async def state(self, thread_id: str, admit: AdmitFrame = admit_at_once) -> ThreadState | None:
+        """The state of a thread; None when the server does not know it. admit: as for `Runtime.state`."""
         async with AsyncExitStack() as place:
             answer = await self._calls.call("state", "GET", f"{_path(thread_id)}/state", place=place)
             if answer.status == httpx.codes.NOT_FOUND:
                 return None
             if not answer.ok:
                 raise self._calls.refusal(_REFUSAL, answer)
-            large = len(answer.body) > SMALL_BYTES
-            state = await RUNS.run(state_in, answer.body) if large else state_in(answer.body)
+            state = await self._calls.read(answer, state_in, admit)
         if state is None:
             raise _unreadable(answer)
         return state
@@ -60,23 +60,22 @@ class Threads:
     async def status(self, thread_id: str) -> str:
         """The status of a thread, without its values, which may be large."""
         form = {"metadata": {"job_id": thread_id}, "limit": 1, "select": ["thread_id", "status"]}
-        answer = await self.small("state", "POST", "/threads/search", dump(form))
-        if not answer.ok:
-            raise self._calls.refusal(_REFUSAL, answer)
-        return thread_status_in(answer.body)
+        async with AsyncExitStack() as place:
+            answer = await self._calls.call("state", "POST", "/threads/search", dump(form), place=place)
+            if not answer.ok:
+                raise self._calls.refusal(_REFUSAL, answer)
+            return await self._calls.read(answer, thread_status_in)
 
     async def reason(self, run: ServerRun, thread_id: str, state: ThreadState | None) -> str:
         """Why a run failed. state: the thread's, if it is known."""
         error = state.error if state is not None else ""
         if not error:
             # The run may have failed before it had a task.
-            error = error_in((await self.small("state", "GET", _path(thread_id))).body)
+            async with AsyncExitStack() as place:
+                # It has the values, too, which may be large.
+                answer = await self._calls.call("state", "GET", _path(thread_id), place=place)
+                error = await self._calls.read(answer, error_in)
         return reason_of(run, error)
-
-    async def small(self, endpoint: str, method: str, path: str, body: bytes | None = None) -> Answer:
-        """The answer to a call, which is read at once."""
-        async with AsyncExitStack() as place:
-            return await self._calls.call(endpoint, method, path, body, place=place)
 
 
 def runs_path(thread_id: str) -> str:

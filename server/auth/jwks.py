@@ -18,8 +18,9 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from server.auth.claims import Header
 from server.domain.errors import Unauthenticated
 
-#: Maximum number of keys that are read from a set.
-MAX_KEYS = 64
+#: Maximum number of keys that are taken from a set, and of those that are looked at: each takes time, and
+#: many together would hold the event loop.
+MAX_KEYS, MAX_LISTED_KEYS = 64, 256
 #: Size of RSA keys, in bits: smaller keys are weak (RFC 7518 section 3.3), larger ones are slow.
 MIN_RSA_BITS, MAX_RSA_BITS = 2048, 8192
 
@@ -56,7 +57,8 @@ class Key:
 
 
 def keys_in(document: bytes) -> tuple[Key, ...]:
-    """The usable keys of a JWK Set, at most MAX_KEYS, in its order. Raises BadKeySet when it has none.
+    """The usable keys of a JWK Set, at most MAX_KEYS, in its order. Raises BadKeySet when there is none among
+    the first MAX_LISTED_KEYS.
 
     Keys of another kind, size or purpose are ignored (RFC 7517 section 5).
     """
@@ -67,7 +69,7 @@ def keys_in(document: bytes) -> tuple[Key, ...]:
     listed = parsed.get("keys") if isinstance(parsed, dict) else None
     if not isinstance(listed, list):
         raise BadKeySet("it is not a JWK Set")
-    usable = tuple(key for _, key in zip(range(MAX_KEYS), _usable(listed), strict=False))
+    usable = tuple(key for _, key in zip(range(MAX_KEYS), _usable(listed[:MAX_LISTED_KEYS]), strict=False))
     if not usable:
         raise BadKeySet("it has no usable key")
     return usable

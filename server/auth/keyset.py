@@ -18,6 +18,7 @@ import structlog
 from server.auth.claims import Header, claims_of, header_of, invalid
 from server.auth.jwks import ALGORITHMS, BadKeySet, Key, key_for, keys_in
 from server.auth.verified_tokens import VerifiedTokens
+from server.bounded_http import bounded_client
 from server.domain.access.users import TokenClaims
 from server.domain.clock import Clock
 from server.domain.errors import KeysUnavailable
@@ -68,13 +69,8 @@ class KeySet:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Fetch the keys, then refresh them inside the block. An unreachable issuer is not an error."""
-        async with httpx.AsyncClient(
-            timeout=self._fetch_s,
-            follow_redirects=False,
-            trust_env=False,
-            # A compressed body may be small to receive and large to store.
-            headers={"Accept": "application/json", "Accept-Encoding": "identity"},
-        ) as client:
+        tls = httpx.create_ssl_context() if self._url.startswith("https:") else False
+        async with bounded_client(tls=tls, timeout=httpx.Timeout(self._fetch_s), headers={}) as client:
             self._client = client
             refreshing = asyncio.create_task(self._refresh_forever(), name="keys")
             try:

@@ -13,6 +13,7 @@ import sys
 from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
 from functools import partial
+from math import inf
 from typing import Any
 
 import asyncpg
@@ -34,6 +35,8 @@ ACQUIRE_S = 2.5
 CANCEL_S = 0.5
 #: Seconds to connect to each host; the caller that waits for the connection may give up earlier.
 CONNECT_S = 3.0
+#: Seconds between two replacements of all connections while the server is read-only.
+READ_ONLY_S = 1.0
 #: Statements of one connection, and seconds for which it may be idle, until it is replaced.
 MAX_QUERIES, MAX_IDLE_S = 50_000, 300.0
 
@@ -92,6 +95,8 @@ class _Acquired(PoolAcquireContext):  # type: ignore[misc] # the driver has no t
             if unanswered:
                 with contextlib.suppress(TimeoutError):
                     await self.pool.release(self.connection, timeout=CANCEL_S)
+            if isinstance(exc[1], asyncpg.ReadOnlySQLTransactionError):
+                await self.pool.on_read_only()
             if self._raw is not None and self._raw.is_closed():
                 await self.pool.on_lost(self._began_at)
             elif not unanswered:
@@ -139,6 +144,8 @@ class BoundedPool(asyncpg.Pool):  # type: ignore[misc] # the driver has no types
         self.connections = FairQueue(options["max_size"])
         self._connector = connect
         self._answered_at = 0.0
+        #: When connections were last replaced because the server was read-only.
+        self._read_only_at = -inf
 
     @property
     def seconds_since_reconnect(self) -> float:
@@ -215,6 +222,14 @@ class BoundedPool(asyncpg.Pool):  # type: ignore[misc] # the driver has no types
         If no other was answered since, what is idle may be as dead: it is replaced before it is used.
         """
         if self._answered_at < began_at:
+            await self.expire_connections()
+
+    async def on_read_only(self) -> None:
+        """A server refused to write: it may be no longer the primary. New connections lead to the one that
+        is, those of before may stay where they are."""
+        now = asyncio.get_running_loop().time()
+        if now - self._read_only_at >= READ_ONLY_S:
+            self._read_only_at = now
             await self.expire_connections()
 
 

@@ -12,12 +12,14 @@ token or query.
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any
 from uuid import UUID
 
+import requests
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -33,6 +35,8 @@ from server.domain.runs.observer import RunObserver
 
 #: The service's name unless OTEL_SERVICE_NAME is set.
 SERVICE = "ide-orchestrator"
+#: Seconds in which a hub that stops sends the spans that are left.
+FLUSH_S = 3.0
 _W3C = TraceContextTextMapPropagator()
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _SPAN_PATH, _MAX_SPAN_PATH = re.compile(r"[a-z/{}.]*"), 80
@@ -42,19 +46,31 @@ _QUERY_ATTRIBUTES = ("url.query",)
 _tracer = trace.get_tracer("ide_orchestrator")
 
 
+class _Session(requests.Session):
+    """The connections to the collector. Of an answer only the head is read: the rest may have no end."""
+
+    def request(self, *args: Any, **options: Any) -> requests.Response:
+        response = super().request(*args, **{**options, "stream": True})
+        response.close()
+        return response
+
+
 @contextmanager
 def tracing(*, replica: str) -> Iterator[None]:
-    """Make and send spans until the block ends, and then send the rest."""
+    """Make and send spans until the block ends, and then send the rest, as far as FLUSH_S allows."""
     resource = Resource.create({"service.instance.id": replica, SERVICE_VERSION: version("ide-orchestrator")})
     if resource.attributes.get(SERVICE_NAME, "").startswith("unknown_service"):  # type: ignore[union-attr]
         resource = resource.merge(Resource({SERVICE_NAME: SERVICE}))
-    provider = TracerProvider(resource=resource)
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(session=_Session())))
     trace.set_tracer_provider(provider)
     try:
         yield
     finally:
-        provider.shutdown()
+        # A collector that does not answer would be waited for ten times as long.
+        ending = threading.Thread(target=provider.shutdown, name="last spans", daemon=True)
+        ending.start()
+        ending.join(FLUSH_S)
 
 
 def traced_asgi(app: Any) -> Any:

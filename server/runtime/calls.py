@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
-from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
+from typing import NamedTuple, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import httpx
 from opentelemetry.propagate import inject
 
-from server.bounded_http import BoundedNetwork
+from server.bounded_http import bounded_client
 from server.domain.errors import RuntimeRefused, RuntimeUnavailable
-from server.domain.off_loop import SMALL_BYTES
+from server.domain.off_loop import RUNS, SMALL_BYTES
+from server.domain.runs.runtime import AdmitFrame, admit_at_once
+from server.frames import structure
 from server.runtime.refusals import refusal_reason
 
+T = TypeVar("T")
+
 MAX_ANSWER_BYTES = 32 << 20
+#: Bytes of memory that a member of an object takes besides its own.
+_MEMBER_BYTES = 256
 #: Answers that are larger than SMALL_BYTES and are read at a time.
 _LARGE_ANSWERS = 2
 
@@ -70,23 +76,10 @@ class RuntimeCalls:
         self._total_s, self._max_answer_bytes = total_s, max_answer_bytes
         self._secrets = [*_secrets_of(base), *secrets]
         self._large_answers = asyncio.Semaphore(_LARGE_ANSWERS)
-        transport = httpx.AsyncHTTPTransport(
-            trust_env=False,
-            # Loading the CA certificates takes longer than a call, and http:// needs none.
-            verify=not base.startswith("http://"),
-            # Calls are rare. A kept connection that the runtime has closed meanwhile would make it
-            # unclear whether a job was accepted.
-            limits=httpx.Limits(max_keepalive_connections=0),
-        )
-        # httpx has no option for it.
-        transport._pool._network_backend = BoundedNetwork()
-        self.http = httpx.AsyncClient(
-            transport=transport,
-            event_hooks={"response": [_end_head]},
-            timeout=httpx.Timeout(read_s, connect=connect_s),
-            follow_redirects=False,
-            trust_env=False,
-            headers={"accept": "application/json", "accept-encoding": "identity", **(headers or {})},
+        #: For calls and streams. Loading the certificates of authorities takes longer than a call.
+        self.tls = httpx.create_ssl_context() if base.startswith("https://") else None
+        self.http = bounded_client(
+            tls=self.tls or False, timeout=httpx.Timeout(read_s, connect=connect_s), headers=headers or {}
         )
 
     async def close(self) -> None:
@@ -105,7 +98,7 @@ class RuntimeCalls:
         status: int | None = None
         try:
             async with (
-                asyncio.timeout(self._total_s),
+                asyncio.timeout(self._total_s) as limit,
                 self.http.stream(method, self.base + path, content=body, headers=headers) as response,
             ):
                 status = response.status_code
@@ -114,7 +107,8 @@ class RuntimeCalls:
                     answer += piece
                     if small and len(answer) > SMALL_BYTES:
                         small = False
-                        await place.enter_async_context(self._large_answers)
+                        with _standing_still(limit):
+                            await place.enter_async_context(self._large_answers)
                     if len(answer) > self._max_answer_bytes:
                         raise RuntimeRefused("the runtime's answer is too long", status=response.status_code)
                 return Answer(status, response.headers.get("content-type", ""), bytes(answer))
@@ -127,14 +121,35 @@ class RuntimeCalls:
         finally:
             self.on_answer(endpoint, status)
 
+    async def read(
+        self, answer: Answer, function: Callable[[bytes], T], admit: AdmitFrame = admit_at_once
+    ) -> T:
+        """What a function finds in an answer: beside the event loop, if the answer is large, and once `admit`
+        grants the memory that it takes then. Raises RuntimeRefused for one with more values than are read."""
+        body = answer.body
+        if len(body) <= SMALL_BYTES:
+            return function(body)
+        if await RUNS.run(structure.is_too_complex, body):
+            raise RuntimeRefused("the runtime's answer has too many values", status=answer.status)
+        members = await RUNS.run(body.count, b":")
+        await admit(len(body) + _MEMBER_BYTES * min(members, structure.MAX_MEMBERS))
+        return await RUNS.run(function, body)
+
     def refusal(self, message: str, answer: Answer) -> RuntimeRefused:
         """The error for an answer that is one. message: has a place for the status."""
         reason = refusal_reason(answer.body, answer.content_type, self._secrets)
         return RuntimeRefused(message.format(answer.status), status=answer.status, reason=reason)
 
 
-async def _end_head(response: httpx.Response) -> None:
-    response.extensions["network_stream"].head_ended()
+@contextmanager
+def _standing_still(limit: asyncio.Timeout) -> Iterator[None]:
+    """The time of the block does not count: in it the hub does not read."""
+    loop, ends_at = asyncio.get_running_loop(), limit.when()
+    assert ends_at is not None
+    left_s = ends_at - loop.time()
+    limit.reschedule(None)
+    yield
+    limit.reschedule(loop.time() + left_s)
 
 
 def _secrets_of(base_url: str) -> list[str]:

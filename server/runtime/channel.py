@@ -36,6 +36,8 @@ _AWAY = (RedisError, OSError, TimeoutError)
 _SUBSCRIBED = b"subscribe"
 #: Items of an answer: a message has four.
 _MAX_ITEMS = 64
+#: Answers between two messages that nobody asked for.
+_MAX_UNASKED = 1_000
 #: Seconds by which a timer is late when this process was paused.
 _MAX_LATE_S = 0.5
 #: A subscription is reported with this status.
@@ -80,6 +82,7 @@ class _Messages:
 
     async def __anext__(self) -> Sequence[bytes | OversizedFrame]:
         unanswered = self._room.admitted = False
+        unasked = 0
         while True:
             began = time.monotonic()
             try:
@@ -101,7 +104,7 @@ class _Messages:
                     raise StreamClosed("the server of the runtime's events does not answer")
                 unanswered = True
                 continue
-            unanswered = False
+            unasked, unanswered = unasked + (not unanswered), False
             match answer:
                 case [b"message", _, Omitted() as omitted]:
                     return [OversizedFrame(omitted.length)]
@@ -111,6 +114,10 @@ class _Messages:
                     if not self._room.admitted:
                         await self._room.admit(len(frame))
                     return [frame]
+            if unasked > _MAX_UNASKED:
+                raise StreamClosed("the server of the runtime's events sends what nobody asked for")
+            # What waits already is read without a pause, and others must have their turn.
+            await asyncio.sleep(0)
 
 
 class ChannelRuntime(DeepagentsRuntime):
@@ -149,6 +156,8 @@ class ChannelRuntime(DeepagentsRuntime):
         # A subscriber does not select a database.
         self._connect_with.pop("db", None)
         self._answer_s, self._quiet_s = answer_s, quiet_s
+        #: How rediss:// verifies certificates: to make it takes too long for each connection.
+        self._tls: Any = None
 
     @asynccontextmanager
     async def stream(
@@ -167,6 +176,9 @@ class ChannelRuntime(DeepagentsRuntime):
             admit=room.admit,
         )
         connection: Connection = self._connection_class(**self._connect_with, parser_class=parser)
+        if self._tls is not None:
+            connection.ssl_context = self._tls  # type: ignore[attr-defined] # that of SSLConnection
+        self._tls = getattr(connection, "ssl_context", None)
         try:
             try:
                 async with asyncio.timeout(self._answer_s):

@@ -12,7 +12,7 @@ from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 
 from server.domain.errors import RuntimeRefused, RuntimeUnavailable
-from server.domain.off_loop import RUNS, SMALL_BYTES
+from server.domain.off_loop import RUNS
 from server.domain.runs.replies import Reply
 from server.domain.runs.runtime import (
     AdmitFrame,
@@ -98,25 +98,25 @@ class DeepagentsRuntime(HttpRuntime):
         }
         # With the files of a draft it may be large.
         job = dump(form) if invocation.draft is None else await RUNS.run(dump, form)
-        with self.breaker.attempt():
-            with _tracer.start_as_current_span(
-                "deepagents_runtime.invoke", kind=SpanKind.CLIENT, attributes=ids
-            ) as span:
-                async with AsyncExitStack() as place:
+        async with AsyncExitStack() as place:
+            with self.breaker.attempt():
+                with _tracer.start_as_current_span(
+                    "deepagents_runtime.invoke", kind=SpanKind.CLIENT, attributes=ids
+                ) as span:
                     answer = await self._calls.call("invoke", "POST", "/invoke", job, place=place)
-                span.set_attribute("http.status_code", answer.status)
+                    span.set_attribute("http.status_code", answer.status)
+                    if not answer.ok:
+                        span.set_status(trace.StatusCode.ERROR, f"HTTP {answer.status}")
+                # Raised outside the span, which would record the runtime's words.
                 if not answer.ok:
-                    span.set_status(trace.StatusCode.ERROR, f"HTTP {answer.status}")
-            # Raised outside the span, which would record the runtime's words.
-            if not answer.ok:
-                raise self._calls.refusal("the runtime refused the job with HTTP {}", answer)
-            try:
-                return thread_id_in(answer.body)
-            except BadThreadId as error:
-                raise RuntimeRefused(
-                    f"the runtime answered the job without a thread_id that can be used: {error}",
-                    status=answer.status,
-                ) from None
+                    raise self._calls.refusal("the runtime refused the job with HTTP {}", answer)
+                try:
+                    return await self._calls.read(answer, thread_id_in)
+                except BadThreadId as error:
+                    raise RuntimeRefused(
+                        f"the runtime answered the job without a thread_id that can be used: {error}",
+                        status=answer.status,
+                    ) from None
 
     async def cancel(self, thread_id: str) -> None:
         """Do nothing: see `can_cancel`."""
@@ -135,23 +135,19 @@ class DeepagentsRuntime(HttpRuntime):
         if not answer.ok:
             raise self._calls.refusal("the runtime refused the reply with HTTP {}", answer)
 
-    async def state(self, thread_id: str) -> RuntimeState | None:
-        """The state of the thread, None when the runtime does not know it.
-
-        Entries of its file map that are not files are left out. Raises as `invoke`.
-        """
+    async def state(self, thread_id: str, admit: AdmitFrame = admit_at_once) -> RuntimeState | None:
+        """The state of the thread, as in `Runtime`. Raises as `invoke`."""
         async with AsyncExitStack() as place:
             with self.breaker.attempt(thread_id):
-                return await self._state(thread_id, place)
+                return await self._state(thread_id, admit, place)
 
-    async def _state(self, thread_id: str, place: AsyncExitStack) -> RuntimeState | None:
+    async def _state(self, thread_id: str, admit: AdmitFrame, place: AsyncExitStack) -> RuntimeState | None:
         answer = await self._calls.call("state", "GET", f"/state/{path_segment(thread_id)}", place=place)
         if answer.status == httpx.codes.NOT_FOUND:
             return None
         if not answer.ok:
             raise self._calls.refusal("the runtime answered about a run with HTTP {}", answer)
-        large = len(answer.body) > SMALL_BYTES
-        state = await RUNS.run(_state_in, answer.body) if large else _state_in(answer.body)
+        state = await self._calls.read(answer, _state_in, admit)
         if state is None:
             raise RuntimeRefused("the runtime's answer about a run cannot be read", status=answer.status)
         return state
@@ -177,6 +173,7 @@ class DeepagentsRuntime(HttpRuntime):
             max_frame_bytes=self._max_frame_bytes,
             admit=admit,
             take=take,
+            tls=self._calls.tls,
         )
         try:
             frames = await stack.enter_async_context(connection)

@@ -16,9 +16,9 @@ from server.frames import raw_json
 
 #: Longest reason, in characters.
 MAX_REASON_CHARS = 500
-#: Longest body that is read whole, in bytes: reading that much takes tens of milliseconds at worst. And what
-#: is looked at of a longer one.
-MAX_BODY_BYTES, CUT_BODY_BYTES = 1 << 20, 64 << 10
+#: Longest body that is read whole, in bytes: reading that much takes tens of milliseconds at worst, which is
+#: for lists in lists. And what is looked at of a longer one.
+MAX_BODY_BYTES, CUT_BODY_BYTES = 256 << 10, 64 << 10
 
 #: Members that hold a text for people, best first.
 _MEMBERS = ("detail", "message", "error", "error_description", "msg", "reason", "title", "errors")

@@ -35,6 +35,9 @@ CLOSE_S = 0.2
 #: Seconds between pings, which keep intermediaries from closing the connection. A runtime that is busy with a
 #: run may not answer one: the reader decides how long a silence may last.
 PING_S = 20.0
+#: Frames, each read by itself, before other work gets a turn; frames without content, such as pings, that may
+#: come in PING_S; and fragments of a message.
+TURN_FRAMES, MAX_EMPTY_FRAMES, MAX_FRAGMENTS = 64, 1_000, 64 << 10
 _NORMAL_CLOSURE = 1000
 #: The kernel's state of a connection that the other side closed (Linux, `tcpi_state`).
 _CLOSE_WAIT = 8
@@ -71,6 +74,8 @@ class WebSocketFrames:
         self._pinging = self._schedule_ping()
         #: The content of the last ping, until it is answered.
         self._unanswered: bytes | None = None
+        #: Frames that were read one by one, and those without content since the last ping of the hub's.
+        self._headers = self._empty_frames = 0
 
     def __aiter__(self) -> Frames:
         return self
@@ -136,13 +141,19 @@ class WebSocketFrames:
     async def _message(self) -> bytes | OversizedFrame:
         """The next message. The room for it is asked for with the length of its first fragment."""
         message = bytearray()
-        size_bytes = 0
+        size_bytes = fragments = 0
         started = False
         while True:
             final, opcode, length = await self._header()
             if opcode >= Opcode.CLOSE:
                 await self._on_control(opcode, length)
+                self._count_empty_frame()
                 continue
+            fragments += 1
+            if fragments > MAX_FRAGMENTS:
+                raise _protocol_error()
+            if not length and not final:
+                self._count_empty_frame()
             if started is not (opcode is Opcode.CONT):
                 raise _protocol_error()
             size_bytes += length
@@ -161,8 +172,18 @@ class WebSocketFrames:
                 oversized = size_bytes > self._max_frame_bytes
                 return OversizedFrame(size_bytes) if oversized else bytes(message)
 
+    def _count_empty_frame(self) -> None:
+        """Note a frame that says nothing. Raises StreamClosed when there are too many."""
+        self._empty_frames += 1
+        if self._empty_frames > MAX_EMPTY_FRAMES:
+            raise StreamClosed("the runtime sends frames without content, and no end of them")
+
     async def _header(self) -> tuple[bool, Opcode, int]:
         """Whether the next frame is the last of its message, its kind, and the length of its content."""
+        self._headers += 1
+        if self._headers % TURN_FRAMES == 0:
+            # Thousands of them may have been read ahead: none is waited for.
+            await asyncio.sleep(0)
         self._answer_ping()
         first, second = await self._exactly(2)
         length = second & 0x7F
@@ -225,6 +246,7 @@ class WebSocketFrames:
 
     def _ping(self) -> None:
         self._pinging = self._schedule_ping()
+        self._empty_frames = 0
         with suppress(OSError, StreamClosed):
             self._answer_ping()
             if self._is_caught_up():

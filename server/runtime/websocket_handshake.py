@@ -47,9 +47,16 @@ class NoWebSocket(Exception):
 
 @asynccontextmanager
 async def open_websocket(
-    url: str, *, handshake_s: float, max_frame_bytes: int, admit: AdmitFrame, take: TakeFrame = take_none
+    url: str,
+    *,
+    handshake_s: float,
+    max_frame_bytes: int,
+    admit: AdmitFrame,
+    take: TakeFrame = take_none,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[WebSocketFrames]:
-    """The frames that a server sends, from the handshake on, without those that `take` has handled.
+    """The frames that a server sends, from the handshake on, without those that `take` has handled. tls: how
+    the certificate of a wss address is verified; to make it takes too long for each connection.
 
     Raises HandshakeRefused, NoWebSocket, TimeoutError, OSError.
     """
@@ -58,7 +65,7 @@ async def open_websocket(
         reader, writer = await open_eager_connection(
             uri.host,
             uri.port,
-            ssl=ssl.create_default_context() if uri.secure else None,
+            ssl=(tls or ssl.create_default_context()) if uri.secure else None,
             limit=READ_AHEAD_BYTES,
         )
         if hasattr(socket, "TCP_USER_TIMEOUT"):

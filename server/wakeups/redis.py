@@ -176,6 +176,9 @@ class RedisWakeups(Wakeups):
             yield client
         finally:
             with contextlib.suppress(*_AWAY):
+                if client.connection is not None:
+                    # Otherwise it waits until the server has read what was sent.
+                    await client.connection.disconnect(nowait=True)
                 await client.aclose()
 
     # --- Announcing --------------------------------------------------------------------------

@@ -40,6 +40,9 @@ MAX_BODY_BYTES, MAX_PIECES, ANSWER_S = 16 << 10, 64, 1.0
 #: What reading the rest of an answer raises when it is late or cut off.
 _REST_IS_LOST = (TimeoutError, httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError)
 
+#: How TLS asks for more of a connection, which may end then.
+_WAITING = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
 _Resolve = Callable[[str, int], Awaitable[Iterable[str]]]
 
 _USER_AGENT = f"ide-orchestrator/{version('ide-orchestrator')}"
@@ -181,8 +184,10 @@ async def _read_beginning(response: httpcore.Response) -> None:
 
 
 def _is_tls(error: BaseException) -> bool:
-    """Whether the error comes from TLS."""
+    """Whether the error comes from TLS, and not from a connection that ended while TLS waited for it."""
     found: BaseException | None = error
-    while found is not None and not isinstance(found, ssl.SSLError):
+    while found is not None:
+        if isinstance(found, ssl.SSLError) and not isinstance(found, _WAITING):
+            return True
         found = found.__cause__ or found.__context__
-    return found is not None
+    return False

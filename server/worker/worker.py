@@ -5,13 +5,13 @@
    process costs the computation that it was about, which is begun again in a new one.
 3. A computation that ends the process twice, or that takes too much time, is given up. Only where no process
    can be started, the hub computes itself.
-4. The process ends when the hub does, however that ends: its input ends then.
+4. The process ends when the hub does, however that ends: its input ends then. A hub that stops does not
+   wait for a computation, which may be stuck.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 import select
 import signal
@@ -80,6 +80,9 @@ class WorkerProcess(Worker):
         # The pipes are read and written in a thread of their own, which waits and computes nothing.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"worker-{kind}")
         self._process: _Process | None = None
+        #: One that is being started.
+        self._starting: _Process | None = None
+        self._closed = False
         self._idle: asyncio.TimerHandle | None = None
         self._preparing: asyncio.Future[None] | None = None
         self._ending: asyncio.Future[None] | None = None
@@ -115,17 +118,21 @@ class WorkerProcess(Worker):
         return cast(T, result.value)
 
     async def close(self) -> None:
-        """End the process. Nothing is computed any more."""
+        """End the process, with what it computes. Nothing is computed any more."""
+        self._closed = True
+        for process in (self._process, self._starting):
+            if process is not None:
+                process.kill()
         async with self._turns.place(on_behalf_of.get()):
             self._stop_idling()
             await self._end()
-            # What still waits for a turn finds none.
-            self._may_start_at = math.inf
         self._thread.shutdown(wait=False)
 
     async def _result(self, call: Call) -> Returned | Raised:
         """The result. Raises WorkerMissing, NotComputed."""
         for _ in range(TRIES):
+            if self._closed:
+                break
             try:
                 return await self._ask(call)
             except _Ended as ended:
@@ -163,12 +170,21 @@ class WorkerProcess(Worker):
     async def _start(self) -> _Process:
         loop = asyncio.get_running_loop()
         try:
-            self._process = await loop.run_in_executor(self._thread, _Process, self._command)
+            self._starting = await loop.run_in_executor(self._thread, _Process, self._command)
+            if self._closed:
+                self._starting.kill()
+            await loop.run_in_executor(self._thread, self._starting.wait_until_ready)
         except OSError as error:
+            if self._closed:
+                raise NotComputed from None
             self._may_start_at = loop.time() + RETRY_S
             _log.warning("worker_missing", kind=self._kind, fault=type(error).__name__)
             raise WorkerMissing from None
-        return self._process
+        finally:
+            process, self._starting = self._starting, None
+        assert process is not None
+        self._process = process
+        return process
 
     async def _end(self) -> None:
         process, self._process = self._process, None
@@ -194,7 +210,7 @@ class _Process:
     """One process and its pipes. Its methods wait, except `kill`."""
 
     def __init__(self, command: Sequence[str]) -> None:
-        """Start it. Raises OSError, also when it ends before it is ready."""
+        """Start it. Raises OSError."""
         self._popen = subprocess.Popen(  # noqa: S603 - this interpreter with a module of the hub
             command,
             stdin=subprocess.PIPE,
@@ -214,8 +230,11 @@ class _Process:
         for descriptor in (self._input, output):
             with suppress(OSError):
                 fcntl(descriptor, _SET_PIPE_SIZE, _PIPE_BYTES)
+
+    def wait_until_ready(self) -> None:
+        """Wait until it computes. Raises OSError when it ends, or does not begin."""
         ready = select.poll()
-        ready.register(output, select.POLLIN)
+        ready.register(self._output, select.POLLIN)
         if not ready.poll(START_S * 1000):
             self.kill()
         try:

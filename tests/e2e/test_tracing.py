@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from contextlib import AsyncExitStack
 
 import grpc.aio
 import httpx
 
 from ide_orchestrator.v1 import refinement_pb2_grpc
+from server.observability.traces import FLUSH_S
 from server.wire import messages as m
 from tests.e2e.collector import Collector, running_collector
 from tests.support import tokens
 from tests.support.http_interface import socket
 from tests.support.processes import hub_environment, replay_process, running
+from tests.support.servers import tcp_server
 
 #: Stands in everything that a user may write.
 CANARY = "kingfisher-4711"
@@ -111,3 +115,28 @@ async def test_an_invoke_that_fails_is_an_error_of_its_span(database: str) -> No
         spans = collector.named("deepagents_runtime.invoke")
     assert spans
     assert all(span.failed and "http.status_code" not in span.attributes for span in spans)
+
+
+async def test_a_collector_that_does_not_answer_keeps_no_hub_from_stopping(database: str) -> None:
+    asked = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        asked.set()
+        await asyncio.Event().wait()
+
+    async with tcp_server(silent) as port, replay_process() as runtime:
+        address = f"http://127.0.0.1:{port}"
+        tracing = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": address,
+            "OTEL_BSP_SCHEDULE_DELAY": "100",
+            "IDEO_DRAIN_S": "0",
+        }
+        async with running("serve", environment=hub_environment(database, runtime, **tracing)) as hub:
+            await hub.serving("HTTP")
+            async with httpx.AsyncClient(base_url=hub.addresses["HTTP"], trust_env=False) as http:
+                await http.get("/api/proposals")
+            await asyncio.wait_for(asked.wait(), 60)
+            began = time.monotonic()
+            assert await hub.stop() == 0
+    assert time.monotonic() - began < 2 * FLUSH_S + 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 from uuid import UUID
@@ -15,6 +16,7 @@ from server.domain.journal.events import Discontinuity, InputRequested, Terminal
 from server.domain.model import Refinement
 from server.domain.runs.replies import ActionDecision, Reply
 from server.domain.runs.runtime import Invocation, OversizedFrame, StreamClosed
+from server.frames.structure import MAX_VALUES
 from server.settings.loading import SettingsError, load
 from tests.support.agent_server import RecordedServer, recorded
 from tests.support.driven import Driven, driven, verdict
@@ -177,6 +179,24 @@ async def test_an_event_that_is_too_large_is_skipped() -> None:
     assert all(len(frame) < 1100 for frame in frames if isinstance(frame, bytes))
 
 
+class RepeatingServer(RecordedServer):
+    """Sends an event twice, and says without end that it keeps it more often."""
+
+    async def _stream(self, head: bytes, writer: asyncio.StreamWriter) -> bytes:
+        event = b"event: values\r\ndata: {}\r\nid: 5-0\r\n\r\n"
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n" + 2 * event)
+        while b"last-event-id: -1" not in head.lower():
+            writer.write(1000 * event)
+            await writer.drain()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+async def test_what_a_server_keeps_under_an_id_is_not_read_without_end() -> None:
+    with pytest.raises(StreamClosed, match="too much under one id"):
+        await frames_from(RepeatingServer("completed"))
+
+
 async def test_a_server_that_is_silent_is_left() -> None:
     server = RecordedServer("completed", stalls=True)
     async with server.serving() as url, AgentServer(url, "agent", quiet_s=0.2) as runtime:
@@ -222,6 +242,19 @@ async def test_a_list_of_runs_that_cannot_be_read_is_refused(body: bytes) -> Non
     server = RecordedServer("completed", bodies={"/runs": body})
     async with server.serving() as url, AgentServer(url, "agent") as runtime:
         with pytest.raises(RuntimeRefused, match="cannot be read"):
+            await runtime.state(THREAD)
+
+
+@pytest.mark.parametrize("path", ["/runs", "/state"])
+async def test_an_answer_with_too_many_values_is_refused_and_not_read(path: str) -> None:
+    server = RecordedServer("completed", bodies={path: b"[" + b"{}," * MAX_VALUES + b"NaN]"})
+    async with server.serving() as url, AgentServer(url, "agent") as runtime:
+        if path == "/runs":
+            with pytest.raises(RuntimeRefused, match="too many values"):
+                await runtime.invoke(JOB)
+        else:
+            await runtime.invoke(JOB)
+        with pytest.raises(RuntimeRefused, match="too many values"):
             await runtime.state(THREAD)
 
 

@@ -27,6 +27,7 @@ from tests.support.runtime import (
     Runtime,
     ScriptedRuntime,
     Stream,
+    files,
     files_frame,
     serve_runtime,
     token_frame,
@@ -70,6 +71,28 @@ async def test_all_runs_together_hold_no_more_than_the_process_may_and_lose_noth
         assert [event.kind.text for event in events if isinstance(event.kind, Token)] == texts
         assert {event.epoch for event in events} == {1}
     assert (runtime.connections, runtime.asked) == (4, 0)
+
+
+async def test_large_states_of_all_runs_have_their_room_until_their_files_are_journalled(
+    database: str, pool: Any
+) -> None:
+    text = "x" * (12 * MIB)
+    states = [{"status": "completed", "generated_files": files(a=text)}]
+    runtime = ScriptedRuntime([[CLOSE]], states)
+    limits = {"max_queue_mib": 32, "max_total_queue_mib": 32}
+    async with serve_runtime(runtime) as url, driven(url, database, pool, **limits) as on:
+        budget = on.core.runner.context.budget
+        started = [await on.start() for _ in range(5)]
+        async with no_commits(database):
+            # What the first one journals waits for the database, and the next ones wait for room.
+            await until(lambda: budget.used_bytes > 12 * MIB)
+            await _passes(1.0)
+            held = budget.used_bytes
+        outcomes = [await on.outcome(refinement) for refinement in started]
+        await until(lambda: budget.used_bytes == 0)
+    assert held <= 40 * MIB
+    for proposal, _ in outcomes:
+        assert verdict(proposal) == ("completed", None, {"/a": text})
 
 
 async def test_a_frame_whose_events_wait_takes_no_room_of_its_own(database: str, pool: Any) -> None:

@@ -299,3 +299,32 @@ async def test_a_long_message_of_a_channel_is_skipped_without_keeping_it(server:
         assert isinstance(frame, OversizedFrame)
         assert frame.size_bytes == 40_000_000
         assert await anext(frames) == [b"short"]
+
+
+@pytest.mark.parametrize("unasked", [b"+OK\r\n", b"*2\r\n:1\r\n:2\r\n"], ids=["words", "lists"])
+async def test_a_channel_that_sends_what_nobody_asked_for_without_end_is_left(unasked: bytes) -> None:
+    turns = 0
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while request := await reader.read(1 << 16):
+            if b"SUBSCRIBE" in request:
+                writer.write(b"*3\r\n$9\r\nsubscribe\r\n$1\r\nx\r\n:1\r\n" + unasked * 50_000)
+                await writer.drain()
+                return
+            writer.write(b"+OK\r\n" * request.count(b"\r\n*") + b"+OK\r\n")
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    async with (
+        tcp_server(answer) as port,
+        ChannelRuntime("http://127.0.0.1:9", f"redis://127.0.0.1:{port}/0") as runtime,
+    ):
+        counting = asyncio.create_task(count())
+        with pytest.raises(StreamClosed, match="nobody asked for"):
+            await _read_all(runtime)
+        counting.cancel()
+    assert turns > 900

@@ -269,6 +269,12 @@ async def _endless(writer: asyncio.StreamWriter) -> None:
         await writer.drain()
 
 
+async def _interim(writer: asyncio.StreamWriter) -> None:
+    while not writer.is_closing():
+        writer.write(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000)
+        await writer.drain()
+
+
 async def _cut(writer: asyncio.StreamWriter) -> None:
     writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{"keys": [')
 
@@ -301,6 +307,7 @@ def _bad_answers() -> dict[str, Behaviour]:
         "deep": answer(b'{"keys":' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
         "too large, with keys": answer(stranger + b" " * MAX_RESPONSE_BYTES),
         "endless": _endless,
+        "interim answers": _interim,
         "cut": _cut,
         "silent": _hang,
         "slow": _drip,

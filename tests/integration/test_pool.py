@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -70,3 +71,23 @@ async def test_those_who_are_not_known_yet_take_no_turns_of_the_hub_itself(datab
             await asyncio.sleep(0)
         await asyncio.gather(own, *flood)
     assert served.index("hub") <= 2 * UNKNOWN_CALLERS
+
+
+async def test_connections_to_a_server_that_became_read_only_are_replaced(database: str) -> None:
+    """Those of before may lead to a server that is no longer the primary, and would stay there."""
+
+    async def write(pool: Any) -> None:
+        with database_errors():
+            await pool.execute("CREATE TABLE IF NOT EXISTS written (n int)")
+
+    async with open_pool(database, max_size=2) as pool:
+        async with pool.acquire() as one, pool.acquire() as other:
+            for connection in (one, other):
+                await connection.execute("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
+        with pytest.raises(DatabaseUnavailable):
+            await write(pool)
+        for _ in range(2):
+            await write(pool)
+        async with pool.acquire() as one, pool.acquire() as other:
+            for connection in (one, other):
+                assert await connection.fetchval("SHOW transaction_read_only") == "off"

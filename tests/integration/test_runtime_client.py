@@ -17,8 +17,10 @@ from websockets.http11 import Request, Response
 from server.domain.errors import RuntimeRefused, RuntimeUnavailable
 from server.domain.proposals.files import File
 from server.domain.runs.runtime import Invocation, OversizedFrame, RuntimeState, StreamClosed
+from server.frames.structure import MAX_VALUES
 from server.replay.app import create_replay_app
 from server.runtime.client import DeepagentsRuntime
+from tests.support.hand_clock import until
 from tests.support.recordings import frames
 from tests.support.runtime import frames_of
 from tests.support.servers import answer, asgi_server, http_server, stream_server
@@ -270,6 +272,43 @@ async def test_an_answer_of_many_lines_is_read_whole() -> None:
         state = await runtime.state(THREAD)
     assert state is not None
     assert len(state.files or {}) == len(files)
+
+
+@pytest.mark.parametrize("value", [b"{},", b"NaN,", b"[],"])
+async def test_an_answer_with_too_many_values_is_refused_and_not_read(value: bytes) -> None:
+    body = b'{"thread_id":[' + value * MAX_VALUES + b"1]}"
+
+    async def answerer(head: bytes, request: bytes, writer: asyncio.StreamWriter) -> bytes:
+        return answer(200, body)
+
+    async with http_server(answerer) as base, DeepagentsRuntime(base) as runtime:
+        with pytest.raises(RuntimeRefused, match="too many values"):
+            await runtime.invoke(JOB)
+        with pytest.raises(RuntimeRefused, match="too many values"):
+            await runtime.state(THREAD)
+
+
+async def test_a_large_state_is_read_once_there_is_room_for_it() -> None:
+    body = b'{"status":"completed","generated_files":{"/a":"' + b"x" * (1 << 20) + b'"}}'
+    asked: list[int] = []
+    room = asyncio.Event()
+
+    async def admit(size_bytes: int) -> None:
+        asked.append(size_bytes)
+        await room.wait()
+
+    async def answerer(head: bytes, request: bytes, writer: asyncio.StreamWriter) -> bytes:
+        return answer(200, body)
+
+    async with http_server(answerer) as base, DeepagentsRuntime(base) as runtime:
+        asking = asyncio.create_task(runtime.state(THREAD, admit))
+        await until(lambda: bool(asked))
+        assert not asking.done()
+        room.set()
+        state = await asking
+    assert asked[0] >= len(body)
+    assert state is not None
+    assert len((state.files or {})["/a"].content) == 1 << 20
 
 
 @pytest.mark.parametrize(

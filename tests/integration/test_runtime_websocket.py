@@ -14,7 +14,7 @@ from websockets.server import ServerProtocol
 
 from server.domain.errors import LeaseLost
 from server.domain.runs.runtime import OversizedFrame, StreamClosed, TakeFrame, admit_at_once, take_none
-from server.runtime.websocket import READ_AHEAD_BYTES
+from server.runtime.websocket import MAX_EMPTY_FRAMES, MAX_FRAGMENTS, READ_AHEAD_BYTES, TURN_FRAMES
 from server.runtime.websocket_handshake import HandshakeRefused, NoWebSocket, open_websocket
 from tests.support.hand_clock import until
 from tests.support.proxy import reset
@@ -412,3 +412,38 @@ async def test_a_handshake_without_an_answer_is_given_up() -> None:
         with pytest.raises(TimeoutError):
             async with open_websocket(url, handshake_s=0.1, max_frame_bytes=MAX, admit=admit_at_once):
                 pytest.fail("the stream opened")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [frame(b"", Opcode.PING), frame(b"x", Opcode.PONG), frame(b"", Opcode.CONT, final=False)],
+    ids=["pings", "pongs", "empty fragments"],
+)
+async def test_frames_without_content_and_without_an_end_end_the_stream(data: bytes) -> None:
+    began = frame(b"", final=False) if data == frame(b"", Opcode.CONT, final=False) else b""
+    async with connected(sends(began, data * MAX_EMPTY_FRAMES * 2)) as frames:
+        with pytest.raises(StreamClosed, match="no end"):
+            await anext(frames)
+
+
+async def test_other_work_has_its_turn_among_frames_that_were_read_ahead() -> None:
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    async with connected(sends(frame(b"", Opcode.PING) * MAX_EMPTY_FRAMES, frame(b"a"))) as frames:
+        counting = asyncio.create_task(count())
+        assert await anext(frames) == b"a"
+        counting.cancel()
+    assert turns > MAX_EMPTY_FRAMES // TURN_FRAMES // 2
+
+
+async def test_a_message_in_too_many_fragments_ends_the_stream() -> None:
+    fragments = frame(b"a", Opcode.CONT, final=False) * MAX_FRAGMENTS
+    async with connected(sends(frame(b"", final=False), fragments)) as frames:
+        with pytest.raises(StreamClosed, match="protocol"):
+            await anext(frames)

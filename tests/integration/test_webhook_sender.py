@@ -30,6 +30,7 @@ from server.webhooks.sender import HttpSender
 from tests.support.certificates import Authority, write
 from tests.support.receiver import receiver
 from tests.support.servers import answer, free_port, read_request, tcp_server
+from tests.support.tickets import TicketServer
 
 LOOPBACK = ("127.0.0.0/8",)
 
@@ -335,3 +336,13 @@ async def test_names_that_take_long_hold_up_no_other_call() -> None:
         assert not waiting.done()
         released.set()
         assert set(await waiting) == {204}
+
+
+async def test_a_receiver_that_sends_nothing_but_session_tickets_is_given_up(tmp_path: Path) -> None:
+    """They are no data, and each takes time."""
+    authority = Authority()
+    server = TicketServer(*write(tmp_path, authority.pair("127.0.0.1")))
+    trusting = ssl.create_default_context(cadata=authority.pem.decode())
+    async with tcp_server(server.serve) as port, a_sender(call_s=60, tls=trusting) as sender:
+        assert await asyncio.wait_for(failure(sender, f"https://127.0.0.1:{port}/"), 20) == "connection"
+    assert server.requests == 1

@@ -21,7 +21,7 @@ from server.domain.journal.events import FrameReason, StateUpdate, Token, Upstre
 from server.domain.off_loop import SMALL_BYTES
 from server.domain.runs.context import LARGE_BYTES
 from server.domain.runs.frame_worker import FrameNotRead, FramePlace
-from server.domain.worker import WorkerMissing
+from server.domain.worker import NotComputed, WorkerMissing
 from server.frames.interpreter import Interpreter
 from server.worker.frames import FramesInWorker
 from server.worker.worker import WorkerProcess, command
@@ -33,6 +33,7 @@ from tests.support.processes import ROOT
 from tests.support.runtime import (
     CLOSE,
     END,
+    SILENCE,
     ScriptedRuntime,
     files,
     files_frame,
@@ -210,6 +211,23 @@ async def test_a_worker_that_nobody_waits_for_any_more_is_kept_for_the_next() ->
         assert computing.pid == pid
 
 
+@pytest.mark.parametrize("state", ["computes", "starts"])
+async def test_a_worker_that_is_stuck_keeps_nobody_from_closing_it(state: str) -> None:
+    stuck = WorkerProcess("frames", ("/bin/sleep", "1000") if state == "starts" else ())
+    if state == "computes":
+        await stuck.run(bool)
+    waiting = [asyncio.ensure_future(stuck.run(signal.sigwait, {signal.SIGUSR1})) for _ in range(3)]
+    await turns()
+    if stuck.pid is not None:
+        # It takes no processor time, which would end it.
+        os.kill(stuck.pid, signal.SIGSTOP)
+    async with asyncio.timeout(20):
+        await stuck.close()
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert {type(result) for result in results} == {NotComputed}
+    assert stuck.pid is None
+
+
 async def test_a_worker_can_be_started_before_it_is_needed() -> None:
     async with worker(idle_s=60) as computing:
         assert not computing.prepare()
@@ -262,6 +280,24 @@ async def test_the_large_files_of_a_run_are_those_of_its_last_state(hub: Any, tm
     async with hub(ScriptedRuntime([[*FRAMES[:6], END]])) as on:
         proposal, _ = await on.outcome(await on.start())
     assert verdict(proposal) == ("completed", None, {"/a": f"2{LARGE}", "/b": SMALL})
+
+
+async def test_a_frame_that_is_being_read_keeps_no_other_run_from_being_handed_over(
+    hub: Any, pool: Any, tmp_path: Path
+) -> None:
+    stuck = ("/bin/sleep", "1000")
+    async with hub(ScriptedRuntime([[token_frame(LARGE), SILENCE], [SILENCE]]), *stuck) as on:
+        slow, other = await on.start(), await on.start()
+        await until(lambda: on.core.runner.context.large_frames.locked())
+        on.core.runner.context = replace(
+            on.core.runner.context, limits=replace(on.core.runner.context.limits, max_close_s=30.0)
+        )
+        async with asyncio.timeout(15):
+            await on.core.runner.close()
+        rows = await pool.fetch(
+            "SELECT owner FROM runs WHERE thread_id = ANY($1)", [slow.thread_id, other.thread_id]
+        )
+        assert [row["owner"] for row in rows] == [None, None]
 
 
 async def test_a_frame_that_nothing_can_read_is_kept_and_the_run_goes_on(hub: Any, tmp_path: Path) -> None:

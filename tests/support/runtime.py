@@ -22,7 +22,7 @@ from server.domain.runs.runtime import Runtime as HubsRuntime
 from tests.support.proxy import reset
 from tests.support.servers import Place, answer, read_request, tcp_server
 
-#: A status, and what is sent with it as JSON.
+#: A status, and what is sent with it as JSON; bytes are sent as they are.
 Answer = tuple[int, Any]
 
 END: dict[str, Any] = {"event_type": "end", "data": {}}
@@ -80,6 +80,11 @@ class Stream:
         self._protocol.send_text(frame)
         data = b"".join(self._protocol.data_to_send())
         self._writer.write(data[: int(len(data) * share)])
+        await self._writer.drain()
+
+    async def send_raw(self, data: bytes) -> None:
+        """Send bytes as they are."""
+        self._writer.write(data)
         await self._writer.drain()
 
     async def close(self, code: int = 1000) -> None:
@@ -156,7 +161,7 @@ async def serve_runtime(runtime: Runtime, port: Place = 0) -> AsyncIterator[str]
             status, value = await (
                 runtime.post(path, json.loads(body)) if method == "POST" else runtime.get(path)
             )
-            writer.write(answer(status, json.dumps(value).encode()))
+            writer.write(answer(status, value if isinstance(value, bytes) else json.dumps(value).encode()))
             await writer.drain()
 
     async with tcp_server(handle, port) as place:

@@ -217,7 +217,10 @@ class Quarantine:
                 # The rest was removed, with what is noted about it.
                 break
             for segment in segments:
-                await REQUESTS.run(reader.read, segment)
+                entries = segment.entries_after(reader.seq)
+                # Others have a turn after each frame: its interpretation begins with a copy of the state.
+                while await REQUESTS.run(reader.read, entries):
+                    pass
                 read_bytes += segment.size_bytes
         return reader.reports, read_bytes
 
@@ -230,14 +233,18 @@ class _Reader:
         self.seq = 0
         self.reports: list[Report] = []
 
-    def read(self, segment: Segment) -> None:
-        """Read the next events."""
-        for seq, event, delta in segment.entries_after(self.seq):
+    def read(self, entries: Iterator[tuple[int, bytes, bytes]]) -> bool:
+        """Read the next events, up to the first one that is interpreted. Returns whether there was one."""
+        for seq, event, delta in entries:
             kind = self._codec.decode(event).kind
             frame = self._asked.get(seq)
+            reports = len(self.reports)
             if frame is not None and isinstance(kind, UpstreamFrame):
                 meaning = self._interpreter.reinterpret(kind.body)
                 understood = is_understood(meaning)
                 self.reports.append(Report(frame, understood, event_of(meaning) if understood else None))
             self._interpreter.restore(kind, delta)
-        self.seq = segment.last_seq
+            self.seq = seq
+            if len(self.reports) > reports:
+                return True
+        return False

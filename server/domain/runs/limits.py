@@ -41,7 +41,7 @@ class RunLimits:
     max_reconnect_s: float = 5.0
     #: Time that a closing replica waits for the runtime's answers to starts.
     start_grace_s: float = 1.5
-    #: Time in which a run that is handed over commits what is queued.
+    #: Time in which runs that are handed over stop, and then commit what is queued.
     release_s: float = 1.0
     #: Time in which a closing replica hands all of its runs over, also where the database does not answer.
     max_close_s: float = 6.0

@@ -7,6 +7,8 @@ from functools import partial
 
 from server.domain.journal.events import UpstreamFrame
 from server.domain.journal.journal import JournalIncomplete
+from server.domain.journal.segments import Segment
+from server.domain.off_loop import RUNS
 from server.domain.quarantine.entries import Release
 from server.domain.runs.context import LARGE_BYTES, RunContext
 from server.domain.runs.lease import Lease
@@ -51,7 +53,10 @@ class Releases:
         )
         if not segments:
             raise JournalIncomplete(self._lease.thread_id, seq - 1)
-        for found, event, _ in segments[0].entries_after(seq - 1):
+        return await RUNS.run(self._frame_in, segments[0], seq)
+
+    def _frame_in(self, segment: Segment, seq: int) -> bytes | None:
+        for found, event, _ in segment.entries_after(seq - 1):
             if found == seq:
                 kind = self._context.codec.decode(event).kind
                 if isinstance(kind, UpstreamFrame) and len(kind.body) <= LARGE_BYTES:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from itertools import islice
 
 from server.domain.crash_points import crash_point
 from server.domain.journal.events import (
@@ -23,7 +24,6 @@ from server.domain.journal.events import (
     Terminal,
     UpstreamFrame,
 )
-from server.domain.journal.journal import JournalIncomplete
 from server.domain.journal.segments import Segment
 from server.domain.model import Failure
 from server.domain.off_loop import RUNS, SMALL_BYTES, to_the_end
@@ -40,13 +40,14 @@ from server.domain.runs.lease import Lease
 from server.domain.runs.quick_frames import QuickFrames
 from server.domain.runs.released_files import all_files
 from server.domain.runs.replies import Reply
+from server.domain.runs.restore_reads import next_segments
 from server.domain.runs.runtime import Interpretation, OversizedFrame, UpstreamError
 from server.domain.runs.superseding import Superseding
 from server.domain.webhooks.events import OutboxEvent, input_requested
 from server.domain.worker import WorkerMissing
 
-#: Bytes of one read of the journal.
-RESTORE_BYTES = 1 << 20
+#: Events of a journal that are applied in one turn of the event loop: each takes up to 30 µs.
+TURN_EVENTS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,22 +101,26 @@ class RunRecorder:
         if self._lease.fresh:
             return
         while self._restored_seq < self._lease.last_seq:
-            segments = await self._context.journal.read_after(
-                self._lease.thread_id, self._restored_seq, max_bytes=RESTORE_BYTES
-            )
-            if not segments:
-                raise JournalIncomplete(self._lease.thread_id, self._restored_seq)
-            for segment in segments:
-                if segment.size_bytes <= SMALL_BYTES:
-                    self._restore(segment)
-                    await asyncio.sleep(0)
-                else:
-                    await to_the_end(RUNS.run(self._restore, segment))
-                self._restored_seq = segment.last_seq
+            reading = next_segments(self._context, self._lease.thread_id, self._restored_seq)
+            async with reading as segments:
+                for segment in segments:
+                    await self._restore_segment(segment)
         self._memory.count_restored()
 
-    def _restore(self, segment: Segment) -> None:
-        for seq, event, delta in segment.entries_after(self._restored_seq):
+    async def _restore_segment(self, segment: Segment) -> None:
+        entries = segment.entries_after(self._restored_seq)
+        if segment.size_bytes > SMALL_BYTES:
+            await to_the_end(RUNS.run(self._restore, entries))
+            return
+        # One run at a time, and a little of it: each event takes longer than its bytes let expect.
+        async with self._context.restoring:
+            while self._restore(entries, TURN_EVENTS):  # noqa: ASYNC110 - it waits for nothing
+                await asyncio.sleep(0)
+
+    def _restore(self, entries: Iterator[tuple[int, bytes, bytes]], count: int | None = None) -> bool:
+        """Apply the next events, `count` of them at most. Returns whether there were so many."""
+        taken = 0
+        for seq, event, delta in islice(entries, count):
             kind = self._context.codec.decode(event).kind
             self.journalled.note_restored(seq, kind, delta, self._reported_by(kind))
             self._interpreter.restore(kind, delta)
@@ -123,6 +128,8 @@ class RunRecorder:
             if len(event) > SMALL_BYTES:
                 # Runs that are taken over together would keep more than the budget.
                 self._interpreter.release_files(seq, kind)
+            self._restored_seq, taken = seq, taken + 1
+        return taken == count
 
     def interpret(self, frame: bytes) -> Interpretation:
         """What the next frame means; `record` journals it."""
@@ -154,7 +161,7 @@ class RunRecorder:
         """Interpret and journal the frames from `start` on, as far as each is the token frame before it with
         another text. Returns how many they are, and whether the epoch before does not have all of them.
         Raises LeaseLost."""
-        tokens = self._interpreter.similar_tokens(frames, start)
+        tokens = None if self.exclusive.locked() else self._interpreter.similar_tokens(frames, start)
         if tokens is None:
             return 0, False
         first_seq, now = self._log.last_seq + 1, self._context.clock.now()
@@ -172,8 +179,12 @@ class RunRecorder:
 
     def is_quick(self, frame: bytes) -> bool:
         """Whether the next frame is interpreted in the event loop itself."""
-        # A state that is kept as bytes has to be read first.
-        return not self._interpreter.stored and self._quick.includes(frame, self._interpreter.changed_bytes)
+        # A state that is kept as bytes has to be read first, and nothing may change it while it is copied.
+        return (
+            not self._interpreter.stored
+            and not self.exclusive.locked()
+            and self._quick.includes(frame, self._interpreter.changed_bytes)
+        )
 
     async def interpret_large(self, frame: bytes, *, after_gap: bool) -> LargeFrame:
         """As `interpret`, off the event loop. after_gap: a discontinuity comes before it in the journal.
@@ -229,7 +240,9 @@ class RunRecorder:
         not understood. Its event comes without the frame, which the journal has already. Raises LeaseLost."""
         async with self.exclusive:
             await self._load()
-            outcome, kind = self.superseding.left_of(seq, self._interpreter.reinterpret(frame))
+            # It begins with a copy of the state, which may have a hundred thousand files.
+            meaning = await to_the_end(RUNS.run(self._interpreter.reinterpret, frame))
+            outcome, kind = self.superseding.left_of(seq, meaning)
             if kind is None:
                 return outcome
             at = self._log.last_seq + 1

@@ -238,7 +238,8 @@ class Runner:
         tasks = [self._tasks[driver.lease.thread_id] for driver in drivers]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        # A run whose large frame is being interpreted ends after that: the others do not wait for it.
+        await asyncio.wait(tasks, timeout=self.context.limits.release_s)
         crash_point("handing_over")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.context.limits.release_s):

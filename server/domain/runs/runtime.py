@@ -111,8 +111,9 @@ class Runtime(Protocol):
         """
         ...
 
-    async def state(self, thread_id: str) -> RuntimeState | None:
-        """The state of the thread, None when the runtime does not know it.
+    async def state(self, thread_id: str, admit: AdmitFrame = admit_at_once) -> RuntimeState | None:
+        """The state of the thread, None when the runtime does not know it. admit: awaited with the bytes of
+        memory that a large answer takes, before it is read; the caller has them until it drops the state.
 
         Raises RuntimeUnavailable, RuntimeRefused.
         """

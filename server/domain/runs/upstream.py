@@ -60,6 +60,8 @@ class UpstreamSession:
         #: The time of the rules.
         self._clock = ListeningClock(context.clock)
         self._room = FrameRoom(context.budget, self._clock)
+        #: What the last answer about the state has in use of the budget.
+        self._state_bytes = 0
         self._questions = Questions(context, lease, recorder, replied)
         self._rules: VerdictRules
 
@@ -70,6 +72,7 @@ class UpstreamSession:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._disconnect()
+        self._release_state()
 
     async def start(
         self, storing: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
@@ -133,6 +136,7 @@ class UpstreamSession:
         if action.files is not None:
             # The state of a failed run may not have all files.
             await self._recorder.adopt(action.files, complete=action.outcome is Outcome.COMPLETED)
+            self._release_state()
         return action
 
     async def _carry_out(
@@ -234,15 +238,28 @@ class UpstreamSession:
                 await self._context.clock.sleep(action.after_s)
             state = await self._state()
             action = self._rules.answered(action, state, self._now(), self._recorder.facts)
+            if not (isinstance(action, Verdict | AwaitInput) and action.files):
+                self._release_state()
         return action
 
     async def _state(self) -> StateAnswer:
+        """What the runtime says. A large answer has room in the budget until `_release_state`."""
+        self._release_state()
         try:
-            state = await self._context.runtime.state(self._thread_id)
+            state = await self._context.runtime.state(self._thread_id, self._admit_state)
         except (RuntimeUnavailable, RuntimeRefused):
+            self._release_state()
             return NoAnswer()
         crash_point("state_asked")
         return state
+
+    async def _admit_state(self, size_bytes: int) -> None:
+        await self._context.budget.reserve(size_bytes)
+        self._state_bytes += size_bytes
+
+    def _release_state(self) -> None:
+        size_bytes, self._state_bytes = self._state_bytes, 0
+        self._context.budget.release(size_bytes)
 
     # --- A person's input --------------------------------------------------------------------
 
@@ -251,6 +268,7 @@ class UpstreamSession:
         runtime."""
         if waiting.files is not None:
             await self._recorder.adopt(waiting.files, complete=True, after_gap=True)
+            self._release_state()
         question = AskFiles(AwaitInput(), grace_ends_at=self._now())
         while True:
             reply = await self._questions.take_reply()

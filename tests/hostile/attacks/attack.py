@@ -43,7 +43,8 @@ class StoredRun:
 @dataclass(frozen=True)
 class Aim:
     """What the attacker knows: the hub's addresses, an account with a live run, a share link to it, and the
-    stored runs that the attack reads. `seconds`: how long to go on."""
+    stored runs that the attack reads. `seconds`: how long to go on. `tls_files`: certificate and key for a
+    server at 127.0.0.1 that the hub trusts, if the attack needs them."""
 
     http: str
     grpc: str
@@ -54,6 +55,7 @@ class Aim:
     proposal_id: str
     link: str
     stored: Mapping[str, StoredRun]
+    tls_files: tuple[str, ...] = ()
 
     def as_json(self) -> str:
         """As text, for the attacker's process."""
@@ -69,7 +71,8 @@ class Aim:
         """The opposite."""
         value: dict[str, Any] = json.loads(text)
         stored = {name: StoredRun(**run) for name, run in value.pop("stored").items()}
-        return cls(**value, stored=stored)
+        tls_files = tuple(value.pop("tls_files"))
+        return cls(**value, stored=stored, tls_files=tls_files)
 
 
 async def ask_on(
@@ -100,7 +103,8 @@ Run = Callable[[Aim], Coroutine[Any, Any, str]]
 @dataclass(frozen=True)
 class Attack:
     """An attack. `what`: one sentence. `settings`: of the hub, beside the defaults. `plays`: the recordings
-    that the runtime needs for it. `reads`: the stored runs (`storage`) that it needs."""
+    that the runtime needs for it. `reads`: the stored runs (`storage`) that it needs. `tls`: whether it needs
+    a certificate that the hub trusts."""
 
     name: str
     what: str
@@ -108,6 +112,7 @@ class Attack:
     settings: Mapping[str, str] = field(default_factory=dict)
     plays: Sequence[str] = ()
     reads: Sequence[str] = ()
+    tls: bool = False
 
 
 @dataclass
@@ -123,6 +128,7 @@ class Family:
         settings: Mapping[str, str] | None = None,
         plays: Sequence[str] = (),
         reads: Sequence[str] = (),
+        tls: bool = False,
     ) -> Callable[[Run], Run]:
         """Makes an attack of a function: its name is the function's, what it does the docstring."""
 
@@ -130,7 +136,7 @@ class Family:
             name: str = run.__name__
             what = " ".join((run.__doc__ or "").split())
             self.attacks.append(
-                Attack(name.strip("_").replace("_", "-"), what, run, dict(settings or {}), plays, reads)
+                Attack(name.strip("_").replace("_", "-"), what, run, dict(settings or {}), plays, reads, tls)
             )
             return run
 

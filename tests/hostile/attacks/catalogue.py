@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from tests.hostile.attacks import (
+    answers,
     connect_floods,
     frames,
     grpc_floods,
@@ -35,6 +36,7 @@ FAMILIES = (
     grpc_floods.FAMILY,
     readers.FAMILY,
     frames.FAMILY,
+    answers.FAMILY,
     reviews.FAMILY,
     rights.FAMILY,
     webhooks.FAMILY,

@@ -227,6 +227,7 @@ LARGE_RUNS: Mapping[str, Callable[[], Iterable[bytes]]] = {
 OPEN_RUNS: Mapping[str, Callable[[], list[bytes]]] = {
     "open-values": _open_values,
     "open-files": lambda: _many_files()[-1:],
+    "open-frames": lambda: list(LARGE_RUNS["frames"]()),
 }
 
 

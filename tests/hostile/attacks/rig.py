@@ -19,6 +19,7 @@ from tests.hostile.attacks.attack import Aim, Attack, Outcome, StoredRun
 from tests.hostile.attacks.bystander import Calls, bystander
 from tests.hostile.attacks.machine import Meter
 from tests.hostile.attacks.measured import Measured, measured
+from tests.support.certificates import Authority, write
 from tests.support.hub import a_workflow, start
 from tests.support.postgres import Postgres, running_postgres
 from tests.support.processes import ROOT, UNLIMITED, Process, clean_environment, hub_environment, running
@@ -91,7 +92,10 @@ class Rig:
         async with AsyncExitStack() as stack:
             dsn = await stack.enter_async_context(self.postgres.fresh(migrated=True, copy_of=copied))
             runtime = await stack.enter_async_context(runtime_process(attack.plays))
-            environment = hub_environment(dsn, runtime, IDEO_LEASE_TTL_S=str(self.lease_s), **attack.settings)
+            trust = {"SSL_CERT_FILE": str(self._certificates()[0])} if attack.tls else {}
+            environment = hub_environment(
+                dsn, runtime, IDEO_LEASE_TTL_S=str(self.lease_s), **attack.settings, **trust
+            )
             logs = [self.folder / f"{name}.log", *([self.folder / "other.log"] if replica else [])]
             hubs = [
                 await stack.enter_async_context(running("serve", environment=environment, log=log))
@@ -110,8 +114,9 @@ class Rig:
     ) -> Measured:
         """What the other user's calls of `hub` take: without an attack, while `control` is attacked, if there
         is one, and while the hub itself is. `until_attacked` ends what must not be there then."""
-        aim = await _aim(hub.process, self.attack_s, stored)
-        control_aim = None if control is None else await _aim(control.process, self.attack_s, stored)
+        files = tuple(map(str, self._certificates()[1:])) if attack.tls else ()
+        aim = await _aim(hub.process, self.attack_s, stored, files)
+        control_aim = None if control is None else await _aim(control.process, self.attack_s, stored, files)
         await _live_runs(aim.http)
         async with bystander(aim) as calls:
             await asyncio.sleep(WARM_UP_S)
@@ -149,6 +154,15 @@ class Rig:
         # The calls that wait end, and count.
         await asyncio.sleep(SETTLE_S)
         return calls.under_way(began, ended), outcome.said
+
+    def _certificates(self) -> tuple[Path, Path, Path]:
+        """An authority that the hub trusts, and a certificate and key of its for 127.0.0.1; made once."""
+        trusted = self.folder / "authority.pem"
+        if not trusted.exists():
+            authority = Authority()
+            write(self.folder, authority.pair("127.0.0.1"))
+            trusted.write_bytes(authority.pem)
+        return trusted, self.folder / "tls.crt", self.folder / "tls.key"
 
     async def _stored(self, names: tuple[str, ...]) -> tuple[str, Mapping[str, StoredRun]]:
         """The database with these runs in it, made when it is first asked for."""
@@ -190,7 +204,9 @@ async def runtime_process(plays: Iterable[str]) -> AsyncIterator[str]:
         yield process.addresses["runtime"]
 
 
-async def _aim(hub: Process, seconds: float, stored: Mapping[str, StoredRun]) -> Aim:
+async def _aim(
+    hub: Process, seconds: float, stored: Mapping[str, StoredRun], tls_files: tuple[str, ...]
+) -> Aim:
     """The attacker's account, with a live run and a link to it."""
     http, grpc = hub.addresses["HTTP"], hub.addresses["gRPC"]
     credential = token(ATTACKER)
@@ -208,6 +224,7 @@ async def _aim(hub: Process, seconds: float, stored: Mapping[str, StoredRun]) ->
             run["proposal_id"],
             shared["secret"],
             stored,
+            tls_files,
         )
 
 

@@ -17,6 +17,7 @@ from websockets.exceptions import InvalidState
 from server.replay.directives import find_directive
 from server.replay.recording import Recording, read_recordings
 from server.replay.runs import Run
+from tests.hostile.attacks.answers import ANSWERS, Harm
 from tests.hostile.attacks.recordings import OPEN_RUNS, frames_of
 from tests.support.runtime import Answer, Runtime, Stream, serve_runtime
 
@@ -27,13 +28,13 @@ _LONG = 1 << 16
 class RecordedRuntime(Runtime):
     """Plays the shipped recordings, and those of the tests as fast as the hub takes them."""
 
-    def __init__(self, own: Mapping[str, list[bytes]]) -> None:
-        self._own = own
+    def __init__(self, own: Mapping[str, list[bytes]], harm: Mapping[str, Harm]) -> None:
+        self._own, self._harm = own, harm
         self._shipped = read_recordings()
         for recording in self._shipped.values():
             # They are computed when they are first read.
             assert len(recording.files) == len(recording.errors)
-        self._runs: dict[str, Run | list[bytes]] = {}
+        self._runs: dict[str, Run | Harm | list[bytes]] = {}
         self._open = [frames for name, frames in own.items() if name in OPEN_RUNS]
         self._ended: set[str] = set()
 
@@ -42,6 +43,10 @@ class RecordedRuntime(Runtime):
         directive = find_directive(job["agent_definition"], job["input_payload"])
         name = directive.name or "short_run"
         thread_id: str = job["job_id"]
+        harm = self._harm.get(name)
+        if harm is not None:
+            self._runs[thread_id] = harm
+            return 200, harm.to_job or {"thread_id": thread_id, "status": "started"}
         recording: Recording | None = self._shipped.get(name)
         self._runs[thread_id] = (
             self._own[name]
@@ -55,6 +60,8 @@ class RecordedRuntime(Runtime):
         run = self._runs.get(thread_id)
         if isinstance(run, Run):
             return 200, run.state(thread_id)
+        if isinstance(run, Harm) and run.state:
+            return 200, run.state
         status = "completed" if thread_id in self._ended else "running"
         fields = dict.fromkeys(("result", "generated_files", "error"))
         return (
@@ -70,6 +77,10 @@ class RecordedRuntime(Runtime):
             await stream.refuse(404)
             return
         await stream.accept()
+        if isinstance(run, Harm):
+            while run.piece:
+                await stream.send_raw(run.piece)
+            return
         if isinstance(run, Run):
             async for text in run.frames():
                 await stream.send(text.encode())
@@ -88,7 +99,9 @@ class RecordedRuntime(Runtime):
 
 async def serve(names: list[str]) -> None:
     """Print the address, and serve until the process is ended."""
-    async with serve_runtime(RecordedRuntime({name: frames_of(name) for name in names})) as address:
+    own = {name: frames_of(name) for name in names if name not in ANSWERS}
+    harm = {name: ANSWERS[name]() for name in names if name in ANSWERS}
+    async with serve_runtime(RecordedRuntime(own, harm)) as address:
         print(f"runtime {address}", flush=True)
         await asyncio.Event().wait()
 

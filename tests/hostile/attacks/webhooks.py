@@ -8,12 +8,14 @@ from asyncio import StreamReader, StreamWriter
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import httpx
 
 from tests.hostile.attacks.attack import Aim, Family, NotHeld, told
 from tests.support.receiver import receiver
 from tests.support.servers import answer, tcp_server
+from tests.support.tickets import TicketServer
 from tests.support.tokens import token
 
 FAMILY = Family("receivers of webhooks")
@@ -75,17 +77,18 @@ async def _run(http: httpx.AsyncClient) -> None:
     await http.post(f"/api/workflows/{workflow['id']}/refinements", json=job)
 
 
-@FAMILY.attack(
-    settings={
-        "IDEO_WEBHOOK_ALLOWED_HOSTS": "127.0.0.0/8",
-        "IDEO_MAX_CREATES_PER_MINUTE": "0",
-        "IDEO_MAX_ACTIVE_RUNS": "0",
-    }
-)
+_SETTINGS = {
+    "IDEO_WEBHOOK_ALLOWED_HOSTS": "127.0.0.0/8",
+    "IDEO_MAX_CREATES_PER_MINUTE": "0",
+    "IDEO_MAX_ACTIVE_RUNS": "0",
+}
+
+
+@FAMILY.attack(settings=_SETTINGS)
 async def webhooks_that_hold(aim: Aim) -> str:
     """Five accounts have 20 receivers each, which never answer, reset, redirect to an internal address, or
     send headers, interim answers and chunks without end; another account's must be called meanwhile."""
-    counts, delays = Counter[str](), []
+    counts = Counter[str]()
     async with AsyncExitStack() as stack:
         urls = []
         for each in HARM:
@@ -98,6 +101,24 @@ async def webhooks_that_hold(aim: Aim) -> str:
                 await each(writer)
 
             urls.append(f"http://127.0.0.1:{await stack.enter_async_context(tcp_server(serve))}")
+        return await _called_meanwhile(aim, urls, counts)
+
+
+@FAMILY.attack(settings=_SETTINGS, tls=True)
+async def webhooks_of_session_tickets(aim: Aim) -> str:
+    """Five accounts have 20 receivers each, which answer with session tickets of TLS without end; another
+    account's must be called meanwhile."""
+    certificate, key = map(Path, aim.tls_files)
+    server = TicketServer(certificate, key)
+    async with tcp_server(server.serve) as port:
+        said = await _called_meanwhile(aim, [f"https://127.0.0.1:{port}"], Counter())
+    return f"{server.requests} calls; {said}"
+
+
+async def _called_meanwhile(aim: Aim, urls: list[str], counts: Counter[str]) -> str:
+    """Another account's receiver is called while those of five accounts do harm. Raises NotHeld."""
+    delays = []
+    async with AsyncExitStack() as stack:
         good = await stack.enter_async_context(receiver())
         http = await stack.enter_async_context(aim.client())
         body = {"target_url": good.url, "event_types": ["run.finished"]}

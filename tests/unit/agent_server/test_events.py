@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.agent_server.events import READ_AHEAD_BYTES, ServerEvent, ServerEvents
+from server.agent_server.events import MAX_LINES, READ_AHEAD_BYTES, ServerEvent, ServerEvents
 from server.domain.runs.runtime import OversizedFrame, admit_at_once
 from tests.support.agent_server import recorded
 
@@ -101,3 +101,10 @@ async def test_room_is_asked_for_before_small_events_are_given() -> None:
     events = ServerEvents(aiter(Body([b"data: 123\n\ndata: 4\n\n"])), max_bytes=MAX_BYTES, admit=admit)
     assert len(await anext(events)) == 2
     assert admitted == [4]
+
+
+async def test_an_event_of_many_lines_is_skipped() -> None:
+    """Each of them takes time, and an event of the server's has one."""
+    lines = b"data: x\n" * MAX_LINES
+    assert len(await events_in(lines + b"\n")) == 1
+    assert await events_in(b"data: a\n" + lines + b"data: b\n\n") == [OversizedFrame(len(lines) + 15)]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.agent_server.events import ServerEvent, ServerEvents
-from server.agent_server.repeats import Repeats
+from server.agent_server.repeats import MAX_REPEATED, Repeats, digest_of
 from server.domain.runs.runtime import OversizedFrame, StreamClosed, admit_at_once
 from tests.support.agent_server import recorded
 
@@ -24,8 +24,8 @@ async def kept(
 ) -> list[ServerEvent]:
     """The events that are no repetition. whole: what the server keeps."""
 
-    async def recall(event_id: bytes) -> list[ServerEvent]:
-        return [each for each in whole if each.id == event_id]
+    async def recall(event_id: bytes) -> list[int]:
+        return [digest_of(each) for each in whole if each.id == event_id]
 
     repeats = Repeats(recall, since_ms=since_ms)
     return [each for each in events if not await repeats.repeated(each)]
@@ -91,3 +91,11 @@ async def test_a_repetition_that_becomes_another_ends_the_connection() -> None:
     events = [event(1, "a"), event(2, "b"), event(3, "c"), event(1, "a")]
     with pytest.raises(StreamClosed):
         await kept(*events, event(2, "other"))
+
+
+async def test_a_repetition_is_not_searched_among_all_that_was_sent() -> None:
+    """A server may send ids that go back without end, and each would be compared with everything before
+    it."""
+    events = [event(number, str(number)) for number in range(1, MAX_REPEATED + 2)]
+    assert await kept(*events, events[1]) == events
+    assert await kept(*events, events[0]) == [*events, events[0]]

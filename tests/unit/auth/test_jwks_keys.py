@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm
 
 from server.auth.claims import Header
-from server.auth.jwks import BadKeySet, key_for, keys_in
+from server.auth.jwks import MAX_LISTED_KEYS, BadKeySet, key_for, keys_in
 from server.domain.errors import Unauthenticated
 from tests.unit.auth.issuer import new_ec, new_ed, new_rsa, public_jwk
 
@@ -125,3 +125,16 @@ def test_any_document_gives_keys_or_an_error(listed: list[Any]) -> None:
 def test_a_key_with_one_odd_member_is_used_or_ignored(key: Any, member: str, value: Any) -> None:
     for _, name in taken(public_jwk(key, kid="a") | {member: value}):
         assert name in ("RS256", "ES256", "EdDSA")
+
+
+def test_only_the_beginning_of_a_long_list_is_looked_at() -> None:
+    """Each key that cannot be used takes time, too."""
+    usable = [public_jwk(EC, kid="a")]
+    weak = {"kty": "RSA", "n": "AQAB", "e": "AQAB"}
+
+    def document(number: int) -> bytes:
+        return json.dumps({"keys": [*[weak] * number, *usable]}).encode()
+
+    assert len(keys_in(document(MAX_LISTED_KEYS - 1))) == 1
+    with pytest.raises(BadKeySet):
+        keys_in(document(MAX_LISTED_KEYS))
