@@ -23,7 +23,7 @@ from server.domain.refinements import Refinements
 from server.domain.review.comparisons import Comparisons
 from server.domain.review.reviews import Reviews
 from server.domain.review.revisions import Revisions
-from server.domain.runs.loop_turns import LoopTurns
+from server.domain.loop_turns import LoopTurns
 from server.domain.server_info import ServerInfo
 from server.domain.streams.observer import ReaderObserver
 from server.domain.webhooks.store import WebhookStore

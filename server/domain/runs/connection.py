@@ -17,7 +17,7 @@ from server.domain.runs.alignment import Alignment
 from server.domain.runs.context import LARGE_BYTES, RunContext
 from server.domain.runs.lease import Lease
 from server.domain.runs.listening import ListeningClock
-from server.domain.runs.loop_turns import fill_turn
+from server.domain.loop_turns import fill_turn
 from server.domain.runs.run_recorder import RunRecorder
 from server.domain.runs.runtime import Frames, Interpretation, OversizedFrame, StreamClosed
 from server.domain.runs.verdict import VerdictRules

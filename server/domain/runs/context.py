@@ -17,7 +17,7 @@ from server.domain.retry import retry_while_unavailable
 from server.domain.runs.frame_worker import FrameWorker
 from server.domain.runs.lease import RunStore
 from server.domain.runs.limits import RunLimits
-from server.domain.runs.loop_turns import LoopTurns
+from server.domain.loop_turns import LoopTurns
 from server.domain.runs.observer import RunObserver
 from server.domain.runs.runtime import FrameInterpreter, Runtime
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 
 from tests.hostile.attacks import (
+    catching_up,
     connect_floods,
     frames,
     grpc_floods,
     headers,
+    http2_oddities,
     http_floods,
+    many_connections,
     readers,
     reviews,
     rights,
@@ -33,7 +36,10 @@ FAMILIES = (
     headers.FAMILY,
     connect_floods.FAMILY,
     grpc_floods.FAMILY,
+    http2_oddities.FAMILY,
+    many_connections.FAMILY,
     readers.FAMILY,
+    catching_up.FAMILY,
     frames.FAMILY,
     reviews.FAMILY,
     rights.FAMILY,
