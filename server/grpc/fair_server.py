@@ -155,9 +155,7 @@ class _FairServer(Server):
         # Not grpc's own, which would make a server of the core that is never destroyed.
         self._loop = cygrpc.get_working_loop()
         arguments = _augment_channel_arguments(options, None)
-        self._server = _InTurn(
-            self._loop, peers, None, (), interceptors, arguments, maximum_concurrent_rpcs
-        )
+        self._server = _InTurn(self._loop, peers, None, (), interceptors, arguments, maximum_concurrent_rpcs)
 
     def add_registered_method_handlers(self, service_name: str, method_handlers: object) -> None:
         """Do nothing: the core would keep a queue for each method, outside these turns. Generated code adds

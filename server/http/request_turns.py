@@ -7,8 +7,8 @@ the next request after each answer would be half a second in which everybody els
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
-from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from server.domain.arrivals import Arrivals, Stranger
@@ -60,8 +60,9 @@ def with_turns(app: ASGIApp) -> ASGIApp:
     turns = RequestTurns()
 
     async def handle(scope: Scope, receive: Receive, send: Send) -> None:
-        connection = (scope.get("extensions") or {}).get(EXTENSION)
-        if scope["type"] in (ScopeType.HTTP, ScopeType.WEBSOCKET) and isinstance(connection, Connection):
+        # Any: ASGI's types have no extensions like this one. Without it, another server runs the application.
+        connection: Any = (scope.get("extensions") or {}).get(EXTENSION)
+        if isinstance(connection, Connection):
             await turns.take(connection)
         await app(scope, receive, send)
 

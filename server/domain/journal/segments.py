@@ -65,9 +65,7 @@ class Segment:
         #: Set by each reader (`server.domain.streams.shared_memory`).
         self.recently_read = False
 
-    def observed_by(
-        self, on_grow: Callable[[Segment, int], None], turns: LoopTurns | None = None
-    ) -> Segment:
+    def observed_by(self, on_grow: Callable[[Segment, int], None], turns: LoopTurns | None = None) -> Segment:
         """The same events in a segment without renderings, which calls `on_grow` when it grows. turns: in
         which its renderings are made."""
         return Segment(

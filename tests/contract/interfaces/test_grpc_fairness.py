@@ -52,9 +52,7 @@ class Server:
         self.begun: list[str] = []
         self._changed = asyncio.Event()
         self.peers = KnownPeers()
-        self.server = fair_server(
-            options=server_options(DEFAULT_LIMITS, reuse_port=False), peers=self.peers
-        )
+        self.server = fair_server(options=server_options(DEFAULT_LIMITS, reuse_port=False), peers=self.peers)
         handler: Any = grpc.stream_unary_rpc_method_handler(self._handle)
         self.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("s.S", {"M": handler}),))
         self.port = self.server.add_insecure_port("127.0.0.1:0")

@@ -1,4 +1,4 @@
-"""What HTTP/2 allows and no client does: deadlines that have passed, windows of a byte, calls that are reset."""
+"""What HTTP/2 allows and no client does: deadlines that have passed, windows of a byte, calls that end."""
 
 from __future__ import annotations
 

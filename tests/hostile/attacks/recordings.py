@@ -246,9 +246,7 @@ LARGE_RUNS: Mapping[str, Callable[[], Iterable[bytes]]] = {
     "names": _long_names,
     "lines": lambda: [_state(messages="m", files={"/n.md": "\n" * 7_000_000})],
     "more-lines": lambda: [_state(messages="m", files={"/n.md": "\n" * 7_000_001})],
-    **dict.fromkeys(
-        OLD_RUNS, lambda: [*_pieces(20_000), _state(messages="m", files={"/a.md": _file("x")})]
-    ),
+    **dict.fromkeys(OLD_RUNS, lambda: [*_pieces(20_000), _state(messages="m", files={"/a.md": _file("x")})]),
 }
 
 

@@ -44,10 +44,9 @@ async def test_a_request_waits_for_few_of_those_that_came_at_once() -> None:
 
 async def test_a_request_whose_client_leaves_takes_no_turn() -> None:
     turns = RequestTurns(per_turn=1)
-    await turns.take(a_connection())
-    leaving = asyncio.create_task(turns.take(a_connection()))
-    staying = asyncio.create_task(turns.take(a_connection()))
+    first, leaving, staying = (asyncio.create_task(turns.take(a_connection())) for _ in range(3))
     await asyncio.sleep(0)
+    assert first.done()
     leaving.cancel()
     await asyncio.wait_for(staying, 60)
     assert leaving.cancelled()
