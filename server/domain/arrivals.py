@@ -1,8 +1,7 @@
 """A queue at a port: known callers take turns, and strangers have half of the turns at most (ADR 0073).
 
-Who is at the other end of a new connection is known only after its first request, and what it presents may
-be invented. A flood of strangers on a thousand connections would keep everybody waiting for a thousand turns.
-Here:
+The caller of a new connection is known only after its first request, and what it presents may be invented. A
+flood of strangers on a thousand connections would keep everybody waiting for a thousand turns. Here:
 
 1. The items of each known caller are a group, and these groups take turns; all share links of a user are one
    (`Principal.memory_id`). What a connection sends belongs to the caller who was last identified on it.
