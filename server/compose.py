@@ -40,6 +40,7 @@ from server.lifecycle import (
     stop_task,
 )
 from server.observability.metrics import MetricsExporter
+from server.observability.scrapes import SharedScrapes
 from server.observability.sibling_metrics import Place, SiblingMetrics
 from server.observability.traces import traced_asgi, tracing
 from server.ports import CannotListen, check_ports, http_listener
@@ -133,7 +134,7 @@ async def open_hub(
             exposition = siblings.exposition
         app = create_http_app(
             core,
-            Probes(ready, exposition),
+            Probes(ready, SharedScrapes(exposition).exposition),
             HttpOptions(
                 origins,
                 query_token=settings.query_token,

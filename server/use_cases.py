@@ -15,6 +15,7 @@ from server.domain.drafts.drafts import Drafts
 from server.domain.drafts.store import DraftStore
 from server.domain.file_history.file_history import FileHistory
 from server.domain.input_replies import InputReplies
+from server.domain.loop_turns import LoopTurns
 from server.domain.outgoing import OutgoingBudget
 from server.domain.proposals.contents import ContentStore
 from server.domain.proposals.store import ProposalStore
@@ -23,7 +24,6 @@ from server.domain.refinements import Refinements
 from server.domain.review.comparisons import Comparisons
 from server.domain.review.reviews import Reviews
 from server.domain.review.revisions import Revisions
-from server.domain.runs.loop_turns import LoopTurns
 from server.domain.server_info import ServerInfo
 from server.domain.streams.observer import ReaderObserver
 from server.domain.webhooks.store import WebhookStore

@@ -11,7 +11,7 @@ from opentelemetry.instrumentation.grpc import aio_server_interceptor
 from server.grpc.admission import MAX_WAIT_S, MAX_WAITING, Admission
 from server.grpc.answers import Answers
 from server.grpc.authentication import PUBLIC_SERVICES, Authentication
-from server.grpc.fair_server import MAX_PENDING, fair_server
+from server.grpc.fair_server import MAX_PENDING, KnownPeers, fair_server
 from server.grpc.health import Health
 from server.grpc.interceptors import AsGeneratorInterceptor, CallInterceptor
 from server.grpc.public_streams import PublicStreams
@@ -134,12 +134,12 @@ def create_grpc_server(
     dev: with reflection. limits: grpc itself refuses what exceeds them, with RESOURCE_EXHAUSTED. peers:
     names of the certificates that may call, empty for all. traced: with a span for each call.
     """
-    writer = GrpcWriter(use_cases.readers, write_s=limits.write_s)
+    writer, known = GrpcWriter(use_cases.readers, write_s=limits.write_s), KnownPeers()
     server = fair_server(
         interceptors=(
             *((_tracing(), AsGeneratorInterceptor()) if traced else ()),
             CallInterceptor(
-                Authentication(use_cases.authenticator, peers),
+                Authentication(use_cases.authenticator, peers, on_known=known.add),
                 Admission(use_cases.cut_offs, max_calls=limits.max_calls, max_wait_s=limits.turn_s),
                 UnreadCalls(use_cases.cut_offs, deadline_s=limits.request_s),
                 PublicStreams(use_cases.cut_offs),
@@ -148,6 +148,7 @@ def create_grpc_server(
         ),
         options=server_options(limits, reuse_port=reuse_port),
         maximum_concurrent_rpcs=limits.max_calls + MAX_WAITING,
+        peers=known,
     )
     watches = add_services(use_cases, writer, server)
     health = Health(SERVICES, writer)

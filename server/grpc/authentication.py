@@ -6,7 +6,7 @@ here, so a new method needs a token too.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -91,10 +91,16 @@ def begin_call(principal: Principal) -> Identity:
 
 class Authentication:
     """Who calls: the peer, by the name in its certificate, then the caller. `peers`: names that may call;
-    empty for all."""
+    empty for all. on_known: called with the connection and the caller who was identified on it."""
 
-    def __init__(self, authenticator: Authenticator, peers: frozenset[str] = frozenset()) -> None:
-        self._authenticator, self._peers = authenticator, peers
+    def __init__(
+        self,
+        authenticator: Authenticator,
+        peers: frozenset[str] = frozenset(),
+        *,
+        on_known: Callable[[str, Principal], None] = lambda peer, caller: None,
+    ) -> None:
+        self._authenticator, self._peers, self._on_known = authenticator, peers, on_known
 
     async def __call__(self, method: str, context: Context) -> Identity:
         """The caller; a stranger is its connection.
@@ -111,6 +117,7 @@ class Authentication:
         principal = await self._authenticator.authenticate_headers(
             headers, read_only=readable_by_share_link(method), operation=operation_of(method)
         )
+        self._on_known(context.peer(), principal)
         return begin_call(principal)
 
 

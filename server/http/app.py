@@ -25,6 +25,7 @@ from server.http.openapi import openapi_document
 from server.http.options import HttpOptions
 from server.http.probes import Probes
 from server.http.request_throttle import RequestThrottle
+from server.http.request_turns import with_turns
 from server.http.routes import ROUTES
 from server.http.sockets import RefinementSocket
 from server.http.workbench import with_workbench
@@ -108,7 +109,7 @@ def create_http_app(
     if options.workbench:
         handler = with_workbench(handler)
     handler = with_cors(with_head(handler), options)
-    app.asgi_handler = _with_security_headers(handler)
+    app.asgi_handler = with_turns(_with_security_headers(handler))
     return app
 
 

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Hashable, Iterator, MutableMapping
 from typing import Any
 
 from litestar.types import Send
@@ -76,6 +76,8 @@ class Connection:
         #: Whether the stream was cancelled because of the reason, and not by somebody else.
         self._woken = False
         self._written_bytes = 0
+        #: The caller who was last identified here, as `server.domain.arrivals` groups them.
+        self.caller: Hashable = None
         #: For what is in memory for the client, and not yet sent.
         self.reservation: Reservation | None = None
         #: Called with each message from a WebSocket's client.

@@ -20,7 +20,7 @@ from server.domain.rates import Rate, TokenBucket
 
 #: First requests that are read: a third of what a processor can answer.
 NEW_CONNECTIONS = Rate(burst=10, per_s=300)
-#: Connections that may wait. One more is refused.
+#: Connections that may wait. When one more comes, the one that waits longest is refused.
 MAX_WAITING = 1_000
 
 _CREDENTIALS = re.compile(rb"\r\n(?:authorization|sec-websocket-protocol(?=[^\r\n]*bearer)):([^\r\n]+)", re.I)
@@ -83,8 +83,10 @@ class ConnectionThrottle:
             self._bucket.take(1, now)
             return True
         if len(self._waiting) >= self._max_waiting:
-            connection.refuse()
-            return False
+            # Not the new one: a flood that fills the places would keep everybody out.
+            oldest = next(iter(self._waiting))
+            self.leave(oldest)
+            oldest.refuse()
         caller = self._waiting[connection] = presented(first_bytes)
         if caller not in self._callers:
             self._callers[caller] = _Caller()

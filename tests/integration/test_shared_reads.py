@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from typing import Any
 from uuid import uuid4
 
@@ -14,6 +15,7 @@ from server.domain.proposals.files import File
 from server.domain.streams.broadcaster import Broadcaster
 from server.domain.streams.steps import Heartbeat
 from server.domain.streams.subscription import Subscription
+from server.domain.streams.topic import STEP_SEGMENTS
 from server.frames.interpreter import Interpreter
 from server.wire.rendering import event_jsons
 from tests.integration.replicas import RecordingReader
@@ -120,6 +122,32 @@ async def test_legacy_readers_that_come_late_replay_the_run_once_together(pool: 
             assert seqs(await followed.pieces(after)) == list(range(max(after + 1, 2), 3003))
             assert whole.endswith(await followed.pieces(after))
     assert all(frames == late[0] and whole.endswith(frames) for frames in late)
+
+
+async def test_a_reader_that_catches_up_lets_others_go_on(pool: Any) -> None:
+    async with started_run(pool) as on:
+        # Kept as the window's: each token is a commit of its own.
+        keeper = await on.broadcaster.subscribe(on.thread_id, 0)
+        for number in range(1100):
+            on.put(Token(text=str(number)))
+            await on.log.flush()
+        reader, in_turn, turn = await on.broadcaster.subscribe(on.thread_id, 0), Counter[int](), 0
+
+        def next_turn() -> None:
+            nonlocal turn
+            turn += 1
+            asyncio.get_running_loop().call_soon(next_turn)
+
+        next_turn()
+        while reader.cursor < on.log.last_seq:
+            step = await reader.step()
+            assert isinstance(step, list)
+            in_turn[turn] += len(step)
+        reader.close()
+        keeper.close()
+    assert in_turn.total() == 1101
+    assert len(in_turn) > 1
+    assert max(in_turn.values()) <= 8 * STEP_SEGMENTS
 
 
 async def test_legacy_frames_are_the_same_with_hardly_any_memory(pool: Any) -> None:

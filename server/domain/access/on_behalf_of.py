@@ -7,8 +7,9 @@ from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-#: For whom the current task works: a call's first key, such as the caller's id. None is the hub itself. What
-#: a call starts, such as a run, works for its caller, too.
+#: For whom the current task works: a user's id, or one key for all share links of a user, who would have a
+#: turn for each link otherwise. None is the hub itself. What a call starts, such as a run, works for its
+#: caller, too.
 on_behalf_of: ContextVar[Hashable] = ContextVar("on_behalf_of", default=None)
 #: As how many callers those count who are not known yet, all together.
 UNKNOWN_CALLERS = 8

@@ -11,13 +11,13 @@ from server.domain.byte_budget import ByteBudget
 from server.domain.crash_points import crash_point
 from server.domain.errors import RuntimeRefused, RuntimeUnavailable
 from server.domain.journal.events import DiscontinuityReason
+from server.domain.loop_turns import fill_turn
 from server.domain.off_loop import SMALL_BYTES, to_the_end
 from server.domain.runs.actions import Action, LeaveConnection
 from server.domain.runs.alignment import Alignment
 from server.domain.runs.context import LARGE_BYTES, RunContext
 from server.domain.runs.lease import Lease
 from server.domain.runs.listening import ListeningClock
-from server.domain.runs.loop_turns import fill_turn
 from server.domain.runs.run_recorder import RunRecorder
 from server.domain.runs.runtime import Frames, Interpretation, OversizedFrame, StreamClosed
 from server.domain.runs.verdict import VerdictRules

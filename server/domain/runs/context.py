@@ -12,12 +12,12 @@ from server.domain.byte_budget import ByteBudget
 from server.domain.clock import Clock
 from server.domain.drafts.store import DraftFilesStore
 from server.domain.journal.journal import EventCodec, Journal
+from server.domain.loop_turns import LoopTurns
 from server.domain.quarantine.store import RunQuarantine
 from server.domain.retry import retry_while_unavailable
 from server.domain.runs.frame_worker import FrameWorker
 from server.domain.runs.lease import RunStore
 from server.domain.runs.limits import RunLimits
-from server.domain.runs.loop_turns import LoopTurns
 from server.domain.runs.observer import RunObserver
 from server.domain.runs.runtime import FrameInterpreter, Runtime
 

@@ -12,6 +12,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from uuid import UUID
 
+from server.domain.access.on_behalf_of import on_behalf_of
 from server.domain.journal.journal import JournalReader, SegmentTooLarge
 from server.domain.journal.segments import Segment
 from server.domain.streams.shared_memory import SharedMemory
@@ -20,6 +21,8 @@ from server.domain.streams.shared_memory import SharedMemory
 READ_BYTES = 256 << 10
 #: Largest chunk in bytes of its events, unless a single event is larger.
 CHUNK_BYTES = 64 << 10
+#: What a read takes of a turn of the event loop: it is split into its events, maybe thousands.
+_READ_TURN_BYTES = 16 << 10
 
 
 class History:
@@ -55,6 +58,7 @@ class History:
         return found
 
     async def _read(self, seq: int, max_segment_bytes: int | None) -> list[Segment]:
+        await self._memory.turns.take(on_behalf_of.get(), _READ_TURN_BYTES)
         chunks = self._chunks
         rows = await self._journal.read_after(
             self._thread_id, seq, max_bytes=READ_BYTES, max_segment_bytes=max_segment_bytes
@@ -72,7 +76,7 @@ class History:
                 return there
             self.drop(there)
             self._memory.remove(there)
-        chunk = chunk.observed_by(self._memory.grow)
+        chunk = chunk.observed_by(self._memory.grow, self._memory.turns)
         chunk.recently_read = True
         self._chunks.insert(at, chunk)
         self._memory.add(chunk, self)

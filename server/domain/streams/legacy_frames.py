@@ -18,6 +18,7 @@ from bisect import bisect_right, insort
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TypeAlias
 
+from server.domain.access.on_behalf_of import on_behalf_of
 from server.domain.journal.events import StateUpdate
 from server.domain.journal.frame_reconstruction import LegacyFile, Part, member_texts
 from server.domain.journal.journal import EventCodec
@@ -34,6 +35,8 @@ from server.domain.streams.legacy_pieces import (
 from server.domain.streams.legacy_states import IN_LOOP_BYTES, LegacyReader, LegacyStates, State, kind_of
 from server.domain.streams.shared_memory import SharedMemory
 
+#: What a piece takes of a turn of the event loop.
+_PIECE_TURN_BYTES = 12 << 10
 #: Frames a part of a legacy frame as the transport needs it; the flags say whether it is the first, and the
 #: last one.
 Framing: TypeAlias = Callable[[bytes, bool, bool], bytes]
@@ -66,7 +69,8 @@ class LegacyFrames:
             if piece is None:
                 if source is None or source.last_seq < seq:
                     source = (await reader.read_when_available(seq - 1))[0].up_to(last_seq)
-                piece = self._make(source, seq, framing)
+                await self._memory.turns.take(on_behalf_of.get(), _PIECE_TURN_BYTES)
+                piece = self._piece_with(seq) or self._make(source, seq, framing)
                 if piece is None:
                     await self._prepare(source, seq, framing, reader)
                     continue

@@ -12,6 +12,8 @@ from server.domain.journal.frame_reconstruction import LegacyFile, Part
 PIECE_BYTES = 64 << 10
 #: Bytes of a part of a large frame that are framed at a time: they fit a frame of the transport.
 _SLICE_BYTES = 60 << 10
+#: What Python needs for a piece.
+_OWN_BYTES = 400
 
 
 class SmallFrames:
@@ -21,7 +23,7 @@ class SmallFrames:
         """ends: the index in `data` after the frames of each event."""
         self.first_seq, self.last_seq = first_seq, first_seq + len(ends) - 1
         self._data, self._ends = data, ends
-        self.size_bytes = len(data) + 8 * len(ends)
+        self.size_bytes = _OWN_BYTES + len(data) + 8 * len(ends)
         self.recently_read = True
 
     def part(self, first: int, last: int) -> bytes:

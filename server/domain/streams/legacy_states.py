@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Protocol
 
+from server.domain.access.on_behalf_of import on_behalf_of
 from server.domain.journal.events import EventKind
 from server.domain.journal.frame_reconstruction import FrameReconstructor
 from server.domain.journal.journal import EventCodec, SegmentTooLarge
@@ -21,6 +22,8 @@ MAX_KEPT_FILE_BYTES = 64 << 10
 #: To copy so many bytes takes a few milliseconds, and is done in the loop. A larger state is advanced beside
 #: it.
 IN_LOOP_BYTES = 1 << 20
+#: Events that are applied in one go, and what they take of a turn of the event loop: up to 3 ms.
+_GO_EVENTS, _GO_TURN_BYTES = 64, 6 << 10
 
 
 class LegacyReader(Protocol):
@@ -141,9 +144,13 @@ class LegacyStates:
     async def _applied(self, state: State, segment: Segment, seq: int) -> State:
         """The state after the segment's events up to `seq`; if it is one to keep, a copy of it."""
         reconstructor = state.reconstructor
-        size = self._skip(reconstructor, segment, seq, IN_LOOP_BYTES)
-        if reconstructor.seq < min(seq, segment.last_seq):
-            size += await REQUESTS.run(self._skip, reconstructor, segment, seq, None)
+        size, last_seq = 0, min(seq, segment.last_seq)
+        while reconstructor.seq < last_seq:
+            await self._memory.turns.take(on_behalf_of.get(), _GO_TURN_BYTES)
+            end = min(reconstructor.seq + _GO_EVENTS, last_seq)
+            size += self._skip(reconstructor, segment, end, IN_LOOP_BYTES)
+            if reconstructor.seq < end:
+                size += await REQUESTS.run(self._skip, reconstructor, segment, seq, None)
         state = state.advanced(size)
         if state.kept and state.seq < seq:
             self.add(state)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 
+from server.domain.access.on_behalf_of import on_behalf_of
 from server.domain.access.stream_authorization import StreamAuthorization
 from server.domain.clock import Clock
 from server.domain.errors import CursorOutOfRange
@@ -22,6 +23,9 @@ from server.domain.streams.topic import Topic
 RETRY_S = 1.0
 #: Steps of at most so many bytes need no reservation: what waits for a reader counts at its connection.
 SMALL_STEP_BYTES = 64 << 10
+#: A step of at most so many segments needs no turn of the event loop: those that came while it was busy. What
+#: another step takes of one.
+_FEW_SEGMENTS, _STEP_TURN_BYTES = 16, 4 << 10
 #: How many times its bytes a step takes: as it is in the journal, while it is rendered, and rendered.
 _COPIES = 3
 
@@ -116,9 +120,10 @@ class Subscription:
             self._waiter.set_result(None)
 
     def _small_step(self) -> list[Segment] | None:
-        """The next segments of the window if they need no reservation: the usual step at the live end."""
+        """The next segments of the window if they need neither a reservation nor a turn: the usual step at
+        the live end."""
         segments = self.topic.segments_after(self.cursor)
-        if not segments or _size_bytes(segments) > SMALL_STEP_BYTES:
+        if not segments or len(segments) > _FEW_SEGMENTS or _size_bytes(segments) > SMALL_STEP_BYTES:
             return None
         self.cursor = segments[-1].last_seq
         return segments
@@ -137,9 +142,13 @@ class Subscription:
     async def available(self) -> list[Segment]:
         """The next segments that are already committed, at most one step; empty when there are none.
 
-        What this reader has in use stays so. Raises CursorOutOfRange when they were removed meanwhile
-        (`server.domain.journal.retention`), LimitReached when there was no room for them.
+        Waits for a turn of the event loop: a reader that finds everything here, and takes it fast, would not
+        let the others go on. What this reader has in use stays so. Raises CursorOutOfRange when they were
+        removed meanwhile (`server.domain.journal.retention`), LimitReached when there was no room for them.
         """
+        await self.topic.turns.take(on_behalf_of.get(), _STEP_TURN_BYTES)
+        if self.authorization is not None:
+            self.authorization.check()
         reservation = self._reservation
         used = self.reserved_bytes
         reserved = SMALL_STEP_BYTES

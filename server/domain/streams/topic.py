@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable
 from datetime import datetime
@@ -17,8 +18,9 @@ from server.domain.streams.live_end import LiveEnd
 from server.domain.streams.shared_memory import SharedMemory
 from server.domain.streams.steps import Heartbeat
 
-#: Largest step from a window in bytes, unless a single segment is larger.
-STEP_BYTES = 1 << 20
+#: Largest step from a window in bytes, unless a single segment is larger, and its most segments: each costs a
+#: few microseconds.
+STEP_BYTES, STEP_SEGMENTS = 1 << 20, 128
 
 
 class Topic:
@@ -50,6 +52,8 @@ class Topic:
         self.history = History(thread_id, journal, memory)
         self._legacy_frames: LegacyFrames | None = None
         self._memory = memory
+        #: In which readers that catch up are served, and those that wait are woken.
+        self.turns, self._wakes = memory.turns, memory.wakes
         self._window: deque[Segment] = deque()
         self._max_window_bytes = max_window_bytes
         self._window_bytes = 0
@@ -75,7 +79,7 @@ class Topic:
             return
         if self._window and self._window[-1].last_seq + 1 != segment.first_seq:
             self._clear_window()
-        segment = segment.observed_by(self._on_grow)
+        segment = segment.observed_by(self._on_grow, self.turns)
         self._window.append(segment)
         self._window_bytes += segment.size_bytes
         self._memory.add(segment, self)
@@ -161,10 +165,9 @@ class Topic:
         self._wake_others()
 
     def _wake_others(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for waiter in waiting:
-            if not waiter.done():
-                waiter.set_result(None)
+        if self._waiting:
+            waiting, self._waiting = self._waiting, []
+            self._wakes.wake(self.thread_id, waiting)
 
     async def wait(self) -> None:
         """Wait for the next segment, or `wake`."""
@@ -186,19 +189,18 @@ class Topic:
         if newest.first_seq == seq + 1:
             newest.recently_read = True
             return [newest]
-        # Readers are near the end: search from there.
-        start = len(window) - 1
-        while start > 0 and window[start].first_seq > seq + 1:
-            start -= 1
         found: list[Segment] = []
         size = 0
-        for index in range(start, len(window)):
+        start = bisect_right(window, seq, key=_last_seq)
+        for index in range(start, min(start + STEP_SEGMENTS, len(window))):
             segment = window[index]
-            if segment.last_seq <= seq:
-                continue
             if found and size + len(segment.batch) > STEP_BYTES:
                 break
             segment.recently_read = True
             found.append(segment.after(seq))
             size += len(segment.batch)
         return found
+
+
+def _last_seq(segment: Segment) -> int:
+    return segment.last_seq

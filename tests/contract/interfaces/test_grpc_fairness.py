@@ -9,18 +9,22 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from typing import Any
+from uuid import uuid4
 
 import grpc
 
 from server.cli.event_loop import CommandLoop
 from server.domain.endings import ENDS_PER_TURN
+from server.domain.model import Principal
 from server.grpc.app import DEFAULT_LIMITS, server_options
 from server.grpc.call_ends import waiting
-from server.grpc.fair_server import MAX_QUEUED, REQUESTED, fair_server
+from server.grpc.fair_server import MAX_QUEUED, MAX_QUEUED_OF_STRANGERS, REQUESTED, KnownPeers, fair_server
 from tests.hostile.attacks.http2 import ACK, END_HEADERS, HEADERS, PING, PREFACE, SETTINGS, fields, frame
 from tests.support.hand_clock import PATIENCE_S
 
 CONNECTIONS, CALLS = 3, 500
+#: Connections of strangers.
+STRANGERS = 100
 
 
 def make_calls(port: int, stack: ExitStack, count: int) -> int:
@@ -47,7 +51,8 @@ class Server:
         self.turn = 0
         self.begun: list[str] = []
         self._changed = asyncio.Event()
-        self.server = fair_server(options=server_options(DEFAULT_LIMITS, reuse_port=False))
+        self.peers = KnownPeers()
+        self.server = fair_server(options=server_options(DEFAULT_LIMITS, reuse_port=False), peers=self.peers)
         handler: Any = grpc.stream_unary_rpc_method_handler(self._handle)
         self.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("s.S", {"M": handler}),))
         self.port = self.server.add_insecure_port("127.0.0.1:0")
@@ -109,6 +114,40 @@ def test_a_call_does_not_wait_for_all_that_other_connections_have_sent() -> None
         await served.server.stop(None)
         place = next(place for place, peer in enumerate(served.begun) if peer.endswith(f":{own}"))
         assert place < 150, f"{place} of {len(served.begun)} calls began before"
+
+    run(test)
+
+
+def test_a_known_callers_call_does_not_wait_for_all_connections_of_strangers() -> None:
+    async def test() -> None:
+        served = Server()
+        await served.server.start()
+        with ExitStack() as stack:
+            for _ in range(STRANGERS):
+                make_calls(served.port, stack, 10)
+            own = make_calls(served.port, stack, 1)
+            served.peers.add(f"ipv4:127.0.0.1:{own}", Principal(uuid4(), "ann", None, None))
+            await served.have_begun(STRANGERS * 10 + 1)
+        await served.server.stop(None)
+        place = next(place for place, peer in enumerate(served.begun) if peer.endswith(f":{own}"))
+        assert place < 40, f"{place} of {len(served.begun)} calls began before"
+
+    run(test)
+
+
+def test_strangers_calls_beyond_their_bound_end_and_others_do_not() -> None:
+    async def test() -> None:
+        served = Server()
+        await served.server.start()
+        with ExitStack() as stack:
+            for _ in range(4):
+                make_calls(served.port, stack, 1000)
+            own = make_calls(served.port, stack, 1)
+            served.peers.add(f"ipv4:127.0.0.1:{own}", Principal(uuid4(), "ann", None, None))
+            await served.have_begun(MAX_QUEUED_OF_STRANGERS)
+        await served.server.stop(None)
+        assert any(peer.endswith(f":{own}") for peer in served.begun)
+        assert len(served.begun) < 3000
 
     run(test)
 

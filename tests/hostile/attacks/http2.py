@@ -90,11 +90,20 @@ class Connection:
             await self._writer.drain()
         await asyncio.sleep(0)
 
-    def call(self, path: str, token: str = "", data: bytes | None = None, *, ends: bool = False) -> int:
-        """Begin a call: its header fields, and if given, data; `ends`: with the end of the request."""
+    def call(
+        self,
+        path: str,
+        token: str = "",
+        data: bytes | None = None,
+        *,
+        ends: bool = False,
+        more: Sequence[tuple[str, str]] = (),
+    ) -> int:
+        """Begin a call: its header fields with `more`, and if given, data; `ends`: with the end of the
+        request."""
         stream, self._next = self._next, self._next + 2
         self._credit[stream] = self._first_credit
-        self.write(frame(HEADERS, END_HEADERS, stream, fields(path, token)))
+        self.write(frame(HEADERS, END_HEADERS, stream, fields(path, token, more)))
         if data is not None:
             self.write(frame(DATA, END_STREAM if ends else 0, stream, data))
         return stream

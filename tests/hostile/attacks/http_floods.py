@@ -237,6 +237,19 @@ async def http_readiness(aim: Aim) -> str:
         return told(await ask_on(50, aim.seconds, lambda: http.get("/readyz")))
 
 
+@FAMILY.attack()
+async def http_metrics(aim: Aim) -> str:
+    """Strangers scrape the metrics on 50 connections, without end."""
+    async with aim.client("") as http:
+        return told(await ask_on(50, aim.seconds, lambda: http.get("/metrics")))
+
+
+@FAMILY.attack()
+async def http_descriptions(aim: Aim) -> str:
+    """Strangers ask for the description of the interface on 1,500 connections, and read nothing."""
+    return await stopped(aim.http, [head("/openapi.json")] * 1_500, aim.seconds)
+
+
 def _definition(unit: bytes) -> bytes:
     """A workflow whose definition is a list of as many units as a body may have."""
     count = (DEFINITION_BYTES - 100) // (len(unit) + 1)

@@ -177,6 +177,32 @@ def _tokens(count: int) -> list[bytes]:
     return [_token(repr(f"token {number} ")) for number in range(count)]
 
 
+def _pieces(count: int) -> list[bytes]:
+    """That many pieces of the arguments of a tool call, as when an agent writes a file."""
+    return [
+        json.dumps(
+            {
+                "event_type": "on_llm_stream",
+                "data": {
+                    "raw_event": [
+                        {
+                            "type": "AIMessageChunk",
+                            "content": "",
+                            "id": "m",
+                            "tool_call_chunks": [{"index": 0, "args": f"{number} "}],
+                        },
+                        {},
+                    ]
+                },
+            }
+        ).encode()
+        for number in range(count)
+    ]
+
+
+#: Runs that readers catch up with: together they are larger than what readers share.
+OLD_RUNS = tuple(f"old-{number}" for number in range(8))
+
 #: Lines of a file that is made to be slow to compare. 250,000 on each side are matched at most.
 _COMPARED = 150_000
 
@@ -220,6 +246,7 @@ LARGE_RUNS: Mapping[str, Callable[[], Iterable[bytes]]] = {
     "names": _long_names,
     "lines": lambda: [_state(messages="m", files={"/n.md": "\n" * 7_000_000})],
     "more-lines": lambda: [_state(messages="m", files={"/n.md": "\n" * 7_000_001})],
+    **dict.fromkeys(OLD_RUNS, lambda: [*_pieces(20_000), _state(messages="m", files={"/a.md": _file("x")})]),
 }
 
 
@@ -228,6 +255,7 @@ OPEN_RUNS: Mapping[str, Callable[[], list[bytes]]] = {
     "open-values": _open_values,
     "open-files": lambda: _many_files()[-1:],
     "open-frames": lambda: list(LARGE_RUNS["frames"]()),
+    "open-pieces": lambda: _pieces(50_000),
 }
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import weakref
+from collections import Counter
 from itertools import pairwise
 
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.domain.journal.segments import Segment
+from server.domain.loop_turns import LoopTurns
 from server.encoding.event_batch import delimited_delta, delimited_event
 
 RECORDS = st.lists(st.tuples(st.binary(max_size=300), st.binary(max_size=300)), min_size=1, max_size=8)
@@ -85,6 +88,35 @@ def test_an_events_rendering_is_made_once_for_all_parts_of_a_segment() -> None:
     assert segment.up_to(6).cached_each("x", render) == [b"A", b"B"]
     assert segment.cached_each("x", render) == [b"A", b"B", b"C"]
     assert sorted(made) == [b"a", b"b", b"c"]
+
+
+async def test_small_events_are_rendered_a_few_in_each_turn_of_the_loop() -> None:
+    in_turn: Counter[int] = Counter()
+    turn = 0
+
+    def next_turn() -> None:
+        nonlocal turn
+        turn += 1
+        asyncio.get_running_loop().call_soon(next_turn)
+
+    def render(part: Segment) -> list[bytes]:
+        in_turn[turn] += len(part.events())
+        return [event.upper() for event in part.events()]
+
+    events = [b"%d" % number for number in range(1000)]
+    segments = [
+        packed([(event, b"") for event in events]).observed_by(lambda *_: None, turns)
+        for turns in [LoopTurns(16 << 10, small_bytes=0)] * 3
+    ]
+    next_turn()
+    # Two readers of each segment, one of them from the middle on.
+    readers = [reader for segment in segments for reader in (segment, segment.after(500))]
+    await asyncio.gather(*(reader.prepare_each("x", render) for reader in readers))
+    assert in_turn.total() == 3 * len(events), "each event is rendered once"
+    assert max(in_turn.values()) <= 256
+    for reader in readers:
+        assert reader.cached_each("x", render)[-1] == b"999"
+    assert in_turn.total() == 3 * len(events)
 
 
 def test_those_who_need_the_same_part_share_it() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Hashable
+from uuid import UUID
 
 import pytest
 
@@ -12,7 +14,8 @@ from server.domain.errors import LimitReached
 from server.domain.rates import Rate
 from tests.support.hand_clock import without_pauses
 
-SLOW, EVE, ANN = Rate(burst=2, per_s=10), ("eve", Rate(2, 10)), ("ann", Rate(2, 10))
+SLOW = Rate(burst=2, per_s=10)
+EVE, ANN = (UUID(int=1), SLOW), (UUID(int=2), SLOW)
 
 
 class Calls:
@@ -26,7 +29,7 @@ class Calls:
     def on_cut_off(self, reason: str) -> None:
         self.cut_off[reason] += 1
 
-    async def call(self, name: str, *counted: tuple[str, Rate]) -> None:
+    async def call(self, name: str, *counted: tuple[Hashable, Rate]) -> None:
         await self.throttle.wait(counted)
         self.went_on.append(name)
 
@@ -83,12 +86,24 @@ async def test_a_call_whose_client_leaves_waits_no_longer() -> None:
 
 @without_pauses
 async def test_a_call_is_refused_at_once_when_too_many_wait() -> None:
-    calls = Calls(max_waiting=3)
+    calls = Calls(max_waiting=6)
     flood = [asyncio.create_task(calls.call("eve", EVE)) for _ in range(2 + 3 + 4)]
     await asyncio.sleep(0)
     assert [each.done() for each in flood] == [True] * 2 + [False] * 3 + [True] * 4
     assert calls.cut_off == {"calls": 4}
     await calls.call("ann", ANN)
+    await asyncio.gather(*flood, return_exceptions=True)
+
+
+@without_pauses
+async def test_one_caller_and_all_strangers_leave_places_for_others_to_wait() -> None:
+    calls = Calls(max_waiting=8)
+    flood = [asyncio.create_task(calls.call("eve", EVE)) for _ in range(20)]
+    flood += [asyncio.create_task(calls.call(peer, (peer, Rate(0, 1)))) for peer in "abcdefgh"]
+    await asyncio.sleep(0)
+    assert sum(not each.done() for each in flood) == 4 + 2
+    await asyncio.gather(*(calls.call("ann", ANN) for _ in range(4)))
+    assert calls.went_on.count("ann") == 4
     await asyncio.gather(*flood, return_exceptions=True)
 
 

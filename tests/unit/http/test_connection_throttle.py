@@ -73,12 +73,12 @@ async def test_a_connection_that_left_takes_no_turn() -> None:
     assert told == ["last"]
 
 
-async def test_a_connection_is_refused_when_too_many_wait() -> None:
+async def test_the_connection_that_waits_longest_is_refused_when_too_many_wait() -> None:
     told: list[str] = []
     throttle = ConnectionThrottle(Rate(burst=0, per_s=0.1), max_waiting=2)
     began = [enter(throttle, New(name, told)) for name in "abcd"]
     assert began == [True, False, False, False]
-    assert told == ["d refused"]
+    assert told == ["b refused"]
 
 
 @pytest.mark.parametrize(

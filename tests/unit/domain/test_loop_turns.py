@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from server.domain.runs.loop_turns import MIN_FRAME_BYTES, RUN_BYTES, SMALL_BYTES, LoopTurns, fill_turn
+from server.domain.loop_turns import MIN_FRAME_BYTES, RUN_BYTES, SMALL_BYTES, LoopTurns, fill_turn
 
 
 async def test_a_turn_is_for_a_few_bytes_and_callers_take_turns() -> None:

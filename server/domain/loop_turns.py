@@ -1,8 +1,9 @@
-"""Turns of the event loop, which the runs of a replica share.
+"""Turns of the event loop, which the runs of a replica share, and its readers.
 
 Runs whose streams are full would each handle 64 KiB of frames in every turn of the loop: with 50 of them a
 turn would take 80 ms, and a request, which needs some ten turns, almost a second. Here a turn of the loop is
-for 16 of them, and the others have the next ones. Callers take turns, too.
+for 16 of them, and the others have the next ones. Callers take turns, too. Readers that catch up have turns
+of their own (`server.domain.streams.shared_memory`).
 """
 
 from __future__ import annotations

@@ -1,0 +1,100 @@
+"""Calls on many connections: each of them asks for little, and all together for more than there is."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, suppress
+
+from tests.hostile.attacks import http2
+from tests.hostile.attacks.attack import Aim, Family, told
+from tests.hostile.attacks.http2 import connection, message
+from tests.hostile.attacks.sockets import BLOCK, head, place
+
+FAMILY = Family("calls on many connections")
+#: Calls that are sent at a time on one connection.
+AT_ONCE = 25
+
+
+async def _kept(aim: Aim, count: int, requests: Sequence[bytes]) -> str:
+    """Ask on so many connections, which stay open, again as soon as the answer has come."""
+    until, statuses = time.monotonic() + aim.seconds, Counter[str]()
+
+    async def one(number: int) -> None:
+        while (left_s := until - time.monotonic()) > 0:
+            with suppress(OSError, TimeoutError):
+                async with asyncio.timeout(left_s):
+                    reader, writer = await asyncio.open_connection(*place(aim.http))
+                    try:
+                        writer.write(requests[number % len(requests)])
+                        while data := await reader.read(BLOCK):
+                            if data.startswith(b"HTTP/1.1 "):
+                                statuses[data[9:12].decode("latin-1")] += 1
+                                number += 1
+                                writer.write(requests[number % len(requests)])
+                    finally:
+                        writer.transport.abort()
+
+    await asyncio.gather(*map(one, range(count)))
+    return told(statuses)
+
+
+@FAMILY.attack()
+async def http_kept_connections(aim: Aim) -> str:
+    """Strangers ask for what anybody may see, and for what does not exist, on 1,000 connections that stay
+    open."""
+    paths = ("/healthz", "/problems/not_found", "/nothing", "/api/nothing", "/readyz")
+    asked = [head(path) for path in paths]
+    asked += [head("/api/proposals", method="OPTIONS"), head("/", method="HEAD")]
+    return await _kept(aim, 1_000, asked)
+
+
+@FAMILY.attack()
+async def http_new_connections(aim: Aim) -> str:
+    """Strangers ask for what does not exist on 1,500 new connections at a time, and leave."""
+    return await _kept(aim, 1_500, [head("/nothing", more=["Connection: close"])])
+
+
+@FAMILY.attack()
+async def http_kept_connections_of_an_account(aim: Aim) -> str:
+    """An account lists its proposals on 2,500 connections that stay open."""
+    return await _kept(aim, 2_500, [head("/api/proposals?limit=1", aim.token)])
+
+
+async def _many(aim: Aim, count: int, path: str, token: str, calls: int) -> str:
+    """Calls on so many connections, as many on each, again when they have ended."""
+    until = time.monotonic() + aim.seconds
+    async with AsyncExitStack() as stack:
+        held = []
+        for _ in range(count):
+            with suppress(OSError):
+                held.append(await stack.enter_async_context(connection(aim.grpc)))
+        while time.monotonic() < until:
+            for each in held:
+                for _ in range(min(AT_ONCE, calls - each.active)):
+                    each.call(path, token, message(b""), ends=True)
+                await each.drain()
+            await asyncio.sleep(0.02)
+        made, active = sum(each.calls for each in held), sum(each.active for each in held)
+        closed = sum(each.closed_s is not None for each in held)
+    return f"{made} calls, {active} open at the end, {closed} of {len(held)} connections closed"
+
+
+@FAMILY.attack()
+async def grpc_forged_tokens_on_many_connections(aim: Aim) -> str:
+    """A stranger's calls with forged tokens on 300 connections, 100 on each."""
+    return await _many(aim, 300, http2.LIST_PROPOSALS, "x.y.z", 100)
+
+
+@FAMILY.attack()
+async def grpc_calls_of_an_account_on_many_connections(aim: Aim) -> str:
+    """An account's lists on 300 connections, 100 on each."""
+    return await _many(aim, 300, http2.LIST_PROPOSALS, aim.token, 100)
+
+
+@FAMILY.attack()
+async def grpc_health_checks_on_many_connections(aim: Aim) -> str:
+    """A stranger's health checks on 300 connections, 100 on each."""
+    return await _many(aim, 300, http2.HEALTH_CHECK, "", 100)

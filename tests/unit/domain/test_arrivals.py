@@ -1,0 +1,67 @@
+"""Whose turn it is among known callers and strangers, and what is dropped."""
+
+from __future__ import annotations
+
+import pytest
+
+from server.domain.arrivals import Arrivals, Stranger
+
+
+def arrivals(*, max_strangers: int = 100, max_of_caller: int = 100) -> Arrivals[str]:
+    return Arrivals(max_strangers=max_strangers, max_of_caller=max_of_caller)
+
+
+def taken(queue: Arrivals[str]) -> list[str]:
+    return [queue.take() for _ in range(len(queue))]
+
+
+def test_callers_take_turns_and_strangers_have_half_of_them() -> None:
+    queue = arrivals()
+    for name in ("a1", "a2", "a3", "b1"):
+        queue.put(name[0], name)
+    for number in range(3):
+        queue.put(Stranger(number), f"s{number}")
+    assert taken(queue) == ["a1", "s2", "b1", "s0", "a2", "s1", "a3"]
+    assert len(queue) == 0
+    with pytest.raises(KeyError):
+        queue.take()
+
+
+def test_the_newest_stranger_does_not_wait_for_a_flood() -> None:
+    queue = arrivals(max_strangers=2000)
+    for number in range(1000):
+        queue.put(Stranger(number), f"s{number}")
+    first = [queue.take() for _ in range(10)]
+    queue.put(Stranger("new"), "new")
+    assert "new" in [queue.take() for _ in range(2)]
+    # None is overtaken forever.
+    assert {"s0", "s1", "s2"} <= set(first)
+
+
+def test_a_stranger_that_asks_again_and_again_is_not_the_newest_each_time() -> None:
+    queue = arrivals()
+    for number in range(3):
+        queue.put(Stranger("busy"), f"busy{number}")
+    queue.put(Stranger("other"), "other")
+    assert taken(queue) == ["other", "busy0", "busy1", "busy2"]
+
+
+def test_what_waits_of_a_stranger_is_a_callers_once_the_caller_is_known() -> None:
+    queue = arrivals()
+    queue.put(Stranger(1), "1")
+    queue.put(Stranger(2), "2")
+    queue.identify(2, "a")
+    queue.identify(3, "b")
+    assert len(queue) == 2
+    assert taken(queue) == ["2", "1"]
+
+
+def test_beyond_the_bounds_the_oldest_of_strangers_and_the_newest_of_a_caller_are_dropped() -> None:
+    queue = arrivals(max_strangers=2, max_of_caller=1)
+    assert queue.put("a", "a1") is None
+    assert queue.put("a", "a2") == "a2"
+    assert queue.put("b", "b1") is None
+    assert queue.put(Stranger(1), "s1") is None
+    assert queue.put(Stranger(2), "s2") is None
+    assert queue.put(Stranger(3), "s3") == "s1"
+    assert sorted(taken(queue)) == ["a1", "b1", "s2", "s3"]
