@@ -2,6 +2,9 @@
 
 An answer, or a step of a stream, takes its bytes into use before they are read from the database, and gives
 them back once they are sent. There is no queue of data: what finds no room waits, and holds nothing.
+
+Large requests have another budget of the same kind (ADR 0072): otherwise a request that waits for room for
+its answer would wait for itself.
 """
 
 from __future__ import annotations
@@ -16,6 +19,10 @@ from server.domain.errors import LimitReached
 
 #: Default bound, in bytes: a replica, with all that it needs besides, stays below 512 MiB.
 MAX_UNSENT_BYTES = 96 << 20
+#: The same for what large requests have in memory until they are answered.
+MAX_REQUEST_BYTES = 64 << 20
+#: How many times its bytes a request takes: as it arrives, as text and as values.
+REQUEST_COPIES = 8
 #: How many times what a caller uses must be free besides.
 _FREE_SHARE = 3
 #: Seconds that an answer waits for room, and whole seconds after which its caller may try again.

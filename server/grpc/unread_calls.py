@@ -8,6 +8,7 @@ call. Here:
    there the oldest makes room for a new one. A share link does not keep its maker out.
 3. Few requests are received at a time, and few of one caller's. A request that does not arrive makes room for
    one that waits.
+4. What large requests have in memory until their calls have ended is bounded for all callers (ADR 0072).
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from typing import Any, TypeAlias
 
 from server.domain.access.cut_offs import LATE_REQUEST, UNREAD_CALLS, CutOffObserver
 from server.domain.errors import ClientTooSlow, InvalidArgument, LimitReached
+from server.domain.off_loop import SMALL_BYTES
+from server.domain.outgoing import REQUEST_COPIES, Reservation
 from server.grpc.shared_deadline import SharedDeadline
 
 #: Seconds within which a request must arrive.
@@ -68,12 +71,19 @@ class UnreadCalls:
         self._received: _Calls = {}
         self._places = asyncio.Semaphore(MAX_RECEIVED)
 
-    async def request(self, read: Callable[[], Awaitable[object]], caller: Hashable, group: Group) -> bytes:
+    async def request(
+        self,
+        read: Callable[[], Awaitable[object]],
+        caller: Hashable,
+        group: Group,
+        room: Reservation | None = None,
+    ) -> bytes:
         """The request of a call, which `read` waits for; something else than bytes means that there is none.
+        room: for what a large one has in memory until the call has ended; None without such a bound.
 
         Raises ClientTooSlow, LimitReached, and InvalidArgument when there is none."""
         try:
-            request = await self._deadline.limit(self._request(read, caller, group))
+            request = await self._deadline.limit(self._request(read, caller, group, room))
         except TimeoutError:
             self._observer.on_cut_off(LATE_REQUEST)
             raise ClientTooSlow("the request took too long to arrive") from None
@@ -84,7 +94,9 @@ class UnreadCalls:
             raise InvalidArgument({"body": "must be a serialised message of this method's request"})
         return request
 
-    async def _request(self, read: Callable[[], Awaitable[object]], caller: Hashable, group: Group) -> object:
+    async def _request(
+        self, read: Callable[[], Awaitable[object]], caller: Hashable, group: Group, room: Reservation | None
+    ) -> object:
         of_group = self._groups.get(group.key)
         if of_group is None:
             of_group = self._groups[group.key] = {}
@@ -100,7 +112,7 @@ class UnreadCalls:
             of_group[task] = of_caller.calls[task] = now
             await of_caller.places.acquire()
             try:
-                return await self._receive(task, read)
+                return await self._receive(task, read, room)
             finally:
                 of_caller.places.release()
         finally:
@@ -111,13 +123,19 @@ class UnreadCalls:
             if not of_caller.calls:
                 self._callers.pop(caller, None)
 
-    async def _receive(self, task: asyncio.Task[Any], read: Callable[[], Awaitable[object]]) -> object:
-        """Read the request, in a place among those that are received."""
+    async def _receive(
+        self, task: asyncio.Task[Any], read: Callable[[], Awaitable[object]], room: Reservation | None
+    ) -> object:
+        """Read the request, in a place among those that are received, which a large one has until there is
+        room for it."""
         # Usually there is one, and no timer is needed.
         await (self._take_place() if self._places.locked() else self._places.acquire())
         self._received[task] = asyncio.get_running_loop().time()
         try:
-            return await read()
+            request = await read()
+            if room is not None and isinstance(request, bytes) and len(request) > SMALL_BYTES:
+                await room.resize(len(request) * REQUEST_COPIES)
+            return request
         finally:
             self._received.pop(task, None)
             self._places.release()

@@ -6,10 +6,12 @@ import asyncio
 
 from tests.hostile.attacks import (
     connect_floods,
+    drafts,
     frames,
     grpc_floods,
     headers,
     http_floods,
+    large_requests,
     readers,
     reviews,
     rights,
@@ -36,6 +38,8 @@ FAMILIES = (
     readers.FAMILY,
     frames.FAMILY,
     reviews.FAMILY,
+    drafts.FAMILY,
+    large_requests.FAMILY,
     rights.FAMILY,
     webhooks.FAMILY,
 )
