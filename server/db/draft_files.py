@@ -75,8 +75,8 @@ async def read_draft_files(
 
 
 def with_contents(files: Mapping[str, DraftFile], contents: Mapping[str, bytes]) -> dict[str, DraftFile]:
-    """The files with their contents. contents: by hash (hex)."""
-    return {path: replace(file, content=contents[file.sha256]) for path, file in files.items()}
+    """The files with their contents, as far as these were read. contents: by hash (hex)."""
+    return {path: replace(file, content=contents.get(file.sha256)) for path, file in files.items()}
 
 
 async def size_of_draft_files(connection: Any, draft_id: UUID, version: int) -> int:

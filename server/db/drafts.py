@@ -135,12 +135,12 @@ class PostgresDraftStore(DraftStore):
                 base = await read_draft(connection, principal, draft_id, number) if number else None
                 files = await read_draft_files(connection, draft_id, draft.version)
                 base_files = await read_draft_files(connection, draft_id, number)
-            # A content that both have is read once.
-            sizes = {file.sha256: file.size_bytes for file in (*files.values(), *base_files.values())}
+            # A content that both have is read once, and none of a file that does not differ.
+            wanted = _differing(files, base_files)
             if reservation is not None:
                 # Not while a connection is held, as above.
-                await reservation.resize(sum(sizes.values()) * FILES_COPIES)
-            contents = await read_contents(self._pool, list(sizes))
+                await reservation.resize(sum(wanted.values()) * FILES_COPIES)
+            contents = await read_contents(self._pool, list(wanted))
         if base is not None:
             base = replace(base, files=with_contents(base_files, contents))
         return base, replace(draft, files=with_contents(files, contents))
@@ -191,6 +191,16 @@ class PostgresDraftStore(DraftStore):
                     connection.transaction(isolation="read_committed"),
                 ):
                     yield connection
+
+
+def _differing(files: Mapping[str, DraftFile], others: Mapping[str, DraftFile]) -> dict[str, int]:
+    """Bytes of each content of the files that differ, by its hash."""
+    sizes = {}
+    for one, other in ((files, others), (others, files)):
+        for path, file in one.items():
+            if path not in other or other[path].sha256 != file.sha256:
+                sizes[file.sha256] = file.size_bytes
+    return sizes
 
 
 async def open_edit(connection: Any, principal: Principal, draft_id: UUID) -> DraftEdit:
