@@ -26,7 +26,8 @@ FROM (
     WHERE draft_id = $1 AND version <= $2 AND version >= coalesce(
       (SELECT whole_version FROM draft_versions WHERE draft_id = $1 AND version = $2), 0)
   )
-  SELECT DISTINCT ON (path) path, sha256, coalesce(written_version, version) AS version, version AS row_version
+  SELECT DISTINCT ON (path) path, sha256, coalesce(written_version, version) AS version,
+    version AS row_version
   FROM kept ORDER BY path, kept.version DESC
 ) t JOIN contents c ON c.sha256 = t.sha256
 """
@@ -58,7 +59,7 @@ RETURNING (
 _ADD_WHOLE = f"""
 INSERT INTO draft_version_files (draft_id, version, path, sha256, written_version)
 SELECT $1, $2, t.path, t.sha256, t.version {_FILES} WHERE t.row_version < $2
-"""  # noqa: S608 - only constants
+"""
 _SET_WHOLE = "UPDATE draft_versions SET whole_version = $2 WHERE draft_id = $1 AND version = $2"
 
 #: A version is whole when more rows than these, and twice its files, would be read for it.

@@ -259,9 +259,7 @@ class _Edit(DraftEdit):
         draft_id, user_id, version = self._draft.id, self._principal.user_id, self._draft.version + 1
         execute = self._connection.execute
         await execute(_ADD_VERSION, draft_id, version, now, user_id, restored_version or None, proposal_id)
-        await add_draft_files(
-            self._connection, draft_id, version, changes, file_count=len(self._draft.files)
-        )
+        await add_draft_files(self._connection, draft_id, version, changes, file_count=len(self._draft.files))
         await execute(_SET_VERSION, draft_id, version, now, user_id)
         await store_key(self._connection, user_id, key, Written(draft_id=draft_id, draft_version=version))
         return await read_draft(self._connection, self._principal, draft_id, version)

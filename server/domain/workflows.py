@@ -61,9 +61,7 @@ class WorkflowStore(Protocol):
 class WorkflowService:
     """The use cases around a workflow."""
 
-    def __init__(
-        self, *, workflows: WorkflowStore, drafts: DraftStore, quotas: Quotas, clock: Clock
-    ) -> None:
+    def __init__(self, *, workflows: WorkflowStore, drafts: DraftStore, quotas: Quotas, clock: Clock) -> None:
         self._workflows, self._drafts = workflows, drafts
         self._quotas, self._clock = quotas, clock
 

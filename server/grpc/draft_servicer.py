@@ -41,9 +41,7 @@ class DraftServicer(DraftServiceServicer):
             contents=request.view != m.DraftView.DRAFT_VIEW_BASIC,
             reservation=reserved(),
         )
-        return await REQUESTS.run_unless_small(
-            sizes_of(draft.files), fit_draft, draft, request.file_offset
-        )
+        return await REQUESTS.run_unless_small(sizes_of(draft.files), fit_draft, draft, request.file_offset)
 
     async def UpdateDraft(self, request: m.UpdateDraftRequest, context: Context) -> m.UpdateDraftResponse:
         """Contract: UpdateDraft."""

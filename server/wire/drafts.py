@@ -26,7 +26,6 @@ from server.wire.text import dumps, model_of, rfc3339, set_time
 from server.wire.validation import DIGITS, MAX_SEQ, WHOLE_NUMBER, QueryModel, RequestModel, field_error
 from server.wire.workflows import MAX_FILES, FilesByPath, path_error
 
-
 # --- Requests --------------------------------------------------------------------------------
 
 

@@ -72,7 +72,9 @@ async def test_files_are_those_of_the_drafts_version(workflows: PostgresWorkflow
         assert found is not None
         assert (found.draft_version, found.has_files) == (version, True)
         by_path = {path: await workflows.text_of(found, path) for path in made.files}
-        assert {path: text for path, text in by_path.items() if text is not None} == await texts(pool, ann, found)
+        assert {path: text for path, text in by_path.items() if text is not None} == await texts(
+            pool, ann, found
+        )
         return await texts(pool, ann, found)
 
     assert await at(1) == {"/kept": "1", "/changed": "1", "/gone": "1"}

@@ -22,7 +22,7 @@ from server.domain.access.sharing import AccessType
 from server.domain.model import Principal, UpdateWorkflow, Workflow
 from tests.support.hand_clock import retried
 from tests.support.proposed import a_proposal, text_files
-from tests.support.stored import a_user, a_workflow
+from tests.support.stored import a_run, a_user, a_workflow
 
 _WAITING = """
 SELECT count(*) FROM pg_stat_activity
@@ -33,7 +33,9 @@ WHERE datname = current_database() AND wait_event_type = 'Lock'
 class Calls:
     """Calls that lock something, by the stores of one process."""
 
-    def __init__(self, pool: Any, user: Principal, workflow: Workflow, proposal_id: UUID, thread: UUID) -> None:
+    def __init__(
+        self, pool: Any, user: Principal, workflow: Workflow, proposal_id: UUID, thread: UUID
+    ) -> None:
         self.user, self.workflow, self.proposal_id, self.thread_id = user, workflow, proposal_id, thread
         self.drafts = PostgresDraftStore(pool)
         self.reviews = PostgresReviewStore(pool, self.drafts)
@@ -81,24 +83,25 @@ async def test_many_who_wait_for_one_lock_leave_the_connections_to_others(
         user = await a_user(pool)
         workflow = await a_workflow(pool, user)
         proposal_id = await a_proposal(pool, user, workflow, text_files(a="1"))
-        thread_id = await pool.fetchval("SELECT thread_id FROM runs WHERE proposal_id = $1", proposal_id)
-        await pool.execute("UPDATE runs SET status = 'running'")
-        calls = Calls(pool, user, workflow, proposal_id, thread_id)
-        holder = await asyncpg.connect(database)
+        lease = await a_run(pool, user, workflow)
+        calls = Calls(pool, user, workflow, proposal_id, lease.thread_id)
+        # What a transaction sees of the other connections does not change.
+        holder, looking = await asyncpg.connect(database), await asyncpg.connect(database)
         try:
             async with holder.transaction():
-                await holder.execute(f"SELECT FROM {locked} FOR UPDATE")  # noqa: S608 - a table's name
+                await holder.execute(f"SELECT FROM {locked} FOR UPDATE")
                 waiting = [_on_behalf_of(caller, getattr(calls, name)) for caller in "abcd" for _ in range(5)]
 
                 async def one_waits() -> None:
-                    if not await holder.fetchval(_WAITING):
+                    if not await looking.fetchval(_WAITING):
                         raise LookupError
 
                 await retried(one_waits, LookupError)
                 assert [await pool.fetchval("SELECT 1") for _ in range(20)] == [1] * 20
-                assert await holder.fetchval(_WAITING) == 1
+                assert await looking.fetchval(_WAITING) == 1
         finally:
             await holder.close()
+            await looking.close()
         # On a busy machine, some are refused meanwhile.
         await asyncio.gather(*waiting, return_exceptions=True)
 

@@ -1,8 +1,8 @@
 """Versions of drafts that are read without what came before them (ADR 0072).
 
-A version has a row for each file that it changed, and every now and then one for each of its files: from then
-on, nobody reads older rows for a newer version. `written_version` is the version that wrote such a file, where
-its own is that of the row.
+A version has a row for each file that it changed, and every now and then one for each of its files: from
+then on, nobody reads older rows for a newer version. `written_version` of such a row is the version that
+wrote the file.
 
 The previous release runs on this schema, too: to it, such a version has written all of its files again. What
 it writes itself is read from the beginning, until this release writes the next version.

@@ -10,7 +10,6 @@ from uuid import UUID
 from server.domain.etags import strong_etag
 from server.encoding.json_text import byte_pieces, decode_surrogates
 
-
 #: Bytes of a content that are looked at in one call.
 _PIECE_BYTES = 256 << 10
 

@@ -51,11 +51,18 @@ async def opened(http: str, request: bytes) -> AsyncIterator[tuple[Any, Any]]:
 def post(hub: RunningHub, path: str, body: bytes, *, sent: int | None = None, who: str = "ann") -> bytes:
     """A request with the first `sent` bytes of its body."""
     token = hub.token(f"{who}@example.com")
-    lines = [f"POST {path} HTTP/1.1", "Host: h", f"Authorization: Bearer {token}", f"Content-Length: {len(body)}"]
+    lines = [
+        f"POST {path} HTTP/1.1",
+        "Host: h",
+        f"Authorization: Bearer {token}",
+        f"Content-Length: {len(body)}",
+    ]
     return "\r\n".join([*lines, "", ""]).encode() + body[:sent]
 
 
-async def test_requests_whose_end_does_not_come_have_bounded_memory_and_others_are_read(hub: RunningHub) -> None:
+async def test_requests_whose_end_does_not_come_have_bounded_memory_and_others_are_read(
+    hub: RunningHub,
+) -> None:
     body = json.dumps(LARGE).encode()
     half = post(hub, "/api/workflows", body, sent=len(body) - 1)
     most = hub.core.incoming.counted(len(body) * REQUEST_COPIES)

@@ -86,7 +86,7 @@ async def drafts_of_many_files(aim: Aim) -> str:
 async def drafts_that_are_written(aim: Aim) -> str:
     """Two accounts write 500 new files with long paths into six drafts of 4,500 files each, again and
     again."""
-    folder, number = "/" + "/".join(["ä%d" % (place % 7) for place in range(90)]), count()
+    folder, number = "/" + "/".join(f"ä{place % 7}" for place in range(90)), count()
 
     async def one(credential: str) -> str:
         async with aim.client(credential) as http:

@@ -36,8 +36,8 @@ def _unknown() -> bytes:
 
 @FAMILY.attack()
 async def requests_without_an_end(aim: Aim) -> str:
-    """An account's 400 workflows of 2.5 MiB, and 400 calls over Connect of 4 MiB, of which the last byte never
-    comes."""
+    """An account's 400 workflows of 2.5 MiB, and 400 calls over Connect of 4 MiB, of which the last byte
+    never comes."""
     requests = []
     connect = f"{http2.SERVICE}WorkflowService/CreateWorkflow"
     for size, path in ((2_600_000, "/api/workflows"), (4 * MIB, connect)):
@@ -143,8 +143,9 @@ async def requests_of_large_watches(aim: Aim) -> str:
 
 @FAMILY.attack()
 async def requests_for_large_agents(aim: Aim) -> str:
-    """Three accounts start 50 refinements each, which go on, of workflows with a definition of 87,000 lists."""
-    definition = b"[" + b",".join([b"[]"] * 87_000) + b"]"
+    """Three accounts start 50 refinements each, which go on, of workflows with a definition of 64,000
+    lists."""
+    definition = b"[" + b",".join([b"[]"] * 64_000) + b"]"
     workflow = b'{"name": "w", "agent_definition": {"x": ' + definition + b"}}"
     job = {"user_prompt": "go on [[replay:short_run silent=60]]"}
 

@@ -49,7 +49,7 @@ async def test_half_of_the_places_are_never_one_callers() -> None:
 async def test_several_callers_together_leave_places_for_another_one() -> None:
     """Whatever each of them waits for with its places."""
     queue = FairQueue(10)
-    had = {caller: 0 for caller in "abc"}
+    had = dict.fromkeys("abc", 0)
     for caller in had:
         while queue.take_now(caller):
             had[caller] += 1

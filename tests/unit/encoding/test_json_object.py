@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from server.encoding.json_object import JsonObject, values_of
 
 _JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(), lambda each: st.lists(each) | st.dictionaries(st.text(), each)
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda each: st.lists(each) | st.dictionaries(st.text(), each),
 )
 
 

@@ -31,8 +31,13 @@ def a_draft(files: dict[str, DraftFile]) -> Draft:
 DEFINITION = {"files": {}, "locked": [{"files": {}}, '"files":{}'], "archived": '"files":{},"locked":false'}
 
 
-@given(st.dictionaries(st.text(max_size=5), st.one_of(st.binary(max_size=9), st.text().map(
-    lambda text: text.encode("utf-8", "surrogatepass"))), max_size=4))
+@given(
+    st.dictionaries(
+        st.text(max_size=5),
+        st.one_of(st.binary(max_size=9), st.text().map(lambda text: text.encode("utf-8", "surrogatepass"))),
+        max_size=4,
+    )
+)
 def test_a_workflows_json_has_its_texts_and_a_drafts_all_files(contents: dict[str, bytes]) -> None:
     files = drafted(contents)
     texts = {path: file.text for path, file in files.items() if file.text is not None}
