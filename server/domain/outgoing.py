@@ -19,8 +19,8 @@ from server.domain.errors import LimitReached
 
 #: Default bound, in bytes: a replica, with all that it needs besides, stays below 512 MiB.
 MAX_UNSENT_BYTES = 96 << 20
-#: The same for what large requests have in memory until they are answered, and how many of one caller may wait
-#: for room: each has its first 100 KiB in memory meanwhile.
+#: The same for what large requests have in memory until they are answered, and how many of one caller may
+#: wait for room: each has its first 100 KiB in memory meanwhile.
 MAX_REQUEST_BYTES, MAX_WAITING_REQUESTS = 64 << 20, 50
 #: How many times its bytes a request takes: as it arrives, as text and as values.
 REQUEST_COPIES = 8

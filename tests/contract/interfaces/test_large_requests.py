@@ -1,4 +1,4 @@
-"""Large requests: what they have in memory until they are answered is bounded, and streams keep none of it."""
+"""Large requests: what they have in memory until they are answered is bounded, and streams keep nothing."""
 
 from __future__ import annotations
 
