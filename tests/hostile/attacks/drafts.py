@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Iterator
 from itertools import count, cycle
 from typing import Any
 
@@ -52,7 +53,7 @@ async def drafts_that_are_read(aim: Aim) -> str:
         made = await _large(http)
         draft = f"/api/drafts/{made['current_draft_id']}"
         service, drafts = "/ide_orchestrator.v1.WorkflowService", "/ide_orchestrator.v1.DraftService"
-        asks = cycle(
+        asks: Iterator[Callable[[], Awaitable[httpx.Response]]] = cycle(
             [
                 lambda: http.get(f"/api/workflows/{made['id']}"),
                 lambda: http.get(draft),
