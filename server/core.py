@@ -36,7 +36,7 @@ from server.domain.input_replies import InputReplies
 from server.domain.journal.retention import SWEEP_S as RETENTION_SWEEP_S
 from server.domain.journal.retention import Retention
 from server.domain.off_loop import REVIEWS
-from server.domain.outgoing import OutgoingBudget
+from server.domain.outgoing import MAX_REQUEST_BYTES, MAX_WAITING_REQUESTS, OutgoingBudget
 from server.domain.quarantine.backlog import COUNT_S, Backlog
 from server.domain.quarantine.quarantine import Quarantine
 from server.domain.refinements import Refinements
@@ -275,7 +275,9 @@ def _core(
         ),
         proposals=stores.proposals,
         contents=stores.contents,
-        workflows=WorkflowService(workflows=stores.workflows, quotas=quotas, clock=clock),
+        workflows=WorkflowService(
+            workflows=stores.workflows, drafts=stores.drafts, quotas=quotas, clock=clock
+        ),
         drafts=Drafts(store=stores.drafts, quotas=quotas, clock=clock),
         draft_store=stores.drafts,
         comparisons=Comparisons(stores.reviews, stores.drafts, computations),
@@ -305,6 +307,7 @@ def _core(
         cut_offs=metrics,
         refused_bytes=RefusedBytes(clock),
         outgoing=OutgoingBudget(),
+        incoming=OutgoingBudget(MAX_REQUEST_BYTES, max_waiting=MAX_WAITING_REQUESTS),
         metrics=metrics,
         retention=retention,
         backlog=backlog,

@@ -50,8 +50,9 @@ READABLE_BY_SHARE_LINK = frozenset(
     }
 )
 
-#: Bytes of which AG-UI events are made in one turn of the event loop, for all readers: a millisecond.
-AGUI_TURN_BYTES = 16 << 10
+#: Bytes of which AG-UI events are made in one turn of the event loop, for all readers, and those of the files
+#: of large answers: a millisecond or two.
+AGUI_TURN_BYTES = ANSWER_TURN_BYTES = 16 << 10
 
 #: The service of the contract whose methods only operators may call, and what its addresses over HTTP begin
 #: with.
@@ -61,7 +62,8 @@ OPERATORS_SERVICE, OPERATORS_PATH = "QuarantineService", "/api/quarantine/"
 @dataclass(frozen=True, slots=True)
 class UseCases:
     """The use cases. `authenticator` identifies callers; `readers` observes those that follow a thread,
-    `cut_offs` clients that are cut off; `outgoing` bounds what is read for callers and not yet sent."""
+    `cut_offs` clients that are cut off; `outgoing` bounds what is read for callers and not yet sent,
+    `incoming` what large requests have in memory until they are answered."""
 
     refinements: Refinements
     input_replies: InputReplies
@@ -86,7 +88,11 @@ class UseCases:
     cut_offs: CutOffObserver
     refused_bytes: RefusedBytes
     outgoing: OutgoingBudget
+    incoming: OutgoingBudget
     quarantine: Quarantine
     agui_turns: LoopTurns = field(
         init=False, default_factory=partial(LoopTurns, AGUI_TURN_BYTES, small_bytes=0)
+    )
+    answer_turns: LoopTurns = field(
+        init=False, default_factory=partial(LoopTurns, ANSWER_TURN_BYTES, small_bytes=0)
     )

@@ -9,6 +9,7 @@ from typing import Any
 from server.domain.proposals.files import File
 from server.domain.runs.replies import Reply
 from server.domain.runs.runtime import Invocation
+from server.encoding.json_object import values_of
 from server.frames import raw_json
 from server.frames.file_maps import file_entries, state_files
 
@@ -62,7 +63,7 @@ def reply_form(invocation: Invocation, assistant: str, reply: Reply) -> dict[str
 def _form(invocation: Invocation, assistant: str) -> dict[str, Any]:
     return {
         "assistant_id": assistant,
-        "config": {"configurable": {"agent_definition": invocation.agent_definition}},
+        "config": {"configurable": {"agent_definition": values_of(invocation.agent_definition)}},
         "metadata": {"job_id": str(invocation.job_id), "trace_id": str(invocation.trace_id)},
         "stream_mode": ["values", "messages-tuple"],
         # What was sent is kept for connections that come later.

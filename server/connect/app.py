@@ -48,7 +48,8 @@ class ConnectApp:
     """The ASGI application. throttle: that of the HTTP interface. dev: log the texts of internal errors."""
 
     def __init__(self, use_cases: UseCases, throttle: RequestThrottle, *, dev: bool = False) -> None:
-        self._authenticator, self._outgoing = use_cases.authenticator, use_cases.outgoing
+        self._authenticator = use_cases.authenticator
+        self._outgoing, self._incoming = use_cases.outgoing, use_cases.incoming
         self._readers, self._throttle, self._dev = use_cases.readers, throttle, dev
         self._methods = methods(use_cases, CallWriter(use_cases.readers))
         self._unread = UnreadCalls(use_cases.cut_offs, deadline_s=BODY_DEADLINE_S)
@@ -114,16 +115,19 @@ class ConnectApp:
         )
         caller = await self._throttle.identified(scope, identify)
         who = begin_call(caller)
-        if parameters is not None:
-            raw = message_of_get(parameters)
-        else:
-            raw = await self._unread.request(
-                lambda: message_of_body(call.protocol, receive), who.caller, who.unread
-            )
-        request = await self._parser.parse(method, call.protocol, raw, caller)
-        del raw
         wait_s = None if method.streaming else WAIT_S
-        with Reservation(self._outgoing, caller.memory_id, wait_s=wait_s) as reservation:
+        with (
+            Reservation(self._incoming, caller.memory_id, wait_s=WAIT_S) as room,
+            Reservation(self._outgoing, caller.memory_id, wait_s=wait_s) as reservation,
+        ):
+            if parameters is not None:
+                raw = message_of_get(parameters)
+            else:
+                raw = await self._unread.request(
+                    lambda: message_of_body(call.protocol, receive), who.caller, who.unread, room
+                )
+            request = await self._parser.parse(method, call.protocol, raw, caller)
+            del raw
             begin_answer(reservation, call.protocol.form)
             call.connection.reservation = reservation
             try:

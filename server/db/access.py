@@ -25,6 +25,7 @@ from server.db.batched_reads import BatchedReads
 from server.db.engine import piccolo_connection
 from server.db.errors import database_errors
 from server.db.tables import ProposalAccess, ProposalCallers, ShareLinks
+from server.db.turns import Turns
 from server.domain.access.sharing import (
     MAX_GRANTS,
     MAX_SHARE_LINKS,
@@ -107,6 +108,7 @@ class PostgresAccessStore(AccessStore, StreamAccess):
     ) -> None:
         self._pool, self._max_grants, self._max_links = pool, max_grants, max_links
         self._links = BatchedReads(pool, _LINKS)
+        self._turns = Turns()
 
     # --- Reading ---------------------------------------------------------------------------------
 
@@ -242,7 +244,11 @@ class PostgresAccessStore(AccessStore, StreamAccess):
         leaving: the caller gives up its own access, which needs no ownership. Raises NotFound when the caller
         may not see the proposal, PermissionDenied when it is not an owner.
         """
-        async with piccolo_connection(self._pool) as connection, connection.transaction():
+        async with (
+            self._turns.turn(proposal_id),
+            piccolo_connection(self._pool) as connection,
+            connection.transaction(),
+        ):
             rows = (
                 await ProposalAccess.select(ProposalAccess.user_id)
                 .where(

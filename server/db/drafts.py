@@ -7,14 +7,12 @@ that does not exist have the same result. SQL, because each statement depends on
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
-from weakref import WeakValueDictionary
 
 import asyncpg
 from typing_extensions import override
@@ -24,7 +22,7 @@ from server.db.draft_files import add_draft_files, read_draft_files, size_of_dra
 from server.db.errors import database_errors
 from server.db.idempotency import Written, find_written, store_key
 from server.db.page_tokens import version_place, version_token
-from server.db.pool import ACQUIRE_S
+from server.db.turns import Turns
 from server.domain.drafts.changes import Changes
 from server.domain.drafts.draft import Draft, DraftFile, DraftVersion, etag_of
 from server.domain.drafts.store import DraftEdit, DraftStore
@@ -94,8 +92,7 @@ class PostgresDraftStore(DraftStore):
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
-        #: A lock for each draft that this process writes: other writers wait without taking a connection.
-        self._writing: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
+        self._turns = Turns()
 
     @override
     async def get(
@@ -138,12 +135,12 @@ class PostgresDraftStore(DraftStore):
                 base = await read_draft(connection, principal, draft_id, number) if number else None
                 files = await read_draft_files(connection, draft_id, draft.version)
                 base_files = await read_draft_files(connection, draft_id, number)
-            # A content that both have is read once.
-            sizes = {file.sha256: file.size_bytes for file in (*files.values(), *base_files.values())}
+            # A content that both have is read once, and none of a file that does not differ.
+            wanted = _differing(files, base_files)
             if reservation is not None:
                 # Not while a connection is held, as above.
-                await reservation.resize(sum(sizes.values()) * FILES_COPIES)
-            contents = await read_contents(self._pool, list(sizes))
+                await reservation.resize(sum(wanted.values()) * FILES_COPIES)
+            contents = await read_contents(self._pool, list(wanted))
         if base is not None:
             base = replace(base, files=with_contents(base_files, contents))
         return base, replace(draft, files=with_contents(files, contents))
@@ -187,20 +184,23 @@ class PostgresDraftStore(DraftStore):
     @asynccontextmanager
     async def transaction(self, draft_id: UUID) -> AsyncIterator[Any]:
         """The connection of a transaction that is to lock the draft. Raises DatabaseUnavailable."""
-        # The dictionary's reference is weak: this one keeps the lock alive until it is released.
-        writing = self._writing.setdefault(draft_id, asyncio.Lock())
-        with database_errors():
-            async with asyncio.timeout(ACQUIRE_S):
-                await writing.acquire()
-        try:
+        async with self._turns.turn(draft_id):
             with database_errors():
                 async with (
                     self._pool.acquire(limit_s=FILES_USE_S) as connection,
                     connection.transaction(isolation="read_committed"),
                 ):
                     yield connection
-        finally:
-            writing.release()
+
+
+def _differing(files: Mapping[str, DraftFile], others: Mapping[str, DraftFile]) -> dict[str, int]:
+    """Bytes of each content of the files that differ, by its hash."""
+    sizes = {}
+    for one, other in ((files, others), (others, files)):
+        for path, file in one.items():
+            if path not in other or other[path].sha256 != file.sha256:
+                sizes[file.sha256] = file.size_bytes
+    return sizes
 
 
 async def open_edit(connection: Any, principal: Principal, draft_id: UUID) -> DraftEdit:
@@ -259,7 +259,7 @@ class _Edit(DraftEdit):
         draft_id, user_id, version = self._draft.id, self._principal.user_id, self._draft.version + 1
         execute = self._connection.execute
         await execute(_ADD_VERSION, draft_id, version, now, user_id, restored_version or None, proposal_id)
-        await add_draft_files(self._connection, draft_id, version, changes)
+        await add_draft_files(self._connection, draft_id, version, changes, file_count=len(self._draft.files))
         await execute(_SET_VERSION, draft_id, version, now, user_id)
         await store_key(self._connection, user_id, key, Written(draft_id=draft_id, draft_version=version))
         return await read_draft(self._connection, self._principal, draft_id, version)

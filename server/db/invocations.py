@@ -7,6 +7,7 @@ from uuid import UUID
 
 from server.domain.drafts.draft import DraftVersion
 from server.domain.runs.runtime import Invocation
+from server.encoding.json_object import JsonObject, values_of
 
 
 def invocation_to_jsonb(invocation: Invocation) -> str:
@@ -14,7 +15,7 @@ def invocation_to_jsonb(invocation: Invocation) -> str:
     form = {
         "trace_id": str(invocation.trace_id),
         "job_id": str(invocation.job_id),
-        "agent_definition": invocation.agent_definition,
+        "agent_definition": values_of(invocation.agent_definition),
         "input_payload": invocation.input_payload,
         "traceparent": invocation.traceparent,
     }
@@ -31,7 +32,7 @@ def invocation_from_jsonb(text: str) -> Invocation:
     return Invocation(
         trace_id=UUID(form["trace_id"]),
         job_id=UUID(form["job_id"]),
-        agent_definition=form["agent_definition"],
+        agent_definition=JsonObject.of(form["agent_definition"]),
         input_payload=form["input_payload"],
         traceparent=form.get("traceparent", ""),
         draft=None if draft is None else DraftVersion(UUID(draft["id"]), draft["version"]),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -37,6 +37,7 @@ from server.db.proposal_rows import (
 from server.db.revisions import add_revision
 from server.db.runs import request_cancels
 from server.db.starts import check_active_runs, insert_start
+from server.db.turns import Turns
 from server.domain.access.on_behalf_of import on_behalf_of
 from server.domain.crash_points import crash_point
 from server.domain.drafts.busy import WhenBusy
@@ -131,6 +132,8 @@ class PostgresProposalStore(ProposalStore):
         self._ttl = timedelta(seconds=lease_ttl_s)
         self._refinements = BatchedReads(pool, _REFINEMENTS)
         self._searches = FairQueue(SEARCHES)
+        #: Starts that lock their caller, and those that lock their draft.
+        self._turns = Turns()
 
     @override
     async def start(
@@ -151,7 +154,13 @@ class PostgresProposalStore(ProposalStore):
     ) -> StoredStart | EarlierStart:
         queued, others = False, list[UUID]()
         with database_errors():
-            async with self._pool.acquire() as connection, connection.transaction():
+            async with AsyncExitStack() as stack:
+                if max_active_runs:
+                    await stack.enter_async_context(self._turns.turn(principal.user_id))
+                if when_busy is not WhenBusy.PARALLEL:
+                    await stack.enter_async_context(self._turns.turn(draft_id))
+                connection = await stack.enter_async_context(self._pool.acquire())
+                await stack.enter_async_context(connection.transaction())
                 if max_active_runs:
                     await check_active_runs(connection, principal, max_active_runs)
                 if when_busy is not WhenBusy.PARALLEL:

@@ -29,6 +29,7 @@ from server.db.idempotency import Written, find_written, store_key
 from server.db.outbox import add_to_outbox
 from server.db.proposal_rows import find_proposal, read_proposal, read_rejected
 from server.db.revisions import read_requests, read_workflow_of
+from server.db.turns import Turns
 from server.domain.drafts.draft import DraftFile
 from server.domain.drafts.store import DraftEdit
 from server.domain.errors import NotFound, PermissionDenied
@@ -78,6 +79,7 @@ class PostgresReviewStore(ReviewStore):
 
     def __init__(self, pool: asyncpg.Pool, drafts: PostgresDraftStore) -> None:
         self._pool, self._drafts = pool, drafts
+        self._turns = Turns()
 
     @override
     async def read(
@@ -136,17 +138,18 @@ class PostgresReviewStore(ReviewStore):
             raise PermissionDenied("only an owner or editor may decide about a proposal")
         draft_id = row["draft_id"]
         if with_draft:
-            async with self._drafts.transaction(draft_id) as connection:
+            async with self._turns.turn(proposal_id), self._drafts.transaction(draft_id) as connection:
                 draft = await open_edit(connection, principal, draft_id)
                 yield await _open(connection, principal, proposal_id, draft.frozen, draft)
             return
-        with database_errors():
-            async with (
-                self._pool.acquire() as connection,
-                connection.transaction(isolation="read_committed"),
-            ):
-                frozen = await connection.fetchval(_LOCK_WORKFLOW, draft_id)
-                yield await _open(connection, principal, proposal_id, frozen, None)
+        async with self._turns.turn(proposal_id):
+            with database_errors():
+                async with (
+                    self._pool.acquire() as connection,
+                    connection.transaction(isolation="read_committed"),
+                ):
+                    frozen = await connection.fetchval(_LOCK_WORKFLOW, draft_id)
+                    yield await _open(connection, principal, proposal_id, frozen, None)
 
 
 async def _open(

@@ -75,8 +75,8 @@ class Drafts(Table, tablename="drafts", db=ENGINE):
 
 
 class DraftVersions(Table, tablename="draft_versions", db=ENGINE):
-    """A version of a draft, and the proposal it came from, or the version that it restored, if any. Key:
-    (draft_id, version)."""
+    """A version of a draft, and the proposal it came from, or the version that it restored, if any.
+    whole_version: see `server.db.draft_files`. Key: (draft_id, version)."""
 
     draft_id = ForeignKey(Drafts, null=False, default=None, primary_key=True)
     version = Integer(default=None)
@@ -84,6 +84,7 @@ class DraftVersions(Table, tablename="draft_versions", db=ENGINE):
     created_by_user_id = ForeignKey(Users, null=False, default=None)
     proposal_id = UUID(null=True, default=None)
     restored_version = Integer(null=True, default=None)
+    whole_version = Integer(null=True, default=None)
 
 
 class Proposals(Table, tablename="proposals", db=ENGINE):

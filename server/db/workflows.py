@@ -13,27 +13,35 @@ from piccolo.columns.combination import Or
 from typing_extensions import override
 
 from server.db.contents import FILES_USE_S
-from server.db.draft_files import add_draft_files, read_draft_files
+from server.db.draft_files import add_draft_files
 from server.db.engine import piccolo_connection
 from server.db.errors import database_errors
 from server.db.page_tokens import page_of, page_place
 from server.db.tables import Drafts, DraftVersions, Workflows
+from server.db.turns import Turns
 from server.domain.drafts.changes import first_version
-from server.domain.drafts.draft import DraftFile, texts_of
+from server.domain.drafts.draft import text_of
 from server.domain.model import CreateWorkflow, Page, Principal, UpdateWorkflow, Workflow
+from server.domain.off_loop import REQUESTS
 from server.domain.outgoing import Reservation
 from server.domain.workflows import WorkflowStore
+from server.encoding.json_object import JsonObject
 
 #: The byte of this list in page tokens.
 _LIST = b"w"
 
-_SIZE = """
-SELECT octet_length(w.agent_definition::text) + (
-  SELECT coalesce(sum(octet_length(c.content)), 0) FROM (
-    SELECT DISTINCT ON (path) sha256 FROM draft_version_files f
-    WHERE f.draft_id = d.id AND f.version <= d.version ORDER BY path, version DESC
-  ) t JOIN contents c ON c.sha256 = t.sha256)::bigint
+_GET = """
+SELECT w.id, w.name, w.owner_user_id, w.agent_definition, w.current_draft_id, w.created_at, w.locked_at,
+  w.archived_at, d.version AS draft_version,
+  EXISTS (SELECT FROM draft_version_files f WHERE f.draft_id = d.id) AS has_files
 FROM workflows w JOIN drafts d ON d.id = w.current_draft_id WHERE w.id = $2 AND w.owner_user_id = $1
+"""
+#: The newest row of a path, which has no hash where the file was deleted.
+_CONTENT_OF = """
+SELECT c.content FROM (
+  SELECT sha256 FROM draft_version_files
+  WHERE draft_id = $1 AND path = $3 AND version <= $2 ORDER BY version DESC LIMIT 1
+) f JOIN contents c ON c.sha256 = f.sha256
 """
 #: What is locked or archived already keeps its time.
 _UPDATE = """
@@ -43,8 +51,6 @@ UPDATE workflows SET
 WHERE id = $2 AND owner_user_id = $1
 RETURNING id, name, owner_user_id, current_draft_id, created_at, locked_at, archived_at
 """
-#: How many times its bytes a workflow takes: its definition as values is the largest part.
-_COPIES = 6
 #: Memory of a workflow in a list, with the longest name.
 _LISTED_BYTES = 4 << 10
 
@@ -54,6 +60,7 @@ class PostgresWorkflowStore(WorkflowStore):
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
+        self._turns = Turns()
 
     @override
     async def create(
@@ -105,36 +112,28 @@ class PostgresWorkflowStore(WorkflowStore):
         )
 
     @override
-    async def get(
-        self, principal: Principal, workflow_id: UUID, reservation: Reservation | None = None
-    ) -> Workflow | None:
-        if reservation is not None:
-            with database_errors():
-                size = await self._pool.fetchval(_SIZE, principal.user_id, workflow_id)
-            await reservation.resize((size or 0) * _COPIES)
-        async with piccolo_connection(self._pool, limit_s=FILES_USE_S) as connection:
-            row = (
-                await Workflows.select(
-                    *Workflows.all_columns(), Workflows.current_draft_id.version.as_alias("draft_version")
-                )
-                .where(Workflows.id == workflow_id, Workflows.owner_user_id == principal.user_id)
-                .first()
-            )
-            if row is None:
-                return None
-            files = await read_draft_files(
-                connection, row["current_draft_id"], row["draft_version"], contents=True
-            )
-        return workflow_of(row, files)
+    async def get(self, principal: Principal, workflow_id: UUID) -> Workflow | None:
+        with database_errors():
+            row = await self._pool.fetchrow(_GET, principal.user_id, workflow_id)
+        return None if row is None else workflow_of(row)
+
+    @override
+    async def text_of(self, workflow: Workflow, path: str) -> str | None:
+        draft_id, version = workflow.current_draft_id, workflow.draft_version
+        with database_errors():
+            content = await self._pool.fetchval(_CONTENT_OF, draft_id, version, path)
+        return None if content is None else await REQUESTS.run_unless_small([len(content)], text_of, content)
 
     @override
     async def update(
         self, principal: Principal, workflow_id: UUID, command: UpdateWorkflow, *, now: datetime
     ) -> Workflow | None:
-        with database_errors():
-            row = await self._pool.fetchrow(
-                _UPDATE, principal.user_id, workflow_id, command.locked, command.archived, now
-            )
+        # Who changes its draft, or decides about a proposal, keeps it as it is.
+        async with self._turns.turn(workflow_id):
+            with database_errors():
+                row = await self._pool.fetchrow(
+                    _UPDATE, principal.user_id, workflow_id, command.locked, command.archived, now
+                )
         return None if row is None else workflow_of(row)
 
     @override
@@ -162,18 +161,17 @@ class PostgresWorkflowStore(WorkflowStore):
         return page_of([workflow_of(row) for row in rows], kind=_LIST, limit=limit)
 
 
-def workflow_of(row: Mapping[str, Any], files: Mapping[str, DraftFile] | None = None) -> Workflow:
-    """The workflow of a row."""
+def workflow_of(row: Mapping[str, Any]) -> Workflow:
+    """The workflow of a row, without files."""
     return Workflow(
         id=row["id"],
         name=row["name"],
         owner_user_id=row["owner_user_id"],
-        agent_definition=json.loads(row.get("agent_definition", "{}")),
+        agent_definition=JsonObject(row.get("agent_definition", "{}")),
         current_draft_id=row["current_draft_id"],
         created_at=row["created_at"],
-        # A proposal's file that is not text has no place here: a reader of the draft gets it.
-        files=texts_of(files or {}),
         draft_version=row.get("draft_version", 1),
+        has_files=row.get("has_files", False),
         locked=row["locked_at"] is not None,
         archived=row["archived_at"] is not None,
     )

@@ -2,7 +2,9 @@
 has more than a share of them (ADR 0018).
 
 Otherwise a caller who starts 50 refinements at once keeps all others waiting for what these read and write,
-and one whose statements take seconds keeps them waiting for as long.
+and one whose statements take seconds keeps them waiting for as long. Two such callers would do so together
+if each had half of the places: a caller gets no more than it leaves free, as long as others have some
+(ADR 0072).
 """
 
 from __future__ import annotations
@@ -55,6 +57,10 @@ class FairQueue:
         if not self._taken[caller]:
             del self._taken[caller]
         self._let_another_wait(caller)
+        for other in list(self._held_back):
+            # There is one place more: its share may be larger now.
+            if not self._has_its_share(other):
+                self._let_another_wait(other)
         while self._free and self._waiting:
             next_caller, turn = self._waiting.take()
             if turn.done():
@@ -75,7 +81,7 @@ class FairQueue:
             self.give_back(caller)
 
     def _let_another_wait(self, caller: Hashable) -> None:
-        """The caller has a place less, or one less waits for it."""
+        """One of the caller may have a place again, or one less waits for it."""
         held_back = self._held_back.get(caller)
         while held_back:
             turn = held_back.popleft()
@@ -86,7 +92,7 @@ class FairQueue:
             del self._held_back[caller]
 
     def _has_its_share(self, caller: Hashable) -> bool:
-        return caller is not None and self._taken[caller] >= self._most
+        return caller is not None and self._taken[caller] >= min(self._most, max(self._free, 1))
 
     def _give(self, caller: Hashable) -> None:
         self._free -= 1

@@ -10,6 +10,7 @@ from server.domain.drafts.draft import DraftVersion
 from server.domain.errors import Conflict
 from server.domain.model import StartRefinement, Workflow
 from server.domain.runs.runtime import Invocation
+from server.encoding.json_object import JsonObject, values_of
 
 
 def job_for(
@@ -21,7 +22,8 @@ def job_for(
     *,
     may_wait: bool = False,
 ) -> Invocation:
-    """The runtime's job, still without the files of the draft. prompt: what the agent is asked. traceparent:
+    """The runtime's job, still without the files of the draft. workflow: with the file that the request is
+    about. prompt: what the agent is asked. traceparent:
     of the trace that the run belongs to, or empty. may_wait: the run may be queued, and the draft get files
     meanwhile.
 
@@ -38,24 +40,31 @@ def job_for(
         prompt = with_context(prompt, command.context_file_path, command.context_selection, text)
     draft = None
     # `files` has the texts alone, and the first version has nothing else; a later one may have other files.
-    if job_context.has_files and (workflow.files or workflow.draft_version > 1 or may_wait):
+    may_have_files = workflow.files or workflow.has_files or workflow.draft_version > 1 or may_wait
+    if job_context.has_files and may_have_files:
         draft = DraftVersion(workflow.current_draft_id, workflow.draft_version)
     return Invocation(
         # A trace id has 16 bytes, like a UUID.
         trace_id=UUID(traceparent.split("-")[1]) if traceparent else uuid4(),
         traceparent=traceparent,
         job_id=uuid4(),
-        agent_definition={**workflow.agent_definition, "user_request": prompt, **context},
+        agent_definition=JsonObject.of(
+            {**values_of(workflow.agent_definition), "user_request": prompt, **context}
+        ),
         input_payload={"messages": [{"role": "user", "content": prompt}], **context},
         draft=draft,
     )
 
 
-def check_refinable(workflow: Workflow, command: StartRefinement) -> None:
-    """Check that the workflow may be refined, and that its file has the lines that the request is about."""
+def check_refinable(workflow: Workflow) -> None:
+    """Check that the workflow may be refined. Raises Conflict."""
     if workflow.archived or workflow.locked:
         word = "archived" if workflow.archived else "locked"
         raise Conflict(f"the workflow is {word}: it cannot be refined")
+
+
+def check_context(workflow: Workflow, command: StartRefinement) -> None:
+    """Check that the workflow's file has the lines that the request is about. Raises Unprocessable."""
     text = _context_text(workflow, command)
     if text is not None and command.context_selection is not None:
         check_selection(command.context_selection, text)

@@ -119,7 +119,8 @@ class Workflow:
     """The subject of refinements. `agent_definition` and `files` (path to text) are empty in lists.
 
     draft_version: the version of the draft that the files are of; 1 in lists. A workflow that is locked or
-    archived is not refined, and its draft is not changed.
+    archived is not refined, and its draft is not changed. has_files: whether its draft has, or had, files
+    that were not read.
     """
 
     id: UUID
@@ -132,6 +133,7 @@ class Workflow:
     draft_version: int = 1
     locked: bool = False
     archived: bool = False
+    has_files: bool = False
 
 
 @dataclass(frozen=True, slots=True)

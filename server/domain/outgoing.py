@@ -2,6 +2,9 @@
 
 An answer, or a step of a stream, takes its bytes into use before they are read from the database, and gives
 them back once they are sent. There is no queue of data: what finds no room waits, and holds nothing.
+
+Large requests have another budget of the same kind (ADR 0072): otherwise a request that waits for room for
+its answer would wait for itself.
 """
 
 from __future__ import annotations
@@ -16,6 +19,11 @@ from server.domain.errors import LimitReached
 
 #: Default bound, in bytes: a replica, with all that it needs besides, stays below 512 MiB.
 MAX_UNSENT_BYTES = 96 << 20
+#: The same for what large requests have in memory until they are answered, and how many of one caller may
+#: wait for room: each has its first 100 KiB in memory meanwhile.
+MAX_REQUEST_BYTES, MAX_WAITING_REQUESTS = 64 << 20, 50
+#: How many times its bytes a request takes: as it arrives, as text and as values.
+REQUEST_COPIES = 8
 #: How many times what a caller uses must be free besides.
 _FREE_SHARE = 3
 #: Seconds that an answer waits for room, and whole seconds after which its caller may try again.
@@ -26,11 +34,12 @@ class OutgoingBudget:
     """Bytes in use, by caller. A caller may use a third of what it leaves free for all others.
 
     So a caller alone has a quarter of the budget, and there is always room for one more. Nobody waits for
-    another caller's turn; the reservations of one caller are granted in their order.
+    another caller's turn; the reservations of one caller are granted in their order. max_waiting: how many of
+    them may wait; None for any number.
     """
 
-    def __init__(self, max_bytes: int = MAX_UNSENT_BYTES) -> None:
-        self._max_bytes = max_bytes
+    def __init__(self, max_bytes: int = MAX_UNSENT_BYTES, *, max_waiting: int | None = None) -> None:
+        self._max_bytes, self._max_waiting = max_bytes, max_waiting
         self._used_by: dict[Hashable, int] = {}
         self._waiting: dict[Hashable, deque[tuple[int, asyncio.Future[None]]]] = {}
         #: Bytes in use.
@@ -48,9 +57,12 @@ class OutgoingBudget:
         return min(size_bytes, largest)
 
     async def take(self, caller: Hashable, size_bytes: int) -> None:
-        """Take so many bytes into use, once there is room."""
-        if caller not in self._waiting and self.take_now(caller, size_bytes):
+        """Take so many bytes into use, once there is room. Raises LimitReached when too many wait for it."""
+        waiting = self._waiting.get(caller, ())
+        if not waiting and self.take_now(caller, size_bytes):
             return
+        if self._max_waiting is not None and len(waiting) >= self._max_waiting:
+            raise LimitReached("too many large requests of this caller wait", retry_after_s=RETRY_S)
         granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(caller, deque()).append((size_bytes, granted))
         try:

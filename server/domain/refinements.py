@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from uuid import UUID, uuid4
 
@@ -30,7 +31,7 @@ from server.domain.errors import (
     ShuttingDown,
 )
 from server.domain.idempotent_start import Started, answer_to_repeat, key_for, started_refinement
-from server.domain.jobs import check_refinable, job_for
+from server.domain.jobs import check_context, check_refinable, job_for
 from server.domain.journal.events import Event, RunStarted
 from server.domain.journal.journal import EventCodec
 from server.domain.model import (
@@ -42,6 +43,7 @@ from server.domain.model import (
     StartRefinement,
     Workflow,
 )
+from server.domain.off_loop import REQUESTS
 from server.domain.outgoing import Reservation
 from server.domain.proposals.store import EarlierStart, ProposalStore, StoredStart
 from server.domain.runs.lease import RunStore
@@ -132,18 +134,25 @@ class Refinements:
         key: IdempotencyKey | None,
         revision: Revision | None = None,
     ) -> Started:
-        """As `start`, on the version of the draft whose files the workflow has. revision: the proposal that
-        this one revises."""
+        """As `start`, on the workflow's version of the draft. revision: the proposal that this one revises;
+        then the workflow has the file that the request is about."""
         if not self.accepting:
             raise ShuttingDown
-        check_refinable(workflow, command)
+        check_refinable(workflow)
         self._runner.check_runtime()
+        # Before the file is read: those who wait for their turn hold nothing.
         await self._quotas.count_creation(principal.quota_id)
+        if revision is None:
+            workflow = await self._with_context_file(workflow, command)
+        sizes = [len(text) for text in workflow.files.values()]
+        await REQUESTS.run_unless_small(sizes, check_context, workflow, command)
         now = self._clock.now()
         proposal_id = uuid4()
         prompt = command.user_prompt if revision is None else revision.prompt
         when_busy = command.when_busy or self._when_busy
-        invocation = job_for(
+        invocation = await REQUESTS.run_unless_small(
+            sizes,
+            job_for,
             workflow,
             command,
             prompt,
@@ -186,6 +195,12 @@ class Refinements:
             error.proposal_id = proposal_id
             raise error from None
         return Started(started_refinement(thread_id, proposal_id, workflow.id, now))
+
+    async def _with_context_file(self, workflow: Workflow, command: StartRefinement) -> Workflow:
+        """The workflow with the one file of its draft that the request is about, if there is one."""
+        path = command.context_file_path
+        text = None if path is None else await self._workflows.text_of(workflow, path)
+        return workflow if path is None or text is None else replace(workflow, files={path: text})
 
     async def get(self, principal: Principal, thread_id: UUID) -> Refinement:
         """The state of the refinement. Raises NotFound."""

@@ -57,12 +57,16 @@ def dump_lines(text: str) -> bytes:
 
 def escape_lines(text: str) -> bytes:
     """A part of the JSON text that `dump_lines` makes, without its ends: that of the whole is its parts'
-    together. In UTF-8, except for a part with lone surrogates."""
+    together."""
+    return _split_at_line_feeds(escape_text(text))
+
+
+def escape_text(text: str) -> bytes:
+    """The JSON text of a string without its quotes. In UTF-8, except for one with lone surrogates."""
     try:
-        encoded = _DUMP_UTF8(text).encode()
+        return _DUMP_UTF8(text).encode()[1:-1]
     except UnicodeEncodeError:
-        encoded = _DUMP(text).encode("ascii")
-    return _split_at_line_feeds(encoded[1:-1])
+        return _DUMP(text).encode("ascii")[1:-1]
 
 
 def _split_at_line_feeds(encoded: bytes) -> bytes:

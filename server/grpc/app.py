@@ -143,6 +143,7 @@ def create_grpc_server(
                 Admission(use_cases.cut_offs, max_calls=limits.max_calls, max_wait_s=limits.turn_s),
                 UnreadCalls(use_cases.cut_offs, deadline_s=limits.request_s),
                 PublicStreams(use_cases.cut_offs),
+                use_cases.incoming,
             ),
             Answers(use_cases.outgoing, writer),
         ),

@@ -75,18 +75,19 @@ def is_public(method: str) -> bool:
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Who has to send the request, and with whom its calls are counted: until their request has arrived, and
-    in a second."""
+    in a second. memory: whose large requests share the memory."""
 
     caller: Hashable
     unread: Group
     rates: Counted
+    memory: Hashable
 
 
 def begin_call(principal: Principal) -> Identity:
     """Set the caller of the current call."""
     _caller.set(principal)
     group = Group(principal.quota_id, MAX_UNREAD, MAX_UNREAD_OF_ONE)
-    return Identity(principal.user_id, group, counted_with(principal))
+    return Identity(principal.user_id, group, counted_with(principal), principal.memory_id)
 
 
 class Authentication:
@@ -111,7 +112,7 @@ class Authentication:
             check_peer(context.auth_context(), self._peers)
         if is_public(method):
             peer = context.peer()
-            return Identity(peer, _STRANGERS, ((peer, OF_STRANGER),))
+            return Identity(peer, _STRANGERS, ((peer, OF_STRANGER),), "strangers")
         metadata = context.invocation_metadata() or ()
         headers = [str(value) for key, value in metadata if key == "authorization"]
         principal = await self._authenticator.authenticate_headers(

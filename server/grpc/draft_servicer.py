@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ide_orchestrator.v1.draft_pb2_grpc import DraftServiceServicer
+from server.domain.drafts.draft import sizes_of
 from server.domain.drafts.drafts import Drafts
 from server.domain.drafts.store import DraftStore
 from server.domain.off_loop import REQUESTS
@@ -40,12 +41,12 @@ class DraftServicer(DraftServiceServicer):
             contents=request.view != m.DraftView.DRAFT_VIEW_BASIC,
             reservation=reserved(),
         )
-        return await REQUESTS.run(fit_draft, draft, request.file_offset)
+        return await REQUESTS.run_unless_small(sizes_of(draft.files), fit_draft, draft, request.file_offset)
 
     async def UpdateDraft(self, request: m.UpdateDraftRequest, context: Context) -> m.UpdateDraftResponse:
         """Contract: UpdateDraft."""
         draft_id = uuid_or_not_found(request.draft_id, "draft")
-        command = await REQUESTS.run(update_draft, request)
+        command = await REQUESTS.run_unless_small([request.ByteSize()], update_draft, request)
         key = idempotency_key(request.request_id or None, "request_id")
         written = await self._drafts.update(
             caller(), draft_id, command, if_match=if_match(request.etag), key=key

@@ -17,10 +17,11 @@ from typing import Any, NoReturn, TypeAlias
 import grpc
 import grpc.aio
 import structlog
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from grpc_status import rpc_status
 
 from server.domain.errors import HubError, InvalidArgument, LimitReached, PermissionDenied, Unauthenticated
+from server.domain.outgoing import WAIT_S, OutgoingBudget, Reservation
 from server.grpc.admission import UNKNOWN_METHODS, Admission
 from server.grpc.authentication import Context, Identity, is_public, refused
 from server.grpc.call_ends import waiting
@@ -77,9 +78,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         admission: Admission,
         unread: UnreadCalls,
         public_streams: PublicStreams,
+        incoming: OutgoingBudget,
     ) -> None:
         self._identify, self._admission = identify, admission
         self._unread, self._public_streams = unread, public_streams
+        self._incoming = incoming
         #: Handlers by method, made at its first call.
         self._handlers: dict[str, Handler] = {}
 
@@ -131,13 +134,16 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         async def answered(context: Context) -> bytes | None:
             who = await self._identified(method, context)
             self._admission.admit(context)
-            raw = await self._unread.request(context.read, who.caller, who.unread)
-            request = parse_request(parse, raw)
-            if public_stream:
-                with self._public_streams.place(who.caller):
+            with Reservation(self._incoming, who.memory, wait_s=WAIT_S) as room:
+                # Not as a variable, which would keep the bytes as long as a stream is open.
+                request = parse_request(
+                    parse, await self._unread.request(context.read, who.caller, who.unread, room)
+                )
+                if public_stream:
+                    with self._public_streams.place(who.caller):
+                        answer = await call(request, context)
+                else:
                     answer = await call(request, context)
-            else:
-                answer = await call(request, context)
             # A stream has written its messages itself.
             return answer if answer is None or isinstance(answer, bytes) else serialise(answer)
 
@@ -176,13 +182,25 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         )
 
 
+#: Bytes of a request from which on only what the contract knows of it is kept.
+_CLEANED_BYTES = 4 << 10
+
+
 def parse_request(parse: Callable[[bytes], Any], raw: bytes) -> Any:
-    """The message of a request. Raises InvalidArgument."""
+    """The message of a request, without fields that the contract does not have: a stream would keep them.
+    Raises InvalidArgument."""
     check_request_size(raw)
     try:
-        return parse(raw)
+        message = parse(raw)
     except DecodeError:
         raise InvalidArgument({"body": "must be a serialised message of this method's request"}) from None
+    if len(raw) < _CLEANED_BYTES or not isinstance(message, Message):
+        return message
+    message.DiscardUnknownFields()
+    # Their memory is given back with the message that was parsed.
+    known = type(message)()
+    known.CopyFrom(message)
+    return known
 
 
 async def _abort(context: Context, error: Exception, method: str) -> NoReturn:

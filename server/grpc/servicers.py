@@ -7,6 +7,7 @@ from ide_orchestrator.v1.workflow_pb2_grpc import WorkflowServiceServicer
 from server.domain import model
 from server.domain.access.refused_bytes import RefusedBytes
 from server.domain.access.sharing import AccessStore, Sharing
+from server.domain.drafts.draft import sizes_of
 from server.domain.errors import HubError, LimitReached
 from server.domain.off_loop import REQUESTS, SMALL_BYTES
 from server.domain.workflows import WorkflowService
@@ -71,8 +72,8 @@ class WorkflowServicer(WorkflowServiceServicer):
     async def GetWorkflow(self, request: m.GetWorkflowRequest, context: Context) -> m.GetWorkflowResponse:
         """Contract: GetWorkflow."""
         workflow_id = uuid_or_not_found(request.workflow_id, "workflow")
-        workflow = await self._workflows.get(caller(), workflow_id, reserved())
-        return await REQUESTS.run(fit_workflow, workflow)
+        workflow, files = await self._workflows.get(caller(), workflow_id, reserved())
+        return await REQUESTS.run_unless_small(sizes_of(files), fit_workflow, workflow, files)
 
     async def UpdateWorkflow(
         self, request: m.UpdateWorkflowRequest, context: Context

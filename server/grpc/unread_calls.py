@@ -8,6 +8,7 @@ call. Here:
    there the oldest makes room for a new one. A share link does not keep its maker out.
 3. Few requests are received at a time, few of one caller's, and half of them at most of callers that are one
    for the quotas. A request that does not arrive makes room for one that waits.
+4. What large requests have in memory until their calls have ended is bounded for all callers (ADR 0072).
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from typing import Any, TypeAlias
 
 from server.domain.access.cut_offs import LATE_REQUEST, UNREAD_CALLS, CutOffObserver
 from server.domain.errors import ClientTooSlow, InvalidArgument, LimitReached
-from server.domain.fair_queue import CALLER_SHARE, FairQueue
+from server.domain.fair_queue import FairQueue
+from server.domain.off_loop import SMALL_BYTES
+from server.domain.outgoing import REQUEST_COPIES, Reservation
 from server.grpc.shared_deadline import SharedDeadline
 
 #: Seconds within which a request must arrive.
@@ -70,12 +73,19 @@ class UnreadCalls:
         self._received: dict[Hashable, _Calls] = {}
         self._places = FairQueue(MAX_RECEIVED)
 
-    async def request(self, read: Callable[[], Awaitable[object]], caller: Hashable, group: Group) -> bytes:
+    async def request(
+        self,
+        read: Callable[[], Awaitable[object]],
+        caller: Hashable,
+        group: Group,
+        room: Reservation | None = None,
+    ) -> bytes:
         """The request of a call, which `read` waits for; something else than bytes means that there is none.
+        room: for what a large one has in memory until the call has ended; None without such a bound.
 
         Raises ClientTooSlow, LimitReached, and InvalidArgument when there is none."""
         try:
-            request = await self._deadline.limit(self._request(read, caller, group))
+            request = await self._deadline.limit(self._request(read, caller, group, room))
         except TimeoutError:
             self._observer.on_cut_off(LATE_REQUEST)
             raise ClientTooSlow("the request took too long to arrive") from None
@@ -86,7 +96,9 @@ class UnreadCalls:
             raise InvalidArgument({"body": "must be a serialised message of this method's request"})
         return request
 
-    async def _request(self, read: Callable[[], Awaitable[object]], caller: Hashable, group: Group) -> object:
+    async def _request(
+        self, read: Callable[[], Awaitable[object]], caller: Hashable, group: Group, room: Reservation | None
+    ) -> object:
         of_group = self._groups.get(group.key)
         if of_group is None:
             of_group = self._groups[group.key] = {}
@@ -102,7 +114,7 @@ class UnreadCalls:
             of_group[task] = of_caller.calls[task] = now
             await of_caller.places.acquire()
             try:
-                return await self._receive(task, read, group.key)
+                return await self._receive(task, read, group.key, room)
             finally:
                 of_caller.places.release()
         finally:
@@ -114,16 +126,24 @@ class UnreadCalls:
                 self._callers.pop(caller, None)
 
     async def _receive(
-        self, task: asyncio.Task[Any], read: Callable[[], Awaitable[object]], group: Hashable
+        self,
+        task: asyncio.Task[Any],
+        read: Callable[[], Awaitable[object]],
+        group: Hashable,
+        room: Reservation | None,
     ) -> object:
-        """Read the request, in a place among those that are received."""
+        """Read the request, in a place among those that are received, which a large one has until there is
+        room for it."""
         # Usually there is one, and no timer is needed.
         if not self._places.take_now(group):
             await self._take_place(group)
         received = self._received.setdefault(group, {})
         received[task] = asyncio.get_running_loop().time()
         try:
-            return await read()
+            request = await read()
+            if room is not None and isinstance(request, bytes) and len(request) > SMALL_BYTES:
+                await room.resize(len(request) * REQUEST_COPIES)
+            return request
         finally:
             received.pop(task, None)
             if not received:
@@ -131,19 +151,15 @@ class UnreadCalls:
             self._places.give_back(group)
 
     async def _take_place(self, group: Hashable) -> None:
-        """Wait for a place: the oldest request that does not arrive makes room, of those of the same group if
-        it has all its places, and otherwise of the group that has most."""
+        """Wait for a place: of the group that has most, the oldest request that does not arrive makes room."""
         while True:
             try:
                 async with asyncio.timeout(self._undisturbed_s):
                     await self._places.take(group)
                 return
             except TimeoutError:
-                among = self._received.get(group, {})
-                if len(among) < MAX_RECEIVED // CALLER_SHARE:
-                    among = max(self._received.values(), key=len, default=among)
-                if among:
-                    self._end_oldest(among, asyncio.get_running_loop().time())
+                if most := max(self._received.values(), key=len, default=None):
+                    self._end_oldest(most, asyncio.get_running_loop().time())
 
     def _end_oldest(self, among: _Calls, now: float) -> bool:
         """End the oldest call, and count it no longer. Returns False when it has just begun."""

@@ -19,7 +19,7 @@ from server.http.authentication import Authenticate
 from server.http.cors import with_cors
 from server.http.development_routes import development_routes
 from server.http.errors import problem_response, refuse_upgrade, upgrade_required
-from server.http.json_io import REFUSED_BYTES, HubRequest, JsonResponse
+from server.http.json_io import INCOMING, REFUSED_BYTES, HubRequest, JsonResponse, give_back_room
 from server.http.methods import allowed_methods, with_head
 from server.http.openapi import openapi_document
 from server.http.options import HttpOptions
@@ -98,12 +98,12 @@ def create_http_app(
         exception_handlers={Exception: partial(problem_response, dev=options.dev)},
         before_send=[partial(_complete_allow, allowed_methods(routes))],
         request_class=HubRequest,
-        state=State({REFUSED_BYTES: use_cases.refused_bytes}),
+        state=State({REFUSED_BYTES: use_cases.refused_bytes, INCOMING: use_cases.incoming}),
         response_class=JsonResponse,
         logging_config=None,
         openapi_config=None,
     )
-    handler = _with_refused_upgrades(app.asgi_handler)
+    handler = _with_refused_upgrades(_with_room_given_back(app.asgi_handler))
     if services is not None:
         handler = _with_services(handler, services)
     if options.workbench:
@@ -117,6 +117,19 @@ def _with_services(app: ASGIApp, services: ASGIApp) -> ASGIApp:
     async def handle(scope: Scope, receive: Receive, send: Send) -> None:
         to_service = scope["type"] == ScopeType.HTTP and scope["path"].startswith(SERVICES_PATH)
         await (services if to_service else app)(scope, receive, send)
+
+    return handle
+
+
+def _with_room_given_back(app: ASGIApp) -> ASGIApp:
+    """Give back the room for a request's body once the request is answered."""
+
+    async def handle(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await app(scope, receive, send)
+        finally:
+            if scope["type"] == ScopeType.HTTP:
+                give_back_room(scope)
 
     return handle
 

@@ -19,7 +19,7 @@ from server.domain.streams.steps import Heartbeat, ReconnectElsewhere, Step
 from server.domain.streams.subscription import Subscription
 from server.http.connection import ClientGone, Pace, SlowReader, connection_of
 from server.http.errors import log, place_of
-from server.http.json_io import prefers_to_json
+from server.http.json_io import give_back_room, prefers_to_json
 from server.http.methods import is_head
 from server.http.response_body import STREAM_HEADERS, joined, send_pieces
 from server.http.slow_readers import reset_slow_reader
@@ -89,6 +89,8 @@ class EventStream(Response[None]):
         return self._send
 
     async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # A stream may last for hours, and needs nothing of its request's body.
+        give_back_room(scope)
         connection_of(scope).reservation = self._reservation  # type: ignore[arg-type]
         subscription = await self._subscribe(self._reservation)
         try:

@@ -11,11 +11,13 @@ from litestar import Request, Response
 from litestar.datastructures import Headers
 from litestar.datastructures.headers import Accept
 from litestar.exceptions import InternalServerException
+from litestar.types import Empty, Scope
 
 from server.domain.access.refused_bytes import RefusedBytes
 from server.domain.errors import InvalidArgument
 from server.domain.model import Principal
 from server.domain.off_loop import REQUESTS, SMALL_BYTES
+from server.domain.outgoing import REQUEST_COPIES, WAIT_S, OutgoingBudget, Reservation
 from server.encoding.structure import JSON, exceeds
 from server.wire.text import dumps
 
@@ -25,8 +27,9 @@ MAX_BODY_BYTES = 256 << 10
 #: Maximum number of values in a body, and of members in one of its objects: a definition of the largest size
 #: has fewer, and so do files.
 MAX_VALUES = 150_000
-#: The name in the application's state under which requests find the budgets for refused ones.
-REFUSED_BYTES = "refused_bytes"
+#: The names in the application's state under which requests find the budgets for refused ones, and the
+#: memory for large bodies.
+REFUSED_BYTES, INCOMING = "refused_bytes", "incoming"
 
 T = TypeVar("T")
 
@@ -83,22 +86,54 @@ class HubRequest(Request[Principal, Any, Any]):
         return ", ".join(values) if values else None
 
     async def body(self) -> bytes:
-        """The body. Raises InvalidArgument when the client cut it off; nobody gets that answer."""
-        try:
-            return await super().body()
-        except InternalServerException:
-            raise InvalidArgument({"body": "is incomplete"}) from None
+        """The body, which is kept until `json` takes it. A large one is read once there is room for it.
+
+        Raises InvalidArgument when the client cut it off; nobody gets that answer. Raises LimitReached;
+        Litestar raises for a body that is too large.
+        """
+        if self._body is Empty:
+            parts: list[bytes] = []
+            size = 0
+            try:
+                async for part in self.stream():
+                    parts.append(part)
+                    size += len(part)
+                    await self._make_room(size)
+            except InternalServerException:
+                raise InvalidArgument({"body": "is incomplete"}) from None
+            if size > SMALL_BYTES:
+                # The error's handler has the request as another object, of the same state.
+                self.state.large_bytes = size
+            # Not in the state of the connection, which keeps it as long as its stream.
+            self._body = b"".join(parts)
+        return self._body
 
     async def json(self) -> Any:
-        """The body, parsed; a large one off the event loop. Raises InvalidArgument, LimitReached; Litestar
-        raises for a body that is too large."""
-        raw = await self.body()
+        """The body, parsed; a large one off the event loop. It can be read once. Raises as `body`, and
+        InvalidArgument."""
+        raw, self._body = await self.body(), Empty
         if len(raw) <= SMALL_BYTES:
             return parse_json(raw)
-        self._refused_bytes.check(self.user.user_id)
-        # The error's handler has the request as another object, of the same state.
-        self.state.large_bytes = len(raw)
         return await REQUESTS.run(parse_large_json, raw)
+
+    async def _make_room(self, arrived_bytes: int) -> None:
+        """Wait for room for the body, and for what is made of it, if it is large, or its end has yet to come:
+        clients may keep that back."""
+        size_bytes = self.content_length
+        if size_bytes is None:
+            most = self.route_handler.resolve_request_max_body_size() or arrived_bytes
+            size_bytes = SMALL_BYTES if arrived_bytes <= SMALL_BYTES else most
+        if size_bytes <= min(arrived_bytes, SMALL_BYTES):
+            return
+        extensions = _extensions_of(self.scope)
+        room: Reservation | None = extensions.get(INCOMING)
+        if room is None:
+            budget: OutgoingBudget = self.app.state[INCOMING]
+            room = extensions[INCOMING] = Reservation(budget, self.user.memory_id, wait_s=WAIT_S)
+        if room.asked_bytes < size_bytes * REQUEST_COPIES:
+            if size_bytes > SMALL_BYTES:
+                self._refused_bytes.check(self.user.user_id)
+            await room.resize(size_bytes * REQUEST_COPIES)
 
     def note_refusal(self) -> None:
         """Count the body, if it is a large one that was read: the request is refused for it."""
@@ -110,6 +145,17 @@ class HubRequest(Request[Principal, Any, Any]):
     def _refused_bytes(self) -> RefusedBytes:
         found: RefusedBytes = self.app.state[REFUSED_BYTES]
         return found
+
+
+def give_back_room(scope: Scope) -> None:
+    """What was made of the request's body is no longer in memory. May be called twice."""
+    room: Reservation | None = _extensions_of(scope).pop(INCOMING, None)
+    if room is not None:
+        room.close()
+
+
+def _extensions_of(scope: Scope) -> dict[str, Any]:
+    return scope.setdefault("extensions", {})  # type: ignore[return-value]
 
 
 class JsonResponse(Response[T]):

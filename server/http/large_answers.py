@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from litestar.types import Receive, Scope, Send
 
+from server.domain.access.on_behalf_of import on_behalf_of
 from server.domain.outgoing import Reservation
 from server.http.connection import ClientGone, Pace, SlowReader, connection_of
 from server.http.dependencies import answer_reservation
@@ -16,7 +17,7 @@ from server.http.json_io import HubRequest, JsonResponse
 from server.http.methods import is_head
 from server.http.response_body import joined, send_pieces
 from server.http.slow_readers import reset_slow_reader
-from server.use_cases import UseCases
+from server.use_cases import ANSWER_TURN_BYTES, UseCases
 
 T = TypeVar("T")
 
@@ -53,6 +54,7 @@ class LargeAnswer(JsonResponse[T]):
         self._waits = waits
         self._reservation = answer_reservation(request, use_cases)
         self._readers, self._read = use_cases.readers, read
+        self._turns = use_cases.answer_turns
 
     def to_asgi_response(self, *args: Any, **kwargs: Any) -> Any:
         """The ASGI application that sends it."""
@@ -85,7 +87,9 @@ class LargeAnswer(JsonResponse[T]):
         await send({"type": "http.response.start", "status": answer.status, "headers": encoded})
         if text is not None and not is_head(scope):
             pace = Pace(connection)
-            for part in joined([text] if isinstance(text, bytes) else text):
+            for part in joined([text] if isinstance(text, bytes) else text, ANSWER_TURN_BYTES):
+                # Thousands of small files take as long to write as megabytes of large ones.
+                await self._turns.take(on_behalf_of.get(), len(part))
                 await send_pieces(part, send, connection, pace)
                 if isinstance(connection.ended, ClientGone):
                     return

@@ -16,13 +16,13 @@ from server.http.large_answers import JsonText, LargeAnswer
 from server.http.lists import LINK, list_text
 from server.http.openapi import header, operation
 from server.wire.addresses import workflow_url
-from server.wire.text import dumps
 from server.wire.workflows import (
     CreateWorkflowRequest,
     UpdateWorkflowRequest,
     Workflow,
     WorkflowPage,
     WorkflowsQuery,
+    workflow_json_parts,
 )
 
 
@@ -82,8 +82,8 @@ async def get_workflow(
     """A workflow with the files of its current draft."""
 
     async def read(reservation: Reservation) -> JsonText:
-        workflow = await use_cases.workflows.get(request.user, workflow_id, reservation)
-        return JsonText(dumps(Workflow.of(workflow)))
+        workflow, files = await use_cases.workflows.get(request.user, workflow_id, reservation)
+        return JsonText(workflow_json_parts(workflow, files))
 
     return LargeAnswer(request, use_cases, read)
 

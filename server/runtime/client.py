@@ -23,6 +23,7 @@ from server.domain.runs.runtime import (
     admit_at_once,
     take_none,
 )
+from server.encoding.json_object import values_of
 from server.encoding.json_text import dump
 from server.frames import raw_json
 from server.frames.file_maps import file_entries, state_files
@@ -93,7 +94,7 @@ class DeepagentsRuntime(HttpRuntime):
         ids = {"job_id": str(invocation.job_id), "trace_id": str(invocation.trace_id)}
         form = {
             **ids,
-            "agent_definition": invocation.agent_definition,
+            "agent_definition": values_of(invocation.agent_definition),
             "input_payload": invocation.input_payload,
         }
         # With the files of a draft it may be large.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
@@ -15,24 +16,15 @@ from server.domain.drafts.changes import UpdateDraft
 from server.domain.drafts.drafts import WrittenDraft
 from server.domain.errors import InvalidArgument
 from server.domain.model import Page
-from server.encoding.json_text import (
-    base64_pieces,
-    byte_pieces,
-    decode_surrogates,
-    dump,
-    replace_surrogates,
-)
+from server.encoding.json_text import base64_pieces, dump, replace_surrogates
 from server.wire import messages as m
+from server.wire.draft_files import PART_BYTES, left_out, text_json_parts
 from server.wire.large_events import omit_contents
 from server.wire.large_proposals import MAX_RESPONSE_BYTES, drop_last
 from server.wire.pages import CURSOR_TEXT, VERSIONS_CURSOR, PageQuery
 from server.wire.text import dumps, model_of, rfc3339, set_time
 from server.wire.validation import DIGITS, MAX_SEQ, WHOLE_NUMBER, QueryModel, RequestModel, field_error
 from server.wire.workflows import MAX_FILES, FilesByPath, path_error
-
-#: Bytes of a part of a file's JSON before it is encoded; a multiple of three.
-_PART_BYTES = 48 << 10
-
 
 # --- Requests --------------------------------------------------------------------------------
 
@@ -116,6 +108,14 @@ def restored_version(request: m.RestoreDraftVersionRequest) -> int:
 
 def draft_message(draft: domain.Draft) -> m.Draft:
     """A draft with the files that the record has, in path order (contract: Draft)."""
+    message = _described(draft)
+    for path in sorted(draft.files):
+        _fill_file(message.files.add(), draft.files[path])
+    return message
+
+
+def _described(draft: domain.Draft) -> m.Draft:
+    """A draft without files."""
     message = m.Draft(
         id=str(draft.id),
         workflow_id=str(draft.workflow_id),
@@ -128,8 +128,6 @@ def draft_message(draft: domain.Draft) -> m.Draft:
     set_time(message.create_time, draft.created_at)
     if draft.proposal_id is not None:
         message.proposal_id = str(draft.proposal_id)
-    for path in sorted(draft.files):
-        _fill_file(message.files.add(), draft.files[path])
     return message
 
 
@@ -154,8 +152,13 @@ def fit_draft(draft: domain.Draft, offset: int) -> m.GetDraftResponse:
     count = len(draft.files)
     if offset > count:
         raise InvalidArgument({"file_offset": f"must be at most {count}, the number of files"})
-    message = draft_message(draft)
-    del message.files[:offset]
+    files = {path: draft.files[path] for path in sorted(draft.files)[offset:]}
+    omitted = left_out(files)
+    message = _described(draft)
+    for path, file in files.items():
+        target = message.files.add()
+        _fill_file(target, replace(file, content=None) if path in omitted else file)
+        target.content_omitted = path in omitted
     excess = message.ByteSize() - MAX_RESPONSE_BYTES
     if excess > 0:
         omit_contents(message.files, excess)
@@ -240,13 +243,12 @@ def draft_json_parts(draft: domain.Draft) -> Iterator[bytes]:
 def _content_parts(file: domain.DraftFile) -> Iterator[bytes]:
     if file.content is None:
         return
-    if file.text is not None:
-        yield b',"text":"'
-        for part in byte_pieces(file.content, _PART_BYTES):
-            yield dump(decode_surrogates(part))[1:-1]
-    else:
-        yield b',"base64":"'
-        yield from base64_pieces(file.content, _PART_BYTES)
+    if file.is_text:
+        yield b',"text":'
+        yield from text_json_parts(file.content)
+        return
+    yield b',"base64":"'
+    yield from base64_pieces(file.content, PART_BYTES)
     yield b'"'
 
 

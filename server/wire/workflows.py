@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Self
 from uuid import UUID
@@ -11,15 +11,18 @@ import msgspec
 from pydantic import Field, PlainValidator
 
 from server.domain import model
+from server.domain.drafts.draft import DraftFile
 from server.domain.errors import InvalidArgument, Unprocessable
 from server.domain.proposals.paths import strict_fault
-from server.encoding.json_text import replace_surrogates
+from server.encoding.json_object import values_of
+from server.encoding.json_text import dump, replace_surrogates
 from server.wire import messages as m
 from server.wire.agent_definition import DEFAULT_DEFINITION, definition_error, definition_of
+from server.wire.draft_files import left_out, text_json_parts
 from server.wire.large_proposals import MAX_RESPONSE_BYTES, drop_last
 from server.wire.limits import limits_of
 from server.wire.pages import CURSOR_TEXT, WORKFLOWS_CURSOR, PageQuery
-from server.wire.text import model_of, set_time
+from server.wire.text import dumps, model_of, set_time
 from server.wire.validation import (
     MAX_PATH,
     NOT_BLANK,
@@ -176,17 +179,24 @@ def workflow_message(workflow: model.Workflow) -> m.Workflow:
         archived=workflow.archived,
     )
     if workflow.agent_definition:
-        message.agent_definition.update(dict(workflow.agent_definition))
+        message.agent_definition.update(values_of(workflow.agent_definition))
     set_time(message.create_time, workflow.created_at)
     for path in sorted(workflow.files):
         message.files.add(path=path, text=replace_surrogates(workflow.files[path]))
     return message
 
 
-def fit_workflow(workflow: model.Workflow) -> m.GetWorkflowResponse:
-    """The response with a workflow: texts are left out, the largest first, and then last files, so that it
-    fits."""
+def fit_workflow(workflow: model.Workflow, files: Mapping[str, DraftFile]) -> m.GetWorkflowResponse:
+    """The response with a workflow and the texts among its draft's files: texts are left out, the largest
+    first, and then last files, so that it fits."""
     message = workflow_message(workflow)
+    omitted = left_out(files)
+    for path in sorted(files):
+        if path in omitted:
+            if files[path].is_text:
+                message.files.add(path=path, content_omitted=True)
+        elif (text := files[path].text) is not None:
+            message.files.add(path=path, text=replace_surrogates(text))
     excess = message.ByteSize() - MAX_RESPONSE_BYTES
     for file in sorted(message.files, key=lambda file: len(file.text), reverse=True):
         if excess <= 0 or not file.text:
@@ -229,9 +239,29 @@ class Workflow(msgspec.Struct):
         return model_of(
             cls,
             workflow,
-            agent_definition=dict(workflow.agent_definition) or None,
+            agent_definition=values_of(workflow.agent_definition) or None,
             files=dict(sorted(workflow.files.items())),
         )
+
+
+def workflow_json_parts(workflow: model.Workflow, files: Mapping[str, DraftFile]) -> Iterator[bytes]:
+    """The JSON text of a workflow with the texts among its draft's files, in parts of bounded size that are
+    made as they are asked for."""
+    # The last of them: the definition may have the same member. What follows are truth values.
+    before, _, after = dumps(Workflow.of(workflow)).rpartition(b'"files":{}')
+    return _with_texts(before, files, after)
+
+
+def _with_texts(before: bytes, files: Mapping[str, DraftFile], after: bytes) -> Iterator[bytes]:
+    yield before + b'"files":{'
+    comma = b""
+    for path in sorted(files):
+        file = files[path]
+        if file.content is not None and file.is_text:
+            yield comma + dump(path) + b":"
+            yield from text_json_parts(file.content)
+            comma = b","
+    yield b"}" + after
 
 
 class WorkflowPage(msgspec.Struct):

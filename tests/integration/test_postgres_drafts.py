@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from server.clock import SystemClock
 from server.db.drafts import PostgresDraftStore
+from server.db.pool import open_pool
 from server.db.quotas import PostgresQuotaStore
 from server.domain.access.quotas import QuotaLimits, Quotas
 from server.domain.drafts.changes import UpdateDraft
@@ -30,6 +32,7 @@ from server.domain.errors import (
 )
 from server.domain.etags import IfMatch
 from server.domain.model import Principal
+from server.domain.off_loop import REQUESTS
 from server.domain.proposals.contents import read_pieces
 from tests.support.stored import a_run, a_user, a_workflow
 
@@ -372,3 +375,50 @@ async def test_what_the_previous_release_writes_is_read(pool: Any) -> None:
     assert [row["content"] for row in rows] == [b"z"]
     rows = await pool.fetch("SELECT path, content, deleted FROM draft_files WHERE draft_id = $1", draft)
     assert sorted(tuple(row) for row in rows) == [("/x", b"1", False), ("/y", b"2", False)]
+
+
+async def test_a_version_is_read_without_what_came_long_before_it(pool: Any) -> None:
+    """However often a draft was written: a read takes as long for a long history as for a short one."""
+    editor, expected = await an_editor(pool, kept="first"), list[dict[str, bytes | None]]()
+    expected.append({"/kept": b"first"})
+    for version in range(2, 40):
+        names = [f"{version % 3}-{number}" for number in range(200)]
+        gone = [path for path in expected[-1] if path.startswith(f"/{(version + 1) % 3}-")]
+        await editor.write(*gone, **dict.fromkeys(names, str(version)))
+        now = {path: content for path, content in expected[-1].items() if path not in gone}
+        expected.append(now | {f"/{name}": str(version).encode() for name in names})
+    for version, files in enumerate(expected, 1):
+        assert await editor.contents(version) == files
+    first = (await editor.read()).files["/kept"]
+    assert first.modified_at == (await editor.read(1)).created_at
+    rows = await pool.fetch(
+        "SELECT version, (SELECT count(*) FROM draft_version_files f WHERE f.draft_id = v.draft_id "
+        "AND f.version BETWEEN coalesce(v.whole_version, 0) AND v.version) FROM draft_versions v "
+        "WHERE draft_id = $1",
+        editor.draft_id,
+    )
+    # All versions have changed 7,600 files and deleted as many: few versions have a row for each of theirs.
+    assert max(count for _, count in rows) <= 3_000
+    assert await pool.fetchval("SELECT count(*) FROM draft_version_files") < 20_000
+
+
+async def test_a_large_write_has_neither_the_draft_nor_a_connection_while_it_waits_for_the_thread(
+    database: str,
+) -> None:
+    async with open_pool(database, max_size=1) as pool:
+        editor = await an_editor(pool)
+        await editor.write(**{f"f{number}": "1" for number in range(500)})
+        begun, go_on = threading.Event(), threading.Event()
+        computing = asyncio.ensure_future(REQUESTS.run(lambda: (begun.set(), go_on.wait())))
+        await asyncio.to_thread(begun.wait)
+        try:
+            writing = asyncio.ensure_future(editor.write(**{f"g{number}": "2" for number in range(500)}))
+            # It has been planned for when the draft is read: then the only connection is free again.
+            for text in "34":
+                await editor.write(other=text)
+            assert not writing.done()
+        finally:
+            go_on.set()
+        await computing
+        await writing
+        assert len(await editor.contents()) == 1_001

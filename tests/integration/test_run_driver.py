@@ -537,6 +537,17 @@ async def test_a_run_starts_from_the_newest_version_of_the_draft_and_keeps_it(hu
     assert proposal.base_version == 3
 
 
+async def test_a_start_reads_none_of_the_drafts_files_that_it_is_not_about(hub: Opener, pool: Any) -> None:
+    """A draft may have 64 MiB, and many may be started at once."""
+    async with hub(ScriptedRuntime([[END]]), job_context="prompt") as on:
+        workflow = await a_drafted_workflow(on, a="1", b="2")
+        async with pool.acquire() as connection, connection.transaction():
+            await connection.execute("LOCK TABLE contents IN ACCESS EXCLUSIVE MODE")
+            started = (await on.core.refinements.start(on.user, StartRefinement(workflow, "x"))).refinement
+        await on.outcome(started)
+    assert on.script.jobs[0]["input_payload"]["messages"][0]["content"] == "x"
+
+
 async def test_a_run_that_shows_the_files_that_it_was_given_works_on_them(hub: Opener) -> None:
     stream = [files_frame(a="1", b="2"), token_frame("x"), files_frame(a="1", c="3"), END]
     async with hub(ScriptedRuntime([stream])) as on:

@@ -37,6 +37,7 @@ RELEASED = [
     "2026-11-27T12:30:00:000000",
     "2026-11-27T18:30:00:000000",
     "2026-11-28T01:00:00:000000",
+    "2026-11-28T17:00:00:000000",
 ]
 #: Views that were tables.
 VIEWS = {"draft_files", "proposal_contents"}

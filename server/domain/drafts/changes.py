@@ -54,7 +54,8 @@ def updated(before: Mapping[str, DraftFile], hashes: Mapping[str, str], command:
     }
     contents = {hashes[path]: command.files[path].encode() for path in changed}
     changed |= dict.fromkeys(command.deleted_paths)
-    sizes = {path: file.size_bytes for path, file in before.items() if path not in command.deleted_paths}
+    deleted = set(command.deleted_paths)
+    sizes = {path: file.size_bytes for path, file in before.items() if path not in deleted}
     written = list(command.files)
     # A file that is there may be written, whatever its name.
     for path, fault in name_faults(command.files.keys() - before.keys(), {*sizes, *written}).items():

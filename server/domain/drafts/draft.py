@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property
 from uuid import UUID
 
 from server.domain.etags import strong_etag
-from server.encoding.json_text import decode_surrogates
+from server.encoding.json_text import byte_pieces, decode_surrogates
+
+#: Bytes of a content that are looked at in one call.
+_PIECE_BYTES = 256 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +22,7 @@ class DraftVersion:
     version: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class DraftFile:
     """A file of a draft at a version.
 
@@ -34,16 +36,16 @@ class DraftFile:
     modified_at: datetime
     content: bytes | None = None
 
-    @cached_property
+    @property
     def text(self) -> str | None:
         """The content as text, with the lone surrogates that it holds as WTF-8; None when it is not text, or
-        was not read."""
-        if self.content is None:
-            return None
-        try:
-            return decode_surrogates(self.content)
-        except UnicodeDecodeError:
-            return None
+        was not read. Made each time: kept, it would take up to four times the content's bytes."""
+        return None if self.content is None else text_of(self.content)
+
+    @property
+    def is_text(self) -> bool:
+        """Whether there is a `text`."""
+        return self.content is not None and is_text(self.content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +68,28 @@ class Draft:
     files: Mapping[str, DraftFile] = field(default_factory=dict)
 
 
+def text_of(content: bytes) -> str | None:
+    """The text of a content, as `DraftFile.text`."""
+    try:
+        return decode_surrogates(content)
+    except UnicodeDecodeError:
+        return None
+
+
+def is_text(content: bytes) -> bool:
+    """Whether a content has a text, which is not made as a whole."""
+    return all(text_of(piece) is not None for piece in byte_pieces(content, _PIECE_BYTES))
+
+
 def texts_of(files: Mapping[str, DraftFile]) -> dict[str, str]:
     """The texts of files whose contents were read, by path; files that are not text are left out."""
-    return {path: file.text for path, file in files.items() if file.text is not None}
+    texts = ((path, file.text) for path, file in files.items())
+    return {path: text for path, text in texts if text is not None}
+
+
+def sizes_of(files: Mapping[str, DraftFile]) -> Iterator[int]:
+    """Bytes of each file with its path, as far as they were read."""
+    return (len(path) + len(file.content or b"") for path, file in files.items())
 
 
 def etag_of(draft_id: UUID, version: int, created_at: datetime) -> str:

@@ -18,10 +18,13 @@ from server.domain.drafts.store import DraftEdit, DraftStore
 from server.domain.errors import Conflict, EtagMismatch, EtagRequired
 from server.domain.etags import IfMatch
 from server.domain.model import IdempotencyKey, Principal
-from server.domain.off_loop import REQUESTS
+from server.domain.off_loop import PART_BYTES, REQUESTS, SMALL_BYTES
+from server.domain.review.conditions import too_busy
 
 #: The routes of writes on every interface, for idempotency keys.
 UPDATE_ROUTE, RESTORE_ROUTE = "update_draft", "restore_draft_version"
+#: Maximum number of plans of one request: the draft may change before one is carried out.
+_MAX_PLANS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +58,25 @@ class Drafts:
         EtagRequired without `if_match`, EtagMismatch when the draft's etag is another; Unprocessable as
         `updated`.
         """
-        hashes, named = await REQUESTS.run(_hashed, draft_id, command, key)
+        sizes = [len(path) + len(text) for path, text in command.files.items()]
+        hashes, named = await REQUESTS.run_unless_small(sizes, _hashed, draft_id, command, key)
+        #: The version that the changes were made for while nobody held the draft, and these.
+        made_for, made = "", Changes()
 
-        async def _plan(edit: DraftEdit) -> Changes:
-            return await REQUESTS.run(updated, edit.draft.files, hashes, command)
+        async def _plan(edit: DraftEdit) -> Changes | None:
+            if edit.draft.etag == made_for:
+                return made
+            return updated(edit.draft.files, hashes, command) if _is_small(edit.draft, command) else None
 
-        return await self._write(principal, draft_id, _plan, if_match=if_match, key=named)
+        await self._quotas.count_creation(principal.quota_id)
+        for _ in range(_MAX_PLANS):
+            written = await self._write(principal, draft_id, _plan, if_match=if_match, key=named)
+            if isinstance(written, WrittenDraft):
+                return written
+            # Not in the transaction: it would hold the draft and a connection until the thread has time.
+            made = await REQUESTS.run(updated, written.files, hashes, command)
+            made_for = written.etag
+        raise too_busy()
 
     async def restore(
         self,
@@ -79,22 +95,25 @@ class Drafts:
         async def _plan(edit: DraftEdit) -> Changes:
             return restored(edit.draft.files, await edit.files_at(version))
 
+        await self._quotas.count_creation(principal.quota_id)
         named = None if key is None else IdempotencyKey.of(RESTORE_ROUTE, key, [str(draft_id), version])
-        return await self._write(
+        written = await self._write(
             principal, draft_id, _plan, if_match=if_match, key=named, restored_version=version
         )
+        assert isinstance(written, WrittenDraft)  # there is always a plan
+        return written
 
     async def _write(
         self,
         principal: Principal,
         draft_id: UUID,
-        plan: Callable[[DraftEdit], Awaitable[Changes]],
+        plan: Callable[[DraftEdit], Awaitable[Changes | None]],
         *,
         if_match: IfMatch | None,
         key: IdempotencyKey | None,
         restored_version: int = 0,
-    ) -> WrittenDraft:
-        await self._quotas.count_creation(principal.quota_id)
+    ) -> WrittenDraft | Draft:
+        """What was written; the draft, as it is now, if there is no plan for that."""
         async with self._store.editing(principal, draft_id) as edit:
             earlier = await edit.earlier(key)
             if earlier is not None:
@@ -106,6 +125,8 @@ class Drafts:
             if not if_match.matches(edit.draft.etag):
                 raise EtagMismatch("draft")
             changes = await plan(edit)
+            if changes is None:
+                return edit.draft
             if not changes.hashes:
                 return WrittenDraft(replace(edit.draft, files={}))
             return WrittenDraft(
@@ -113,6 +134,12 @@ class Drafts:
                     changes, now=self._clock.now(), key=key, restored_version=restored_version
                 )
             )
+
+
+def _is_small(draft: Draft, command: UpdateDraft) -> bool:
+    """Whether it takes little time to compute what a command changes."""
+    paths = (*draft.files, *command.files)
+    return sum(map(len, paths)) + PART_BYTES * len(paths) <= SMALL_BYTES
 
 
 def _hashed(

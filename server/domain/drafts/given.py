@@ -30,8 +30,9 @@ def agent_files(files: Mapping[str, DraftFile]) -> dict[str, Any]:
 def _agent_file(file: DraftFile) -> dict[str, Any]:
     at = file.modified_at.isoformat()
     times = {"created_at": at, "modified_at": at}
-    if file.text is not None:
-        return {"content": file.text.split("\n"), **times}
+    text = file.text
+    if text is not None:
+        return {"content": text.split("\n"), **times}
     return {"content": base64.b64encode(file.content or b"").decode(), "encoding": "base64", **times}
 
 

@@ -97,8 +97,9 @@ class DraftStore(DraftFilesStore, Protocol):
         *,
         reservation: Reservation | None = None,
     ) -> tuple[Draft | None, Draft]:
-        """Two versions to compare, with contents: the base, by default the version before the other one, and
-        the version, by default the newest. The base is None if there is no version before.
+        """Two versions to compare, with the contents of the files that differ: the base, by default the
+        version before the other one, and the version, by default the newest. The base is None if there is no
+        version before.
 
         Raises as `get`.
         """

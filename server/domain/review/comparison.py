@@ -59,7 +59,7 @@ class Sides:
 
 def file_of(file: DraftFile) -> File:
     """A draft's file, whose content was read, as it is compared."""
-    return File(file.content or b"", is_text=file.text is not None)
+    return File(file.content or b"", is_text=file.is_text)
 
 
 def base_files(files: ReviewFiles) -> dict[str, File]:

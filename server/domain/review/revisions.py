@@ -73,7 +73,13 @@ class Revisions:
         prompt = await self._computations.run(
             files.differing_texts, revision_prompt, rounds.requests, command.user_prompt, files
         )
-        workflow = replace(rounds.workflow, files=texts_of(files.base), draft_version=proposal.base_version)
+        path = proposal.context_file_path or ""
+        workflow = replace(
+            rounds.workflow,
+            files=texts_of({path: files.base[path]} if path in files.base else {}),
+            has_files=bool(files.base),
+            draft_version=proposal.base_version,
+        )
         start = StartRefinement(
             workflow.id,
             command.user_prompt,

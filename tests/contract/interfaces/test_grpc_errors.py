@@ -13,6 +13,7 @@ from google.protobuf.json_format import ParseDict
 from google.protobuf.struct_pb2 import Struct
 
 from server.domain.errors import RuntimeRefused, RuntimeUnavailable
+from server.domain.outgoing import OutgoingBudget
 from server.grpc.admission import Admission
 from server.grpc.authentication import Context, Identity
 from server.grpc.interceptors import CallInterceptor
@@ -258,11 +259,15 @@ def interceptor_for_anyone() -> CallInterceptor:
     """The hub's interceptor, without authentication."""
 
     async def identify(method: str, context: Context) -> Identity:
-        return Identity(context.peer(), Group("anyone", 10, 10), ())
+        return Identity(context.peer(), Group("anyone", 10, 10), (), "anyone")
 
     observer = Metrics()
     return CallInterceptor(
-        identify, Admission(observer, max_calls=10), UnreadCalls(observer), PublicStreams(observer)
+        identify,
+        Admission(observer, max_calls=10),
+        UnreadCalls(observer),
+        PublicStreams(observer),
+        OutgoingBudget(),
     )
 
 

@@ -46,6 +46,37 @@ async def test_half_of_the_places_are_never_one_callers() -> None:
     assert had == [0, 1, 2, 4]
 
 
+async def test_several_callers_together_leave_places_for_another_one() -> None:
+    """Whatever each of them waits for with its places."""
+    queue = FairQueue(10)
+    had = dict.fromkeys("abc", 0)
+    for caller in had:
+        while queue.take_now(caller):
+            had[caller] += 1
+    assert had == {"a": 5, "b": 3, "c": 1}
+    assert queue.take_now("d")
+
+
+async def test_a_callers_share_grows_again_when_others_give_theirs_back() -> None:
+    queue, had = FairQueue(4), list[str]()
+
+    async def use(caller: str) -> None:
+        await queue.take(caller)
+        had.append(caller)
+
+    assert all(queue.take_now(caller) for caller in ("a", None, "b"))
+    waiting = [asyncio.ensure_future(use("a")) for _ in range(2)]
+    await asyncio.sleep(0)
+    assert had == []
+    queue.give_back("b")
+    await asyncio.sleep(0)
+    assert had == ["a"]
+    queue.give_back(None)
+    queue.give_back("a")
+    await asyncio.gather(*waiting)
+    assert had == ["a", "a"]
+
+
 async def test_the_hub_itself_may_have_every_place() -> None:
     queue = FairQueue(4)
     assert [queue.take_now(None) for _ in range(5)] == [True] * 4 + [False]

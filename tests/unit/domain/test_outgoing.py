@@ -122,3 +122,17 @@ async def test_nothing_is_lost_whatever_is_cancelled(seed: int) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
     assert budget.used_bytes == 0
     assert not budget.contended
+
+
+async def test_no_more_of_a_caller_wait_than_may() -> None:
+    budget = OutgoingBudget(800, max_waiting=1)
+    held, waiting = Reservation(budget, ANN), Reservation(budget, ANN)
+    await held.resize(100)
+    await Reservation(budget, ANN).resize(100)
+    task = asyncio.ensure_future(waiting.resize(100))
+    await turns()
+    with pytest.raises(LimitReached):
+        await Reservation(budget, ANN).resize(100)
+    await Reservation(budget, BOB).resize(100)
+    held.close()
+    await task

@@ -137,13 +137,15 @@ async def test_requests_of_one_group_that_do_not_arrive_keep_no_other_waiting() 
 
 async def test_where_all_places_are_taken_the_group_with_most_makes_room() -> None:
     callers = Callers(undisturbed_s=0.01)
-    groups = [Group(name, 1000, 1000) for name in ("a", "b", "c")]
-    silent = [callers.send_nothing(f"a{n // 8}", groups[0]) for n in range(16)]
-    silent += [callers.send_nothing(f"b{n // 8}", groups[1]) for n in range(15)]
-    silent.append(callers.send_nothing("ann", groups[2]))
+    shares = {"a": 16, "b": 8, "c": 4, "d": 2, "e": 1, "f": 1}
+    silent = [
+        callers.send_nothing(f"{name} {n // MAX_RECEIVED_OF_ONE}", Group(name, 1000, 1000))
+        for name, share in shares.items()
+        for n in range(share)
+    ]
     await until(lambda: callers.reading == MAX_RECEIVED)
     async with asyncio.timeout(PATIENCE_S):
-        assert await callers.send("ann", groups[2]) == b"x"
+        assert await callers.send("ann", ANN) == b"x"
     with pytest.raises(ClientTooSlow):
         await silent[0]
     assert not any(call.done() for call in silent[1:])
