@@ -151,7 +151,7 @@ class UnreadCalls:
             self._places.give_back(group)
 
     async def _take_place(self, group: Hashable) -> None:
-        """Wait for a place: of the group that has most, the oldest request that does not arrive makes room."""
+        """Wait for a place: the oldest request that does not arrive, of the group with most, makes room."""
         while True:
             try:
                 async with asyncio.timeout(self._undisturbed_s):
