@@ -1,8 +1,8 @@
 """Turns of those who lock the same row, or whatever a lock of PostgreSQL stands for, in this process.
 
-Who waits for a lock of PostgreSQL has a connection meanwhile. Some callers who all wait for one lock would
-have all of them, and everybody else would wait for theirs (ADR 0072). Here they wait without one, and only
-the first of each process waits in PostgreSQL.
+A caller that waits for a lock of PostgreSQL has a connection meanwhile. Some callers who all wait for one
+lock would have all of them, and everybody else would wait for theirs (ADR 0072). Here they wait without one,
+and only the first of each process waits in PostgreSQL.
 """
 
 from __future__ import annotations

@@ -128,7 +128,7 @@ class PostgresWorkflowStore(WorkflowStore):
     async def update(
         self, principal: Principal, workflow_id: UUID, command: UpdateWorkflow, *, now: datetime
     ) -> Workflow | None:
-        # Who changes its draft, or decides about a proposal, keeps it as it is.
+        # A write of its draft, or a decision about a proposal, keeps it as it is.
         async with self._turns.turn(workflow_id):
             with database_errors():
                 row = await self._pool.fetchrow(
