@@ -5,12 +5,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -217,28 +216,6 @@ async def test_a_kept_state_of_an_open_run_is_journalled_once_and_the_run_ends_w
         assert paths(events[4]) == ["/c"]
         assert isinstance(events[-1].kind, Terminal)
         assert [event.seq for event in events] == list(range(1, len(events) + 1))
-
-
-class NotingInterpreter(Interpreter):
-    """Notes the threads in which frames of the quarantine are interpreted."""
-
-    threads: ClassVar[list[str]] = []
-
-    def reinterpret(self, frame: bytes) -> Interpretation:
-        self.threads.append(threading.current_thread().name)
-        return super().reinterpret(frame)
-
-
-async def test_a_kept_frame_is_interpreted_beside_the_event_loop(database: str, pool: Any) -> None:
-    """It begins with a copy of the run's state, which may have a hundred thousand files."""
-    runtime = OpenRuntime(files_frame(a="1"), new(files_frame(a="1", b="2")), SILENCE)
-    await left_open(runtime, database, pool)
-    async with hub(runtime, database, pool) as on:
-        on.core.runner.context = replace(on.core.runner.context, interpreter=NotingInterpreter)
-        [group] = (await quarantine_of(on).groups(handled=False, limit=10)).items
-        await quarantine_of(on).release(group.shape_id, limit=10)
-        await all_released(quarantine_of(on), group.shape_id)
-    assert [name.partition("_")[0] for name in NotingInterpreter.threads] == ["runs"]
 
 
 async def test_what_something_later_has_replaced_is_not_journalled(database: str, pool: Any) -> None:

@@ -526,7 +526,7 @@ async def test_a_locked_or_archived_workflow_is_not_refined(hub: Opener, pool: A
 async def test_a_run_starts_from_the_newest_version_of_the_draft_and_keeps_it(hub: Opener) -> None:
     async with hub(ScriptedRuntime([[END]])) as on:
         workflow = await a_drafted_workflow(on, a="1")
-        draft = (await on.core.workflows.get(on.user, workflow)).current_draft_id
+        draft = (await on.core.workflows.get(on.user, workflow))[0].current_draft_id
         for text in ("2", "3"):
             command = UpdateDraft({"/a": text})
             any_state = IfMatch(any_state=True)

@@ -13,7 +13,7 @@ import httpx
 import pytest_asyncio
 
 from ide_orchestrator.conformance.outcomes import Outcome
-from server.domain.model import Principal, Workflow
+from server.domain.model import Principal
 from server.domain.proposals.files import File
 from server.wire import messages as m
 from server.wire.problems import PROBLEMS
@@ -60,8 +60,7 @@ class Reviewer:
             "SELECT owner_user_id FROM workflows WHERE id = $1", UUID(self.workflow)
         )
         principal = Principal(user_id, "ann")
-        workflow = await self.hub.core.workflows.get(principal, UUID(self.workflow))
-        assert isinstance(workflow, Workflow)
+        workflow, _ = await self.hub.core.workflows.get(principal, UUID(self.workflow))
         return str(await a_proposal(self.hub.core.pool, principal, workflow, files))
 
     async def call(self, name: str, given: Mapping[str, Any]) -> dict[str, Any]:

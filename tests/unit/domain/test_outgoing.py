@@ -133,6 +133,7 @@ async def test_no_more_of_a_caller_wait_than_may() -> None:
     await turns()
     with pytest.raises(LimitReached):
         await Reservation(budget, ANN).resize(100)
-    await Reservation(budget, BOB).resize(100)
+    with Reservation(budget, BOB) as other:
+        await other.resize(100)
     held.close()
     await task
