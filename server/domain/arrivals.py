@@ -7,7 +7,8 @@ flood of strangers on a thousand connections would keep everybody waiting for a 
    (`Principal.memory_id`). What a connection sends belongs to the caller who was last identified on it.
 2. Strangers' connections are groups, too. The newest one and the one whose turn was longest ago take turns:
    who comes during a flood does not wait for all of it.
-3. Beyond its bounds the queue drops items: the oldest of the strangers, the newest of a known caller.
+3. Beyond its bounds the queue drops items: the newest of a known caller, and of a stranger's connection that
+   has several. What waits alone is dropped last.
 """
 
 from __future__ import annotations
@@ -15,9 +16,12 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Hashable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+#: Connections of strangers of which one that has several items is looked for.
+_SEARCHED = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,11 @@ class Arrivals(Generic[T]):
             items.append(item)
             self._known_count += 1
             return None
-        dropped = self._take_stranger(newest=False) if self._strangers_count >= self._max_strangers else None
+        dropped = None
+        if self._strangers_count >= self._max_strangers:
+            if group in self._strangers:
+                return item
+            dropped = self._drop()
         if group not in self._strangers:
             self._strangers[group] = deque()
             self._new[group] = None
@@ -93,6 +101,14 @@ class Arrivals(Generic[T]):
             self._strangers[group] = items
         self._strangers_count -= 1
         return item
+
+    def _drop(self) -> T:
+        """Remove an item, so that a stranger's first one has a place."""
+        for items in islice(self._strangers.values(), _SEARCHED):
+            if len(items) > 1:
+                self._strangers_count -= 1
+                return items.pop()
+        return self._take_stranger(newest=False)
 
     def clear(self) -> None:
         """Remove all items."""

@@ -65,3 +65,13 @@ def test_beyond_the_bounds_the_oldest_of_strangers_and_the_newest_of_a_caller_ar
     assert queue.put(Stranger(2), "s2") is None
     assert queue.put(Stranger(3), "s3") == "s1"
     assert sorted(taken(queue)) == ["a1", "b1", "s2", "s3"]
+
+
+def test_a_strangers_only_item_is_not_dropped_while_others_have_several() -> None:
+    queue = arrivals(max_strangers=4)
+    assert queue.put(Stranger("one"), "one") is None
+    for number in range(3):
+        assert queue.put(Stranger("many"), f"many{number}") is None
+    assert queue.put(Stranger("many"), "many3") == "many3"
+    assert queue.put(Stranger("new"), "new") == "many2"
+    assert sorted(taken(queue)) == ["many0", "many1", "new", "one"]
