@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Generic, TypeVar
 
+from server.domain.round_robin import RoundRobin
+
 T = TypeVar("T")
 #: Connections of strangers of which one that has several items is looked for.
 _SEARCHED = 64
@@ -36,26 +38,24 @@ class Arrivals(Generic[T]):
 
     def __init__(self, *, max_strangers: int, max_of_caller: int) -> None:
         self._max_strangers, self._max_of_caller = max_strangers, max_of_caller
-        self._known: OrderedDict[Hashable, deque[T]] = OrderedDict()
+        self._known: RoundRobin[T] = RoundRobin()
         #: In the order in which they came, or had their last turn.
         self._strangers: OrderedDict[Hashable, deque[T]] = OrderedDict()
         #: The strangers that had no turn yet, in the order in which they came.
         self._new: dict[Hashable, None] = {}
-        self._known_count = self._strangers_count = 0
+        self._strangers_count = 0
         self._strangers_next = self._newest_next = False
 
     def __len__(self) -> int:
-        return self._known_count + self._strangers_count
+        return len(self._known) + self._strangers_count
 
     def put(self, group: Hashable, item: T) -> T | None:
         """Add an item of a known caller's group, or of a Stranger. Returns the item that is dropped for it,
         which may be itself."""
         if not isinstance(group, Stranger):
-            items = self._known.setdefault(group, deque())
-            if len(items) >= self._max_of_caller:
+            if self._known.count_of(group) >= self._max_of_caller:
                 return item
-            items.append(item)
-            self._known_count += 1
+            self._known.put(group, item)
             return None
         dropped = None
         if self._strangers_count >= self._max_strangers:
@@ -74,9 +74,9 @@ class Arrivals(Generic[T]):
         items = self._strangers.pop(Stranger(connection), None)
         if items is not None:
             self._new.pop(Stranger(connection), None)
-            self._known.setdefault(group, deque()).extend(items)
             self._strangers_count -= len(items)
-            self._known_count += len(items)
+            for item in items:
+                self._known.put(group, item)
 
     def take(self) -> T:
         """Remove the item whose turn it is. Raises KeyError when there is none."""
@@ -85,12 +85,7 @@ class Arrivals(Generic[T]):
         if strangers:
             self._newest_next = not self._newest_next
             return self._take_stranger(newest=self._newest_next)
-        group, items = self._known.popitem(last=False)
-        item = items.popleft()
-        if items:
-            self._known[group] = items
-        self._known_count -= 1
-        return item
+        return self._known.take()
 
     def _take_stranger(self, *, newest: bool) -> T:
         group = next(reversed(self._new) if newest and self._new else iter(self._strangers))
@@ -115,4 +110,4 @@ class Arrivals(Generic[T]):
         self._known.clear()
         self._strangers.clear()
         self._new.clear()
-        self._known_count = self._strangers_count = 0
+        self._strangers_count = 0

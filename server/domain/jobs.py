@@ -23,9 +23,8 @@ def job_for(
     may_wait: bool = False,
 ) -> Invocation:
     """The runtime's job, still without the files of the draft. workflow: with the file that the request is
-    about. prompt: what the agent is asked. traceparent:
-    of the trace that the run belongs to, or empty. may_wait: the run may be queued, and the draft get files
-    meanwhile.
+    about. prompt: what the agent is asked. traceparent: of the trace that the run belongs to, or empty.
+    may_wait: the run may be queued, and the draft get files meanwhile.
 
     Prompt, file and selection are in both `input_payload` and `agent_definition`: the published runtime
     reads only the latter.

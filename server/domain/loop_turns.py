@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Hashable, Sequence
+from typing import TypeAlias
 
+from server.domain.arrivals import Arrivals
 from server.domain.round_robin import RoundRobin
 
 #: Bytes of frames of all runs that are handled in one turn of the loop: 25 ms at most, whether they are
@@ -18,6 +20,8 @@ from server.domain.round_robin import RoundRobin
 TURN_BYTES = 1 << 20
 #: Bytes of one run in a turn, bytes below which frames do not wait, and bytes for which each counts at least.
 RUN_BYTES, SMALL_BYTES, MIN_FRAME_BYTES = 64 << 10, 16 << 10, 1 << 10
+#: One who waits, and how much is to be handled then.
+Turn: TypeAlias = "tuple[asyncio.Future[None], int]"
 
 
 def fill_turn(sizes: Sequence[int], start: int) -> tuple[int, int]:
@@ -32,12 +36,20 @@ def fill_turn(sizes: Sequence[int], start: int) -> tuple[int, int]:
 
 
 class LoopTurns:
-    """Limits how much is handled in one turn of the loop. small_bytes: what is smaller does not wait."""
+    """Limits how much is handled in one turn of the loop. small_bytes: what is smaller does not wait.
+    waiting: the queue of those who wait, by default one in which callers take turns. Where requests are
+    counted, each is a byte."""
 
-    def __init__(self, turn_bytes: int = TURN_BYTES, *, small_bytes: int = SMALL_BYTES) -> None:
+    def __init__(
+        self,
+        turn_bytes: int = TURN_BYTES,
+        *,
+        small_bytes: int = SMALL_BYTES,
+        waiting: Arrivals[Turn] | None = None,
+    ) -> None:
         self._turn_bytes = self._left = turn_bytes
         self._small_bytes = small_bytes
-        self._waiting: RoundRobin[tuple[asyncio.Future[None], int]] = RoundRobin()
+        self._waiting: RoundRobin[Turn] | Arrivals[Turn] = RoundRobin() if waiting is None else waiting
         self._scheduled = False
 
     async def take(self, caller: Hashable, size_bytes: int) -> None:

@@ -19,6 +19,10 @@ class RoundRobin(Generic[T]):
     def __len__(self) -> int:
         return self._count
 
+    def count_of(self, group: Hashable) -> int:
+        """The number of a group's items."""
+        return len(self._groups.get(group, ()))
+
     def put(self, group: Hashable, item: T) -> None:
         """Add an item."""
         self._groups.setdefault(group, deque()).append(item)

@@ -6,12 +6,12 @@ the next request after each answer would be half a second in which everybody els
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from server.domain.arrivals import Arrivals, Stranger
+from server.domain.loop_turns import LoopTurns, Turn
 from server.http.connection import EXTENSION, Connection
 
 #: Requests that begin in one turn of the loop: some 2 ms.
@@ -24,35 +24,13 @@ class RequestTurns:
     """The requests of one HTTP interface, which begin in turns."""
 
     def __init__(self, per_turn: int = REQUESTS_PER_TURN) -> None:
-        self._per_turn = self._left = per_turn
-        self._waiting: Arrivals[asyncio.Future[None]] = Arrivals(
-            max_strangers=_MAX_WAITING, max_of_caller=_MAX_WAITING
-        )
-        self._scheduled = False
+        waiting: Arrivals[Turn] = Arrivals(max_strangers=_MAX_WAITING, max_of_caller=_MAX_WAITING)
+        self._turns = LoopTurns(per_turn, small_bytes=0, waiting=waiting)
 
     async def take(self, connection: Connection) -> None:
         """Wait until a request of the connection may begin."""
-        if not self._waiting and self._left > 0:
-            self._spend()
-            return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         caller = connection.caller
-        self._waiting.put(Stranger(id(connection)) if caller is None else caller, turn)
-        await turn
-
-    def _spend(self) -> None:
-        self._left -= 1
-        if not self._scheduled:
-            self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._next_turn)
-
-    def _next_turn(self) -> None:
-        self._scheduled, self._left = False, self._per_turn
-        while self._waiting and self._left > 0:
-            turn = self._waiting.take()
-            if not turn.done():
-                self._spend()
-                turn.set_result(None)
+        await self._turns.take(Stranger(id(connection)) if caller is None else caller, 1)
 
 
 def with_turns(app: ASGIApp) -> ASGIApp:

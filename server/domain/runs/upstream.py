@@ -60,8 +60,8 @@ class UpstreamSession:
         #: The time of the rules.
         self._clock = ListeningClock(context.clock)
         self._room = FrameRoom(context.budget, self._clock)
-        #: What the last answer about the state has in use of the budget.
-        self._state_bytes = 0
+        #: For the last answer about the state.
+        self._state_room = FrameRoom(context.budget, self._clock)
         self._questions = Questions(context, lease, recorder, replied)
         self._rules: VerdictRules
 
@@ -72,7 +72,7 @@ class UpstreamSession:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._disconnect()
-        self._release_state()
+        self._state_room.give_back()
 
     async def start(
         self, storing: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
@@ -136,7 +136,7 @@ class UpstreamSession:
         if action.files is not None:
             # The state of a failed run may not have all files.
             await self._recorder.adopt(action.files, complete=action.outcome is Outcome.COMPLETED)
-            self._release_state()
+            self._state_room.give_back()
         return action
 
     async def _carry_out(
@@ -239,27 +239,19 @@ class UpstreamSession:
             state = await self._state()
             action = self._rules.answered(action, state, self._now(), self._recorder.facts)
             if not (isinstance(action, Verdict | AwaitInput) and action.files):
-                self._release_state()
+                self._state_room.give_back()
         return action
 
     async def _state(self) -> StateAnswer:
-        """What the runtime says. A large answer has room in the budget until `_release_state`."""
-        self._release_state()
+        """What the runtime says. A large answer has room in the budget until `_state_room` gives it back."""
+        self._state_room.give_back()
         try:
-            state = await self._context.runtime.state(self._thread_id, self._admit_state)
+            state = await self._context.runtime.state(self._thread_id, self._state_room.reserve)
         except (RuntimeUnavailable, RuntimeRefused):
-            self._release_state()
+            self._state_room.give_back()
             return NoAnswer()
         crash_point("state_asked")
         return state
-
-    async def _admit_state(self, size_bytes: int) -> None:
-        await self._context.budget.reserve(size_bytes)
-        self._state_bytes += size_bytes
-
-    def _release_state(self) -> None:
-        size_bytes, self._state_bytes = self._state_bytes, 0
-        self._context.budget.release(size_bytes)
 
     # --- A person's input --------------------------------------------------------------------
 
@@ -268,7 +260,7 @@ class UpstreamSession:
         runtime."""
         if waiting.files is not None:
             await self._recorder.adopt(waiting.files, complete=True, after_gap=True)
-            self._release_state()
+            self._state_room.give_back()
         question = AskFiles(AwaitInput(), grace_ends_at=self._now())
         while True:
             reply = await self._questions.take_reply()
