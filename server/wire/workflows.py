@@ -178,8 +178,9 @@ def workflow_message(workflow: model.Workflow) -> m.Workflow:
         locked=workflow.locked,
         archived=workflow.archived,
     )
-    if workflow.agent_definition:
-        message.agent_definition.update(values_of(workflow.agent_definition))
+    # A look at the definition reads its text: one is enough.
+    if definition := values_of(workflow.agent_definition):
+        message.agent_definition.update(definition)
     set_time(message.create_time, workflow.created_at)
     for path in sorted(workflow.files):
         message.files.add(path=path, text=replace_surrogates(workflow.files[path]))
