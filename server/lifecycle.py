@@ -15,6 +15,7 @@ from server.domain.access.stream_authorization import AuthorizationRegistry
 from server.domain.crash_points import crash_point
 from server.domain.journal.retention import Retention
 from server.domain.quarantine.backlog import Backlog
+from server.domain.readiness import Readiness
 from server.domain.runs.runner import Runner
 from server.domain.streams.broadcaster import Broadcaster
 from server.domain.streams.wakeups import Wakeups
@@ -124,38 +125,46 @@ def gauges(core: Core, *, window_limit_bytes: int, queue_limit_bytes: int) -> di
     }
 
 
-def readiness(core: Core) -> Callable[[], Awaitable[list[str]]]:
-    """The readiness check of this replica: returns the names of the checks that fail, within READY_S."""
-    probes: list[asyncio.Task[bool]] = []
+def readiness(core: Core) -> Callable[[], Awaitable[Readiness]]:
+    """The readiness check of this replica, which answers within READY_S.
 
-    def probe() -> asyncio.Task[bool]:
+    A database that takes no writes is no reason to send callers elsewhere: all replicas have the same one,
+    and what is stored can be read and followed.
+    """
+    probes: list[asyncio.Task[bool | None]] = []
+
+    def probe() -> asyncio.Task[bool | None]:
         """The question to the database that is under way, or a new one: an outage keeps no more of them."""
         if not probes or probes[0].done():
-            probes[:] = [asyncio.create_task(_ask_database(core.pool), name="readiness")]
+            probes[:] = [asyncio.create_task(_takes_writes(core.pool), name="readiness")]
         return probes[0]
 
-    async def _failing() -> list[str]:
+    async def _ready() -> Readiness:
         failing: list[str] = []
         if not core.refinements.accepting:
             failing.append("draining")
         if not core.authenticator.ready:
             failing.append("keys")
-        if not await _answers(probe()):
+        writes = await _within_ready_s(probe())
+        if writes is None:
             failing.append("database")
-        return failing
+        return Readiness(failing, ["database_read_only"] if writes is False else [])
 
-    return _failing
+    return _ready
 
 
-async def _answers(probe: asyncio.Task[bool]) -> bool:
+async def _within_ready_s(probe: asyncio.Task[bool | None]) -> bool | None:
     await asyncio.wait({probe}, timeout=READY_S)
-    return probe.done() and probe.result()
+    return probe.result() if probe.done() else None
 
 
-async def _ask_database(pool: asyncpg.Pool) -> bool:
+async def _takes_writes(pool: asyncpg.Pool) -> bool | None:
+    """Whether the database takes writes; None when it does not answer, whatever the reason."""
     try:
-        await pool.fetchval("SELECT 1", timeout=READY_S)
+        if await pool.fetchval("SHOW transaction_read_only", timeout=READY_S) == "off":
+            return True
+        # Another server may be the primary now.
+        await pool.on_read_only()
     except Exception:
-        # Whatever its reason: the database does not answer.
-        return False
-    return True
+        return None
+    return False

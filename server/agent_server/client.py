@@ -90,9 +90,12 @@ class AgentServer(HttpRuntime):
         """Start the first run of a thread. Returns the job's id. Raises RuntimeUnavailable,
         RuntimeRefused."""
         thread_id = str(invocation.job_id)
-        form = run_form(invocation, self._assistant)
         # With the files of a draft it may be large.
-        body = dump(form) if invocation.draft is None else await RUNS.run(dump, form)
+        body = (
+            run_form(invocation, self._assistant)
+            if invocation.draft is None
+            else await RUNS.run(run_form, invocation, self._assistant)
+        )
         ids = {"job_id": thread_id, "trace_id": str(invocation.trace_id)}
         with (
             self.breaker.attempt(),
@@ -110,7 +113,7 @@ class AgentServer(HttpRuntime):
 
     async def resume(self, thread_id: str, reply: Reply, invocation: Invocation) -> None:
         """Continue a run with a person's reply, as in `Runtime`. Raises as `invoke`."""
-        body = dump(reply_form(invocation, self._assistant, reply))
+        body = reply_form(invocation, self._assistant, reply)
         with self.breaker.attempt(thread_id):
             if await self._continues_with(thread_id, reply):
                 return

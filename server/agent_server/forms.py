@@ -9,7 +9,7 @@ from typing import Any
 from server.domain.proposals.files import File
 from server.domain.runs.replies import Reply
 from server.domain.runs.runtime import Invocation
-from server.encoding.json_object import values_of
+from server.encoding.json_object import JsonObject
 from server.frames import raw_json
 from server.frames.file_maps import file_entries, state_files
 
@@ -41,29 +41,32 @@ class ThreadState:
     error: str
 
 
-def run_form(invocation: Invocation, assistant: str) -> dict[str, Any]:
+def run_form(invocation: Invocation, assistant: str) -> bytes:
     """The form that starts a run."""
     given = invocation.input_payload
-    return {
+    form = {
         **_form(invocation, assistant),
         "input": {name: given[name] for name in ("messages", "files") if name in given},
         # The thread is created with the job's id.
         "if_not_exists": "create",
     }
+    return JsonObject.of(form).text.encode()
 
 
-def reply_form(invocation: Invocation, assistant: str, reply: Reply) -> dict[str, Any]:
+def reply_form(invocation: Invocation, assistant: str, reply: Reply) -> bytes:
     """The form that continues a run with a reply."""
     form = _form(invocation, assistant)
     form["metadata"]["resume_id"] = str(reply.id)
     value = {reply.input_id: reply.value} if reply.input_id else reply.value
-    return {**form, "command": {"resume": value}}
+    return JsonObject.of({**form, "command": {"resume": value}}).text.encode()
 
 
 def _form(invocation: Invocation, assistant: str) -> dict[str, Any]:
     return {
         "assistant_id": assistant,
-        "config": {"configurable": {"agent_definition": values_of(invocation.agent_definition)}},
+        "config": JsonObject.of(
+            {"configurable": JsonObject.of({"agent_definition": invocation.agent_definition})}
+        ),
         "metadata": {"job_id": str(invocation.job_id), "trace_id": str(invocation.trace_id)},
         "stream_mode": ["values", "messages-tuple"],
         # What was sent is kept for connections that come later.

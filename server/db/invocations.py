@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 from uuid import UUID
 
 from server.domain.drafts.draft import DraftVersion
 from server.domain.runs.runtime import Invocation
-from server.encoding.json_object import JsonObject, values_of
+from server.encoding.json_object import JsonObject
 
 
 def invocation_to_jsonb(invocation: Invocation) -> str:
     """An invocation as the text of a jsonb value. No string may hold U+0000 or a lone surrogate."""
-    form = {
+    form: dict[str, Any] = {
         "trace_id": str(invocation.trace_id),
         "job_id": str(invocation.job_id),
-        "agent_definition": values_of(invocation.agent_definition),
+        "agent_definition": invocation.agent_definition,
         "input_payload": invocation.input_payload,
         "traceparent": invocation.traceparent,
     }
     if invocation.draft is not None:
         form["draft"] = {"id": str(invocation.draft.draft_id), "version": invocation.draft.version}
-    return json.dumps(form)
+    return JsonObject.of(form).text
 
 
 def invocation_from_jsonb(text: str) -> Invocation:

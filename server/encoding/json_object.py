@@ -8,6 +8,8 @@ from typing import Any
 
 from typing_extensions import override
 
+from server.encoding.json_text import dump
+
 
 class JsonObject(Mapping[str, Any]):
     """Reads as the object. Its values are made at each look: kept, those of an agent's definition may take
@@ -21,8 +23,11 @@ class JsonObject(Mapping[str, Any]):
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> JsonObject:
-        """The object of JSON values."""
-        return values if isinstance(values, JsonObject) else cls(json.dumps(dict(values)))
+        """The object of JSON values. Members that are kept as text are not read."""
+        if isinstance(values, JsonObject):
+            return values
+        members = (f"{_text_of(name)}:{_text_of(value)}" for name, value in values.items())
+        return cls("{%s}" % ",".join(members))
 
     @override
     def __getitem__(self, name: str) -> Any:
@@ -35,6 +40,10 @@ class JsonObject(Mapping[str, Any]):
     @override
     def __len__(self) -> int:
         return len(values_of(self))
+
+
+def _text_of(value: Any) -> str:
+    return value.text if isinstance(value, JsonObject) else dump(value).decode("ascii")
 
 
 def values_of(value: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from server.domain.clock import Clock
 from server.domain.errors import ClientTooSlow, InvalidArgument
+from server.domain.readiness import Readiness
 from server.grpc.authentication import Context
 from server.grpc.call_ends import waiting
 from server.grpc.writing import MessageWriter
@@ -79,14 +80,14 @@ class Health:
         health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
 
     async def follow(
-        self, ready: Callable[[], Awaitable[list[str]]], clock: Clock, *, max_failures: int = MAX_FAILURES
+        self, ready: Callable[[], Awaitable[Readiness]], clock: Clock, *, max_failures: int = MAX_FAILURES
     ) -> None:
         """Report the checks of `/readyz` until cancelled: NOT_SERVING after `max_failures` in a row, like the
         readiness probe, and SERVING as soon as they pass."""
         failed = 0
         while True:
             await clock.sleep(CHECK_INTERVAL_S)
-            failed = failed + 1 if await ready() else 0
+            failed = failed + 1 if (await ready()).failing else 0
             if failed == 0:
                 self.serving()
             elif failed >= max_failures:

@@ -11,6 +11,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from server.domain.drafts.drafts import WrittenDraft
+from server.domain.drafts.draft import sizes_of, text_paths
 from server.domain.off_loop import REQUESTS
 from server.domain.outgoing import Reservation
 from server.domain.proposals.archive import ArchivedFiles
@@ -77,7 +78,8 @@ async def get_draft(
         draft = await use_cases.draft_store.get(
             request.user, draft_id, version, contents=params.view == "full", reservation=reservation
         )
-        return JsonText(draft_json_parts(draft), {"ETag": quoted(draft.etag)})
+        texts = await REQUESTS.run_unless_small(sizes_of(draft.files), text_paths, draft.files)
+        return JsonText(draft_json_parts(draft, texts), {"ETag": quoted(draft.etag)})
 
     return LargeAnswer(request, use_cases, read)
 

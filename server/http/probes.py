@@ -12,6 +12,7 @@ from litestar.di import NamedDependency
 from litestar.openapi import ResponseSpec
 from litestar.params import SkipValidation
 
+from server.domain.readiness import Readiness
 from server.http.errors import not_ready
 from server.http.openapi_problems import NotReady
 from server.wire.problem_details import MEDIA_TYPE
@@ -22,9 +23,9 @@ PROBES = frozenset({b"/healthz", b"/api/health", b"/readyz", b"/metrics"})
 
 @dataclass(frozen=True, slots=True)
 class Probes:
-    """What probes read. ready: names the checks that fail. metrics: the exposition and its media type."""
+    """What probes read. metrics: the exposition and its media type."""
 
-    ready: Callable[[], Awaitable[list[str]]]
+    ready: Callable[[], Awaitable[Readiness]]
     metrics: Callable[[], Awaitable[tuple[bytes, str]]]
 
 
@@ -35,10 +36,12 @@ class Health(msgspec.Struct):
 
 
 class Ready(msgspec.Struct):
-    """The replica can serve."""
+    """The replica can serve. `degraded` names what it cannot do meanwhile, such as to write:
+    `database_read_only`."""
 
     status: Literal["ok"]
     failing: list[str]
+    degraded: list[str]
 
 
 _Probes = NamedDependency[SkipValidation[Probes]]
@@ -69,10 +72,10 @@ async def legacy_health() -> Health:
 )
 async def ready(probes: _Probes) -> Ready:
     """Whether this replica can serve; 503 names the checks that fail."""
-    failing = await probes.ready()
-    if failing:
-        raise not_ready(failing)
-    return Ready("ok", [])
+    found = await probes.ready()
+    if found.failing:
+        raise not_ready(list(found.failing))
+    return Ready("ok", [], list(found.degraded))
 
 
 @get("/metrics", include_in_schema=False)

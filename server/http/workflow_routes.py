@@ -8,6 +8,7 @@ from litestar import get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
+from server.domain.drafts.draft import sizes_of, text_paths
 from server.domain.off_loop import REQUESTS
 from server.domain.outgoing import Reservation
 from server.http.dependencies import Cases, query_dependency
@@ -83,7 +84,8 @@ async def get_workflow(
 
     async def read(reservation: Reservation) -> JsonText:
         workflow, files = await use_cases.workflows.get(request.user, workflow_id, reservation)
-        return JsonText(workflow_json_parts(workflow, files))
+        texts = await REQUESTS.run_unless_small(sizes_of(files), text_paths, files)
+        return JsonText(workflow_json_parts(workflow, files, texts))
 
     return LargeAnswer(request, use_cases, read)
 

@@ -129,9 +129,9 @@ class RuntimeCalls:
         body = answer.body
         if len(body) <= SMALL_BYTES:
             return function(body)
-        if await RUNS.run(structure.is_too_complex, body):
+        members = await RUNS.run(_members_in, body)
+        if members is None:
             raise RuntimeRefused("the runtime's answer has too many values", status=answer.status)
-        members = await RUNS.run(body.count, b":")
         await admit(len(body) + _MEMBER_BYTES * min(members, structure.MAX_MEMBERS))
         return await RUNS.run(function, body)
 
@@ -139,6 +139,11 @@ class RuntimeCalls:
         """The error for an answer that is one. message: has a place for the status."""
         reason = refusal_reason(answer.body, answer.content_type, self._secrets)
         return RuntimeRefused(message.format(answer.status), status=answer.status, reason=reason)
+
+
+def _members_in(body: bytes) -> int | None:
+    """At least the number of members in an answer; None when it has more values than are read."""
+    return None if structure.is_too_complex(body) else body.count(b":")
 
 
 @contextmanager

@@ -4,8 +4,9 @@ it."""
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import httpx
 from opentelemetry import trace
@@ -23,7 +24,7 @@ from server.domain.runs.runtime import (
     admit_at_once,
     take_none,
 )
-from server.encoding.json_object import values_of
+from server.encoding.json_object import JsonObject
 from server.encoding.json_text import dump
 from server.frames import raw_json
 from server.frames.file_maps import file_entries, state_files
@@ -94,11 +95,11 @@ class DeepagentsRuntime(HttpRuntime):
         ids = {"job_id": str(invocation.job_id), "trace_id": str(invocation.trace_id)}
         form = {
             **ids,
-            "agent_definition": values_of(invocation.agent_definition),
+            "agent_definition": invocation.agent_definition,
             "input_payload": invocation.input_payload,
         }
         # With the files of a draft it may be large.
-        job = dump(form) if invocation.draft is None else await RUNS.run(dump, form)
+        job = _text_of(form) if invocation.draft is None else await RUNS.run(_text_of, form)
         async with AsyncExitStack() as place:
             with self.breaker.attempt():
                 with _tracer.start_as_current_span(
@@ -193,6 +194,10 @@ class DeepagentsRuntime(HttpRuntime):
             raise RuntimeUnavailable("the runtime cannot be reached", sent=False) from None
         finally:
             self._on_answer("stream", status)
+
+
+def _text_of(form: Mapping[str, Any]) -> bytes:
+    return JsonObject.of(form).text.encode()
 
 
 def _state_in(answer: bytes) -> RuntimeState | None:

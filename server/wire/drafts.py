@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
@@ -219,9 +219,9 @@ class Draft(msgspec.Struct):
         return model_of(cls, draft, files=None)
 
 
-def draft_json_parts(draft: domain.Draft) -> Iterator[bytes]:
-    """The JSON text of a draft with its files, in parts of bounded size that are made as they are asked
-    for."""
+def draft_json_parts(draft: domain.Draft, texts: Collection[str]) -> Iterator[bytes]:
+    """The JSON text of a draft with its files, in parts of bounded size that are made as they are asked for.
+    texts: the paths of those that are text (`text_paths`)."""
     # No other member of the text can hold these quotes.
     before, _, after = dumps(Draft.of(draft)).partition(b'"files":null')
     yield before + b'"files":{'
@@ -234,21 +234,20 @@ def draft_json_parts(draft: domain.Draft) -> Iterator[bytes]:
             "modified_at": rfc3339(file.modified_at),
         }
         yield comma + dump(path) + b":" + dump(described)[:-1]
-        yield from _content_parts(file)
+        if file.content is not None:
+            yield from _content_parts(file.content, is_text=path in texts)
         yield b"}"
         comma = b","
     yield b"}" + after
 
 
-def _content_parts(file: domain.DraftFile) -> Iterator[bytes]:
-    if file.content is None:
-        return
-    if file.is_text:
+def _content_parts(content: bytes, *, is_text: bool) -> Iterator[bytes]:
+    if is_text:
         yield b',"text":'
-        yield from text_json_parts(file.content)
+        yield from text_json_parts(content)
         return
     yield b',"base64":"'
-    yield from base64_pieces(file.content, PART_BYTES)
+    yield from base64_pieces(content, PART_BYTES)
     yield b'"'
 
 

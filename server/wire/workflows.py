@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Self
 from uuid import UUID
@@ -245,23 +245,23 @@ class Workflow(msgspec.Struct):
         )
 
 
-def workflow_json_parts(workflow: model.Workflow, files: Mapping[str, DraftFile]) -> Iterator[bytes]:
+def workflow_json_parts(
+    workflow: model.Workflow, files: Mapping[str, DraftFile], texts: Collection[str]
+) -> Iterator[bytes]:
     """The JSON text of a workflow with the texts among its draft's files, in parts of bounded size that are
-    made as they are asked for."""
+    made as they are asked for. texts: the paths of these (`text_paths`)."""
     # The last of them: the definition may have the same member. What follows are truth values.
     before, _, after = dumps(Workflow.of(workflow)).rpartition(b'"files":{}')
-    return _with_texts(before, files, after)
+    return _with_texts(before, {path: files[path].content or b"" for path in sorted(texts)}, after)
 
 
-def _with_texts(before: bytes, files: Mapping[str, DraftFile], after: bytes) -> Iterator[bytes]:
+def _with_texts(before: bytes, texts: Mapping[str, bytes], after: bytes) -> Iterator[bytes]:
     yield before + b'"files":{'
     comma = b""
-    for path in sorted(files):
-        file = files[path]
-        if file.content is not None and file.is_text:
-            yield comma + dump(path) + b":"
-            yield from text_json_parts(file.content)
-            comma = b","
+    for path, content in texts.items():
+        yield comma + dump(path) + b":"
+        yield from text_json_parts(content)
+        comma = b","
     yield b"}" + after
 
 

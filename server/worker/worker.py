@@ -17,6 +17,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -40,7 +41,12 @@ _log = structlog.stdlib.get_logger("server.worker")
 #: minutes.
 IDLE_S = {"frames": 30.0, "reviews": 300.0}
 #: Seconds that a computation may take on the busiest machine: the process itself bounds its processor time.
-MAX_ANSWER_S = 600.0
+MAX_ANSWER_S = 300.0
+#: Seconds without any processor time after which a process that computes is stuck, as one that was stopped:
+#: whatever else the machine does, it would have had some.
+STUCK_S = 10.0
+#: Of a process, the kernel's clock of its processor time (Linux).
+_CPU_CLOCK = 2
 #: How often a computation is tried, and seconds after which a process that did not start is tried again.
 TRIES, RETRY_S = 2, 60.0
 #: Bytes of a pipe, if the system allows them.
@@ -71,11 +77,19 @@ class _Ended(Exception):
 
 class WorkerProcess(Worker):
     """Starts and ends the process, and has it compute. kind: as for `command`; started_by: another command.
-    idle_s: instead of that of `IDLE_S`."""
+    idle_s: instead of that of `IDLE_S`. stuck_s: instead of `STUCK_S`."""
 
-    def __init__(self, kind: str, started_by: Sequence[str] = (), *, idle_s: float | None = None) -> None:
+    def __init__(
+        self,
+        kind: str,
+        started_by: Sequence[str] = (),
+        *,
+        idle_s: float | None = None,
+        stuck_s: float = STUCK_S,
+    ) -> None:
         self._kind, self._command = kind, started_by or command(kind)
         self._idle_s = IDLE_S[kind] if idle_s is None else idle_s
+        self._stuck_s = stuck_s
         self._turns = FairQueue(1)
         # The pipes are read and written in a thread of their own, which waits and computes nothing.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"worker-{kind}")
@@ -145,7 +159,7 @@ class WorkerProcess(Worker):
         """The result. Raises _Ended, WorkerMissing."""
         loop = asyncio.get_running_loop()
         process = self._process or await self._started()
-        late = loop.call_later(MAX_ANSWER_S, process.kill)
+        watch = _Watch(process, self._stuck_s)
         try:
             return await loop.run_in_executor(self._thread, process.ask, call)
         except (OSError, EOFError):
@@ -158,7 +172,7 @@ class WorkerProcess(Worker):
             await self._end()
             raise
         finally:
-            late.cancel()
+            watch.end()
 
     async def _started(self) -> _Process:
         """A new process. Raises WorkerMissing."""
@@ -206,6 +220,30 @@ class WorkerProcess(Worker):
                 await self._end()
 
 
+class _Watch:
+    """Ends a process that is stuck, or takes too long, until the watch ends."""
+
+    def __init__(self, process: _Process, stuck_s: float) -> None:
+        self._process, self._stuck_s = process, stuck_s
+        self._loop = asyncio.get_running_loop()
+        self._until = self._loop.time() + MAX_ANSWER_S
+        self._next = self._look_later()
+
+    def end(self) -> None:
+        """It has answered."""
+        self._next.cancel()
+
+    def _look_later(self) -> asyncio.TimerHandle:
+        return self._loop.call_later(self._stuck_s, self._look, self._process.cpu_s)
+
+    def _look(self, cpu_s: float | None) -> None:
+        stuck = cpu_s is not None and self._process.cpu_s == cpu_s
+        if stuck or self._loop.time() >= self._until:
+            self._process.kill()
+        else:
+            self._next = self._look_later()
+
+
 class _Process:
     """One process and its pipes. Its methods wait, except `kill`."""
 
@@ -247,6 +285,14 @@ class _Process:
     def pid(self) -> int:
         """Its id."""
         return self._popen.pid
+
+    @property
+    def cpu_s(self) -> float | None:
+        """Seconds of processor time that it had; None where the system does not say so, or it has ended."""
+        try:
+            return time.clock_gettime(~self.pid << 3 | _CPU_CLOCK)
+        except OSError:
+            return None
 
     @property
     def code(self) -> int | None:

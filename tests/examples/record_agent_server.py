@@ -34,9 +34,9 @@ class Scenario:
         self.path = f"/threads/{self._job.job_id}"
         self.post("started.json", run_form(self._job, "agent"))
 
-    def post(self, file: str, form: dict[str, Any]) -> None:
+    def post(self, file: str, form: bytes) -> None:
         """Start a run."""
-        answer = self._server.post(f"{self.path}/runs", json=form)
+        answer = self._server.post(f"{self.path}/runs", content=form, headers={"Content-Type": "application/json"})
         self.run_id = answer.json()["run_id"]
         self._keep(file, answer.content)
 

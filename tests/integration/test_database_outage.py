@@ -167,8 +167,36 @@ async def test_a_hub_whose_database_does_not_answer_says_so_in_time(database: st
         await until_ready(http)
 
 
-async def until_ready(http: httpx.AsyncClient) -> None:
-    """Wait until the hub is ready; its database has a second to answer the question."""
+async def until_ready(http: httpx.AsyncClient, degraded: Sequence[str] = ()) -> None:
+    """Wait until the hub is ready, and lacks this; its database has a second to answer the question."""
     async with asyncio.timeout(60):
-        while (await http.get("/readyz")).status_code != 200:
+        while (answer := await http.get("/readyz")).json().get("degraded") != [*degraded]:
             await asyncio.sleep(0.05)
+    assert answer.status_code == 200
+
+
+async def test_a_hub_whose_database_is_read_only_says_so_and_serves_what_is_stored(database: str) -> None:
+    async with (
+        running_hub(database) as hub,
+        httpx.AsyncClient(base_url=hub.http, trust_env=False, timeout=60) as http,
+    ):
+        headers = {"Authorization": f"Bearer {hub.token()}"}
+        made = await http.post("/api/workflows", json={"name": "x"}, headers=headers)
+        operator = await asyncpg.connect(database, server_settings={"default_transaction_read_only": "off"})
+        try:
+            name = await operator.fetchval("SELECT quote_ident(current_database())")
+            await operator.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+            await operator.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            await until_ready(http, degraded=["database_read_only"])
+            written = await http.post("/api/workflows", json={"name": "y"}, headers=headers)
+            read = await http.get(f"/api/workflows/{made.json()['id']}", headers=headers)
+            assert (written.status_code, read.status_code) == (503, 200)
+            await operator.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+            await until_ready(http, degraded=[])
+            written = await http.post("/api/workflows", json={"name": "y"}, headers=headers)
+            assert written.status_code == 201
+        finally:
+            await operator.close()

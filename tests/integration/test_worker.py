@@ -228,6 +228,26 @@ async def test_a_worker_that_is_stuck_keeps_nobody_from_closing_it(state: str) -
     assert stuck.pid is None
 
 
+async def test_a_worker_that_computes_nothing_any_more_is_replaced() -> None:
+    async with worker(stuck_s=0.5) as stuck:
+        await stuck.run(bool)
+        pid = stuck.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        async with asyncio.timeout(60):
+            assert await stuck.run(str, "computed") == "computed"
+        assert stuck.pid != pid
+        assert not is_alive(pid)
+
+
+async def test_a_worker_that_computes_for_long_is_not_stuck() -> None:
+    async with worker(stuck_s=0.05) as busy:
+        await busy.run(bool)
+        pid = busy.pid
+        assert await busy.run(sum, range(10_000_000)) == 49_999_995_000_000
+        assert busy.pid == pid
+
+
 async def test_a_worker_can_be_started_before_it_is_needed() -> None:
     async with worker(idle_s=60) as computing:
         assert not computing.prepare()

@@ -30,8 +30,8 @@ from tests.support.tokens import bearer
 ORIGIN = "https://ide.bizmatters.com"
 
 
-async def _ready() -> list[str]:
-    return []
+async def _ready() -> Readiness:
+    return Readiness()
 
 
 async def _no_metrics() -> tuple[bytes, str]:

@@ -81,6 +81,11 @@ def is_text(content: bytes) -> bool:
     return all(text_of(piece) is not None for piece in byte_pieces(content, _PIECE_BYTES))
 
 
+def text_paths(files: Mapping[str, DraftFile]) -> set[str]:
+    """The paths of files that are text. One whose text has lone surrogates takes 50 ms for a MiB."""
+    return {path for path, file in files.items() if file.is_text}
+
+
 def texts_of(files: Mapping[str, DraftFile]) -> dict[str, str]:
     """The texts of files whose contents were read, by path; files that are not text are left out."""
     texts = ((path, file.text) for path, file in files.items())

@@ -9,11 +9,12 @@ from uuid import UUID
 from server.domain.computations import Computations
 from server.domain.drafts.busy import WhenBusy
 from server.domain.drafts.context import MAX_CONTEXT_BYTES
-from server.domain.drafts.draft import texts_of
+from server.domain.drafts.draft import sizes_of, texts_of
 from server.domain.errors import Conflict, EtagMismatch, EtagRequired
 from server.domain.etags import IfMatch
 from server.domain.idempotent_start import Started
 from server.domain.model import IdempotencyKey, Principal, Resolution, Revision, StartRefinement
+from server.domain.off_loop import REQUESTS
 from server.domain.outgoing import Reservation
 from server.domain.refinements import Refinements
 from server.domain.review.comparison import DiffBase, sides
@@ -74,9 +75,10 @@ class Revisions:
             files.differing_texts, revision_prompt, rounds.requests, command.user_prompt, files
         )
         path = proposal.context_file_path or ""
+        context = {path: files.base[path]} if path in files.base else {}
         workflow = replace(
             rounds.workflow,
-            files=texts_of({path: files.base[path]} if path in files.base else {}),
+            files=await REQUESTS.run_unless_small(sizes_of(context), texts_of, context),
             has_files=bool(files.base),
             draft_version=proposal.base_version,
         )

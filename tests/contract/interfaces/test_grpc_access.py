@@ -191,8 +191,8 @@ async def test_health_says_what_the_readiness_checks_say(hub: GrpcHub) -> None:
     clock = HandClock()
     at = 0
 
-    async def _ready() -> list[str]:
-        return looks[at]
+    async def _ready() -> Readiness:
+        return Readiness(looks[at])
 
     health: Any = health_pb2_grpc.HealthStub(hub.channel)
     following = asyncio.create_task(hub.interface.health.follow(_ready, clock, max_failures=3))

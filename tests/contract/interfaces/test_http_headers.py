@@ -323,7 +323,7 @@ async def test_probes_need_no_token_and_a_draining_replica_is_not_ready(hub: Run
     async with httpx.AsyncClient(base_url=hub.http, timeout=60) as nobody:
         for path in ("/healthz", "/api/health"):
             assert (await nobody.get(path)).json() == {"status": "ok"}
-        assert (await nobody.get("/readyz")).json() == {"status": "ok", "failing": []}
+        assert (await nobody.get("/readyz")).json() == {"status": "ok", "failing": [], "degraded": []}
         hub.core.refinements.accepting = False
         answer = await nobody.get("/readyz")
         told = problem(answer)

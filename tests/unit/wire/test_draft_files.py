@@ -9,7 +9,7 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.domain.drafts.draft import Draft, DraftFile
+from server.domain.drafts.draft import Draft, DraftFile, text_paths
 from server.domain.model import Workflow
 from server.wire.drafts import draft_json_parts, fit_draft
 from server.wire.large_proposals import MAX_RESPONSE_BYTES
@@ -42,10 +42,10 @@ def test_a_workflows_json_has_its_texts_and_a_drafts_all_files(contents: dict[st
     files = drafted(contents)
     texts = {path: file.text for path, file in files.items() if file.text is not None}
     workflow = Workflow(IDS[0], "w", IDS[1], DEFINITION, IDS[2], AT, locked=True)
-    found = json.loads(b"".join(workflow_json_parts(workflow, files)))
+    found = json.loads(b"".join(workflow_json_parts(workflow, files, text_paths(files))))
     assert (found["files"], found["agent_definition"]) == (texts, DEFINITION)
     assert (found["locked"], found["archived"]) == (True, False)
-    described = json.loads(b"".join(draft_json_parts(a_draft(files))))["files"]
+    described = json.loads(b"".join(draft_json_parts(a_draft(files), text_paths(files))))["files"]
     assert {path: file.get("text") for path, file in described.items()} == {
         path: texts.get(path) for path in contents
     }
@@ -60,9 +60,9 @@ def test_a_content_is_text_if_it_has_one(content: bytes, text: str) -> None:
 
 def test_a_text_that_is_not_ascii_has_as_many_bytes_in_json_as_in_utf_8() -> None:
     files = drafted({"/a": "é\U0001f642".encode() * 100_000})
-    text = b"".join(draft_json_parts(a_draft(files)))
+    text = b"".join(draft_json_parts(a_draft(files), text_paths(files)))
     assert len(text) < 610_000
-    assert max(map(len, draft_json_parts(a_draft(files)))) <= 64 << 10
+    assert max(map(len, draft_json_parts(a_draft(files), text_paths(files)))) <= 64 << 10
 
 
 def test_a_response_has_what_fits_and_no_more_is_made_of_the_rest() -> None:
