@@ -40,9 +40,8 @@ MAX_HANDSHAKE_BYTES = 128 << 10
 MAX_SHARE, MAX_PAUSE_S = 0.1, 0.1
 
 
-class Turns:
-    """Gives connections their turns, one after the other, so that all of them together have MAX_SHARE of the
-    event loop's time."""
+class LoopShare:
+    """MAX_SHARE of the event loop's time, which connections have together, one after the other."""
 
     def __init__(self) -> None:
         self._one = asyncio.Lock()
@@ -60,11 +59,11 @@ class Turns:
 
 
 class _Encrypted:
-    """A connection as TLS reads it, a little at a time, in the place of anyio's stream. turns: as for
+    """A connection as TLS reads it, a little at a time, in the place of anyio's stream. share: as for
     `BoundedStream`."""
 
-    def __init__(self, stream: Any, turns: Turns) -> None:
-        self._stream, self._turns = stream, turns
+    def __init__(self, stream: Any, share: LoopShare) -> None:
+        self._stream, self._share = stream, share
         self._read_bytes, self._max_bytes = TLS_READ_BYTES, MAX_HANDSHAKE_BYTES
         #: Bytes since something was decrypted.
         self._bytes = 0
@@ -82,7 +81,7 @@ class _Encrypted:
         if self._bytes > self._max_bytes:
             raise OSError("TLS sends nothing but its own messages")
         if self._bytes > USUAL_TLS_READS * self._read_bytes:
-            await self._turns.take()
+            await self._share.take()
         return data
 
     async def send(self, data: bytes) -> None:
@@ -100,13 +99,13 @@ class _Encrypted:
 
 
 class BoundedStream(httpcore.AsyncNetworkStream):
-    """A connection whose answers have MAX_ANSWER_BYTES, MAX_ANSWER_LINES and MAX_READS at most. turns: what
-    all such connections share. encrypted: what TLS reads, if there is TLS."""
+    """A connection whose answers have MAX_ANSWER_BYTES, MAX_ANSWER_LINES and MAX_READS at most. share: that
+    of all such connections. encrypted: what TLS reads, if there is TLS."""
 
     def __init__(
-        self, stream: httpcore.AsyncNetworkStream, turns: Turns, encrypted: _Encrypted | None = None
+        self, stream: httpcore.AsyncNetworkStream, share: LoopShare, encrypted: _Encrypted | None = None
     ) -> None:
-        self._stream, self._turns, self._encrypted = stream, turns, encrypted
+        self._stream, self._share, self._encrypted = stream, share, encrypted
         #: What came with the lines that were read last.
         self._waiting = b""
         self._count_anew(in_body=False)
@@ -142,7 +141,7 @@ class BoundedStream(httpcore.AsyncNetworkStream):
         ):
             raise httpcore.ReadError("the answer does not end")
         if self._is_unusual():
-            await self._turns.take()
+            await self._share.take()
         return data
 
     def _is_unusual(self) -> bool:
@@ -170,9 +169,9 @@ class BoundedStream(httpcore.AsyncNetworkStream):
     ) -> httpcore.AsyncNetworkStream:
         """As httpcore's."""
         plain: Any = self._stream
-        encrypted = plain._stream = _Encrypted(plain._stream, self._turns)
+        encrypted = plain._stream = _Encrypted(plain._stream, self._share)
         secured = await plain.start_tls(ssl_context, server_hostname, timeout)
-        return BoundedStream(secured, self._turns, encrypted)
+        return BoundedStream(secured, self._share, encrypted)
 
     @override
     def get_extra_info(self, info: str) -> Any:
@@ -181,10 +180,10 @@ class BoundedStream(httpcore.AsyncNetworkStream):
 
 
 class BoundedNetwork(httpcore.AsyncNetworkBackend):
-    """Makes such connections. turns: what they share with those of other networks."""
+    """Makes such connections. share: with those of other networks."""
 
-    def __init__(self, turns: Turns | None = None) -> None:
-        self._network, self._turns = httpcore.AnyIOBackend(), turns or Turns()
+    def __init__(self, share: LoopShare | None = None) -> None:
+        self._network, self._share = httpcore.AnyIOBackend(), share or LoopShare()
 
     @override
     async def connect_tcp(
@@ -197,7 +196,7 @@ class BoundedNetwork(httpcore.AsyncNetworkBackend):
     ) -> httpcore.AsyncNetworkStream:
         """As httpcore's."""
         stream = await self._network.connect_tcp(host, port, timeout, local_address, socket_options)
-        return BoundedStream(stream, self._turns)
+        return BoundedStream(stream, self._share)
 
 
 def bounded_client(

@@ -31,12 +31,12 @@ from server.domain.computations import Computations
 from server.domain.drafts.busy import WhenBusy
 from server.domain.drafts.context import JobContext
 from server.domain.drafts.drafts import Drafts
+from server.domain.fair_budget import MAX_REQUEST_BYTES, MAX_WAITING_REQUESTS, FairBudget
 from server.domain.file_history.file_history import FileHistory
 from server.domain.input_replies import InputReplies
 from server.domain.journal.retention import SWEEP_S as RETENTION_SWEEP_S
 from server.domain.journal.retention import Retention
 from server.domain.off_loop import REVIEWS
-from server.domain.outgoing import MAX_REQUEST_BYTES, MAX_WAITING_REQUESTS, OutgoingBudget
 from server.domain.quarantine.backlog import COUNT_S, Backlog
 from server.domain.quarantine.quarantine import Quarantine
 from server.domain.refinements import Refinements
@@ -306,8 +306,8 @@ def _core(
         readers=metrics,
         cut_offs=metrics,
         refused_bytes=RefusedBytes(clock),
-        outgoing=OutgoingBudget(),
-        incoming=OutgoingBudget(MAX_REQUEST_BYTES, max_waiting=MAX_WAITING_REQUESTS),
+        outgoing=FairBudget(),
+        incoming=FairBudget(MAX_REQUEST_BYTES, max_waiting=MAX_WAITING_REQUESTS),
         metrics=metrics,
         retention=retention,
         backlog=backlog,

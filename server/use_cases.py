@@ -13,10 +13,10 @@ from server.domain.access.tickets import Tickets
 from server.domain.access.users import Directory
 from server.domain.drafts.drafts import Drafts
 from server.domain.drafts.store import DraftStore
+from server.domain.fair_budget import FairBudget
 from server.domain.file_history.file_history import FileHistory
 from server.domain.input_replies import InputReplies
 from server.domain.loop_turns import LoopTurns
-from server.domain.outgoing import OutgoingBudget
 from server.domain.proposals.contents import ContentStore
 from server.domain.proposals.store import ProposalStore
 from server.domain.quarantine.quarantine import Quarantine
@@ -87,8 +87,8 @@ class UseCases:
     readers: ReaderObserver
     cut_offs: CutOffObserver
     refused_bytes: RefusedBytes
-    outgoing: OutgoingBudget
-    incoming: OutgoingBudget
+    outgoing: FairBudget
+    incoming: FairBudget
     quarantine: Quarantine
     agui_turns: LoopTurns = field(
         init=False, default_factory=partial(LoopTurns, AGUI_TURN_BYTES, small_bytes=0)

@@ -28,7 +28,7 @@ from server.connect.requests import (
     parameters_of_get,
     protocol_of_call,
 )
-from server.domain.outgoing import WAIT_S, Reservation
+from server.domain.fair_budget import WAIT_S, Reservation
 from server.grpc.answers import begin_answer
 from server.grpc.authentication import begin_call, operation_of, readable_by_share_link
 from server.grpc.unread_calls import UnreadCalls

@@ -12,7 +12,7 @@ from litestar.types import Send
 from server.connect.errors import connect_error
 from server.connect.protocols import Protocol
 from server.domain.errors import ClientTooSlow
-from server.domain.outgoing import Reservation
+from server.domain.fair_budget import Reservation
 from server.domain.streams.observer import ReaderObserver
 from server.grpc.authentication import Context
 from server.grpc.writing import MessageWriter, make_room

@@ -24,8 +24,8 @@ from typing_extensions import override
 from server.db.batched_reads import BatchedReads
 from server.db.engine import piccolo_connection
 from server.db.errors import database_errors
+from server.db.lock_queues import LockQueues
 from server.db.tables import ProposalAccess, ProposalCallers, ShareLinks
-from server.db.turns import Turns
 from server.domain.access.sharing import (
     MAX_GRANTS,
     MAX_SHARE_LINKS,
@@ -108,7 +108,7 @@ class PostgresAccessStore(AccessStore, StreamAccess):
     ) -> None:
         self._pool, self._max_grants, self._max_links = pool, max_grants, max_links
         self._links = BatchedReads(pool, _LINKS)
-        self._turns = Turns()
+        self._locks = LockQueues()
 
     # --- Reading ---------------------------------------------------------------------------------
 
@@ -245,7 +245,7 @@ class PostgresAccessStore(AccessStore, StreamAccess):
         may not see the proposal, PermissionDenied when it is not an owner.
         """
         async with (
-            self._turns.turn(proposal_id),
+            self._locks.turn(proposal_id),
             piccolo_connection(self._pool) as connection,
             connection.transaction(),
         ):

@@ -21,14 +21,14 @@ from server.db.contents import FILES_COPIES, FILES_USE_S, read_contents, read_pi
 from server.db.draft_files import add_draft_files, read_draft_files, size_of_draft_files, with_contents
 from server.db.errors import database_errors
 from server.db.idempotency import Written, find_written, store_key
+from server.db.lock_queues import LockQueues
 from server.db.page_tokens import version_place, version_token
-from server.db.turns import Turns
 from server.domain.drafts.changes import Changes
 from server.domain.drafts.draft import Draft, DraftFile, DraftVersion, etag_of
 from server.domain.drafts.store import DraftEdit, DraftStore
 from server.domain.errors import NotFound, PermissionDenied
+from server.domain.fair_budget import Reservation
 from server.domain.model import IdempotencyKey, Page, Principal
-from server.domain.outgoing import Reservation
 from server.domain.proposals.contents import ContentPiece
 
 #: The largest number of a version that a column holds; there is none above.
@@ -92,7 +92,7 @@ class PostgresDraftStore(DraftStore):
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
-        self._turns = Turns()
+        self._locks = LockQueues()
 
     @override
     async def get(
@@ -184,7 +184,7 @@ class PostgresDraftStore(DraftStore):
     @asynccontextmanager
     async def transaction(self, draft_id: UUID) -> AsyncIterator[Any]:
         """The connection of a transaction that is to lock the draft. Raises DatabaseUnavailable."""
-        async with self._turns.turn(draft_id):
+        async with self._locks.turn(draft_id):
             with database_errors():
                 async with (
                     self._pool.acquire(limit_s=FILES_USE_S) as connection,

@@ -24,6 +24,7 @@ from server.db.busy_drafts import WAITS_FOR, find_others, lock_draft
 from server.db.contents import FILES_COPIES, SIZE_OF_FILES, SIZE_OF_LISTING, list_files, read_files
 from server.db.errors import database_errors
 from server.db.idempotency import find_earlier_start
+from server.db.lock_queues import LockQueues
 from server.db.page_tokens import page_of, page_place
 from server.db.pool import ACQUIRE_S
 from server.db.proposal_rows import (
@@ -37,11 +38,11 @@ from server.db.proposal_rows import (
 from server.db.revisions import add_revision
 from server.db.runs import request_cancels
 from server.db.starts import check_active_runs, insert_start
-from server.db.turns import Turns
 from server.domain.access.on_behalf_of import on_behalf_of
 from server.domain.crash_points import crash_point
 from server.domain.drafts.busy import WhenBusy
 from server.domain.errors import LimitReached, NotFound
+from server.domain.fair_budget import Reservation
 from server.domain.fair_queue import FairQueue
 from server.domain.model import (
     IdempotencyKey,
@@ -53,7 +54,6 @@ from server.domain.model import (
     Revision,
     StartRefinement,
 )
-from server.domain.outgoing import Reservation
 from server.domain.proposals.store import (
     ALL,
     SEARCHED_CHARS,
@@ -133,7 +133,7 @@ class PostgresProposalStore(ProposalStore):
         self._refinements = BatchedReads(pool, _REFINEMENTS)
         self._searches = FairQueue(SEARCHES)
         #: Starts that lock their caller, and those that lock their draft.
-        self._turns = Turns()
+        self._locks = LockQueues()
 
     @override
     async def start(
@@ -156,9 +156,9 @@ class PostgresProposalStore(ProposalStore):
         with database_errors():
             async with AsyncExitStack() as stack:
                 if max_active_runs:
-                    await stack.enter_async_context(self._turns.turn(principal.user_id))
+                    await stack.enter_async_context(self._locks.turn(principal.user_id))
                 if when_busy is not WhenBusy.PARALLEL:
-                    await stack.enter_async_context(self._turns.turn(draft_id))
+                    await stack.enter_async_context(self._locks.turn(draft_id))
                 connection = await stack.enter_async_context(self._pool.acquire())
                 await stack.enter_async_context(connection.transaction())
                 if max_active_runs:

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from server.db.errors import database_errors
 from server.db.idempotency import Written, find_written, store_key
-from server.db.turns import Turns
+from server.db.lock_queues import LockQueues
 from server.domain.errors import InputClosed
 from server.domain.model import IdempotencyKey, Principal
 from server.domain.runs.replies import Reply, ReplyStore
@@ -45,13 +45,13 @@ class PostgresReplyStore(ReplyStore):
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
-        self._turns = Turns()
+        self._locks = LockQueues()
 
     @override
     async def add(
         self, principal: Principal, thread_id: UUID, reply: Reply, key: IdempotencyKey | None
     ) -> bool:
-        async with self._turns.turn(thread_id):
+        async with self._locks.turn(thread_id):
             return await self._add(principal, thread_id, reply, key)
 
     async def _add(

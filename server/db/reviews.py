@@ -26,15 +26,15 @@ from server.db.drafts import FROZEN, PostgresDraftStore, open_edit, read_draft
 from server.db.errors import database_errors
 from server.db.file_json import escape_name, unescape_name
 from server.db.idempotency import Written, find_written, store_key
+from server.db.lock_queues import LockQueues
 from server.db.outbox import add_to_outbox
 from server.db.proposal_rows import find_proposal, read_proposal, read_rejected
 from server.db.revisions import read_requests, read_workflow_of
-from server.db.turns import Turns
 from server.domain.drafts.draft import DraftFile
 from server.domain.drafts.store import DraftEdit
 from server.domain.errors import NotFound, PermissionDenied
+from server.domain.fair_budget import Reservation
 from server.domain.model import IdempotencyKey, Principal, Proposal, Resolution
-from server.domain.outgoing import Reservation
 from server.domain.review.decisions import Decision, FileDecision
 from server.domain.review.store import ReviewEdit, ReviewFiles, ReviewStore, Rounds
 from server.domain.webhooks.events import proposal_resolved
@@ -79,7 +79,7 @@ class PostgresReviewStore(ReviewStore):
 
     def __init__(self, pool: asyncpg.Pool, drafts: PostgresDraftStore) -> None:
         self._pool, self._drafts = pool, drafts
-        self._turns = Turns()
+        self._locks = LockQueues()
 
     @override
     async def read(
@@ -138,11 +138,11 @@ class PostgresReviewStore(ReviewStore):
             raise PermissionDenied("only an owner or editor may decide about a proposal")
         draft_id = row["draft_id"]
         if with_draft:
-            async with self._turns.turn(proposal_id), self._drafts.transaction(draft_id) as connection:
+            async with self._locks.turn(proposal_id), self._drafts.transaction(draft_id) as connection:
                 draft = await open_edit(connection, principal, draft_id)
                 yield await _open(connection, principal, proposal_id, draft.frozen, draft)
             return
-        async with self._turns.turn(proposal_id):
+        async with self._locks.turn(proposal_id):
             with database_errors():
                 async with (
                     self._pool.acquire() as connection,

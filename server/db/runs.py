@@ -18,8 +18,8 @@ from server.db.busy_drafts import MAY_BEGIN
 from server.db.drafts import FROZEN
 from server.db.errors import database_errors
 from server.db.invocations import invocation_from_jsonb
+from server.db.lock_queues import LockQueues
 from server.db.replies import reply_from_text
-from server.db.turns import Turns
 from server.domain.errors import LeaseLost
 from server.domain.runs.lease import Lease, Renewed, RunStore
 from server.domain.runs.replies import Reply
@@ -151,7 +151,7 @@ class PostgresRunStore(RunStore):
         self._pool = pool
         self._owner = owner
         self._ttl = timedelta(seconds=lease_ttl_s)
-        self._turns = Turns()
+        self._locks = LockQueues()
 
     @override
     async def set_status(
@@ -257,7 +257,7 @@ class PostgresRunStore(RunStore):
     @override
     async def request_cancel(self, thread_id: UUID) -> None:
         # The end of a run with many files has its row for seconds.
-        async with self._turns.turn(thread_id):
+        async with self._locks.turn(thread_id):
             with database_errors():
                 await request_cancels(self._pool, [thread_id])
 

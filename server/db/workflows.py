@@ -16,14 +16,14 @@ from server.db.contents import FILES_USE_S
 from server.db.draft_files import add_draft_files
 from server.db.engine import piccolo_connection
 from server.db.errors import database_errors
+from server.db.lock_queues import LockQueues
 from server.db.page_tokens import page_of, page_place
 from server.db.tables import Drafts, DraftVersions, Workflows
-from server.db.turns import Turns
 from server.domain.drafts.changes import first_version
 from server.domain.drafts.draft import text_of
+from server.domain.fair_budget import Reservation
 from server.domain.model import CreateWorkflow, Page, Principal, UpdateWorkflow, Workflow
 from server.domain.off_loop import REQUESTS
-from server.domain.outgoing import Reservation
 from server.domain.workflows import WorkflowStore
 from server.encoding.json_object import JsonObject
 
@@ -60,7 +60,7 @@ class PostgresWorkflowStore(WorkflowStore):
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
-        self._turns = Turns()
+        self._locks = LockQueues()
 
     @override
     async def create(
@@ -129,7 +129,7 @@ class PostgresWorkflowStore(WorkflowStore):
         self, principal: Principal, workflow_id: UUID, command: UpdateWorkflow, *, now: datetime
     ) -> Workflow | None:
         # A write of its draft, or a decision about a proposal, keeps it as it is.
-        async with self._turns.turn(workflow_id):
+        async with self._locks.turn(workflow_id):
             with database_errors():
                 row = await self._pool.fetchrow(
                     _UPDATE, principal.user_id, workflow_id, command.locked, command.archived, now

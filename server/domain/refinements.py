@@ -30,6 +30,7 @@ from server.domain.errors import (
     RuntimeUnavailable,
     ShuttingDown,
 )
+from server.domain.fair_budget import Reservation
 from server.domain.idempotent_start import Started, answer_to_repeat, key_for, started_refinement
 from server.domain.jobs import check_context, check_refinable, job_for
 from server.domain.journal.events import Event, RunStarted
@@ -44,7 +45,6 @@ from server.domain.model import (
     Workflow,
 )
 from server.domain.off_loop import REQUESTS
-from server.domain.outgoing import Reservation
 from server.domain.proposals.store import EarlierStart, ProposalStore, StoredStart
 from server.domain.runs.lease import RunStore
 from server.domain.runs.observer import RunObserver

@@ -12,8 +12,8 @@ from server.domain.clock import Clock
 from server.domain.drafts.draft import DraftFile
 from server.domain.drafts.store import DraftStore
 from server.domain.errors import NotFound
+from server.domain.fair_budget import Reservation
 from server.domain.model import CreateWorkflow, Page, Principal, UpdateWorkflow, Workflow
-from server.domain.outgoing import Reservation
 
 
 class WorkflowStore(Protocol):

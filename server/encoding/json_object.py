@@ -27,7 +27,7 @@ class JsonObject(Mapping[str, Any]):
         if isinstance(values, JsonObject):
             return values
         members = (f"{_text_of(name)}:{_text_of(value)}" for name, value in values.items())
-        return cls("{%s}" % ",".join(members))
+        return cls("{" + ",".join(members) + "}")
 
     @override
     def __getitem__(self, name: str) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from server.domain.outgoing import WAIT_S, OutgoingBudget, Reservation
+from server.domain.fair_budget import WAIT_S, FairBudget, Reservation
 from server.grpc.authentication import Context, caller, is_public
 from server.grpc.interceptors import Continuation, Handler
 from server.grpc.writing import GrpcWriter
@@ -41,7 +41,7 @@ def message_form() -> MessageForm:
 class Answers(grpc.aio.ServerInterceptor):
     """Gives each call a reservation until it has ended."""
 
-    def __init__(self, outgoing: OutgoingBudget, writer: GrpcWriter) -> None:
+    def __init__(self, outgoing: FairBudget, writer: GrpcWriter) -> None:
         self._outgoing, self._writer = outgoing, writer
 
     async def intercept_service(

@@ -21,7 +21,7 @@ from google.protobuf.message import DecodeError, Message
 from grpc_status import rpc_status
 
 from server.domain.errors import HubError, InvalidArgument, LimitReached, PermissionDenied, Unauthenticated
-from server.domain.outgoing import WAIT_S, OutgoingBudget, Reservation
+from server.domain.fair_budget import WAIT_S, FairBudget, Reservation
 from server.grpc.admission import UNKNOWN_METHODS, Admission
 from server.grpc.authentication import Context, Identity, is_public, refused
 from server.grpc.call_ends import waiting
@@ -78,7 +78,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         admission: Admission,
         unread: UnreadCalls,
         public_streams: PublicStreams,
-        incoming: OutgoingBudget,
+        incoming: FairBudget,
     ) -> None:
         self._identify, self._admission = identify, admission
         self._unread, self._public_streams = unread, public_streams

@@ -20,9 +20,9 @@ from typing import Any, TypeAlias
 
 from server.domain.access.cut_offs import LATE_REQUEST, UNREAD_CALLS, CutOffObserver
 from server.domain.errors import ClientTooSlow, InvalidArgument, LimitReached
+from server.domain.fair_budget import REQUEST_COPIES, Reservation
 from server.domain.fair_queue import FairQueue
 from server.domain.off_loop import SMALL_BYTES
-from server.domain.outgoing import REQUEST_COPIES, Reservation
 from server.grpc.shared_deadline import SharedDeadline
 
 #: Seconds within which a request must arrive.

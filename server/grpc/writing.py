@@ -14,7 +14,7 @@ import structlog
 from grpc_status import rpc_status
 
 from server.domain.errors import ClientTooSlow
-from server.domain.outgoing import Reservation
+from server.domain.fair_budget import Reservation
 from server.domain.streams.observer import ReaderObserver
 from server.grpc.authentication import Context
 from server.grpc.interceptors import call_trace_id

@@ -20,9 +20,9 @@ from server.domain.errors import (
     NotFound,
     Unprocessable,
 )
+from server.domain.fair_budget import Reservation
 from server.domain.idempotent_start import key_for
 from server.domain.model import Principal, ProposalStatus, Refinement
-from server.domain.outgoing import Reservation
 from server.domain.server_info import Feature
 from server.domain.streams.subscription import Subscription
 from server.http.dependencies import Cases

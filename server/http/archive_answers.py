@@ -8,7 +8,7 @@ from typing import Any
 from litestar import Response
 from litestar.openapi import ResponseSpec
 
-from server.domain.outgoing import Reservation
+from server.domain.fair_budget import Reservation
 from server.domain.proposals.archive import ArchivedFiles, archive_pieces
 from server.domain.proposals.contents import PIECE_BYTES, ContentStore
 from server.http.dependencies import answer_reservation

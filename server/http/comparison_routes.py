@@ -10,7 +10,7 @@ from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from server.domain.outgoing import Reservation
+from server.domain.fair_budget import Reservation
 from server.domain.review.comparisons import PatchText
 from server.http.dependencies import Cases, query_dependency
 from server.http.json_io import HubRequest

@@ -18,7 +18,7 @@ from litestar.types import Send
 
 from server.domain.endings import Endings
 from server.domain.errors import ShuttingDown
-from server.domain.outgoing import Reservation
+from server.domain.fair_budget import Reservation
 
 #: Key of the connection in `scope["extensions"]`.
 EXTENSION = "ideo.connection"

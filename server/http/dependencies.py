@@ -7,7 +7,7 @@ from typing import Any
 from litestar.di import NamedDependency, Provide
 from litestar.params import SkipValidation
 
-from server.domain.outgoing import WAIT_S, Reservation
+from server.domain.fair_budget import WAIT_S, Reservation
 from server.http.json_io import HubRequest
 from server.use_cases import UseCases
 from server.wire.validation import QueryModel

@@ -10,10 +10,10 @@ from litestar import Response, get, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
-from server.domain.drafts.drafts import WrittenDraft
 from server.domain.drafts.draft import sizes_of, text_paths
+from server.domain.drafts.drafts import WrittenDraft
+from server.domain.fair_budget import Reservation
 from server.domain.off_loop import REQUESTS
-from server.domain.outgoing import Reservation
 from server.domain.proposals.archive import ArchivedFiles
 from server.http.archive_answers import ARCHIVE_HEADERS, ARCHIVE_RESPONSES, archive_answer
 from server.http.dependencies import Cases, query_dependency

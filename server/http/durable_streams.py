@@ -13,8 +13,8 @@ from litestar.openapi import ResponseSpec
 from litestar.params import FromPath
 
 from server.domain.errors import InvalidArgument
+from server.domain.fair_budget import Reservation
 from server.domain.model import Refinement
-from server.domain.outgoing import Reservation
 from server.http.dependencies import Cases, query_dependency
 from server.http.eventstream import EventStream
 from server.http.json_io import HubRequest

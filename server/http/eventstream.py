@@ -11,9 +11,9 @@ from litestar.datastructures import Headers
 from litestar.types import Receive, Scope, Send
 
 from server.domain.errors import PermissionDenied, ShuttingDown, Unauthenticated
+from server.domain.fair_budget import Reservation
 from server.domain.journal.journal import JournalHead
 from server.domain.journal.segments import Segment
-from server.domain.outgoing import Reservation
 from server.domain.streams.observer import ReaderObserver
 from server.domain.streams.steps import Heartbeat, ReconnectElsewhere, Step
 from server.domain.streams.subscription import Subscription

@@ -9,9 +9,9 @@ from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
+from server.domain.fair_budget import Reservation
 from server.domain.file_history.file_history import Blame
 from server.domain.off_loop import REQUESTS
-from server.domain.outgoing import Reservation
 from server.http.dependencies import Cases, query_dependency
 from server.http.file_content import CONTENT_HEADERS, CONTENT_RESPONSES, content_answer
 from server.http.json_io import HubRequest, JsonResponse

@@ -15,9 +15,9 @@ from litestar.types import Empty, Scope
 
 from server.domain.access.refused_bytes import RefusedBytes
 from server.domain.errors import InvalidArgument
+from server.domain.fair_budget import REQUEST_COPIES, WAIT_S, FairBudget, Reservation
 from server.domain.model import Principal
 from server.domain.off_loop import REQUESTS, SMALL_BYTES
-from server.domain.outgoing import REQUEST_COPIES, WAIT_S, OutgoingBudget, Reservation
 from server.encoding.structure import JSON, exceeds
 from server.wire.text import dumps
 
@@ -128,7 +128,7 @@ class HubRequest(Request[Principal, Any, Any]):
         extensions = _extensions_of(self.scope)
         room: Reservation | None = extensions.get(INCOMING)
         if room is None:
-            budget: OutgoingBudget = self.app.state[INCOMING]
+            budget: FairBudget = self.app.state[INCOMING]
             room = extensions[INCOMING] = Reservation(budget, self.user.memory_id, wait_s=WAIT_S)
         if room.asked_bytes < size_bytes * REQUEST_COPIES:
             if size_bytes > SMALL_BYTES:

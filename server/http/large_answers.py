@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from litestar.types import Receive, Scope, Send
 
 from server.domain.access.on_behalf_of import on_behalf_of
-from server.domain.outgoing import Reservation
+from server.domain.fair_budget import Reservation
 from server.http.connection import ClientGone, Pace, SlowReader, connection_of
 from server.http.dependencies import answer_reservation
 from server.http.json_io import HubRequest, JsonResponse

@@ -9,7 +9,7 @@ from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from server.domain.outgoing import Reservation
+from server.domain.fair_budget import Reservation
 from server.domain.proposals.archive import ArchivedFiles
 from server.http.archive_answers import ARCHIVE_HEADERS, ARCHIVE_RESPONSES, archive_answer
 from server.http.dependencies import Cases, query_dependency

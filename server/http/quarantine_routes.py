@@ -11,7 +11,7 @@ from litestar.di import NamedDependency
 from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, JSONBody
 
-from server.domain.outgoing import Reservation
+from server.domain.fair_budget import Reservation
 from server.http.dependencies import Cases, query_dependency
 from server.http.json_io import MAX_BODY_BYTES, HubRequest, JsonResponse
 from server.http.large_answers import JsonText, LargeAnswer

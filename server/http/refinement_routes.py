@@ -10,8 +10,8 @@ from litestar.di import NamedDependency
 from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, HeaderParameter, JSONBody
 
+from server.domain.fair_budget import Reservation
 from server.domain.idempotent_start import Started
-from server.domain.outgoing import Reservation
 from server.http.dependencies import Cases, query_dependency
 from server.http.eventstream import EventStream, wants_event_stream
 from server.http.json_io import MAX_BODY_BYTES, MAX_WORKFLOW_BYTES, HubRequest, JsonResponse

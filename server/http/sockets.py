@@ -21,8 +21,8 @@ from litestar.types import Receive, Scope, Send
 
 from server.domain.access.stream_authorization import StreamAuthorization
 from server.domain.errors import HubError, NotFound, PermissionDenied, ShuttingDown, Unauthenticated
+from server.domain.fair_budget import Reservation
 from server.domain.journal.segments import Segment
-from server.domain.outgoing import Reservation
 from server.domain.streams.live_end import LiveForm
 from server.domain.streams.steps import Heartbeat, ReconnectElsewhere
 from server.domain.streams.subscription import Subscription

@@ -9,7 +9,7 @@ from typing import Any
 from litestar import Response
 from litestar.types import Receive, Scope, Send
 
-from server.domain.outgoing import Reservation
+from server.domain.fair_budget import Reservation
 from server.http.connection import ClientGone, Pace, connection_of
 from server.http.errors import log, place_of
 from server.http.methods import is_head

@@ -8,7 +8,7 @@ from litestar import delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
-from server.domain.outgoing import Reservation
+from server.domain.fair_budget import Reservation
 from server.domain.webhooks.store import WrittenWebhook
 from server.http.dependencies import Cases, query_dependency
 from server.http.json_io import MAX_BODY_BYTES, HubRequest, JsonResponse

@@ -9,8 +9,8 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from server.domain.drafts.draft import sizes_of, text_paths
+from server.domain.fair_budget import Reservation
 from server.domain.off_loop import REQUESTS
-from server.domain.outgoing import Reservation
 from server.http.dependencies import Cases, query_dependency
 from server.http.json_io import MAX_BODY_BYTES, MAX_WORKFLOW_BYTES, HubRequest, JsonResponse
 from server.http.large_answers import JsonText, LargeAnswer

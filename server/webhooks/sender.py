@@ -20,7 +20,7 @@ import httpx
 from typing_extensions import override
 
 from server.addresses.host_names import Addresses, HostNames
-from server.bounded_http import BoundedNetwork, Turns
+from server.bounded_http import BoundedNetwork, LoopShare
 from server.domain.webhooks.delivery import PLACES, Sender, SendFailed
 from server.domain.webhooks.targets import AllowedHosts, Target
 
@@ -54,11 +54,13 @@ class _NoAddress(Exception):
 
 class _CheckedNetwork(httpcore.AsyncNetworkBackend):
     """Connects to addresses that may be called, and to no others. resolve: gives the addresses of a host.
-    secure: for calls with TLS. turns: of what is read."""
+    secure: for calls with TLS. share: for what is read."""
 
-    def __init__(self, allowed_hosts: AllowedHosts, resolve: _Resolve, turns: Turns, *, secure: bool) -> None:
+    def __init__(
+        self, allowed_hosts: AllowedHosts, resolve: _Resolve, share: LoopShare, *, secure: bool
+    ) -> None:
         self._allowed_hosts, self._resolve, self._secure = allowed_hosts, resolve, secure
-        self._network = BoundedNetwork(turns)
+        self._network = BoundedNetwork(share)
 
     @override
     async def connect_tcp(
@@ -100,7 +102,7 @@ class HttpSender(Sender):
         self._allowed_hosts, self._media_type = allowed_hosts, media_type
         self._call_s, self._answer_s, self._tls = call_s, answer_s, tls
         self._names = HostNames(look_up, max_lookups=MAX_LOOKUPS)
-        self._turns = Turns()
+        self._share = LoopShare()
         #: The connections without and with TLS, once there was a call.
         self._pools: dict[bool, httpcore.AsyncConnectionPool] = {}
 
@@ -159,7 +161,7 @@ class HttpSender(Sender):
                     max_connections=None,
                     keepalive_expiry=KEEP_ALIVE_S,
                     network_backend=_CheckedNetwork(
-                        self._allowed_hosts, self._resolve, self._turns, secure=secure
+                        self._allowed_hosts, self._resolve, self._share, secure=secure
                     ),
                 ),
             )

@@ -36,7 +36,9 @@ class Scenario:
 
     def post(self, file: str, form: bytes) -> None:
         """Start a run."""
-        answer = self._server.post(f"{self.path}/runs", content=form, headers={"Content-Type": "application/json"})
+        answer = self._server.post(
+            f"{self.path}/runs", content=form, headers={"Content-Type": "application/json"}
+        )
         self.run_id = answer.json()["run_id"]
         self._keep(file, answer.content)
 

@@ -16,12 +16,12 @@ from server.db.file_index import PostgresFileIndexStore
 from server.db.proposals import PostgresProposalStore
 from server.domain.computations import HUGE_BYTES, Computations
 from server.domain.errors import CursorOutOfRange, LimitReached, NotFound, Unprocessable
+from server.domain.fair_budget import FairBudget, Reservation
 from server.domain.file_history import file_history
 from server.domain.file_history.file_history import Blame, FileHistory
 from server.domain.journal.events import AgentMessage, FileChange, MessageChange, Role, StateUpdate, Token
 from server.domain.model import Principal
 from server.domain.off_loop import REVIEWS
-from server.domain.outgoing import OutgoingBudget, Reservation
 from server.domain.proposals.contents import read_pieces
 from server.domain.proposals.files import File
 from server.domain.review.lines import split_lines
@@ -93,7 +93,7 @@ class Reader:
 
 
 def _reservation() -> Reservation:
-    return Reservation(OutgoingBudget(), "reader")
+    return Reservation(FairBudget(), "reader")
 
 
 def sha256(content: bytes) -> str:
@@ -312,7 +312,7 @@ async def test_the_blame_of_a_large_text_is_found_in_another_process(run: Writte
 
 async def test_many_changes_are_read_once_there_is_room_for_them(run: Written) -> None:
     await run.write(**{f"file{number}": "x" for number in range(1_000)})
-    reader, budget = run.reader, OutgoingBudget(1 << 10)
+    reader, budget = run.reader, FairBudget(1 << 10)
     other = Reservation(budget, "reader")
     await other.resize(1 << 10)
     for read in (

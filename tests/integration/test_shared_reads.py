@@ -9,8 +9,8 @@ from typing import Any
 from uuid import uuid4
 
 from server.clock import SystemClock
+from server.domain.fair_budget import FairBudget, Reservation
 from server.domain.journal.events import FileChange, StateUpdate, Token
-from server.domain.outgoing import OutgoingBudget, Reservation
 from server.domain.proposals.files import File
 from server.domain.streams.broadcaster import Broadcaster
 from server.domain.streams.steps import Heartbeat
@@ -189,7 +189,7 @@ async def test_a_large_file_is_read_once_for_legacy_readers_of_any_cursor(pool: 
 
 async def test_a_legacy_reader_waits_for_room_before_it_has_a_large_file(pool: Any) -> None:
     """And what it waits for is made for it then, from the beginning."""
-    outgoing, caller = OutgoingBudget(8 << 20), uuid4()
+    outgoing, caller = FairBudget(8 << 20), uuid4()
     async with started_run(pool) as on:
         interpreter = Interpreter()
         data = {"files": {f"/{name}.md": name * 1_000_000 for name in "abc"}}

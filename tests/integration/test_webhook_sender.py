@@ -22,7 +22,7 @@ from server.bounded_http import (
     READ_BYTES,
     READ_LINES,
     BoundedStream,
-    Turns,
+    LoopShare,
 )
 from server.domain.webhooks.delivery import PLACES, SendFailed
 from server.domain.webhooks.targets import AllowedHosts, parse_target
@@ -124,7 +124,7 @@ async def test_an_answer_in_very_small_pieces_is_read_a_little_at_a_time() -> No
     """What is read at a time is parsed in one turn of the event loop."""
     async with sending(b"1\r\nx\r\n" * 20_000) as port:
         network = httpcore.AnyIOBackend()
-        stream = BoundedStream(await network.connect_tcp("127.0.0.1", port), Turns())
+        stream = BoundedStream(await network.connect_tcp("127.0.0.1", port), LoopShare())
         await stream.write(b"GET / HTTP/1.1\r\n\r\n")
         read = [await stream.read(MAX_ANSWER_BYTES) for _ in range(5)]
         await stream.aclose()
@@ -164,7 +164,7 @@ async def test_an_answer_that_comes_by_the_byte_is_given_up() -> None:
 
 async def test_what_is_unusual_of_many_answers_is_read_one_after_the_other() -> None:
     """Each read is followed by ten times as much for others."""
-    turns, passes, taken = Turns(), 0, list[tuple[int, float, float]]()
+    share, passes, taken = LoopShare(), 0, list[tuple[int, float, float]]()
 
     async def count_passes() -> None:
         nonlocal passes
@@ -173,7 +173,7 @@ async def test_what_is_unusual_of_many_answers_is_read_one_after_the_other() -> 
             passes += 1
 
     async def parse() -> None:
-        await turns.take()
+        await share.take()
         began = time.monotonic()
         until = time.thread_time() + 0.005
         while time.thread_time() < until:

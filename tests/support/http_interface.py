@@ -15,6 +15,7 @@ import uvicorn
 from websockets.asyncio.client import ClientConnection, connect
 
 from server.connect.app import ConnectApp
+from server.domain.readiness import Readiness
 from server.http.app import create_http_app
 from server.http.listener import listening_socket
 from server.http.options import HttpOptions

@@ -13,8 +13,8 @@ from uuid import UUID
 
 from server.domain.drafts.changes import Changes
 from server.domain.drafts.draft import Draft, DraftFile, DraftVersion
+from server.domain.fair_budget import Reservation
 from server.domain.model import IdempotencyKey, Page, Principal
-from server.domain.outgoing import Reservation
 from server.domain.proposals.contents import ContentPiece
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from uuid import UUID
 
 from server.domain.errors import CursorOutOfRange
+from server.domain.fair_budget import Reservation
 from server.domain.journal.events import StateUpdate
 from server.domain.journal.file_index import IndexedChange
 from server.domain.journal.journal import EventCodec, JournalIncomplete, JournalReader, SegmentTooLarge
 from server.domain.journal.segments import Segment
 from server.domain.off_loop import REQUESTS
-from server.domain.outgoing import Reservation
 from server.domain.streams.shared_memory import SharedMemory
 
 #: A segment of up to so many bytes is read at once, a larger one when there is room for it.

@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from server.domain.computations import Computations
 from server.domain.errors import CursorOutOfRange, NotFound, Unprocessable
+from server.domain.fair_budget import Reservation
 from server.domain.file_history.blame import BlameRange, LineBlame
 from server.domain.file_history.contents import MAX_SMALL_BYTES, KeptContents, VersionReader
 from server.domain.file_history.index import FileIndex
@@ -25,7 +26,6 @@ from server.domain.journal.file_index import IndexedChange
 from server.domain.journal.journal import EventCodec, JournalReader, SegmentTooLarge
 from server.domain.model import Principal, Refinement
 from server.domain.off_loop import REQUESTS, SMALL_BYTES
-from server.domain.outgoing import Reservation
 from server.domain.proposals.contents import ContentPiece, ContentStore
 from server.domain.proposals.store import ProposalStore
 from server.domain.review.lines import count_lines

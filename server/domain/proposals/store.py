@@ -12,6 +12,7 @@ from typing import Protocol
 from uuid import UUID
 
 from server.domain.drafts.busy import WhenBusy
+from server.domain.fair_budget import Reservation
 from server.domain.model import (
     IdempotencyKey,
     Page,
@@ -23,7 +24,6 @@ from server.domain.model import (
     Revision,
     StartRefinement,
 )
-from server.domain.outgoing import Reservation
 from server.domain.runs.lease import Lease
 from server.domain.runs.runtime import Invocation
 

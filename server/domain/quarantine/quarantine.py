@@ -10,12 +10,12 @@ from itertools import groupby
 from uuid import UUID
 
 from server.domain.errors import LimitReached, NotFound
+from server.domain.fair_budget import Reservation
 from server.domain.journal.events import StateUpdate, Token, UpstreamFrame
 from server.domain.journal.journal import EventCodec, JournalReader, SegmentTooLarge
 from server.domain.journal.segments import Segment
 from server.domain.model import Page
 from server.domain.off_loop import REQUESTS
-from server.domain.outgoing import Reservation
 from server.domain.quarantine.entries import Kept, Release
 from server.domain.quarantine.meaning import event_of, is_understood
 from server.domain.quarantine.shapes import REASONS, shape_of

@@ -15,8 +15,8 @@ from server.domain.computations import Computations
 from server.domain.drafts.draft import Draft
 from server.domain.drafts.store import DraftStore
 from server.domain.errors import Conflict, InvalidArgument
+from server.domain.fair_budget import Reservation
 from server.domain.model import Principal
-from server.domain.outgoing import Reservation
 from server.domain.review.comparison import (
     Comparison,
     DiffBase,

@@ -16,8 +16,8 @@ from server.domain.crash_points import crash_point
 from server.domain.drafts.draft import Draft
 from server.domain.errors import DraftMoved, EtagMismatch
 from server.domain.etags import IfMatch
+from server.domain.fair_budget import Reservation
 from server.domain.model import IdempotencyKey, Principal, Proposal, Resolution
-from server.domain.outgoing import Reservation
 from server.domain.review.acceptance import Acceptance, AcceptProposal, plan_acceptance
 from server.domain.review.comparison import decide
 from server.domain.review.conditions import (

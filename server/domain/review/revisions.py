@@ -12,10 +12,10 @@ from server.domain.drafts.context import MAX_CONTEXT_BYTES
 from server.domain.drafts.draft import sizes_of, texts_of
 from server.domain.errors import Conflict, EtagMismatch, EtagRequired
 from server.domain.etags import IfMatch
+from server.domain.fair_budget import Reservation
 from server.domain.idempotent_start import Started
 from server.domain.model import IdempotencyKey, Principal, Resolution, Revision, StartRefinement
 from server.domain.off_loop import REQUESTS
-from server.domain.outgoing import Reservation
 from server.domain.refinements import Refinements
 from server.domain.review.comparison import DiffBase, sides
 from server.domain.review.patch import make_patch

@@ -14,8 +14,8 @@ from uuid import UUID
 
 from server.domain.drafts.draft import Draft, DraftFile
 from server.domain.drafts.store import DraftEdit
+from server.domain.fair_budget import Reservation
 from server.domain.model import IdempotencyKey, Principal, Proposal, Resolution, Workflow
-from server.domain.outgoing import Reservation
 from server.domain.review.decisions import FileDecision
 
 

@@ -20,9 +20,9 @@ from uuid import UUID
 from server.domain.access.stream_authorization import StreamAuthorization
 from server.domain.clock import Clock
 from server.domain.errors import CursorOutOfRange, DatabaseUnavailable, NotFound
+from server.domain.fair_budget import Reservation
 from server.domain.journal.journal import JournalHead, JournalReader
 from server.domain.journal.segments import Segment
-from server.domain.outgoing import Reservation
 from server.domain.streams.catch_up import REWIND_S, CatchUp
 from server.domain.streams.shared_memory import MAX_SHARED_BYTES, SharedMemory
 from server.domain.streams.subscription import Subscription

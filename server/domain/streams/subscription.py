@@ -10,9 +10,9 @@ from server.domain.access.on_behalf_of import on_behalf_of
 from server.domain.access.stream_authorization import StreamAuthorization
 from server.domain.clock import Clock
 from server.domain.errors import CursorOutOfRange
+from server.domain.fair_budget import Reservation
 from server.domain.journal.journal import EventCodec, JournalIncomplete, JournalReader, SegmentTooLarge
 from server.domain.journal.segments import Segment
-from server.domain.outgoing import Reservation
 from server.domain.retry import retry_while_unavailable
 from server.domain.streams.legacy_frames import Framing
 from server.domain.streams.live_end import LiveForm

@@ -18,6 +18,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from ide_orchestrator import v1
 from server.auth.tokens import SharedSecret
+from server.domain.readiness import Readiness
 from server.grpc.app import create_grpc_server
 from server.grpc.health import CHECK_INTERVAL_S
 from server.grpc.services import SERVICES

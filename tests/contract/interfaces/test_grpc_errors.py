@@ -13,7 +13,7 @@ from google.protobuf.json_format import ParseDict
 from google.protobuf.struct_pb2 import Struct
 
 from server.domain.errors import RuntimeRefused, RuntimeUnavailable
-from server.domain.outgoing import OutgoingBudget
+from server.domain.fair_budget import FairBudget
 from server.grpc.admission import Admission
 from server.grpc.authentication import Context, Identity
 from server.grpc.interceptors import CallInterceptor
@@ -267,7 +267,7 @@ def interceptor_for_anyone() -> CallInterceptor:
         Admission(observer, max_calls=10),
         UnreadCalls(observer),
         PublicStreams(observer),
-        OutgoingBudget(),
+        FairBudget(),
     )
 
 

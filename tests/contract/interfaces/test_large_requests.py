@@ -12,7 +12,7 @@ import httpx
 import pytest
 from litestar.types import Empty
 
-from server.domain.outgoing import REQUEST_COPIES
+from server.domain.fair_budget import REQUEST_COPIES
 from server.grpc.interceptors import parse_request
 from server.wire import messages as m
 from tests.support.hand_clock import until

@@ -16,8 +16,8 @@ import httpx
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
+from server.domain.fair_budget import FairBudget
 from server.domain.journal.events import Event, FileChange, StateUpdate
-from server.domain.outgoing import OutgoingBudget
 from server.domain.proposals.files import File
 from server.encoding.event_batch import delimited_delta, delimited_event
 from server.http.websocket_protocol import hub_config
@@ -38,7 +38,7 @@ class Large:
 
     hub: RunningHub
     interface: HttpInterface
-    outgoing: OutgoingBudget
+    outgoing: FairBudget
     thread: str
     last_seq: int
 
@@ -52,7 +52,7 @@ class Large:
 async def large_run(database: str, *, deadline_s: float = 10 * PATIENCE_S) -> AsyncIterator[Large]:
     """A hub with a run that has a large event."""
     async with running_hub(database) as hub:
-        outgoing = OutgoingBudget(BUDGET_BYTES)
+        outgoing = FairBudget(BUDGET_BYTES)
         core = dataclasses.replace(hub.core, outgoing=outgoing)
         async with http_interface(core, send_deadline_s=deadline_s) as interface, hub.client() as client:
             started = await start(client, "[[replay:short_run]]")

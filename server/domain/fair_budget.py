@@ -1,4 +1,4 @@
-"""The memory that all callers of this process share for what is read for them and not yet sent (ADR 0030).
+"""Memory that all callers of this process share: what is read for them and not yet sent (ADR 0030).
 
 An answer, or a step of a stream, takes its bytes into use before they are read from the database, and gives
 them back once they are sent. There is no queue of data: what finds no room waits, and holds nothing.
@@ -30,7 +30,7 @@ _FREE_SHARE = 3
 WAIT_S, RETRY_S = 10.0, 5
 
 
-class OutgoingBudget:
+class FairBudget:
     """Bytes in use, by caller. A caller may use a third of what it leaves free for all others.
 
     So a caller alone has a quarter of the budget, and there is always room for one more. Nobody waits for
@@ -112,7 +112,7 @@ class Reservation:
     """What one answer or stream of a caller has in use; used by one task. Close it, or use it in a `with`
     block. wait_s: the longest wait for room; None for as long as it takes."""
 
-    def __init__(self, budget: OutgoingBudget, caller: Hashable, *, wait_s: float | None = None) -> None:
+    def __init__(self, budget: FairBudget, caller: Hashable, *, wait_s: float | None = None) -> None:
         self._budget, self._caller, self._wait_s = budget, caller, wait_s
         #: Bytes that it has in use.
         self.size_bytes = 0

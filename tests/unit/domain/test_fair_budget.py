@@ -9,14 +9,14 @@ from uuid import UUID, uuid4
 import pytest
 
 from server.domain.errors import LimitReached
-from server.domain.outgoing import OutgoingBudget, Reservation
+from server.domain.fair_budget import FairBudget, Reservation
 from tests.support.hand_clock import turns
 
 ANN, BOB = uuid4(), uuid4()
 
 
 async def test_a_caller_may_use_a_third_of_what_it_leaves_free_for_others() -> None:
-    budget = OutgoingBudget(1600)
+    budget = FairBudget(1600)
     mine = [Reservation(budget, ANN) for _ in range(3)]
     for each in mine[:2]:
         await each.resize(200)
@@ -34,7 +34,7 @@ async def test_a_caller_may_use_a_third_of_what_it_leaves_free_for_others() -> N
 
 
 async def test_there_is_room_for_one_more_caller_when_many_have_all_that_they_can_get() -> None:
-    budget = OutgoingBudget(96 << 20)
+    budget = FairBudget(96 << 20)
     for _ in range(10):
         caller = uuid4()
         while Reservation(budget, caller).resize_now(64 << 10):
@@ -43,7 +43,7 @@ async def test_there_is_room_for_one_more_caller_when_many_have_all_that_they_ca
 
 
 async def test_who_waits_holds_up_no_other_caller_and_who_uses_least_is_next() -> None:
-    budget = OutgoingBudget(1600)
+    budget = FairBudget(1600)
     large, small = Reservation(budget, ANN), Reservation(budget, ANN)
     await large.resize(200)
     await small.resize(150)
@@ -65,7 +65,7 @@ async def test_who_waits_holds_up_no_other_caller_and_who_uses_least_is_next() -
 
 
 async def test_what_is_very_large_counts_as_a_part_of_the_budget_so_that_it_is_granted_at_all() -> None:
-    budget = OutgoingBudget(1600)
+    budget = FairBudget(1600)
     with Reservation(budget, ANN) as large:
         await large.resize(800)
         assert large.size_bytes == 200
@@ -75,7 +75,7 @@ async def test_what_is_very_large_counts_as_a_part_of_the_budget_so_that_it_is_g
 
 
 async def test_an_answer_that_finds_no_room_in_time_is_refused_and_may_be_asked_for_again() -> None:
-    budget = OutgoingBudget(1600)
+    budget = FairBudget(1600)
     with Reservation(budget, ANN) as first, Reservation(budget, ANN) as second:
         await first.resize(200)
         await second.resize(200)
@@ -88,7 +88,7 @@ async def test_an_answer_that_finds_no_room_in_time_is_refused_and_may_be_asked_
 
 
 async def test_bytes_that_exist_already_are_counted_only_when_there_is_room() -> None:
-    budget = OutgoingBudget(1600)
+    budget = FairBudget(1600)
     with Reservation(budget, ANN) as first, Reservation(budget, ANN) as second:
         assert first.resize_now(200)
         assert first.resize_now(190)
@@ -103,7 +103,7 @@ async def test_bytes_that_exist_already_are_counted_only_when_there_is_room() ->
 @pytest.mark.parametrize("seed", range(20))
 async def test_nothing_is_lost_whatever_is_cancelled(seed: int) -> None:
     chance = random.Random(seed)
-    budget = OutgoingBudget(1000)
+    budget = FairBudget(1000)
     callers = [uuid4() for _ in range(4)]
 
     async def run(caller: UUID) -> None:
@@ -125,7 +125,7 @@ async def test_nothing_is_lost_whatever_is_cancelled(seed: int) -> None:
 
 
 async def test_no_more_of_a_caller_wait_than_may() -> None:
-    budget = OutgoingBudget(800, max_waiting=1)
+    budget = FairBudget(800, max_waiting=1)
     held, waiting = Reservation(budget, ANN), Reservation(budget, ANN)
     await held.resize(100)
     await Reservation(budget, ANN).resize(100)

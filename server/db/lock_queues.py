@@ -1,4 +1,4 @@
-"""Turns of those who lock the same row, or whatever a lock of PostgreSQL stands for, in this process.
+"""Queues of those who lock the same row, or whatever a lock of PostgreSQL stands for, in this process.
 
 A caller that waits for a lock of PostgreSQL has a connection meanwhile. Some callers who all wait for one
 lock would have all of them, and everybody else would wait for theirs (ADR 0072). Here they wait without one,
@@ -19,8 +19,8 @@ from server.domain.access.on_behalf_of import on_behalf_of
 from server.domain.fair_queue import FairQueue
 
 
-class Turns:
-    """The turns at locks of one kind, by the id of what is locked. Callers come round by round."""
+class LockQueues:
+    """The queues for the locks of one kind, by the id of what is locked. Callers take turns."""
 
     def __init__(self) -> None:
         self._queues: WeakValueDictionary[UUID, FairQueue] = WeakValueDictionary()
