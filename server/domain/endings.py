@@ -1,7 +1,8 @@
-"""What ends because clients have left: so much of it in one turn of the event loop (ADR 0057).
+"""What ends because clients have left, or because the hub stops: so much of it in one turn of the event loop
+(ADR 0057).
 
 When a client with thousands of calls disconnects, or hundreds of clients at once, everybody else would wait
-for the ends of all of them.
+for the ends of all of them. A hub that stops hands its runs over and answers probes while its readers end.
 """
 
 from __future__ import annotations

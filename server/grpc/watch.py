@@ -12,9 +12,11 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import assert_never
 from uuid import UUID
 
+from server.domain.endings import Endings
 from server.domain.errors import ClientTooSlow, ShuttingDown
 from server.domain.model import Principal
 from server.domain.refinements import Refinements
@@ -95,6 +97,11 @@ class WatchStreams:
 
     def end(self) -> None:
         """End every watch, so that its reader continues elsewhere."""
-        now = asyncio.get_running_loop().time()
+        endings = Endings()
         for timeout in list(self._open):
-            timeout.reschedule(now)
+            endings.add(partial(self._end, timeout))
+
+    def _end(self, timeout: asyncio.Timeout) -> None:
+        # One that has ended meanwhile has no deadline any more.
+        if timeout in self._open:
+            timeout.reschedule(asyncio.get_running_loop().time())

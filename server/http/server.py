@@ -22,6 +22,7 @@ from server.http.websocket_protocol import (
     MAX_CONNECTIONS,
     HubConfig,
     HubSocketProtocol,
+    hub_config,
 )
 
 #: Largest message that a client may send on a WebSocket, in bytes.
@@ -121,7 +122,7 @@ class HubServer(uvicorn.Server):
             accepting.close()
         state = self.server_state
         for connection in list(state.connections):
-            connection.shutdown()
+            hub_config(self.config).endings.add(connection.shutdown)
         try:
             async with asyncio.timeout(self.config.timeout_graceful_shutdown):
                 while state.connections or state.tasks:  # noqa: ASYNC110 (plain sets)

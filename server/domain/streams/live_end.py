@@ -8,7 +8,8 @@ of them together, and is noted for one when it leaves.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+import asyncio
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -40,17 +41,20 @@ class LiveForm:
 class LiveReader(Protocol):
     """A reader that waits."""
 
-    def leave_live_end(self, seq: int, heartbeats: int) -> None:
-        """Go on with the next step. seq: of the last event that was written. heartbeats: how many the topic
-        had when the last one was written."""
+    def leave_live_end(self, seq: int, heartbeats: int) -> asyncio.Future[None]:
+        """Have the next step begin where the live end is, and return what the reader waits for. seq: of the
+        last event that was written. heartbeats: how many the topic had when the last one was written."""
         ...
 
 
 class LiveEnd:
-    """The waiting readers of one thread. now: the time, to compare with when rights end."""
+    """The waiting readers of one thread. now: the time, to compare with when rights end. wake: ends the
+    waiting of readers, thousands of them not all at once."""
 
-    def __init__(self, now: Callable[[], datetime]) -> None:
-        self._now = now
+    def __init__(
+        self, now: Callable[[], datetime], wake: Callable[[Sequence[asyncio.Future[None]]], None]
+    ) -> None:
+        self._now, self._wake = now, wake
         #: Seq of the last event that all of them have.
         self._seq = 0
         #: How many heartbeats the topic had when all of them had the last one.
@@ -125,17 +129,19 @@ class LiveEnd:
         """Have all readers leave."""
         all_writers, self._writers = self._writers, {}
         self._forms.clear()
-        for writers in all_writers.values():
-            for reader in writers:
-                reader.leave_live_end(self._seq, self._heartbeats)
+        self._let_go(reader for writers in all_writers.values() for reader in writers)
 
     def _remove_behind(self, key: Hashable, behind: set[int]) -> None:
         writers = self._writers[key]
-        for reader in [reader for reader, writer in writers.items() if id(writer) in behind]:
+        leaving = [reader for reader, writer in writers.items() if id(writer) in behind]
+        for reader in leaving:
             del writers[reader]
-            reader.leave_live_end(self._seq, self._heartbeats)
+        self._let_go(leaving)
         if not writers:
             self._remove(key)
+
+    def _let_go(self, readers: Iterable[LiveReader]) -> None:
+        self._wake([reader.leave_live_end(self._seq, self._heartbeats) for reader in readers])
 
     def _remove(self, key: Hashable) -> None:
         del self._writers[key], self._forms[key]

@@ -112,12 +112,12 @@ class Subscription:
         finally:
             live_end.leave(self, form)
 
-    def leave_live_end(self, seq: int, heartbeats: int) -> None:
-        """Go on with the next step, as in `LiveReader`."""
+    def leave_live_end(self, seq: int, heartbeats: int) -> asyncio.Future[None]:
+        """As in `LiveReader`."""
+        assert self._waiter is not None
         self.cursor = self.sent_while_waiting = seq
         self._heartbeats = heartbeats
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        return self._waiter
 
     def _small_step(self) -> list[Segment] | None:
         """The next segments of the window if they need neither a reservation nor a turn: the usual step at

@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from math import inf
 from uuid import UUID
 
@@ -58,7 +59,7 @@ class Topic:
         self._max_window_bytes = max_window_bytes
         self._window_bytes = 0
         #: Readers that wait, and get segments meanwhile.
-        self.live_end = LiveEnd(now)
+        self.live_end = LiveEnd(now, partial(self._wakes.wake, thread_id))
         #: One for each other reader that waits, and those of readers that have left meanwhile.
         self._waiting: list[asyncio.Future[None]] = []
 

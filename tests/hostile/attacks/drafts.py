@@ -18,6 +18,8 @@ MIB = 1 << 20
 FILES, WRITE_BYTES = 500, 2 * MIB
 #: Writes until a draft has 40 MiB, and 5,000 files.
 LARGE_WRITES, MANY_WRITES = 31, 10
+#: Writes until each of two versions that are compared has 60 MiB.
+COMPARED_WRITES = 30
 #: Control characters of a write: six bytes of JSON each. What makes each character of a text four bytes in
 #: memory.
 CONTROLS, WIDE = 430_000, "\U0001f642"
@@ -63,6 +65,27 @@ async def drafts_that_are_read(aim: Aim) -> str:
             ]
         )
         return told(await ask_on(20, aim.seconds, lambda: next(asks)()))
+
+
+@FAMILY.attack(settings={"IDEO_MAX_CREATES_PER_MINUTE": "0"})
+async def drafts_that_are_compared(aim: Aim) -> str:
+    """Three accounts compare two versions of a draft of 60 MiB that have nothing in common, as JSON and as a
+    patch, on four connections each."""
+
+    async def one(credential: str) -> str:
+        async with aim.client(credential) as http:
+            made = (await http.post("/api/workflows", json={"name": "large"})).raise_for_status().json()
+            for version in range(2 * COMPARED_WRITES):
+                lines = f"{version:07}\n" * (WRITE_BYTES // 8 - 100)
+                path = f"/{version % COMPARED_WRITES}.md"
+                (await _written(http, made["current_draft_id"], {path: lines})).raise_for_status()
+            path = f"/api/drafts/{made['current_draft_id']}/diff?version={2 * COMPARED_WRITES + 1}"
+            path += f"&base_version={COMPARED_WRITES + 1}"
+            asks = cycle([{}, {"Accept": "text/x-patch"}])
+            return told(await ask_on(4, aim.seconds, lambda: http.get(path, headers=next(asks))))
+
+    accounts = (aim.token, token("mate@example.com"), token("other-mate@example.com"))
+    return "; ".join(await asyncio.gather(*map(one, accounts)))
 
 
 async def _many(http: httpx.AsyncClient, folder: str = "/f") -> dict[str, Any]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from datetime import UTC, datetime
+from functools import partial
 
+from server.domain.streams.live_end import LiveEnd, LiveForm
 from server.domain.streams.reader_wakes import ReaderWakes
 
 
@@ -57,3 +60,30 @@ async def test_readers_that_left_take_no_turn() -> None:
     for each in left:
         each.cancel()
     await asyncio.wait_for(stay[0], 60)
+
+
+class LiveReader:
+    """A reader at the live end, which waits for `woken`. left_at: the seq that it goes on from."""
+
+    def __init__(self, woken: asyncio.Future[None]) -> None:
+        self.woken, self.left_at = woken, -1
+
+    def leave_live_end(self, seq: int, heartbeats: int) -> asyncio.Future[None]:
+        self.left_at = seq
+        return self.woken
+
+    def write_now(self, data: bytes) -> bool:
+        return True
+
+
+async def test_readers_of_a_run_that_ends_leave_its_live_end_together_and_wake_in_turns() -> None:
+    readers, wakes = Readers(), ReaderWakes()
+    live_end = LiveEnd(partial(datetime.now, UTC), partial(wakes.wake, "thread"))
+    waiting = [LiveReader(woken) for woken in readers.of("thread", 500)]
+    for each in waiting:
+        live_end.join(each, LiveForm("form", lambda _: b"", lambda _: b"", each), 7, 0, None)
+    live_end.wake()
+    assert {each.left_at for each in waiting} == {7}
+    assert sum(each.woken.done() for each in waiting) <= 32
+    await asyncio.gather(*(each.woken for each in waiting))
+    assert max(readers.woken.values()) <= 32
