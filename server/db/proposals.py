@@ -8,9 +8,7 @@ SQL (ADR 0003): what is read of a proposal is in `server.db.proposal_rows`.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, nullcontext
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -26,7 +24,6 @@ from server.db.errors import database_errors
 from server.db.idempotency import find_earlier_start
 from server.db.lock_queues import LockQueues
 from server.db.page_tokens import page_of, page_place
-from server.db.pool import ACQUIRE_S
 from server.db.proposal_rows import (
     SELECTED,
     VISIBLE,
@@ -37,13 +34,12 @@ from server.db.proposal_rows import (
 )
 from server.db.revisions import add_revision
 from server.db.runs import request_cancels
+from server.db.searches import Searches
 from server.db.starts import check_active_runs, insert_start
-from server.domain.access.on_behalf_of import on_behalf_of
 from server.domain.crash_points import crash_point
 from server.domain.drafts.busy import WhenBusy
-from server.domain.errors import LimitReached, NotFound
+from server.domain.errors import NotFound
 from server.domain.fair_budget import Reservation
-from server.domain.fair_queue import FairQueue
 from server.domain.model import (
     IdempotencyKey,
     Page,
@@ -76,28 +72,22 @@ MAX_PAGE_BYTES, ROW_BYTES = 3 << 20, 512
 #: no reservation.
 _PAGE_COPIES, _SMALL_PAGE_BYTES = 3, 128 << 10
 
-#: Searches at a time, of which one caller has half: one that finds nothing reads all proposals of its caller,
-#: for a second where there are 100,000, and computes for as long.
-SEARCHES = 2
-#: Seconds after which a caller whose search had to wait for too long may try again.
-SEARCH_RETRY_S = 2
-
 #: Stands for no resolution.
 _UNRESOLVED = "none"
 
 #: In SQL for its plan: the optional conditions keep PostgreSQL from a generic plan that reads all proposals,
 #: newest first, for a caller that may see few of them. `size` is the sum of the sizes up to a row; rows after
 #: the first that is beyond $5 are not sent, except the second, which shows that there is another page.
-_PAGE = f"""
+_ANY_PAGE = f"""
 SELECT * FROM (
   SELECT *, sum(bytes) OVER newest AS size, row_number() OVER newest AS number FROM (
     SELECT {SELECTED},
       octet_length(p.user_prompt) + coalesce(octet_length(p.context_file_path), 0)
         + coalesce(octet_length(p.resolution_comment), 0)
         + coalesce(octet_length(p.failure_message), 0) + {ROW_BYTES} AS bytes
-    {VISIBLE}
+    {{visible}}
     WHERE ($2::timestamptz IS NULL OR (p.created_at, p.id) < ($2, $3::uuid))
-      AND ($6::uuid IS NULL OR d.workflow_id = $6) AND ($7::text IS NULL OR p.status = $7)
+      AND {{workflow}} AND ($7::text IS NULL OR p.status = $7)
       AND ($8::text IS NULL OR coalesce(p.resolution, '{_UNRESOLVED}') = $8)
       AND ($9::text IS NULL OR strpos(lower(left(p.user_prompt, {SEARCHED_CHARS})), lower($9)) > 0
         OR strpos(lower(p.context_file_path), lower($9)) > 0)
@@ -106,6 +96,16 @@ SELECT * FROM (
 ) AS sized
 WHERE size - bytes < $5 OR number <= 2 ORDER BY number
 """  # noqa: S608 - only constants
+_PAGE = _ANY_PAGE.format(visible=VISIBLE, workflow="$6::uuid IS NULL")
+#: It begins with the drafts of the workflow, however many proposals the caller may see.
+_PAGE_OF_WORKFLOW = _ANY_PAGE.format(
+    visible="""
+FROM drafts d JOIN proposals p ON p.draft_id = d.id CROSS JOIN LATERAL (
+  SELECT FROM proposal_callers a WHERE a.proposal_id = p.id AND a.caller_id = $1 LIMIT 1
+) AS permitted
+""",
+    workflow="d.workflow_id = $6::uuid",
+)
 
 #: The refinements $2 of the callers $1, pair by pair. With a limit the view is asked for each pair; a join
 #: would read it whole. As subqueries the arrays do not show their lengths: otherwise PostgreSQL would plan it
@@ -131,7 +131,7 @@ class PostgresProposalStore(ProposalStore):
         self._owner = owner
         self._ttl = timedelta(seconds=lease_ttl_s)
         self._refinements = BatchedReads(pool, _REFINEMENTS)
-        self._searches = FairQueue(SEARCHES)
+        self._searches = Searches()
         #: Starts that lock their caller, and those that lock their draft.
         self._locks = LockQueues()
 
@@ -289,23 +289,10 @@ class PostgresProposalStore(ProposalStore):
 
     async def _page(self, only: ProposalFilter, *values: Any) -> Any:
         """The rows of a page. Raises LimitReached."""
-        is_search = only.text is not None or _resolution(only) is not None
-        async with self._searching() if is_search else nullcontext():
-            return await self._pool.fetch(_PAGE, *values)
-
-    @asynccontextmanager
-    async def _searching(self) -> AsyncIterator[None]:
-        """A place among the searches. Raises LimitReached."""
-        caller = on_behalf_of.get()
-        try:
-            async with asyncio.timeout(ACQUIRE_S):
-                await self._searches.take(caller)
-        except TimeoutError:
-            raise LimitReached("other searches are being made", retry_after_s=SEARCH_RETRY_S) from None
-        try:
-            yield
-        finally:
-            self._searches.give_back(caller)
+        # Those by workflow read its proposals alone.
+        is_search = replace(only, workflow_id=None) != ALL
+        async with self._searches.place() if is_search else nullcontext():
+            return await self._pool.fetch(_PAGE if only.workflow_id is None else _PAGE_OF_WORKFLOW, *values)
 
 
 def _resolution(only: ProposalFilter) -> str | None:

@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from server.db.engine import piccolo_connection
 from server.db.errors import database_errors
+from server.db.searches import Searches
 from server.db.tables import Users
 from server.domain.access.refusals import DISABLED, OTHER_ISSUER
 from server.domain.access.users import MAX_FOUND, TokenClaims, User, UserStore
@@ -26,14 +27,15 @@ from server.domain.single_flight import single_flight
 TRUSTED_FOR = timedelta(seconds=30)
 
 #: An owner of a proposal sees the address of who accepted a grant of it, or started its refinement: as in
-#: `server.db.access`.
+#: `server.db.access`. The grants of who is found are read, and not those of who searches: these may be many.
 _FIND = """
 SELECT u.id, u.email FROM users u
 WHERE lower(u.email) = lower($2) AND u.disabled_at IS NULL AND ($3 OR u.id = $1 OR EXISTS (
-  SELECT FROM proposal_access mine JOIN proposal_access theirs ON theirs.proposal_id = mine.proposal_id
-  JOIN proposals p ON p.id = mine.proposal_id
-  WHERE mine.user_id = $1 AND mine.access_type = 'owner' AND theirs.user_id = u.id
-    AND (theirs.accepted_at IS NOT NULL OR p.created_by_user_id = u.id)))
+  SELECT FROM proposal_access theirs CROSS JOIN LATERAL (
+    SELECT FROM proposal_access mine JOIN proposals p ON p.id = mine.proposal_id
+    WHERE mine.proposal_id = theirs.proposal_id AND mine.user_id = $1 AND mine.access_type = 'owner'
+      AND (theirs.accepted_at IS NOT NULL OR p.created_by_user_id = u.id) LIMIT 1
+  ) AS shared WHERE theirs.user_id = u.id))
 ORDER BY u.created_at, u.id LIMIT $4
 """
 
@@ -53,6 +55,7 @@ class PostgresUserStore(UserStore):
     def __init__(self, pool: asyncpg.Pool, *, max_remembered: int = 10_000) -> None:
         self._pool = pool
         self._max_remembered = max_remembered
+        self._searches = Searches()
         #: The users by issuer and subject, in order of their last calls.
         self._known: OrderedDict[tuple[str, str], _Known] = OrderedDict()
         #: Checks that are running, by what they check: a user's first calls often come at the same time.
@@ -77,7 +80,8 @@ class PostgresUserStore(UserStore):
     @override
     async def find_by_email(self, by: Principal, email: str, *, anybody: bool) -> Sequence[User]:
         with database_errors():
-            rows = await self._pool.fetch(_FIND, by.user_id, email, anybody, MAX_FOUND)
+            async with self._searches.place():
+                rows = await self._pool.fetch(_FIND, by.user_id, email, anybody, MAX_FOUND)
         return [User(row["id"], row["email"]) for row in rows]
 
     async def _check(self, claims: TokenClaims, now: datetime) -> _Known:

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from server.db import access, busy_drafts, outbox, proposals
+from server.db import access, busy_drafts, outbox, proposals, users
 from server.domain.model import Principal
 from tests.support.stored import a_run, a_user, a_workflow
 
@@ -32,6 +32,10 @@ QUERIES: dict[str, tuple[str, list[Any]]] = {
     "who hears of some events": (_OF_ARRAYS, [_FEW, ["run.finished"] * 20, _FEW, ["{}"] * 20]),
     "whether a caller may see a refinement": (proposals._REFINEMENTS, [[_ANN], _ONE]),
     "whether some callers may see refinements": (proposals._REFINEMENTS, [[_ANN] * 20, _FEW]),
+    "what a workflow's list has": (
+        proposals._PAGE_OF_WORKFLOW,
+        [_ANN, None, None, 21, 1 << 20, uuid4(), None, None, None],
+    ),
     "who may cancel a draft's refinements": (busy_drafts._OTHERS, [uuid4(), _ANN]),
 }
 
@@ -72,3 +76,10 @@ def _with_id(ann: Principal, argument: Any) -> Any:
     if isinstance(argument, list):
         return [_with_id(ann, each) for each in argument]
     return ann.user_id if argument is _ANN else argument
+
+
+async def test_a_search_for_a_user_reads_the_grants_of_who_is_found(pool: Any, ann: Principal) -> None:
+    rows = await pool.fetch(f"EXPLAIN {users._FIND}", ann.user_id, "x@example.com", False, 20)
+    plan = "\n".join(row[0] for row in rows)
+    assert "proposal_access mine" in plan
+    assert "(proposal_id = theirs.proposal_id) AND (user_id = " in plan

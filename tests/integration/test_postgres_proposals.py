@@ -320,7 +320,15 @@ async def test_a_run_has_one_terminal_event(pool: Any) -> None:
         await pool.execute("INSERT INTO events VALUES ($1, 5, 4, '', '', false)", lease.thread_id)
 
 
-@pytest.mark.parametrize("only", [ProposalFilter(text="none has it"), ProposalFilter(unresolved=True)])
+@pytest.mark.parametrize(
+    "only",
+    [
+        ProposalFilter(text="none has it"),
+        ProposalFilter(unresolved=True),
+        ProposalFilter(status=ProposalStatus.FAILED),
+    ],
+    ids=["text", "resolution", "status"],
+)
 async def test_searches_that_take_long_leave_connections_to_others(
     only: ProposalFilter, pool: Any, database: str
 ) -> None:
