@@ -48,6 +48,16 @@ async def connected(
 ) -> AsyncIterator[AsyncIterator[bytes | OversizedFrame]]:
     """The frames of a connection to a server that does as the script says after the handshake."""
 
+    async with opened(script, admit, take) as frames:
+        yield one_by_one(frames)
+
+
+@asynccontextmanager
+async def opened(
+    script: Script, admit: Callable[[int], Awaitable[None]] = admit_at_once, take: TakeFrame = take_none
+) -> AsyncIterator[Any]:
+    """The same, as it is read."""
+
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(accepted(await reader.readuntil(b"\r\n\r\n")))
         await script(reader, writer)
@@ -58,7 +68,7 @@ async def connected(
             f"ws://127.0.0.1:{port}/", handshake_s=60, max_frame_bytes=MAX, admit=admit, take=take
         ) as frames,
     ):
-        yield one_by_one(frames)
+        yield frames
 
 
 def sends(*data: bytes, then: Script | None = None) -> Script:
@@ -424,6 +434,16 @@ async def test_frames_without_content_and_without_an_end_end_the_stream(data: by
     async with connected(sends(began, data * MAX_EMPTY_FRAMES * 2)) as frames:
         with pytest.raises(StreamClosed, match="no end"):
             await anext(frames)
+
+
+async def test_pings_of_a_stream_that_lasts_are_no_flood() -> None:
+    """They are counted anew with each ping of the hub's."""
+    some = frame(b"", Opcode.PING) * MAX_EMPTY_FRAMES
+    async with opened(sends(some, frame(b"a"), some, frame(b"b"))) as frames:
+        read = one_by_one(frames)
+        assert await anext(read) == b"a"
+        frames._ping()
+        assert await anext(read) == b"b"
 
 
 async def test_other_work_has_its_turn_among_frames_that_were_read_ahead() -> None:

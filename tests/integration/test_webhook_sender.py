@@ -6,12 +6,13 @@ import asyncio
 import ssl
 import threading
 import time
+from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpcore
 import pytest
@@ -21,6 +22,7 @@ from server.bounded_http import (
     MAX_ANSWER_LINES,
     READ_BYTES,
     READ_LINES,
+    BoundedNetwork,
     BoundedStream,
     LoopShare,
 )
@@ -346,3 +348,69 @@ async def test_a_receiver_that_sends_nothing_but_session_tickets_is_given_up(tmp
     async with tcp_server(server.serve) as port, a_sender(call_s=60, tls=trusting) as sender:
         assert await asyncio.wait_for(failure(sender, f"https://127.0.0.1:{port}/"), 20) == "connection"
     assert server.requests == 1
+
+
+class CountedShare(LoopShare):
+    """Counts who waits for it."""
+
+    taken = 0
+
+    async def take(self) -> None:
+        self.taken += 1
+        await super().take()
+
+
+@asynccontextmanager
+async def secured(
+    port: int, authority: Authority, share: LoopShare
+) -> AsyncIterator[httpcore.AsyncNetworkStream]:
+    plain = await BoundedNetwork(share).connect_tcp("127.0.0.1", port)
+    try:
+        trusting = ssl.create_default_context(cadata=authority.pem.decode())
+        made = await plain.start_tls(trusting, "127.0.0.1")
+        await made.write(b"GET / HTTP/1.1\r\n\r\n")
+        yield made
+    finally:
+        await plain.aclose()
+
+
+async def test_messages_of_tls_wait_for_the_share_that_all_connections_have(tmp_path: Path) -> None:
+    authority, share = Authority(), CountedShare()
+    server = TicketServer(*write(tmp_path, authority.pair("127.0.0.1")))
+    async with tcp_server(server.serve) as port, secured(port, authority, share) as stream:
+        with pytest.raises((httpcore.ReadError, OSError)):
+            await stream.read(1 << 16)
+    assert share.taken
+
+
+async def test_a_large_body_over_tls_is_read_whole_and_waits_for_nothing(tmp_path: Path) -> None:
+    authority, share, body = Authority(), CountedShare(), bytes(4 << 20)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(*write(tmp_path, authority.pair("127.0.0.1")))
+
+    async def serve(reader: StreamReader, writer: StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        await writer.drain()
+        writer.write(body)
+        await writer.drain()
+
+    async with tcp_server(serve, ssl=tls) as port, secured(port, authority, share) as stream:
+        received = len(await stream.read(1 << 16))
+        cast(BoundedStream, stream).head_ended()
+        while received < len(body) + 19:
+            received += len(await stream.read(1 << 16))
+    assert not share.taken
+
+
+async def test_a_handshake_of_tls_without_an_end_is_given_up() -> None:
+    """A client ignores requests for another handshake in the middle of one (RFC 5246, section 7.4.1.1)."""
+
+    async def serve(reader: StreamReader, writer: StreamWriter) -> None:
+        await reader.read(1)
+        while True:
+            writer.write(b"\x16\x03\x03\x40\x00" + bytes(1 << 14))
+            await writer.drain()
+
+    async with tcp_server(serve) as port, a_sender(call_s=60) as sender:
+        assert await asyncio.wait_for(failure(sender, f"https://127.0.0.1:{port}/"), 20) == "connection"
