@@ -8,14 +8,16 @@ import json
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import asyncpg
 
 from server.cli.hub_client import open_client
 from server.domain.journal.events import Discontinuity, DiscontinuityReason, Token
-from tests.support.driven import driven, verdict
+from server.domain.runs.context import RunContext
+from tests.support.driven import Driven, driven, verdict
 from tests.support.hand_clock import until
 from tests.support.hub import finished, start
 from tests.support.processes import forked, hub_environment
@@ -73,6 +75,37 @@ async def test_all_runs_together_hold_no_more_than_the_process_may_and_lose_noth
     assert (runtime.connections, runtime.asked) == (4, 0)
 
 
+class NotedRuntime:
+    """A runtime, how many states were read, and whether large states and frames of other runs waited
+    meanwhile."""
+
+    context: RunContext
+
+    def __init__(self, runtime: Any) -> None:
+        self._runtime = runtime
+        self.read, self.others_waited = 0, list[bool]()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._runtime, name)
+
+    async def state(self, thread_id: str, admit: Any) -> Any:
+        async def noted(size_bytes: int) -> None:
+            await admit(size_bytes)
+            self.others_waited.append(self.context.large_frames.locked())
+
+        state = await self._runtime.state(thread_id, noted)
+        self.read += 1
+        return state
+
+
+def noted(on: Driven) -> NotedRuntime:
+    """Has the runs use such a runtime."""
+    runner = on.core.runner
+    made = NotedRuntime(on.core.runtime)
+    runner.context = made.context = replace(runner.context, runtime=cast(Any, made))
+    return made
+
+
 async def test_large_states_of_all_runs_have_their_room_until_their_files_are_journalled(
     database: str, pool: Any
 ) -> None:
@@ -81,18 +114,34 @@ async def test_large_states_of_all_runs_have_their_room_until_their_files_are_jo
     runtime = ScriptedRuntime([[CLOSE]], states)
     limits = {"max_queue_mib": 32, "max_total_queue_mib": 32}
     async with serve_runtime(runtime) as url, driven(url, database, pool, **limits) as on:
+        states_of_runs = noted(on)
         budget = on.core.runner.context.budget
         started = [await on.start() for _ in range(5)]
         async with no_commits(database):
             # What the first one journals waits for the database, and the next ones wait for room.
             await until(lambda: budget.used_bytes > 12 * MIB)
             await _passes(1.0)
-            held = budget.used_bytes
+            held, read = budget.used_bytes, states_of_runs.read
         outcomes = [await on.outcome(refinement) for refinement in started]
         await until(lambda: budget.used_bytes == 0)
     assert held <= 40 * MIB
+    assert read <= 2
     for proposal, _ in outcomes:
         assert verdict(proposal) == ("completed", None, {"/a": text})
+
+
+async def test_one_large_state_is_read_at_a_time(database: str, pool: Any) -> None:
+    """To read it takes several times its bytes, in which all runs' large frames and states have no part."""
+    states = [{"status": "completed", "generated_files": files(a="x" * (2 * MIB))}]
+    async with (
+        serve_runtime(ScriptedRuntime([[CLOSE]], states)) as url,
+        driven(url, database, pool) as on,
+    ):
+        runtime = noted(on)
+        proposal, _ = await on.outcome(await on.start())
+        await until(lambda: not runtime.context.large_frames.locked())
+    assert verdict(proposal) == ("completed", None, {"/a": "x" * (2 * MIB)})
+    assert runtime.others_waited == [True]
 
 
 async def test_a_frame_whose_events_wait_takes_no_room_of_its_own(database: str, pool: Any) -> None:

@@ -34,10 +34,11 @@ class RunContext:
     on_progress: called with a thread and the text of a progress frame, which is not journalled. interpreter:
     makes the interpreter of one run. restores: held while a run reads its journal. restoring: held while what
     it has read is applied in the event loop. budget: the memory that frames, uncommitted events and the files
-    of all runs share. large_frames: held while a frame or a state above `LARGE_BYTES` is interpreted and its
-    events are queued, which needs ten times as much memory as its size. large_ends: held while a run ends
-    whose files or journal are larger than that, which needs several times as much memory, and a database
-    connection for seconds. worker: interprets the large frames in a process of its own; None for a thread.
+    of all runs share. large_frames: held while a state above `LARGE_BYTES` is read, or such a frame or
+    state is interpreted and its events are queued, which needs ten times as much memory as its size.
+    large_ends: held while a run ends whose files or journal are larger than that, which needs several times
+    as much memory, and a database connection for seconds. worker: interprets the large frames in a process of
+    its own; None for a thread.
     """
 
     runtime: Runtime

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
+from functools import partial
 from types import TracebackType
 from typing import assert_never
 
@@ -29,7 +30,7 @@ from server.domain.runs.actions import (
     Verdict,
 )
 from server.domain.runs.connection import Connection, FrameRoom
-from server.domain.runs.context import RunContext
+from server.domain.runs.context import LARGE_BYTES, RunContext
 from server.domain.runs.invoker import InvokeFailed, Invoker
 from server.domain.runs.lease import Lease
 from server.domain.runs.listening import ListeningClock
@@ -245,13 +246,23 @@ class UpstreamSession:
     async def _state(self) -> StateAnswer:
         """What the runtime says. A large answer has room in the budget until `_state_room` gives it back."""
         self._state_room.give_back()
-        try:
-            state = await self._context.runtime.state(self._thread_id, self._state_room.reserve)
-        except (RuntimeUnavailable, RuntimeRefused):
-            self._state_room.give_back()
-            return NoAnswer()
+        async with AsyncExitStack() as reading:
+            admit = partial(self._admit_state, reading)
+            try:
+                state = await self._context.runtime.state(self._thread_id, admit)
+            except (RuntimeUnavailable, RuntimeRefused):
+                self._state_room.give_back()
+                return NoAnswer()
         crash_point("state_asked")
         return state
+
+    async def _admit_state(self, reading: AsyncExitStack, size_bytes: int) -> None:
+        """Wait until an answer may be read, which ends with `reading`. To read a large one takes five times
+        its bytes: only one is read or interpreted at a time, of states and frames."""
+        await self._state_room.reserve(size_bytes)
+        if size_bytes > LARGE_BYTES:
+            with self._clock.standing_still():
+                await reading.enter_async_context(self._context.large_frames)
 
     # --- A person's input --------------------------------------------------------------------
 
