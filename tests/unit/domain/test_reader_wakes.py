@@ -57,3 +57,12 @@ async def test_readers_that_left_take_no_turn() -> None:
     for each in left:
         each.cancel()
     await asyncio.wait_for(stay[0], 60)
+
+
+async def test_few_readers_wake_in_a_turn_while_turns_are_long() -> None:
+    readers, seconds = Readers(), iter(range(1_000_000))
+    wakes = ReaderWakes(now=lambda: float(next(seconds)))
+    many = readers.of("many", 500)
+    wakes.wake("many", many)
+    await asyncio.gather(*many)
+    assert [count for _, count in sorted(readers.woken.items())][4:-1] == [4] * (len(readers.woken) - 5)
