@@ -14,7 +14,8 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from server.domain.access.cut_offs import CALLS, CONNECTIONS, FLOOD, LARGE_REQUEST, LATE_REQUEST
 from server.domain.errors import ClientTooSlow, HubError, InvalidArgument, LimitReached
@@ -62,6 +63,8 @@ class HubHttpProtocol(HttpToolsProtocol):
     _has_turn = False
     #: The number of the connection's last turn; 0 before its first request.
     last_turn = 0
+    #: The request that is being answered: the first of those that were sent at once.
+    _answered: RequestResponseCycle | None = None
     #: Whether there are too many connections: only probes are answered.
     _guest = False
     #: Whether nothing more is read.
@@ -89,6 +92,7 @@ class HubHttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
         super().connection_lost(exc)
+        self._give_up_answer()
         self._arrived()
         hub_config(self.config).connection_limit.leave(self)
         self._take_held()
@@ -242,6 +246,18 @@ class HubHttpProtocol(HttpToolsProtocol):
         if self._answering:
             hub_config(self.config).connection_limit.busy(self)
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        """A request is to be answered."""
+        self._answered = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _give_up_answer(self) -> None:
+        """Nothing more can be written. uvicorn says so to the last of the requests that were sent at once; the
+        first would find out by an error, which is logged."""
+        if self._answered is not None:
+            self._answered.disconnected = True
+            self._answered.message_event.set()
+
     def on_response_complete(self) -> None:
         """A request is answered."""
         self._unread_bytes = 0
@@ -332,6 +348,7 @@ class HubHttpProtocol(HttpToolsProtocol):
         if cycle is None or not cycle.response_started or (asked_again and cycle.response_complete):
             self.transport.write(refusal(error))
         self.transport.close()
+        self._give_up_answer()
 
     def shutdown(self) -> None:
         """The server stops: the current answer is the last, and a stream ends itself."""
