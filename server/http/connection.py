@@ -19,6 +19,7 @@ from litestar.types import Send
 from server.domain.endings import Endings
 from server.domain.errors import ShuttingDown
 from server.domain.fair_budget import Reservation
+from server.http.admission import Admission
 
 #: Key of the connection in `scope["extensions"]`.
 EXTENSION = "ideo.connection"
@@ -54,7 +55,7 @@ def _ignore(message: bytes) -> None:
 
 class Connection:
     """A client's connection. writable: whether little data waits to be sent; wait: waits until that is so.
-    endings: those of all connections of the server."""
+    endings, admission: those of all connections of the server."""
 
     def __init__(
         self,
@@ -64,8 +65,9 @@ class Connection:
         wait: Callable[[], Awaitable[object]],
         deadline_s: float,
         endings: Endings,
+        admission: Admission,
     ) -> None:
-        self._transport, self._endings = transport, endings
+        self._transport, self._endings, self._admission = transport, endings, admission
         self._writable = writable
         self._wait = wait
         #: Seconds within which the client must take some of the data that waits for it.
@@ -76,7 +78,9 @@ class Connection:
         #: Whether the stream was cancelled because of the reason, and not by somebody else.
         self._woken = False
         self._written_bytes = 0
-        #: The caller who was last identified here, as `server.domain.arrivals` groups them.
+        #: What stands for the credentials of the request (`server.http.admission`), and its caller, as
+        #: `server.domain.arrivals` groups them; None while they are not known.
+        self.credentials: Hashable = None
         self.caller: Hashable = None
         #: For what is in memory for the client, and not yet sent.
         self.reservation: Reservation | None = None
@@ -85,6 +89,12 @@ class Connection:
         #: What goes on with a WebSocket once the application has opened it and returned: its stream. Called
         #: with ASGI's `send`.
         self.after_opening: Callable[[Send], Awaitable[None]] | None = None
+
+    def identified(self, caller: Hashable) -> None:
+        """The caller of the request is known now."""
+        self.caller = caller
+        if self.credentials is not None:
+            self._admission.identified(self.credentials, caller)
 
     @property
     def waiting_bytes(self) -> int:

@@ -6,7 +6,7 @@
 3. The rest of a request that is answered already is read and dropped, so that its client, which may still be
    sending, receives the answer and can use the connection again.
 4. Streams learn when their client is gone.
-5. The first request of a new connection waits for its turn, unless it is a probe.
+5. A request waits for its turn (`server.http.admission`), unless it is a probe on a new connection.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from server.domain.access.cut_offs import CONNECTIONS, FLOOD, LARGE_REQUEST, LATE_REQUEST
+from server.domain.access.cut_offs import CALLS, CONNECTIONS, FLOOD, LARGE_REQUEST, LATE_REQUEST
 from server.domain.errors import ClientTooSlow, HubError, InvalidArgument, LimitReached
+from server.http.admission import SMALL_BYTES, credentials_of
 from server.http.connection import EXTENSION, PROGRESS_BYTES, Connection
 from server.http.probes import PROBES
 from server.http.request_head import MAX_HEAD_BYTES, SEPARATOR_BYTES, HeadSize, check_head
@@ -55,8 +57,14 @@ class HubHttpProtocol(HttpToolsProtocol):
     #: Bytes of the request, bytes that came during an answer, and bytes since then that began no request.
     _request_bytes = _unread_bytes = _blank_bytes = 0
     _pieces = 0
-    #: The first bytes of the connection, until it is its turn; then None.
-    _first_bytes: bytes | None = b""
+    #: What has arrived of a request that waits for its turn; None while none waits.
+    _held: bytes | None = None
+    #: Whether the next request that begins had its turn.
+    _has_turn = False
+    #: The number of the connection's last turn; 0 before its first request.
+    last_turn = 0
+    #: The request that is being answered: the first of those that were sent at once.
+    _answered: RequestResponseCycle | None = None
     #: Whether there are too many connections: only probes are answered.
     _guest = False
     #: Whether nothing more is read.
@@ -76,6 +84,7 @@ class HubHttpProtocol(HttpToolsProtocol):
             wait=flow.drain,
             deadline_s=config.send_deadline_s,
             endings=config.endings,
+            admission=config.admission,
         )
         self._guest = not config.connection_limit.enter(self, len(self.connections))
         self._expect_within(GUEST_DEADLINE_S if self._guest else config.head_deadline_s)
@@ -83,9 +92,11 @@ class HubHttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
         super().connection_lost(exc)
+        self._give_up_answer()
         self._arrived()
         hub_config(self.config).connection_limit.leave(self)
-        hub_config(self.config).connection_throttle.leave(self)
+        self._take_held()
+        hub_config(self.config).admission.leave(self)
         if self._unsent is not None:
             self._unsent.cancel()
         self.stream.lost()
@@ -95,24 +106,26 @@ class HubHttpProtocol(HttpToolsProtocol):
         self._too_many()
 
     def begin(self) -> None:
-        """It is this connection's turn: its first request is read."""
-        first_bytes, self._first_bytes = self._first_bytes, None
-        if first_bytes is not None and not self.transport.is_closing():
+        """It is the turn of this connection's request: it is read."""
+        held = self._take_held()
+        if held and not self.transport.is_closing():
+            self._expect_within(hub_config(self.config).head_deadline_s)
             self.flow.resume_reading()
-            self.data_received(first_bytes)
-
-    def refuse(self) -> None:
-        """Too many new connections wait for their turn."""
-        self._first_bytes = None
-        hub_config(self.config).on_cut_off(CONNECTIONS)
-        self._refuse(LimitReached("too many connections in a short time", retry_after_s=1))
+            self._has_turn = True
+            self._read(held)
 
     # --- What arrives ----------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
         """Bytes arrived."""
-        if self._cut or not self._has_turn(data):
+        if self._cut:
             return
+        if self._held is not None:
+            self._hold(data)
+        elif self._in_request or self._answering or data.isspace() or self._enter(data):
+            self._read(data)
+
+    def _read(self, data: bytes) -> None:
         if self._in_request:
             self._request_bytes += len(data)
             if self._in_head and self._request_bytes > MAX_HEAD_BYTES:
@@ -135,19 +148,38 @@ class HubHttpProtocol(HttpToolsProtocol):
         if self._blank_bytes > MAX_BLANK_BYTES:
             self._cut_off(FLOOD)
 
-    def _has_turn(self, data: bytes) -> bool:
-        """Whether bytes that arrived may be read now. Otherwise they are kept until `begin`."""
-        if self._first_bytes is None:
-            return True
-        waits, self._first_bytes = bool(self._first_bytes), self._first_bytes + data
-        if waits:
-            if len(self._first_bytes) > MAX_HEAD_BYTES:
-                self.flow.pause_reading()
-            return False
-        if self._guest or _is_probe(data) or hub_config(self.config).connection_throttle.enter(self, data):
-            self._first_bytes = None
-            return True
-        return False
+    def _enter(self, data: bytes) -> bool:
+        """Whether the request that begins with these bytes may be read now. Otherwise they are kept."""
+        admission, stream = hub_config(self.config).admission, self.stream
+        stream.credentials = credentials_of(data)
+        stream.caller = admission.caller_of(stream.credentials)
+        if self._guest or (not self.last_turn and _is_probe(data)):
+            self._has_turn, self.last_turn = True, 1
+        else:
+            presented = stream.credentials or hash(data.partition(b"\r\n")[0])
+            self._has_turn = admission.enter(self, stream.caller, presented)
+        if not self._has_turn:
+            self._unset_keepalive_if_required()
+            self._expect_within(hub_config(self.config).head_deadline_s)
+            self._hold(data)
+        return self._has_turn
+
+    def _hold(self, data: bytes) -> None:
+        """Keep bytes of a request that waits: few, or more while there is room for them."""
+        before, self._held = len(self._held or b""), (self._held or b"") + data
+        if before:
+            # A client may send its head and its body one after the other; of more there is no need yet.
+            self.flow.pause_reading()
+        larger_by = max(len(self._held) - SMALL_BYTES, 0) - max(before - SMALL_BYTES, 0)
+        if larger_by and not hub_config(self.config).admission.hold(larger_by):
+            self._held = self._held[:before]
+            self._refuse_for_now()
+
+    def _take_held(self) -> bytes | None:
+        held, self._held = self._held, None
+        if held is not None:
+            hub_config(self.config).admission.give_back(max(len(held) - SMALL_BYTES, 0))
+        return held
 
     @property
     def _answering(self) -> bool:
@@ -157,6 +189,12 @@ class HubHttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
+        if self._has_turn:
+            self._has_turn = False
+        else:
+            # What it presents is not looked at: it may be anybody's.
+            self.stream.credentials = None
+            hub_config(self.config).admission.count(self.stream.caller)
         if self._deadline is None:
             self._expect_within(hub_config(self.config).head_deadline_s)
         self._in_head = self._in_request = True
@@ -208,6 +246,18 @@ class HubHttpProtocol(HttpToolsProtocol):
         if self._answering:
             hub_config(self.config).connection_limit.busy(self)
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        """A request is to be answered."""
+        self._answered = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _give_up_answer(self) -> None:
+        """Nothing more can be written. uvicorn says so to the last of the requests that were sent at once; the
+        first would find out by an error, which is logged."""
+        if self._answered is not None:
+            self._answered.disconnected = True
+            self._answered.message_event.set()
+
     def on_response_complete(self) -> None:
         """A request is answered."""
         self._unread_bytes = 0
@@ -258,9 +308,17 @@ class HubHttpProtocol(HttpToolsProtocol):
         """Close the connection, and ignore the part of the request that has arrived."""
         if self._guest:
             self._too_many()
+        elif self._held is not None:
+            self._refuse_for_now()
         elif not self.transport.is_closing():
             hub_config(self.config).on_cut_off(LATE_REQUEST)
             self._refuse(ClientTooSlow("the request took too long to arrive"))
+
+    def _refuse_for_now(self) -> None:
+        """Others come before the request that waits."""
+        if not self.transport.is_closing():
+            hub_config(self.config).on_cut_off(CALLS)
+            self._refuse(LimitReached("too many calls in a short time", retry_after_s=1))
 
     def _too_many(self) -> None:
         if not self.transport.is_closing():
@@ -286,9 +344,11 @@ class HubHttpProtocol(HttpToolsProtocol):
     def _refuse(self, error: HubError) -> None:
         """Close the connection, with an answer if none is under way or has been given to this request."""
         cycle = self.cycle
-        if cycle is None or not cycle.response_started or (self._in_head and cycle.response_complete):
+        asked_again = self._in_head or self._held is not None
+        if cycle is None or not cycle.response_started or (asked_again and cycle.response_complete):
             self.transport.write(refusal(error))
         self.transport.close()
+        self._give_up_answer()
 
     def shutdown(self) -> None:
         """The server stops: the current answer is the last, and a stream ends itself."""

@@ -34,7 +34,7 @@ class RequestThrottle:
         except (Unauthenticated, PermissionDenied):
             await self._wait(scope, REFUSED)
             raise
-        connection_of(scope).caller = caller.memory_id  # type: ignore[arg-type]
+        connection_of(scope).identified(caller.memory_id)  # type: ignore[arg-type]
         await self._wait(scope, counted_with(caller))
         return caller
 

@@ -12,9 +12,9 @@ from litestar import Litestar
 
 from server.domain.endings import Endings
 from server.domain.rates import Rate
+from server.http.admission import STRANGERS, Admission
 from server.http.connection import SEND_DEADLINE_S
 from server.http.connection_limit import ConnectionLimit
-from server.http.connection_throttle import NEW_CONNECTIONS, ConnectionThrottle
 from server.http.http_protocol import HubHttpProtocol
 from server.http.websocket_protocol import (
     BODY_DEADLINE_S,
@@ -27,6 +27,9 @@ from server.http.websocket_protocol import (
 
 #: Largest message that a client may send on a WebSocket, in bytes.
 MAX_CLIENT_MESSAGE_BYTES = 4096
+#: Connections that the kernel holds until they are accepted, if the machine allows as many. Of further ones it
+#: drops the first packet, so that their clients try again after a second.
+BACKLOG = 16_384
 #: Seconds that an idle connection stays open.
 KEEP_ALIVE_S = 15
 
@@ -40,7 +43,7 @@ def uvicorn_config(
     head_deadline_s: float = HEAD_DEADLINE_S,
     body_deadline_s: float = BODY_DEADLINE_S,
     max_connections: int = MAX_CONNECTIONS,
-    new_connections: Rate = NEW_CONNECTIONS,
+    strangers: Rate = STRANGERS,
     on_cut_off: Callable[[str], None] = lambda reason: None,
 ) -> uvicorn.Config:
     """The configuration of a `HubServer`; `serve` takes the sockets.
@@ -50,7 +53,7 @@ def uvicorn_config(
     send_deadline_s: how long a stream's client may take nothing before its connection is cut.
     head_deadline_s, body_deadline_s: how long a request's head, and then its body, may take to arrive.
     max_connections: concurrent connections; `server.http.connection_limit` decides about further ones.
-    new_connections: how fast first requests of new connections are read (`server.http.connection_throttle`).
+    strangers: how fast requests of callers who are not known are read (`server.http.admission`).
     on_cut_off: called with the reason (`server.domain.access.cut_offs`) when a client is cut off.
     """
     config = HubConfig(
@@ -72,14 +75,12 @@ def uvicorn_config(
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE_S,
+        backlog=BACKLOG,
         timeout_graceful_shutdown=drain_s,  # type: ignore[arg-type]
     )
     config.send_deadline_s = send_deadline_s
     config.head_deadline_s, config.body_deadline_s = head_deadline_s, body_deadline_s
-    config.connection_limit, config.connection_throttle = (
-        ConnectionLimit(max_connections),
-        ConnectionThrottle(new_connections),
-    )
+    config.connection_limit, config.admission = ConnectionLimit(max_connections), Admission(strangers)
     config.endings = Endings()
     config.on_cut_off = on_cut_off
     return config

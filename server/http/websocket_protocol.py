@@ -23,6 +23,7 @@ from server.domain.endings import Endings
 from server.domain.errors import HubError, InvalidArgument
 from server.domain.rates import TokenBucket
 from server.domain.shared_times import shared_time
+from server.http.admission import Admission, credentials_of
 from server.http.connection import (
     EXTENSION,
     HIGH_WATER_BYTES,
@@ -31,7 +32,6 @@ from server.http.connection import (
     Connection,
 )
 from server.http.connection_limit import ConnectionLimit
-from server.http.connection_throttle import ConnectionThrottle
 from server.http.websocket_limits import BYTES, FRAMES, MAX_FRAGMENTS, SLICE_BYTES
 from server.wire.problem_details import MEDIA_TYPE, problem_json
 from server.wire.problems import problem_of
@@ -67,7 +67,7 @@ class HubConfig(Config):
     #: What a WebSocket's client may send.
     bytes_rate, frames_rate = BYTES, FRAMES
     connection_limit: ConnectionLimit
-    connection_throttle: ConnectionThrottle
+    admission: Admission
     endings: Endings
     on_cut_off: Callable[[str], None]
 
@@ -113,6 +113,7 @@ class HubSocketProtocol(WebSocketsSansIOProtocol):
             wait=self.writable.wait,
             deadline_s=hub_config(self.config).send_deadline_s,
             endings=hub_config(self.config).endings,
+            admission=hub_config(self.config).admission,
         )
 
     async def run_asgi(self) -> None:
@@ -148,6 +149,8 @@ class HubSocketProtocol(WebSocketsSansIOProtocol):
     def data_received(self, data: bytes) -> None:
         """Bytes arrived, first the upgrade request that the HTTP protocol passes on."""
         if not self.handshake_initiated:
+            self.stream.credentials = credentials_of(data)
+            self.stream.caller = hub_config(self.config).admission.caller_of(self.stream.credentials)
             super().data_received(data)
             if self.conn.handshake_exc is not None and not self.transport.is_closing():
                 # The library's limits are lower than HTTP's; uvicorn would leave the client waiting.

@@ -12,12 +12,12 @@ import asyncio
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from server.domain.access.on_behalf_of import on_behalf_of
-from server.domain.loop_turns import LoopTurns
+from server.domain.loop_time import LoopTime
 from server.domain.off_loop import REQUESTS, SMALL_BYTES
 from server.domain.single_flight import single_flight
 from server.encoding.event_batch import delta_ends, event_ends, read_varint, split_deltas, split_events
@@ -26,10 +26,9 @@ T = TypeVar("T")
 #: What Python needs for a bytes object in a list, besides its bytes, and for a segment: most of what a token
 #: takes that was committed alone.
 _OBJECT_BYTES, SEGMENT_BYTES = 41, 600
-#: Renderings of so many bytes, and of so many events, are made in one go: up to 3 ms. However small an event
-#: is, its JSON takes 10 to 40 µs: it counts for at least so many bytes, and for fewer where it is only joined
-#: with others.
-_GO_BYTES, _GO_EVENTS, _EVENT_BYTES, _JOINED_EVENT_BYTES = 8 << 10, 64, 128, 16
+#: Events that are rendered in the first go of a turn, and the bytes for which each counts there: their JSON
+#: takes up to 0.3 ms. Each further go of the turn takes twice as many.
+_GO_EVENTS, _EVENT_BYTES = 8, 128
 
 
 class Segment:
@@ -44,18 +43,18 @@ class Segment:
         *,
         terminal: bool = False,
         on_grow: Callable[[Segment, int], None] | None = None,
-        turns: LoopTurns | None = None,
+        time: LoopTime | None = None,
     ) -> None:
         """terminal: the last event is the thread's terminal event. on_grow: called with the segment and the
-        number of bytes that a new rendering adds to it. turns: in which its renderings are made."""
+        number of bytes that a new rendering adds to it. time: in which its renderings are made."""
         self.first_seq = first_seq
         self.last_seq = last_seq
         self.batch = batch
         self.delta_batch = delta_batch
         self.terminal = terminal
-        self._on_grow, self._turns = on_grow, turns
+        self._on_grow, self._time = on_grow, time
         self._renderings: dict[object, Any] = {}
-        #: Renderings that are being made off the event loop, and parts of some in turns of it.
+        #: Renderings that are being made off the event loop.
         self._making: dict[object, asyncio.Task[Any]] = {}
         #: The segment that this one is a part of, if any. Not itself: it would be freed late.
         self._part_of: Segment | None = None
@@ -65,8 +64,8 @@ class Segment:
         #: Set by each reader (`server.domain.streams.shared_memory`).
         self.recently_read = False
 
-    def observed_by(self, on_grow: Callable[[Segment, int], None], turns: LoopTurns | None = None) -> Segment:
-        """The same events in a segment without renderings, which calls `on_grow` when it grows. turns: in
+    def observed_by(self, on_grow: Callable[[Segment, int], None], time: LoopTime | None = None) -> Segment:
+        """The same events in a segment without renderings, which calls `on_grow` when it grows. time: in
         which its renderings are made."""
         return Segment(
             self.first_seq,
@@ -75,7 +74,7 @@ class Segment:
             self.delta_batch,
             terminal=self.terminal,
             on_grow=on_grow,
-            turns=turns,
+            time=time,
         )
 
     @cached_property
@@ -190,29 +189,22 @@ class Segment:
     async def prepared(self, key: object, render: Callable[[Segment], T]) -> T:
         """As `cached`, but that of a large segment is made off the event loop, and that of a small one in a
         turn of it."""
-        turns = (self._part_of or self)._turns
-        if key in self._renderings:
-            return self.cached(key, render)
-        if len(self.batch) > SMALL_BYTES:
-            made = await self._made(key, render)
-            return self.cached(key, lambda _: made)
-        size_bytes = _JOINED_EVENT_BYTES * (self.last_seq + 1 - self.first_seq)
-        if turns is None or turns.take_now(size_bytes):
-            return self.cached(key, render)
-
-        async def make() -> T:
-            await turns.take(on_behalf_of.get(), size_bytes)
-            return self.cached(key, render)
-
-        return await single_flight(self._making, key, make, name="rendering")
+        if key not in self._renderings:
+            time = (self._part_of or self)._time
+            if len(self.batch) > SMALL_BYTES:
+                made = await self._made(key, render)
+                return self.cached(key, lambda _: made)
+            if time is not None:
+                await time.take(on_behalf_of.get())
+        return self.cached(key, render)
 
     async def prepare_each(self, key: object, render: Callable[[Segment], list[bytes]]) -> None:
         """Have what `cached_each` gives. That of a large segment is made off the event loop, for all parts of
         the segment that this one is a part of; that of a small one in turns of the loop."""
         whole = self._part_of or self
         if len(self.batch) <= SMALL_BYTES:
-            if whole._turns is not None and whole._is_incomplete(key):
-                await whole._make_in_turns(key, render, whole._turns, self.first_seq, self.last_seq)
+            if whole._time is not None and whole._is_incomplete(key):
+                await whole._make_in_turns(key, render, whole._time, self.first_seq, self.last_seq)
         elif whole._is_incomplete(key):
             made = await whole._made(key, render)
             # Parts may have been made meanwhile.
@@ -227,42 +219,34 @@ class Segment:
         self,
         key: object,
         render: Callable[[Segment], list[bytes]],
-        turns: LoopTurns,
+        time: LoopTime,
         first_seq: int,
         last_seq: int,
     ) -> None:
-        """Make what is missing of the events `first_seq` to `last_seq`, a few in one go, for all who wait for
-        them."""
+        """Make what is missing of the events `first_seq` to `last_seq`, as much in each turn as there is time
+        for."""
+        index, end = first_seq - self.first_seq, last_seq + 1 - self.first_seq
+        while (index := self._missing(key, index, end)) < end:
+            await time.take(on_behalf_of.get())
+            go = _GO_EVENTS
+            # Others may have made some meanwhile.
+            while (index := self._missing(key, index, end)) < end:
+                fitting = bisect_right(self._ends, self._starts(index)[0] + go * _EVENT_BYTES)
+                last = max(min(fitting, index + go, end), index + 1)
+                self._part(self.first_seq + index, self.first_seq + last - 1).cached_each(key, render)
+                index, go = last, go * 2
+                if not time.left:
+                    break
 
-        async def make(part: Segment, size_bytes: int) -> None:
-            await turns.take(on_behalf_of.get(), size_bytes)
-            part.cached_each(key, render)
-
-        index, last = self._go_with(first_seq - self.first_seq), last_seq - self.first_seq
-        while index <= last:
-            end = self._end_of_go(index)
-            kept = self._renderings.get(key)
-            if kept is None or None in kept[index:end]:
-                part = self._part(self.first_seq + index, self.first_seq + end - 1)
-                size_bytes = max(len(part.batch), _EVENT_BYTES * (end - index))
-                if turns.take_now(size_bytes):
-                    part.cached_each(key, render)
-                else:
-                    work = partial(make, part, size_bytes)
-                    await single_flight(self._making, (key, index), work, name="rendering")
-            index = end
-
-    def _go_with(self, index: int) -> int:
-        """The first event that is made in one go with an event: the same for all readers."""
-        start = 0
-        while (end := self._end_of_go(start)) <= index:
-            start = end
-        return start
-
-    def _end_of_go(self, index: int) -> int:
-        """The end of what is made in one go from an event on, at least that one."""
-        fitting = bisect_right(self._ends, self._starts(index)[0] + _GO_BYTES)
-        return max(min(fitting, index + _GO_EVENTS), index + 1)
+    def _missing(self, key: object, index: int, end: int) -> int:
+        """The first event from `index` on whose rendering is missing; `end` if none is before that."""
+        kept = self._renderings.get(key)
+        if kept is None:
+            return index
+        try:
+            return int(kept.index(None, index, end))
+        except ValueError:
+            return end
 
     def _is_incomplete(self, key: object) -> bool:
         return key not in self._renderings or None in self._renderings[key]

@@ -21,8 +21,6 @@ from server.domain.streams.shared_memory import SharedMemory
 READ_BYTES = 256 << 10
 #: Largest chunk in bytes of its events, unless a single event is larger.
 CHUNK_BYTES = 64 << 10
-#: What a read takes of a turn of the event loop: it is split into its events, maybe thousands.
-_READ_TURN_BYTES = 16 << 10
 
 
 class History:
@@ -58,12 +56,16 @@ class History:
         return found
 
     async def _read(self, seq: int, max_segment_bytes: int | None) -> list[Segment]:
-        await self._memory.turns.take(on_behalf_of.get(), _READ_TURN_BYTES)
+        await self._memory.time.take(on_behalf_of.get())
         chunks = self._chunks
         rows = await self._journal.read_after(
             self._thread_id, seq, max_bytes=READ_BYTES, max_segment_bytes=max_segment_bytes
         )
-        read = [chunk for row in rows for chunk in row.split(CHUNK_BYTES) if chunk.last_seq > seq]
+        read: list[Segment] = []
+        for row in rows:
+            # It may have thousands of events.
+            await self._memory.time.take(on_behalf_of.get())
+            read += [chunk for chunk in row.split(CHUNK_BYTES) if chunk.last_seq > seq]
         # Otherwise it was cleared meanwhile, and this may be what it was cleared of.
         return [self._keep(chunk) for chunk in read] if chunks is self._chunks else read
 
@@ -76,7 +78,7 @@ class History:
                 return there
             self.drop(there)
             self._memory.remove(there)
-        chunk = chunk.observed_by(self._memory.grow, self._memory.turns)
+        chunk = chunk.observed_by(self._memory.grow, self._memory.time)
         chunk.recently_read = True
         self._chunks.insert(at, chunk)
         self._memory.add(chunk, self)

@@ -35,8 +35,8 @@ from server.domain.streams.legacy_pieces import (
 from server.domain.streams.legacy_states import IN_LOOP_BYTES, LegacyReader, LegacyStates, State, kind_of
 from server.domain.streams.shared_memory import SharedMemory
 
-#: What a piece takes of a turn of the event loop.
-_PIECE_TURN_BYTES = 12 << 10
+#: Events of a piece that is made however little time there is: up to 1 ms.
+_FEW_EVENTS = 16
 #: Frames a part of a legacy frame as the transport needs it; the flags say whether it is the first, and the
 #: last one.
 Framing: TypeAlias = Callable[[bytes, bool, bool], bytes]
@@ -69,8 +69,8 @@ class LegacyFrames:
             if piece is None:
                 if source is None or source.last_seq < seq:
                     source = (await reader.read_when_available(seq - 1))[0].up_to(last_seq)
-                await self._memory.turns.take(on_behalf_of.get(), _PIECE_TURN_BYTES)
-                piece = self._piece_with(seq) or self._make(source, seq, framing)
+                await self._memory.time.take(on_behalf_of.get())
+                piece = self._piece_with(seq) or self._make(source, seq, framing, hurry=False)
                 if piece is None:
                     await self._prepare(source, seq, framing, reader)
                     continue
@@ -144,20 +144,32 @@ class LegacyFrames:
         self._pieces[at].recently_read = True
         return self._pieces[at]
 
-    def _make(self, segment: Segment, seq: int, framing: Framing) -> Piece | None:
+    def _make(self, segment: Segment, seq: int, framing: Framing, *, hurry: bool = True) -> Piece | None:
         """The piece that begins with the event `seq` of the segment, made and kept; None without the state
-        before that event, and when it takes too long for the loop."""
+        before that event, and when it takes too long for the loop. hurry: whether the whole piece is needed
+        at once, however long a turn of the loop gets."""
         state = self._states.at(seq - 1)
         if state is None or _cost(state, segment, seq) > IN_LOOP_BYTES:
             return None
         after = bisect_right(self._pieces, seq, key=_first_seq)
         last = self._pieces[after].first_seq - 1 if after < len(self._pieces) else segment.last_seq
-        return self._keep(*self._made(self._states.take(state), segment, seq, last, framing))
+        go_on = _always if hurry else self._has_time
+        return self._keep(*self._made(self._states.take(state), segment, seq, last, framing, go_on))
+
+    def _has_time(self) -> bool:
+        return self._memory.time.left
 
     def _made(
-        self, state: State, segment: Segment, seq: int, last: int, framing: Framing
+        self,
+        state: State,
+        segment: Segment,
+        seq: int,
+        last: int,
+        framing: Framing,
+        go_on: Callable[[], bool],
     ) -> tuple[list[Piece], State]:
-        """Pieces from the event `seq` up to `last`, at least one, and the state after them."""
+        """Pieces from the event `seq` up to `last`, at least one, and the state after them. go_on: whether to
+        make more than a few events."""
         made: list[Piece] = []
         frames: list[bytes] = []
         ends = array("Q")
@@ -174,7 +186,7 @@ class LegacyFrames:
             of_event = b"".join([framing(_whole(frame), True, True) for frame in parts])
             frames.append(of_event)
             ends.append(len(of_event) + (ends[-1] if ends else 0))
-            if ends[-1] >= PIECE_BYTES or at >= last:
+            if ends[-1] >= PIECE_BYTES or at >= last or (len(ends) >= _FEW_EVENTS and not go_on()):
                 break
         if ends:
             made.insert(0, SmallFrames(seq, b"".join(frames), ends))
@@ -202,7 +214,9 @@ class LegacyFrames:
                     # It may have been dropped meanwhile.
                     if (state := self._states.at(seq - 1)) is not None:
                         state = self._states.take(state)
-                        self._keep(*await REQUESTS.run(self._made, state, segment, seq, seq, framing))
+                        self._keep(
+                            *await REQUESTS.run(self._made, state, segment, seq, seq, framing, _always)
+                        )
 
     def drop(self, item: Piece | LegacyFile) -> None:
         """Forget a piece, or the text of a file, which is no longer counted."""
@@ -221,6 +235,10 @@ class LegacyFrames:
             self._memory.remove(file)
             file.texts = None
         self._pieces, self._files = [], set()
+
+
+def _always() -> bool:
+    return True
 
 
 def _cost(state: State, segment: Segment, seq: int) -> int:

@@ -22,8 +22,8 @@ MAX_KEPT_FILE_BYTES = 64 << 10
 #: To copy so many bytes takes a few milliseconds, and is done in the loop. A larger state is advanced beside
 #: it.
 IN_LOOP_BYTES = 1 << 20
-#: Events that are applied in one go, and what they take of a turn of the event loop: up to 3 ms.
-_GO_EVENTS, _GO_TURN_BYTES = 64, 6 << 10
+#: Events that are applied in one go: up to 1 ms.
+_GO_EVENTS = 16
 
 
 class LegacyReader(Protocol):
@@ -146,9 +146,13 @@ class LegacyStates:
         reconstructor = state.reconstructor
         size, last_seq = 0, min(seq, segment.last_seq)
         while reconstructor.seq < last_seq:
-            await self._memory.turns.take(on_behalf_of.get(), _GO_TURN_BYTES)
-            end = min(reconstructor.seq + _GO_EVENTS, last_seq)
-            size += self._skip(reconstructor, segment, end, IN_LOOP_BYTES)
+            await self._memory.time.take(on_behalf_of.get())
+            end = reconstructor.seq
+            while True:
+                end = min(end + _GO_EVENTS, last_seq)
+                size += self._skip(reconstructor, segment, end, IN_LOOP_BYTES)
+                if reconstructor.seq < end or end == last_seq or not self._memory.time.left:
+                    break
             if reconstructor.seq < end:
                 size += await REQUESTS.run(self._skip, reconstructor, segment, seq, None)
         state = state.advanced(size)

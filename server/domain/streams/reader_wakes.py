@@ -1,28 +1,33 @@
-"""Waking the readers that wait for a thread's next event: so many in one turn of the event loop (ADR 0073).
+"""Waking the readers that wait for a thread's next event: some in each turn of the event loop (ADR 0073).
 
-A reader that is woken takes 50 to 100 µs. With 500 of them, each event of a run would take 50 ms in which
-nobody else goes on. A reader whose turn is later finds the events that came meanwhile, and takes them
-together.
+A reader that is woken takes 50 to 100 µs, and more on a busy machine. With 500 of them, each event of a run
+would take 50 ms in which nobody else goes on. A reader whose turn is later finds the events that came
+meanwhile, and takes them together.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable, Sequence
+import time
+from collections.abc import Callable, Hashable, Sequence
 
 from server.domain.round_robin import RoundRobin
 
-#: Readers that are woken in one turn of the loop: up to 3 ms.
-WAKES_PER_TURN = 32
+#: Readers that are woken in one turn of the loop, at first and at most, and at least while others wait.
+WAKES_PER_TURN, LEAST_WAKES = 32, 4
+#: Seconds after which a turn of the loop was long, whatever was done in it: fewer wake in the next one.
+LONG_S = 0.002
 
 
 class ReaderWakes:
-    """The readers of a replica that are to be woken. Threads take turns."""
+    """The readers of a replica that are to be woken. Threads take turns. now: seconds of a clock that is
+    monotonic."""
 
-    def __init__(self, per_turn: int = WAKES_PER_TURN) -> None:
-        self._per_turn = self._left = per_turn
+    def __init__(self, *, now: Callable[[], float] = time.perf_counter) -> None:
+        self._per_turn = self._left = WAKES_PER_TURN
         self._waiting: RoundRobin[asyncio.Future[None]] = RoundRobin()
         self._scheduled = False
+        self._now, self._began = now, 0.0
 
     def wake(self, thread: Hashable, readers: Sequence[asyncio.Future[None]]) -> None:
         """Wake the readers of a thread: at once if there are few."""
@@ -38,10 +43,14 @@ class ReaderWakes:
     def _spend(self, count: int) -> None:
         self._left -= count
         if not self._scheduled and (count or self._waiting):
-            self._scheduled = True
+            self._scheduled, self._began = True, self._now()
             asyncio.get_running_loop().call_soon(self._next_turn)
 
     def _next_turn(self) -> None:
+        was_long = self._now() - self._began > LONG_S
+        self._per_turn = (
+            max(self._per_turn // 2, LEAST_WAKES) if was_long else min(self._per_turn * 2, WAKES_PER_TURN)
+        )
         self._scheduled, self._left = False, self._per_turn
         woken = 0
         while self._waiting and woken < self._per_turn:

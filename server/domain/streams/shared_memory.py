@@ -12,14 +12,11 @@ import asyncio
 from collections import OrderedDict
 from typing import Any, Protocol
 
-from server.domain.loop_turns import LoopTurns
+from server.domain.loop_time import LoopTime
 from server.domain.streams.reader_wakes import ReaderWakes
 
 #: Default bound, in bytes.
 MAX_SHARED_BYTES = 64 << 20
-#: What is read and made for readers in one turn of the event loop, of all threads together: up to 5 ms.
-#: Everything counts as the bytes of small events whose JSON takes as long.
-TURN_BYTES = 16 << 10
 #: Items that may keep their place in one go because they were read: bounds the time that it takes.
 _CHANCES = 512
 
@@ -51,8 +48,8 @@ class SharedMemory:
         self.used_bytes = 0
         #: Held while something large is read and made, before it is counted here: one at a time.
         self.large = asyncio.Lock()
-        #: The turns in which readers that catch up are served; callers take them one after the other.
-        self.turns = LoopTurns(TURN_BYTES, small_bytes=0)
+        #: The time in which things are read and made for readers that catch up.
+        self.time = LoopTime()
         self.wakes = ReaderWakes()
 
     def add(self, item: SharedItem, owner: Owner) -> None:

@@ -23,9 +23,8 @@ from server.domain.streams.topic import Topic
 RETRY_S = 1.0
 #: Steps of at most so many bytes need no reservation: what waits for a reader counts at its connection.
 SMALL_STEP_BYTES = 64 << 10
-#: A step of at most so many segments needs no turn of the event loop: those that came while it was busy. What
-#: another step takes of one.
-_FEW_SEGMENTS, _STEP_TURN_BYTES = 16, 4 << 10
+#: A step of at most so many segments needs no turn of the event loop: those that came while it was busy.
+_FEW_SEGMENTS = 16
 #: How many times its bytes a step takes: as it is in the journal, while it is rendered, and rendered.
 _COPIES = 3
 
@@ -146,7 +145,7 @@ class Subscription:
         let the others go on. What this reader has in use stays so. Raises CursorOutOfRange when they were
         removed meanwhile (`server.domain.journal.retention`), LimitReached when there was no room for them.
         """
-        await self.topic.turns.take(on_behalf_of.get(), _STEP_TURN_BYTES)
+        await self.topic.time.take(on_behalf_of.get())
         if self.authorization is not None:
             self.authorization.check()
         reservation = self._reservation

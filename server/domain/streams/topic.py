@@ -54,7 +54,7 @@ class Topic:
         self._legacy_frames: LegacyFrames | None = None
         self._memory = memory
         #: In which readers that catch up are served, and those that wait are woken.
-        self.turns, self._wakes = memory.turns, memory.wakes
+        self.time, self._wakes = memory.time, memory.wakes
         self._window: deque[Segment] = deque()
         self._max_window_bytes = max_window_bytes
         self._window_bytes = 0
@@ -80,7 +80,7 @@ class Topic:
             return
         if self._window and self._window[-1].last_seq + 1 != segment.first_seq:
             self._clear_window()
-        segment = segment.observed_by(self._on_grow, self.turns)
+        segment = segment.observed_by(self._on_grow, self.time)
         self._window.append(segment)
         self._window_bytes += segment.size_bytes
         self._memory.add(segment, self)

@@ -87,3 +87,12 @@ async def test_readers_of_a_run_that_ends_leave_its_live_end_together_and_wake_i
     assert sum(each.woken.done() for each in waiting) <= 32
     await asyncio.gather(*(each.woken for each in waiting))
     assert max(readers.woken.values()) <= 32
+
+
+async def test_few_readers_wake_in_a_turn_while_turns_are_long() -> None:
+    readers, seconds = Readers(), iter(range(1_000_000))
+    wakes = ReaderWakes(now=lambda: float(next(seconds)))
+    many = readers.of("many", 500)
+    wakes.wake("many", many)
+    await asyncio.gather(*many)
+    assert [count for _, count in sorted(readers.woken.items())][4:-1] == [4] * (len(readers.woken) - 5)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.domain.journal.segments import Segment
-from server.domain.loop_turns import LoopTurns
+from server.domain.loop_time import LoopTime
 from server.encoding.event_batch import delimited_delta, delimited_event
 
 RECORDS = st.lists(st.tuples(st.binary(max_size=300), st.binary(max_size=300)), min_size=1, max_size=8)
@@ -99,21 +99,25 @@ async def test_small_events_are_rendered_a_few_in_each_turn_of_the_loop() -> Non
         turn += 1
         asyncio.get_running_loop().call_soon(next_turn)
 
+    seconds = 0.0
+
     def render(part: Segment) -> list[bytes]:
+        nonlocal seconds
         in_turn[turn] += len(part.events())
+        seconds += 0.00004 * len(part.events())
         return [event.upper() for event in part.events()]
 
     events = [b"%d" % number for number in range(1000)]
     segments = [
-        packed([(event, b"") for event in events]).observed_by(lambda *_: None, turns)
-        for turns in [LoopTurns(16 << 10, small_bytes=0)] * 3
+        packed([(event, b"") for event in events]).observed_by(lambda *_: None, time)
+        for time in [LoopTime(0.001, now=lambda: seconds)] * 3
     ]
     next_turn()
     # Two readers of each segment, one of them from the middle on.
     readers = [reader for segment in segments for reader in (segment, segment.after(500))]
     await asyncio.gather(*(reader.prepare_each("x", render) for reader in readers))
     assert in_turn.total() == 3 * len(events), "each event is rendered once"
-    assert max(in_turn.values()) <= 256
+    assert max(in_turn.values()) <= 64
     for reader in readers:
         assert reader.cached_each("x", render)[-1] == b"999"
     assert in_turn.total() == 3 * len(events)

@@ -7,6 +7,7 @@ import pytest
 
 from server.domain.endings import ENDS_PER_TURN, Endings
 from server.domain.errors import ShuttingDown
+from server.http.admission import Admission
 from server.http.connection import ClientGone, Connection, SlowReader, connection_of
 
 
@@ -40,6 +41,7 @@ def _connection(
         wait=writable.wait,
         deadline_s=deadline_s,
         endings=endings or Endings(),
+        admission=Admission(),
     )
 
 
@@ -124,7 +126,12 @@ async def test_a_client_that_takes_nothing_is_stuck_and_one_that_takes_little_is
         await asyncio.Event().wait()
 
     slow: Any = Connection(
-        transport, writable=writable.is_set, wait=take_some, deadline_s=0.05, endings=Endings()
+        transport,
+        writable=writable.is_set,
+        wait=take_some,
+        deadline_s=0.05,
+        endings=Endings(),
+        admission=Admission(),
     )
     with pytest.raises(SlowReader):
         await slow.drain()

@@ -7,6 +7,7 @@ from typing import Any, cast
 from uuid import uuid4
 
 from server.domain.endings import Endings
+from server.http.admission import Admission
 from server.http.connection import Connection
 from server.http.request_turns import REQUESTS_PER_TURN, RequestTurns
 
@@ -16,7 +17,12 @@ def a_connection(caller: object = None) -> Connection:
         return None
 
     made = Connection(
-        cast(Any, asyncio.Transport()), writable=lambda: True, wait=wait, deadline_s=1, endings=Endings()
+        cast(Any, asyncio.Transport()),
+        writable=lambda: True,
+        wait=wait,
+        deadline_s=1,
+        endings=Endings(),
+        admission=Admission(),
     )
     made.caller = cast(Any, caller)
     return made
