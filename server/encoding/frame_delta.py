@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from enum import IntEnum
 from hashlib import blake2b
 
-from server.encoding.event_batch import read_varint, varint
+from server.encoding.event_batch import SHORT_VARINTS, read_varint, varint
 
 #: Stand in a skeleton for the messages value and for the files value. JSON text cannot hold NUL.
 MESSAGES_PLACEHOLDER = b"\x00M"
@@ -210,7 +210,7 @@ class DeltaContext:
             if not alone:
                 inserted = frame[head + same : len(frame) - tail - quotes]
             if len(inserted) < DEFLATE_FROM_BYTES:
-                deltas.append(_TOKEN + digest + around[same] + varint(len(inserted) << 1) + inserted)
+                deltas.append(_TOKEN + digest + around[same] + SHORT_VARINTS[len(inserted) << 1] + inserted)
             else:
                 deltas.append(_TOKEN + digest + around[same] + _insertion(old, inserted))
             last, old = literal, frame

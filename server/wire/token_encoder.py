@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from server.domain.journal.events import TextPlace, Token
 from server.domain.journal.journal import TokenEncoder
-from server.encoding.event_batch import DELIMITED, VARINT, field_key, varint
+from server.encoding.event_batch import DELIMITED, SHORT_VARINTS, VARINT, field_key, varint
 from server.wire import messages as m
 from server.wire.conversation import write_token
 from server.wire.text import set_time
@@ -54,12 +54,17 @@ class SplicingTokenEncoder(TokenEncoder):
         moment = timestamp.SerializeToString()
         shared = _EPOCH_KEY + varint(epoch) + _TIME_KEY + varint(len(moment)) + moment
         events: list[bytes] = []
+        text_key, around, short = self._text_key, self._around, SHORT_VARINTS
         for seq, text in enumerate(texts, first_seq):
             # A field without a value is not written.
-            field = self._text_key + varint(len(text)) + text if text else b""
-            for before, after, key in self._around:
-                field = key + varint(len(before) + len(field) + len(after)) + before + field + after
-            events.append(_SEQ_KEY + varint(seq) + shared + field)
+            size = len(text)
+            field = text_key + (short[size] if size < len(short) else varint(size)) + text if text else b""
+            for before, after, key in around:
+                size = len(before) + len(field) + len(after)
+                length = short[size] if size < len(short) else varint(size)
+                field = b"".join((key, length, before, field, after))
+            number = short[seq] if seq < len(short) else varint(seq)
+            events.append(b"".join((_SEQ_KEY, number, shared, field)))
         return events
 
     def _prepare(self, token: Token, place: TextPlace) -> None:

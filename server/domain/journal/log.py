@@ -19,7 +19,7 @@ from server.domain.journal.recent_commits import Commit, RecentCommits
 from server.domain.quarantine.entries import QuarantineEntry
 from server.domain.runs.lease import Lease
 from server.domain.webhooks.events import OutboxEvent
-from server.encoding.event_batch import delimited_delta, delimited_event
+from server.encoding.event_batch import batch_of, delimited_delta, delta_batch_of
 
 T = TypeVar("T")
 
@@ -165,9 +165,7 @@ class JournalLog:
     def put_all(self, events: Sequence[bytes], deltas: Sequence[bytes], *, epoch: int) -> None:
         """Queue the next events, few and small ones, to be committed together. Raises LeaseLost."""
         self._check_lease()
-        self._put(
-            b"".join(map(delimited_event, events)), b"".join(map(delimited_delta, deltas)), len(events), epoch
-        )
+        self._put(batch_of(events), delta_batch_of(deltas), len(events), epoch)
 
     def _put(self, event_entries: bytes, delta_entries: bytes, count: int, epoch: int) -> None:
         if not self._queue:

@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.encoding.event_batch import (
+    batch_of,
     delimited_delta,
     delimited_event,
+    delta_batch_of,
     event_ends,
     read_varint,
     split_deltas,
@@ -34,3 +36,10 @@ def test_delimited_entries_are_split_again(entries: list[bytes]) -> None:
     batch = b"".join(map(delimited_event, entries))
     assert split_events(batch, event_ends(batch)) == entries
     assert split_deltas(b"".join(map(delimited_delta, entries))) == entries
+
+
+@pytest.mark.parametrize("size", [0, 127, 128, 2047, 2048, 16_383, 16_384])
+def test_a_batch_has_the_entries_of_its_events_whatever_their_length(size: int) -> None:
+    entries = [b"x" * size, b"", b"y" * (size + 1)]
+    assert batch_of(entries) == b"".join(map(delimited_event, entries))
+    assert delta_batch_of(entries) == b"".join(map(delimited_delta, entries))
