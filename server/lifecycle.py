@@ -161,10 +161,6 @@ async def _within_ready_s(probe: asyncio.Task[bool | None]) -> bool | None:
 async def _takes_writes(pool: asyncpg.Pool) -> bool | None:
     """Whether the database takes writes; None when it does not answer, whatever the reason."""
     try:
-        if await pool.fetchval("SHOW transaction_read_only", timeout=READY_S) == "off":
-            return True
-        # Another server may be the primary now.
-        await pool.on_read_only()
+        return bool(await pool.fetchval("SHOW transaction_read_only", timeout=READY_S) == "off")
     except Exception:
         return None
-    return False

@@ -130,6 +130,8 @@ async def test_a_collector_that_does_not_answer_keeps_no_hub_from_stopping(datab
         tracing = {
             "OTEL_EXPORTER_OTLP_ENDPOINT": address,
             "OTEL_BSP_SCHEDULE_DELAY": "100",
+            # Longer than the test waits: what ends the wait is the hub.
+            "OTEL_EXPORTER_OTLP_TIMEOUT": "60",
             "IDEO_DRAIN_S": "0",
         }
         async with running("serve", environment=hub_environment(database, runtime, **tracing)) as hub:
@@ -140,3 +142,29 @@ async def test_a_collector_that_does_not_answer_keeps_no_hub_from_stopping(datab
             began = time.monotonic()
             assert await hub.stop() == 0
     assert time.monotonic() - began < 2 * FLUSH_S + 5
+
+
+async def test_of_a_collectors_answer_without_an_end_nothing_is_read(database: str) -> None:
+    left = asyncio.Event()
+
+    async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        try:
+            while True:
+                writer.write(bytes(1 << 16))
+                await writer.drain()
+        except OSError:
+            left.set()
+
+    async with tcp_server(endless) as port, replay_process() as runtime:
+        tracing = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}",
+            "OTEL_BSP_SCHEDULE_DELAY": "100",
+            "OTEL_EXPORTER_OTLP_TIMEOUT": "60",
+        }
+        async with running("serve", environment=hub_environment(database, runtime, **tracing)) as hub:
+            await hub.serving("HTTP")
+            async with httpx.AsyncClient(base_url=hub.addresses["HTTP"], trust_env=False) as http:
+                await http.get("/api/proposals")
+            await asyncio.wait_for(left.wait(), 30)
