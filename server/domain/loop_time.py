@@ -1,8 +1,8 @@
 """Time of the event loop that readers who catch up share, for as long as there is other work (ADR 0073).
 
 What is made for a reader takes 0.3 µs an event or 40, and no size of it says which. So it is timed: a reader
-goes on until a millisecond of the loop's turn has passed, in which all that the turn did besides counts, too. Then the next one
-has a turn. The busier the loop is, the less of a turn is theirs; each turn has a little.
+goes on until a millisecond of the loop's turn has passed, in which all that the turn did besides counts, too.
+Then the next one has a turn. The busier the loop is, the less of a turn is theirs; each turn has a little.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """When a request is read whose first bytes have arrived (ADR 0018, ADR 0057, ADR 0073).
 
-To read a request and to answer or refuse it takes half a millisecond of the event loop. A thousand clients that
-connect at once, or ask again after each answer, would have all of it. A request that waits here has cost
+To read a request and to answer or refuse it takes half a millisecond of the event loop. A thousand clients
+that connect at once, or ask again after each answer, would have all of it. A request that waits here has cost
 little, and its client waits with it. One that leaves costs almost nothing.
 
 1. A request with a token that identified a caller lately is taken for that caller's. Each caller has a rate.
@@ -229,7 +229,7 @@ class Admission:
         return False
 
     def count(self, caller: Hashable) -> None:
-        """A request of the caller began without a turn: it was sent before the answer to the one before it."""
+        """A request of the caller began without a turn: it was sent before the one before it was answered."""
         self._buckets.take(caller, self._rate_of(caller), 1, asyncio.get_running_loop().time())
 
     def leave(self, connection: Beginner) -> None:

@@ -252,8 +252,8 @@ class HubHttpProtocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def _give_up_answer(self) -> None:
-        """Nothing more can be written. uvicorn says so to the last of the requests that were sent at once; the
-        first would find out by an error, which is logged."""
+        """Nothing more can be written. uvicorn says so to the last of the requests that were sent at once;
+        the first would find out by an error, which is logged."""
         if self._answered is not None:
             self._answered.disconnected = True
             self._answered.message_event.set()

@@ -27,8 +27,8 @@ from server.http.websocket_protocol import (
 
 #: Largest message that a client may send on a WebSocket, in bytes.
 MAX_CLIENT_MESSAGE_BYTES = 4096
-#: Connections that the kernel holds until they are accepted, if the machine allows as many. Of further ones it
-#: drops the first packet, so that their clients try again after a second.
+#: Connections that the kernel holds until they are accepted, if the machine allows as many. Of further ones
+#: it drops the first packet, so that their clients try again after a second.
 BACKLOG = 16_384
 #: Seconds that an idle connection stays open.
 KEEP_ALIVE_S = 15

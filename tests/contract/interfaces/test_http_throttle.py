@@ -166,10 +166,12 @@ def test_a_client_that_sends_too_many_requests_at_once_is_not_logged(
 
     async def flooded() -> None:
         config = uvicorn_config(cast(Any, app), drain_s=2)
-        async with uvicorn_server(config, listening_socket("127.0.0.1", 0)) as (server, address):
-            async with connected(HttpInterface(server, address), 1) as ((reader, writer),):
-                writer.write(REQUEST * (MAX_PIPELINED + 2))
-                assert (await reader.read())[9:12] == b"400"
+        async with (
+            uvicorn_server(config, listening_socket("127.0.0.1", 0)) as (server, address),
+            connected(HttpInterface(server, address), 1) as ((reader, writer),),
+        ):
+            writer.write(REQUEST * (MAX_PIPELINED + 2))
+            assert (await reader.read())[9:12] == b"400"
 
     # With the hub's own event loop: that of the other tests ignores what is written to a closed connection.
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

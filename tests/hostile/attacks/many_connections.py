@@ -63,6 +63,24 @@ async def http_kept_connections_of_an_account(aim: Aim) -> str:
     return await _kept(aim, 2_500, [head("/api/proposals?limit=1", aim.token)])
 
 
+@FAMILY.attack()
+async def http_kept_connections_with_invented_tokens(aim: Aim) -> str:
+    """Strangers invent a token for each of 1,000 connections that stay open, and list proposals on them."""
+    return await _kept(aim, 1_000, [head("/api/proposals", f"a.b.{number}") for number in range(1_000)])
+
+
+@FAMILY.attack()
+async def http_several_requests_on_many_connections(aim: Aim) -> str:
+    """Strangers send 12 requests at once on 1,000 connections, and 12 more with each answer."""
+    return await _kept(aim, 1_000, [head("/nothing") * 12])
+
+
+@FAMILY.attack()
+async def http_probes_on_new_connections(aim: Aim) -> str:
+    """Strangers ask for the health on 1,500 new connections at a time, and leave."""
+    return await _kept(aim, 1_500, [head("/healthz", more=["Connection: close"])])
+
+
 async def _many(aim: Aim, count: int, path: str, token: str, calls: int) -> str:
     """Calls on so many connections, as many on each, again when they have ended."""
     until = time.monotonic() + aim.seconds
