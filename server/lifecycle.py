@@ -128,8 +128,8 @@ def gauges(core: Core, *, window_limit_bytes: int, queue_limit_bytes: int) -> di
 def readiness(core: Core) -> Callable[[], Awaitable[Readiness]]:
     """The readiness check of this replica, which answers within READY_S.
 
-    A database that takes no writes is no reason to send callers elsewhere: all replicas have the same one,
-    and what is stored can be read and followed.
+    While the database takes no writes, callers are not sent elsewhere: all replicas have the same one, and
+    what is stored can be read and followed.
     """
     probes: list[asyncio.Task[bool | None]] = []
 
