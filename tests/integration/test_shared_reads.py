@@ -149,7 +149,8 @@ async def test_a_reader_that_catches_up_lets_others_go_on(pool: Any) -> None:
         reader.close()
         keeper.close()
     assert in_turn.total() == 1101
-    assert max(in_turn.values()) <= 3 * STEP_SEGMENTS
+    assert len(in_turn) > 2
+    assert max(in_turn.values()) <= 8 * STEP_SEGMENTS
 
 
 def write_for(seconds: float) -> None:
