@@ -34,7 +34,9 @@ SMALL_BYTES, MAX_LARGE_BYTES = 4 << 10, 32 << 20
 _HEADER = re.compile(
     rb"\r\n(?:authorization|sec-websocket-protocol(?=[^\r\n]*bearer)):[ \t]*([^\r\n]+)", re.I
 )
-_QUERY = re.compile(rb"[^\r\n]*?[?&](?:token|ticket)=([^\s&#]+)")
+_QUERY = re.compile(rb"[?&](?:token|ticket)=([^\s&#]+)")
+#: Bytes in which credentials are looked for: what is in a longer head is a stranger's.
+_SEARCHED_BYTES = 8 << 10
 
 
 class Beginner(Protocol):
@@ -51,7 +53,8 @@ class Beginner(Protocol):
 def credentials_of(first_bytes: bytes) -> Hashable:
     """What stands for the token, secret or ticket that a request presents, unchecked: in a header or in its
     address. None without one, also if it has yet to arrive."""
-    found = _HEADER.search(first_bytes) or _QUERY.match(first_bytes)
+    searched = first_bytes[:_SEARCHED_BYTES]
+    found = _HEADER.search(searched) or _QUERY.search(searched.partition(b"\r\n")[0])
     return hash(found[1]) if found else None
 
 

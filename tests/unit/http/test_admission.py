@@ -194,6 +194,7 @@ def test_credentials_are_in_a_header_or_in_the_address(one: bytes, other: bytes,
         b"GET /a HTTP/1.1\r\nSec-WebSocket-Protocol: ideo.v1\r\n\r\n",
         b"GET /a HTTP/1.1\r\nReferer: /b?ticket=1\r\n\r\n",
         b"GET /a?after=1",
+        b"GET /a HTTP/1.1\r\nX: " + b"x" * 8192 + b"\r\nAuthorization: Bearer x\r\n\r\n",
     ],
 )
 def test_a_request_without_a_token_has_no_credentials(first_bytes: bytes) -> None:
