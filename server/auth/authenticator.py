@@ -65,6 +65,14 @@ class Authenticator:
             self.on_refused(error, presented=SHARE_LINK if is_link else TOKEN if token else NOTHING)
             raise
 
+    async def recognise(self, values: Sequence[str]) -> Principal | None:
+        """The caller of `Authorization` headers whose call waits, None without one. Nothing is logged or
+        counted: the call will be authenticated. Raises KeysUnavailable, DatabaseUnavailable."""
+        try:
+            return await self._authenticate(bearer_token(values), read_only=True)
+        except (Unauthenticated, PermissionDenied):
+            return None
+
     def on_refused(self, error: Unauthenticated | PermissionDenied, *, presented: str) -> None:
         """Log and count a refusal, also one of a ticket, which is not checked here."""
         self._log.add(error, presented=presented)

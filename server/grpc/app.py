@@ -11,9 +11,10 @@ from opentelemetry.instrumentation.grpc import aio_server_interceptor
 from server.grpc.admission import MAX_WAIT_S, MAX_WAITING, Admission
 from server.grpc.answers import Answers
 from server.grpc.authentication import PUBLIC_SERVICES, Authentication
-from server.grpc.fair_server import MAX_PENDING, KnownPeers, fair_server
+from server.grpc.fair_server import MAX_PENDING, fair_server
 from server.grpc.health import Health
 from server.grpc.interceptors import AsGeneratorInterceptor, CallInterceptor
+from server.grpc.peers import Peers
 from server.grpc.public_streams import PublicStreams
 from server.grpc.services import SERVICES, add_services
 from server.grpc.threads import let_loop_go_on
@@ -98,9 +99,9 @@ def server_options(limits: GrpcLimits, *, reuse_port: bool) -> list[tuple[str, i
         ("grpc.server_handshake_timeout_ms", round(limits.handshake_s * 1000)),
         ("grpc.max_connection_idle_ms", round(limits.connection_idle_s * 1000)),
         # By default grpc refuses some of the calls that it has not handed out when there are a thousand of
-        # them, other callers' too.
+        # them, other callers' too. It does so at random between the first limit and the second.
         ("grpc.server.max_pending_requests", MAX_PENDING),
-        ("grpc.server.max_pending_requests_hard_limit", 2 * MAX_PENDING),
+        ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING),
         # Identity alone: a message may not grow when it is read.
         ("grpc.compression_enabled_algorithms_bitset", 1),
         # With its probe, grpc takes up to the largest message of each call before anybody reads it; without,
@@ -134,12 +135,15 @@ def create_grpc_server(
     dev: with reflection. limits: grpc itself refuses what exceeds them, with RESOURCE_EXHAUSTED. peers:
     names of the certificates that may call, empty for all. traced: with a span for each call.
     """
-    writer, known = GrpcWriter(use_cases.readers, write_s=limits.write_s), KnownPeers()
+    writer = GrpcWriter(use_cases.readers, write_s=limits.write_s)
+    connections = Peers(use_cases.cut_offs)
+    authentication = Authentication(use_cases.authenticator, connections, peers)
     server = fair_server(
         interceptors=(
             *((_tracing(), AsGeneratorInterceptor()) if traced else ()),
             CallInterceptor(
-                Authentication(use_cases.authenticator, peers, on_known=known.add),
+                authentication,
+                connections,
                 Admission(use_cases.cut_offs, max_calls=limits.max_calls, max_wait_s=limits.turn_s),
                 UnreadCalls(use_cases.cut_offs, deadline_s=limits.request_s),
                 PublicStreams(use_cases.cut_offs),
@@ -149,7 +153,8 @@ def create_grpc_server(
         ),
         options=server_options(limits, reuse_port=reuse_port),
         maximum_concurrent_rpcs=limits.max_calls + MAX_WAITING,
-        peers=known,
+        peers=connections,
+        look=authentication.look,
     )
     watches = add_services(use_cases, writer, server)
     health = Health(SERVICES, writer)

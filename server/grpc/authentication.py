@@ -6,7 +6,8 @@ here, so a new method needs a token too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+import asyncio
+from collections.abc import Hashable, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -17,20 +18,26 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from ide_orchestrator.v1 import proposal_pb2, refinement_pb2
 from server.auth.authenticator import Authenticator
+from server.domain.access.on_behalf_of import on_behalf_of
 from server.domain.access.throttle import REFUSED, Counted, counted_with
+from server.domain.errors import HubError, PermissionDenied, Unauthenticated
 from server.domain.model import Principal
 from server.grpc.admission import OF_STRANGER
+from server.grpc.peers import Peers
 from server.grpc.transport import check_peer
 from server.grpc.unread_calls import Group
 from server.use_cases import OPERATORS_SERVICE, READABLE_BY_SHARE_LINK
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+Metadata: TypeAlias = Iterable[tuple[str, str | bytes]]
 
 #: Calls, whose request has not arrived, of the callers that are one for the quotas, and of one of them.
 MAX_UNREAD, MAX_UNREAD_OF_ONE = 400, 200
 #: The same for calls that need no token, of all connections and of one.
 _STRANGERS = Group("strangers", 400, 50)
 
+#: Connections whose first calls are looked at at a time, and for whom that is done.
+MAX_LOOKS, _LOOKS = 8, "first calls"
 #: Services that anyone may call.
 PUBLIC_SERVICES = frozenset(
     str(file.services_by_name[name].full_name)
@@ -92,34 +99,59 @@ def begin_call(principal: Principal) -> Identity:
 
 class Authentication:
     """Who calls: the peer, by the name in its certificate, then the caller. `peers`: names that may call;
-    empty for all. on_known: called with the connection and the caller who was identified on it."""
+    empty for all. connections: learn who was identified on them, and that nobody was."""
 
     def __init__(
         self,
         authenticator: Authenticator,
+        connections: Peers,
         peers: frozenset[str] = frozenset(),
-        *,
-        on_known: Callable[[str, Principal], None] = lambda peer, caller: None,
     ) -> None:
-        self._authenticator, self._peers, self._on_known = authenticator, peers, on_known
+        self._authenticator, self._peers, self._connections = authenticator, peers, connections
+        self._looks = asyncio.Semaphore(MAX_LOOKS)
 
     async def __call__(self, method: str, context: Context) -> Identity:
         """The caller; a stranger is its connection.
 
         Raises Unauthenticated, PermissionDenied, KeysUnavailable, DatabaseUnavailable.
         """
-        if self._peers:
-            check_peer(context.auth_context(), self._peers)
-        if is_public(method):
-            peer = context.peer()
-            return Identity(peer, _STRANGERS, ((peer, OF_STRANGER),), "strangers")
-        metadata = context.invocation_metadata() or ()
-        headers = [str(value) for key, value in metadata if key == "authorization"]
-        principal = await self._authenticator.authenticate_headers(
-            headers, read_only=readable_by_share_link(method), operation=operation_of(method)
-        )
-        self._on_known(context.peer(), principal)
+        connection = context.peer()
+        try:
+            if self._peers:
+                check_peer(context.auth_context(), self._peers)
+            if is_public(method):
+                self._connections.meet(connection)
+                return Identity(connection, _STRANGERS, ((connection, OF_STRANGER),), "strangers")
+            principal = await self._authenticator.authenticate_headers(
+                _presented(context.invocation_metadata()),
+                read_only=readable_by_share_link(method),
+                operation=operation_of(method),
+            )
+        except (Unauthenticated, PermissionDenied):
+            self._connections.meet(connection)
+            raise
+        self._connections.identify(connection, principal)
         return begin_call(principal)
+
+    async def look(self, connection: str, metadata: Metadata) -> None:
+        """Look at a connection's first call before its turn: a caller need not wait among strangers, and a
+        connection without one is met."""
+        presented = _presented(metadata)
+        async with self._looks:
+            on_behalf_of.set(_LOOKS)
+            try:
+                caller = await self._authenticator.recognise(presented)
+            except HubError:
+                return
+        if caller is None:
+            self._connections.meet(connection)
+        else:
+            self._connections.identify(connection, caller)
+
+
+def _presented(metadata: Metadata | None) -> list[str]:
+    """The values of a call's authorization."""
+    return [str(value) for key, value in metadata or () if key == "authorization"]
 
 
 def refused(context: Context) -> Counted:

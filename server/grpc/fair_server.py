@@ -9,77 +9,78 @@ grpc.aio asks its core for one call at a time, and the core hands calls out firs
 2. The event loop reads at once all that grpc wakes it with (`server.grpc.poller`): otherwise the calls that
    were requested arrive one by one.
 
-A connection has the turns of the caller who was last identified on it: a proxy's users share them. Both rely
-on internals of grpcio, whose version is pinned; `tests/contract/interfaces/test_grpc_fairness.py` fails when
+Whose call it is, and which connections are closed, is decided by `server.grpc.peers`. All of this relies on
+internals of grpcio, whose version is pinned; `tests/contract/interfaces/test_grpc_fairness.py` fails when
 they change.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeAlias, cast
 
 import grpc.aio
 from grpc._cython import cygrpc
 from grpc.aio._server import Server, _augment_channel_arguments
 
-from server.domain.arrivals import Arrivals, Stranger
-from server.domain.model import Principal
+from server.domain.arrivals import Arrivals
 from server.grpc.call_ends import CallLoop
+from server.grpc.hang_ups import HangUps
+from server.grpc.peers import Peers
 
 #: Calls that are requested of the core at a time. All may arrive in one turn of the loop: some 3 ms.
 REQUESTED = 256
-#: Calls that wait to be accepted, some 16 KB each. Further ones stay in the core, which refuses what exceeds
-#: `MAX_PENDING`, and all that exceeds twice as many.
-MAX_QUEUED = MAX_PENDING = 4_000
-#: Of these, calls of all strangers, and of one known caller: those beyond are dropped, and end as cancelled.
-#: Otherwise one client that calls faster than it is served would have the core refuse everybody's calls.
-MAX_QUEUED_OF_STRANGERS, MAX_QUEUED_OF_CALLER = 2_000, 1_000
-
-
-class KnownPeers:
-    """The connections on which a caller was identified. max_peers: so many are remembered."""
-
-    def __init__(self, max_peers: int = 20_000) -> None:
-        self._max_peers = max_peers
-        self._groups: OrderedDict[str, Hashable] = OrderedDict()
-        #: Called with a connection and its group when it was a stranger's before.
-        self.on_identified: Callable[[str, Hashable], None] = lambda peer, group: None
-
-    def add(self, peer: str, caller: Principal) -> None:
-        """A caller was identified on a connection."""
-        is_new, group = peer not in self._groups, caller.memory_id
-        self._groups[peer] = group
-        if is_new:
-            self.on_identified(peer, group)
-            if len(self._groups) > self._max_peers:
-                self._groups.popitem(last=False)
-        else:
-            self._groups.move_to_end(peer)
-
-    def group_of(self, peer: str) -> Hashable:
-        """The group of a connection's calls."""
-        return self._groups.get(peer) or Stranger(peer)
+#: Calls of all known callers, of all strangers, and of one known caller that wait to be accepted, some 16 KB
+#: each: those beyond are dropped, and end as cancelled. None is left to the core, which would refuse calls at
+#: random.
+MAX_QUEUED, MAX_QUEUED_OF_STRANGERS, MAX_QUEUED_OF_CALLER = 4_000, 2_000, 1_000
+#: Calls of strangers that wait when there are many.
+CROWDED = 500
+#: Calls that wait in the core while the event loop does something else, as large each. It refuses everybody's
+#: beyond that.
+MAX_PENDING = 10_000
+#: Looks at a connection's first call, of which it is given the metadata.
+Look: TypeAlias = Callable[[str, Any], Coroutine[Any, Any, None]]
 
 
 class _InTurn(cygrpc.AioServer):  # type: ignore[misc]  # the library has no types
     """grpc.aio's server, which accepts what `_make_request_call_future` gives, one call in two turns of the
     loop."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, peers: KnownPeers, *arguments: Any) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, peers: Peers, look: Look | None, *arguments: Any
+    ) -> None:
         super().__init__(CallLoop(loop), *arguments)
-        self._event_loop, self._peers = loop, peers
-        self._queue: Arrivals[object] = Arrivals(
-            max_strangers=MAX_QUEUED_OF_STRANGERS, max_of_caller=MAX_QUEUED_OF_CALLER
+        self._event_loop, self._peers, self._look = loop, peers, look
+        self._looking: set[asyncio.Task[None]] = set()
+        #: Calls and their connections.
+        self._queue: Arrivals[tuple[str, object]] = Arrivals(
+            max_strangers=MAX_QUEUED_OF_STRANGERS, max_of_caller=MAX_QUEUED_OF_CALLER, max_known=MAX_QUEUED
         )
-        peers.on_identified = self._queue.identify
+        self._ports: set[int] = set()
+        self._hang_ups = HangUps(self._ports)
+        peers.on_identified, peers.hang_up = self._queue.identify, self._hang_up
+        peers.crowded = lambda: self._queue.strangers >= CROWDED
         self._next: asyncio.Future[object] = loop.create_future()
-        #: Requests that are not made again until a call is taken.
-        self._paused: deque[asyncio.Future[None]] = deque()
         self._requests: list[asyncio.Task[None]] = []
         self._failure: BaseException | None = None
+
+    def add_insecure_port(self, address: bytes) -> int:
+        """As grpc's."""
+        return self._with(super().add_insecure_port(address))
+
+    def add_secure_port(self, address: bytes, credentials: object) -> int:
+        """As grpc's."""
+        return self._with(super().add_secure_port(address, credentials))
+
+    def _with(self, port: int) -> int:
+        self._ports.add(port)
+        return port
+
+    def _hang_up(self, peer: str) -> None:
+        self._queue.discard(peer)
+        self._hang_ups.add(peer)
 
     def _make_request_call_future(self, _method: object) -> asyncio.Future[object]:
         """The call that is accepted next; grpc's own is a task, which costs more than all of this. Has what
@@ -97,8 +98,9 @@ class _InTurn(cygrpc.AioServer):  # type: ignore[misc]  # the library has no typ
         if self._next.done():
             return
         if self._queue:
-            self._next.set_result(self._queue.take())
-            self._resume(1)
+            peer, call = self._queue.take()
+            self._peers.begin(peer)
+            self._next.set_result(call)
         elif self._failure is not None:
             self._next.set_exception(self._failure)
 
@@ -110,36 +112,31 @@ class _InTurn(cygrpc.AioServer):  # type: ignore[misc]  # the library has no typ
                 if self.is_running():
                     continue
                 raise
-            peer = cygrpc._ServicerContext(call, None, None, self._event_loop).peer()
-            self._queue.put(self._peers.group_of(peer), call)
             # It has its message, of up to 4 MiB, for as long as anything refers to it.
+            self._put(call)
             del call
             self._accept()
-            if len(self._queue) >= MAX_QUEUED:
-                paused: asyncio.Future[None] = self._event_loop.create_future()
-                self._paused.append(paused)
-                await paused
+
+    def _put(self, call: object) -> None:
+        context = cygrpc._ServicerContext(call, None, None, self._event_loop)
+        peer = context.peer()
+        if self._look is not None and self._peers.is_first(peer):
+            looking = self._event_loop.create_task(self._look(peer, context.invocation_metadata()))
+            self._looking.add(looking)
+            looking.add_done_callback(self._looking.discard)
+        group = self._peers.arrive(peer)
+        if group is not None and (dropped := self._queue.put(group, (peer, call))) is not None:
+            self._peers.exceed(dropped[0])
 
     async def _start_shutting_down(self) -> None:
         await super()._start_shutting_down()
-        # While the queues are full no request may be under way, which would fail and end the others.
-        self._drop_calls()
+        # The core ends the calls that wait, once nothing refers to them.
+        self._queue.clear()
 
     def _end(self, request: asyncio.Task[None]) -> None:
         self._failure = asyncio.CancelledError() if request.cancelled() else request.exception()
-        self._drop_calls()
-        self._accept()
-
-    def _drop_calls(self) -> None:
-        """Accept no call any more. The core ends those that wait, once nothing refers to them."""
         self._queue.clear()
-        self._resume(len(self._paused))
-
-    def _resume(self, count: int) -> None:
-        for _ in range(min(count, len(self._paused))):
-            paused = self._paused.popleft()
-            if not paused.done():
-                paused.set_result(None)
+        self._accept()
 
 
 class _FairServer(Server):
@@ -150,12 +147,15 @@ class _FairServer(Server):
         interceptors: Sequence[grpc.aio.ServerInterceptor],
         options: Sequence[tuple[str, int]],
         maximum_concurrent_rpcs: int | None,
-        peers: KnownPeers,
+        peers: Peers,
+        look: Look | None,
     ) -> None:
         # Not grpc's own, which would make a server of the core that is never destroyed.
         self._loop = cygrpc.get_working_loop()
         arguments = _augment_channel_arguments(options, None)
-        self._server = _InTurn(self._loop, peers, None, (), interceptors, arguments, maximum_concurrent_rpcs)
+        self._server = _InTurn(
+            self._loop, peers, look, None, (), interceptors, arguments, maximum_concurrent_rpcs
+        )
 
     def add_registered_method_handlers(self, service_name: str, method_handlers: object) -> None:
         """Do nothing: the core would keep a queue for each method, outside these turns. Generated code adds
@@ -167,9 +167,11 @@ def fair_server(
     interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
     options: Sequence[tuple[str, int]] = (),
     maximum_concurrent_rpcs: int | None = None,
-    peers: KnownPeers | None = None,
+    peers: Peers | None = None,
+    look: Look | None = None,
 ) -> grpc.aio.Server:
     """A server that accepts calls in turn. peers: the connections whose callers are known, by default none.
-    The other arguments are as of `grpc.aio.server`."""
-    server: Any = _FairServer(interceptors, options, maximum_concurrent_rpcs, peers or KnownPeers())
+    look: looks at a connection's first call as soon as it arrives. The other arguments are as of
+    `grpc.aio.server`."""
+    server: Any = _FairServer(interceptors, options, maximum_concurrent_rpcs, peers or Peers(), look)
     return cast(grpc.aio.Server, server)

@@ -20,11 +20,13 @@ import structlog
 from google.protobuf.message import DecodeError, Message
 from grpc_status import rpc_status
 
+from server.domain.access.throttle import Counted
 from server.domain.errors import HubError, InvalidArgument, LimitReached, PermissionDenied, Unauthenticated
 from server.domain.fair_budget import WAIT_S, FairBudget, Reservation
 from server.grpc.admission import UNKNOWN_METHODS, Admission
 from server.grpc.authentication import Context, Identity, is_public, refused
 from server.grpc.call_ends import waiting
+from server.grpc.peers import Peers
 from server.grpc.public_streams import PublicStreams
 from server.grpc.unread_calls import UnreadCalls
 from server.wire.problem_details import grpc_status
@@ -75,16 +77,18 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     def __init__(
         self,
         identify: Callable[[str, Context], Awaitable[Identity]],
+        connections: Peers,
         admission: Admission,
         unread: UnreadCalls,
         public_streams: PublicStreams,
         incoming: FairBudget,
     ) -> None:
-        self._identify, self._admission = identify, admission
+        self._identify, self._connections, self._admission = identify, connections, admission
         self._unread, self._public_streams = unread, public_streams
         self._incoming = incoming
         #: Handlers by method, made at its first call.
         self._handlers: dict[str, Handler] = {}
+        self._unknown: Handler = grpc.stream_unary_rpc_method_handler(self._refuse_unknown)
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
@@ -99,9 +103,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if handler is None:
             found = await continuation(handler_call_details)
             if found is None:
-                with waiting(), suppress(LimitReached):
-                    await self._admission.wait(UNKNOWN_METHODS)
-                return None
+                return self._unknown
             handler = self._handlers[method] = self._surrounded(found, method)
         return handler
 
@@ -112,16 +114,32 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             return grpc.stream_stream_rpc_method_handler(self._call(handler, method))
         return grpc.stream_unary_rpc_method_handler(self._call(handler, method))
 
+    async def _refuse_unknown(self, _: object, context: Context) -> bytes:
+        """The behaviour of all methods that do not exist."""
+        self._connections.meet(context.peer())
+        with waiting(), suppress(LimitReached):
+            await self._turn(UNKNOWN_METHODS, context)
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
+        raise AssertionError("abort raises")
+
     async def _identified(self, method: str, context: Context) -> Identity:
         """Who calls, once it is the call's turn. Raises as `identify`, and LimitReached."""
         with waiting():
             try:
                 who = await self._identify(method, context)
             except (Unauthenticated, PermissionDenied):
-                await self._admission.wait(refused(context))
+                await self._turn(refused(context), context)
                 raise
-            await self._admission.wait(who.rates)
+            await self._turn(who.rates, context)
             return who
+
+    async def _turn(self, counted: Counted, context: Context) -> None:
+        """Wait for a call's turn. Raises LimitReached."""
+        try:
+            await self._admission.wait(counted)
+        except LimitReached:
+            self._connections.exceed(context.peer())
+            raise
 
     def _call(self, handler: Handler, method: str) -> Callable[[object, Context], Awaitable[bytes | None]]:
         """The behaviour of a method that takes one message."""

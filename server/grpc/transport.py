@@ -1,12 +1,14 @@
 """TLS for the gRPC interface, and the peers that it accepts (ADR 0021).
 
-Certificate, key and the clients' authority are files that are read again at each handshake: a rotation needs
-no restart. When a file can no longer be read, its last good content stays in use.
+Certificate, key and the clients' authority are files that are looked at at each handshake, and read when they
+have changed: a rotation needs no restart, and handshakes that nobody finishes cost little. When a file can no
+longer be read, its last good content stays in use.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,12 +26,28 @@ class Tls:
     client_ca: Path | None = None
 
 
-class _Files:
-    """The contents of the files, as last read."""
+#: Seconds after a change within which another one may bear the same time.
+_RECENT_S = 2.0
 
-    def __init__(self, tls: Tls) -> None:
+
+class Files:
+    """The contents of the files, as last read. now: seconds since the epoch."""
+
+    def __init__(self, tls: Tls, *, now: Callable[[], float] = time.time) -> None:
         self._paths = [tls.key, tls.certificate, *([tls.client_ca] if tls.client_ca else [])]
+        self._now = now
+        self._versions = self._look()
         self._read = [path.read_bytes() for path in self._paths]
+
+    def _look(self) -> list[tuple[object, ...]]:
+        """What tells one version of each file from another."""
+        found: list[tuple[object, ...]] = []
+        for path in self._paths:
+            status = path.stat()
+            recent = self._now() - status.st_mtime < _RECENT_S
+            same = object() if recent else None
+            found.append((status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, same))
+        return found
 
     def configuration(self) -> grpc.ServerCertificateConfiguration:
         """The contents for grpc."""
@@ -41,9 +59,13 @@ class _Files:
     def changed(self) -> grpc.ServerCertificateConfiguration | None:
         """The contents, if they have changed."""
         try:
+            versions = self._look()
+            if versions == self._versions:
+                return None
             read = [path.read_bytes() for path in self._paths]
         except OSError:
             return None
+        self._versions = versions
         if read == self._read:
             return None
         self._read = read
@@ -52,7 +74,7 @@ class _Files:
 
 def server_credentials(tls: Tls) -> grpc.ServerCredentials:
     """The credentials of a port. Raises OSError for a file that cannot be read."""
-    files = _Files(tls)
+    files = Files(tls)
     # None means no change, which grpc's types lack.
     return grpc.dynamic_ssl_server_credentials(
         files.configuration(),

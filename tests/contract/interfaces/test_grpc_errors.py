@@ -17,6 +17,7 @@ from server.domain.fair_budget import FairBudget
 from server.grpc.admission import Admission
 from server.grpc.authentication import Context, Identity
 from server.grpc.interceptors import CallInterceptor
+from server.grpc.peers import Peers
 from server.grpc.public_streams import PublicStreams
 from server.grpc.unread_calls import Group, UnreadCalls
 from server.observability.metrics import Metrics
@@ -264,6 +265,7 @@ def interceptor_for_anyone() -> CallInterceptor:
     observer = Metrics()
     return CallInterceptor(
         identify,
+        Peers(observer),
         Admission(observer, max_calls=10),
         UnreadCalls(observer),
         PublicStreams(observer),

@@ -12,14 +12,26 @@ from typing import Any
 from uuid import uuid4
 
 import grpc
+import pytest
 
 from server.cli.event_loop import CommandLoop
 from server.domain.endings import ENDS_PER_TURN
 from server.domain.model import Principal
 from server.grpc.app import DEFAULT_LIMITS, server_options
 from server.grpc.call_ends import waiting
-from server.grpc.fair_server import MAX_QUEUED, MAX_QUEUED_OF_STRANGERS, REQUESTED, KnownPeers, fair_server
-from tests.hostile.attacks.http2 import ACK, END_HEADERS, HEADERS, PING, PREFACE, SETTINGS, fields, frame
+from server.grpc.fair_server import MAX_QUEUED, MAX_QUEUED_OF_STRANGERS, REQUESTED, Look, fair_server
+from server.grpc.peers import Peers
+from tests.hostile.attacks.http2 import (
+    ACK,
+    END_HEADERS,
+    HEADERS,
+    PING,
+    PREFACE,
+    SETTINGS,
+    connection,
+    fields,
+    frame,
+)
 from tests.support.hand_clock import PATIENCE_S
 
 CONNECTIONS, CALLS = 3, 500
@@ -27,11 +39,11 @@ CONNECTIONS, CALLS = 3, 500
 STRANGERS = 100
 
 
-def make_calls(port: int, stack: ExitStack, count: int) -> int:
+def make_calls(port: int, stack: ExitStack, count: int, token: str = "") -> int:
     """Make calls on a connection, and wait until the server has taken note of them. Returns its own port."""
     connection = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
     hello = PREFACE + frame(SETTINGS) + frame(SETTINGS, ACK)
-    calls = [frame(HEADERS, END_HEADERS, 2 * number + 1, fields("/s.S/M")) for number in range(count)]
+    calls = [frame(HEADERS, END_HEADERS, 2 * number + 1, fields("/s.S/M", token)) for number in range(count)]
     connection.sendall(hello + b"".join(calls) + frame(PING, 0, 0, b"received"))
     stream = connection.makefile("rb")
     while True:
@@ -45,17 +57,24 @@ class Server:
     """A server of one method. `begun`: the connections of its calls, in the order in which they begin; then
     they go on as `handle` does. `ended`: in which turn of the event loop their handlers ended."""
 
-    def __init__(self, handle: Callable[[str], Awaitable[None]] | None = None) -> None:
+    def __init__(
+        self,
+        handle: Callable[[str], Awaitable[None]] | None = None,
+        *,
+        look: Look | None = None,
+        host: str = "127.0.0.1",
+    ) -> None:
         self._handle_call = handle
         self.ended: Counter[int] = Counter()
         self.turn = 0
         self.begun: list[str] = []
         self._changed = asyncio.Event()
-        self.peers = KnownPeers()
-        self.server = fair_server(options=server_options(DEFAULT_LIMITS, reuse_port=False), peers=self.peers)
+        self.peers = Peers()
+        options = server_options(DEFAULT_LIMITS, reuse_port=False)
+        self.server = fair_server(options=options, peers=self.peers, look=look)
         handler: Any = grpc.stream_unary_rpc_method_handler(self._handle)
         self.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("s.S", {"M": handler}),))
-        self.port = self.server.add_insecure_port("127.0.0.1:0")
+        self.port = self.server.add_insecure_port(f"{host}:0")
 
     async def _handle(self, _: object, context: Any) -> bytes:
         self.begun.append(context.peer())
@@ -67,6 +86,10 @@ class Server:
             self.ended[self.turn] += 1
             self._changed.set()
         return b""
+
+    async def meet(self, peer: str) -> None:
+        """Find no caller."""
+        self.peers.meet(peer)
 
     def count_turns(self) -> None:
         """Count the turns of the event loop from now on."""
@@ -126,7 +149,7 @@ def test_a_known_callers_call_does_not_wait_for_all_connections_of_strangers() -
             for _ in range(STRANGERS):
                 make_calls(served.port, stack, 10)
             own = make_calls(served.port, stack, 1)
-            served.peers.add(f"ipv4:127.0.0.1:{own}", Principal(uuid4(), "ann", None, None))
+            served.peers.identify(f"ipv4:127.0.0.1:{own}", Principal(uuid4(), "ann", None, None))
             await served.have_begun(STRANGERS * 10 + 1)
         await served.server.stop(None)
         place = next(place for place, peer in enumerate(served.begun) if peer.endswith(f":{own}"))
@@ -143,11 +166,55 @@ def test_strangers_calls_beyond_their_bound_end_and_others_do_not() -> None:
             for _ in range(4):
                 make_calls(served.port, stack, 1000)
             own = make_calls(served.port, stack, 1)
-            served.peers.add(f"ipv4:127.0.0.1:{own}", Principal(uuid4(), "ann", None, None))
+            served.peers.identify(f"ipv4:127.0.0.1:{own}", Principal(uuid4(), "ann", None, None))
             await served.have_begun(MAX_QUEUED_OF_STRANGERS)
         await served.server.stop(None)
         assert any(peer.endswith(f":{own}") for peer in served.begun)
         assert len(served.begun) < 3000
+
+    run(test)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_connection_without_a_caller_that_makes_too_many_calls_is_closed_and_no_other(host: str) -> None:
+    async def test() -> None:
+        served = Server(lambda peer: served.meet(peer), host=f"[{host}]" if ":" in host else host)
+        served.peers.crowded = lambda: True
+        await served.server.start()
+        async with connection(f"{host}:{served.port}") as few, connection(f"{host}:{served.port}") as many:
+            few.call("/s.S/M", ends=True)
+            for _ in range(200):
+                many.call("/s.S/M", ends=True)
+            await many.closed()
+            few.call("/s.S/M", ends=True)
+            async with asyncio.timeout(PATIENCE_S):
+                while few.active:
+                    await asyncio.sleep(0)
+            assert few.closed_s is None
+        await served.server.stop(None)
+
+    run(test)
+
+
+def test_a_connection_whose_first_call_has_a_caller_waits_with_callers() -> None:
+    async def test() -> None:
+        async def look(peer: str, metadata: Any) -> None:
+            if ("authorization", "Bearer good") in tuple(metadata):
+                served.peers.identify(peer, Principal(uuid4(), "ann", None, None))
+
+        served = Server(look=look)
+        await served.server.start()
+        with ExitStack() as stack:
+            for _ in range(STRANGERS):
+                make_calls(served.port, stack, 10)
+            own = make_calls(served.port, stack, 1, token="good")
+            # The newest stranger would have the next turn.
+            for _ in range(STRANGERS):
+                make_calls(served.port, stack, 1)
+            await served.have_begun(STRANGERS * 11 + 1)
+        await served.server.stop(None)
+        place = next(place for place, peer in enumerate(served.begun) if peer.endswith(f":{own}"))
+        assert place < 180, f"{place} of {len(served.begun)} calls began before"
 
     run(test)
 

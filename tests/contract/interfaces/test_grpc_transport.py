@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -15,6 +16,7 @@ import grpc.aio
 import pytest
 
 from server.grpc.app import DEFAULT_LIMITS, server_options
+from server.grpc.transport import Files, Tls
 from server.settings.loading import SettingsError, load
 from server.wire import messages as m
 from tests.support.certificates import Authority, Pair, write
@@ -106,6 +108,29 @@ async def test_a_rotated_certificate_is_used_without_a_restart(database: str, tm
         assert await listed(hub, OURS.pem) is UNAVAILABLE
         (tmp_path / "tls.key").unlink()
         assert await listed(hub, OTHERS.pem) is grpc.StatusCode.OK
+
+
+def test_the_files_of_a_certificate_are_read_only_when_they_have_changed(tmp_path: Path) -> None:
+    certificate, key = write(tmp_path, OURS.pair("localhost"))
+    for path in (certificate, key):
+        os.utime(path, (1_000, 1_000))
+    found = Files(Tls(certificate, key), now=lambda: 5_000.0)
+    # Of the same size and time: reading it would find the difference.
+    key.write_bytes(b"x" * key.stat().st_size)
+    os.utime(key, (1_000, 1_000))
+    assert found.changed() is None
+    os.utime(key, (1_001, 1_001))
+    assert found.changed() is not None
+    assert found.changed() is None
+
+
+def test_the_files_of_a_certificate_that_were_just_written_are_read_again(tmp_path: Path) -> None:
+    certificate, key = write(tmp_path, OURS.pair("localhost"))
+    found = Files(Tls(certificate, key), now=lambda: key.stat().st_mtime)
+    written = key.stat()
+    key.write_bytes(b"x" * written.st_size)
+    os.utime(key, ns=(written.st_atime_ns, written.st_mtime_ns))
+    assert found.changed() is not None
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ class Connection:
         self._next = 1
         self._credit: dict[int, int] = {0: 65535}
         self._first_credit = 65535
-        self._more_credit = asyncio.Event()
+        self._more_credit, self._closed = asyncio.Event(), asyncio.Event()
         self.ended: set[int] = set()
         self.closed_s: float | None = None
 
@@ -134,6 +134,11 @@ class Connection:
                 )
         self.closed_s = time.monotonic() - self._began
         self._more_credit.set()
+        self._closed.set()
+
+    async def closed(self) -> None:
+        """Wait until the hub closes the connection."""
+        await self._closed.wait()
 
     def _take(self, kind: int, flags: int, stream: int, data: bytes) -> None:
         if kind == SETTINGS and not flags & ACK:

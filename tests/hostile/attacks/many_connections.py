@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 
+from server.domain.access.sharing import SHARE_PREFIX
 from tests.hostile.attacks import http2
 from tests.hostile.attacks.attack import Aim, Family, told
 from tests.hostile.attacks.http2 import connection, message
@@ -116,3 +117,56 @@ async def grpc_calls_of_an_account_on_many_connections(aim: Aim) -> str:
 async def grpc_health_checks_on_many_connections(aim: Aim) -> str:
     """A stranger's health checks on 300 connections, 100 on each."""
     return await _many(aim, 300, http2.HEALTH_CHECK, "", 100)
+
+
+async def _anew(aim: Aim, count: int, path: str, token: str, calls: int) -> str:
+    """So many connections at a time, each left for another once its calls have ended or it is closed."""
+    until, made = time.monotonic() + aim.seconds, Counter[str]()
+
+    async def one() -> None:
+        while (left_s := until - time.monotonic()) > 0:
+            with suppress(OSError, TimeoutError):
+                async with asyncio.timeout(left_s), connection(aim.grpc) as each:
+                    made["connections"] += 1
+                    for _ in range(calls):
+                        each.call(path, token, message(b""), ends=True)
+                    made["calls"] += calls
+                    await each.drain()
+                    async with asyncio.timeout(2):
+                        await each.closed()
+
+    await asyncio.gather(*(one() for _ in range(count)))
+    return told(made)
+
+
+@FAMILY.attack()
+async def grpc_forged_tokens_on_new_connections(aim: Aim) -> str:
+    """A stranger's 100 calls with forged tokens on each of 100 connections, and on others when these are
+    closed."""
+    return await _anew(aim, 100, http2.LIST_PROPOSALS, "x.y.z", 100)
+
+
+@FAMILY.attack()
+async def grpc_calls_of_an_account_on_new_connections(aim: Aim) -> str:
+    """An account's 1,000 lists on each of 30 connections, and on others when these are closed."""
+    return await _anew(aim, 30, http2.LIST_PROPOSALS, aim.token, 1_000)
+
+
+@FAMILY.attack()
+async def grpc_forged_links_on_new_connections(aim: Aim) -> str:
+    """A stranger's calls with invented share links, one on each of 200 connections, left at once."""
+    until, made = time.monotonic() + aim.seconds, 0
+
+    async def one() -> None:
+        nonlocal made
+        while time.monotonic() < until:
+            with suppress(OSError):
+                async with connection(aim.grpc) as each:
+                    secret = f"{SHARE_PREFIX}{made:043}"
+                    made += 1
+                    each.call(http2.GET_PROPOSAL, secret, message(b""), ends=True)
+                    await each.drain()
+                    await asyncio.sleep(0.1)
+
+    await asyncio.gather(*(one() for _ in range(200)))
+    return f"{made} connections"

@@ -75,3 +75,42 @@ def test_a_strangers_only_item_is_not_dropped_while_others_have_several() -> Non
     assert queue.put(Stranger("many"), "many3") == "many3"
     assert queue.put(Stranger("new"), "new") == "many2"
     assert sorted(taken(queue)) == ["many0", "many1", "new", "one"]
+
+
+def test_the_stranger_that_has_most_loses_the_newest_item() -> None:
+    queue = arrivals(max_strangers=6)
+    for number in range(5):
+        assert queue.put(Stranger("many"), f"many{number}") is None
+    assert queue.put(Stranger("few"), "few0") is None
+    # One more of its own would still be fewer than the other has.
+    assert queue.put(Stranger("few"), "few1") == "many4"
+    assert queue.put(Stranger("few"), "few2") == "many3"
+    assert queue.put(Stranger("few"), "few3") == "few3"
+    assert len(queue) == 6
+
+
+def test_a_connection_that_had_a_turn_is_not_new_again() -> None:
+    queue = arrivals()
+    queue.put(Stranger("waits"), "waits")
+    queue.put(Stranger("seen", is_new=False), "seen")
+    queue.put(Stranger("new"), "new")
+    assert taken(queue) == ["new", "waits", "seen"]
+
+
+def test_what_waits_of_a_connection_that_is_closed_is_forgotten() -> None:
+    queue = arrivals(max_strangers=3)
+    for name in ("a0", "b0", "a1"):
+        queue.put(Stranger(name[0]), name)
+    assert list(queue.discard("a")) == ["a0", "a1"]
+    assert list(queue.discard("a")) == []
+    for name in ("c0", "c1"):
+        assert queue.put(Stranger("c"), name) is None
+    assert sorted(taken(queue)) == ["b0", "c0", "c1"]
+
+
+def test_each_caller_has_no_more_than_it_leaves_free() -> None:
+    queue = Arrivals[str](max_strangers=1, max_of_caller=100, max_known=100)
+    kept = {name: sum(queue.put(name, name) is None for _ in range(100)) for name in "abcd"}
+    assert kept == {"a": 50, "b": 25, "c": 13, "d": 6}
+    for number in range(100):
+        assert queue.put(f"more{number}", "first") is None
