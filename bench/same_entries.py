@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
@@ -67,33 +68,43 @@ def _together(form: PythonForm, frames: Sequence[bytes]) -> Entries:
 _PARTS = (
     *(b"'", b'\\"', b"\\\\", b"\\\\'", b"\\n", b"\\u00e9", b"\\ud800", b"\\u0000", b"\\\\x00", b"\\\\ud83d"),
     *(b", ", b")", b"(", b"]", b"[", b"{", b"}", b"=", b": ", b"None", b"True", b"0", b"-1", b"1.5", b"nan"),
-    *(b"b''", b"content='x'", b"AIMessageChunk(content='", b"id='a'", b"index", b"'last'", b"\xff", b"<x>"),
-    *(b"chunk_position='last', ", b', chunk_position=\\"last\\"', "é".encode(), "😀".encode(), b"  ", b"\\/"),
-    *(b"langgraph_node", b"', '", b"\\\\U0001f600", b"name=None, ", b"status='error', ", b"\\\\n", b"0x1"),
-    *(b"'langgraph_checkpoint_ns': 'a|b:1', ", b"1_0", b"01", b"(1)", b"(1,)", b"[1, ]"),
-    b"{'a': {}, 'a': 1}",
+    *(b"b''", b"AIMessageChunk(content='", b"id='a'", b"index", b"'last'", b"\xff", b"<x>", b"\t", b"\x1f"),
+    *(b', chunk_position=\\"last\\"', "é".encode(), "😀".encode(), b"  ", b"\\/", b"\\\\U0001f600", b"\\\\n"),
+    *(b"langgraph_node", b"', '", b"0x1", b"1_0", b"01", b"(1)", b"(1,)", b"[1, ]", b"{'a': {}, 'a': 1}"),
+    *(b"content='x', ", b"name=None, ", b"status='error', ", b"chunk_position='last', ", b"id='b', ", b"\0"),
+    *(b"tool_call_id='c', ", b"additional_kwargs={}, ", b"'index': 1, "),
+    b"'langgraph_checkpoint_ns': 'a|b:1', ",
 )
+_MARK = re.compile(rb"[=({\[,:] ?")
 
 
 def _changed(random: Random, frame: bytes) -> bytes:
     """A frame with one to three parts put in, taken out or repeated."""
     changed = bytearray(frame)
     for _ in range(random.choice((1, 1, 1, 2, 3))):
-        at, how = random.randrange(len(changed) + 1), random.random()
-        if how < 0.45:
+        at, how = _place(random, changed), random.random()
+        if how < 0.5:
             changed[at:at] = random.choice(_PARTS)
-        elif how < 0.6:
+        elif how < 0.65:
             del changed[at : at + random.randrange(1, 12)]
-        elif how < 0.7:
+        elif how < 0.75:
             changed[at : at + 1] = bytes((random.randrange(256),))
-        elif how < 0.85:
-            start = random.randrange(len(changed) + 1)
+        elif how < 0.9:
+            start = _place(random, changed)
             changed[at:at] = changed[start : start + random.randrange(1, 60)]
         else:
-            marks = [index for index, sign in enumerate(changed) if sign in b"'=,{}[]()"] or [0]
-            mark = random.choice(marks)
-            changed[mark : mark + random.randrange(2)] = random.choice(_PARTS)
+            changed[at : at + random.randrange(2)] = random.choice(_PARTS)
     return bytes(changed)
+
+
+def _place(random: Random, frame: bytearray) -> int:
+    """Anywhere in a frame, after one of its marks, or about where the content begins."""
+    how = random.random()
+    if how < 0.3:
+        return random.randrange(len(frame) + 1)
+    if how < 0.7:
+        return random.choice([0, *(mark.end() for mark in _MARK.finditer(frame))])
+    return max(frame.find(b"content="), 0) + random.randrange(16)
 
 
 @dataclass(frozen=True, slots=True)

@@ -548,7 +548,7 @@ impl TokenFrames {
     ///
     /// shared: the events' epoch and time, serialised. last: the token frame before. calls: the run's `CallIndexes`.
     /// insertion: as in `server/encoding/frame_delta.py`.
-    #[allow(clippy::too_many_arguments)]
+    #[allow(clippy::too_many_arguments, clippy::type_complexity)]
     fn take<'py>(
         &mut self,
         py: Python<'py>,
