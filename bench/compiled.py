@@ -69,7 +69,7 @@ async def measure_compiled(environment: Environment, *, quick: bool) -> list[Tab
             note = f"{version}. {compared}"
         except Absent as absent:
             environment.absent["token frames in Rust"] = str(absent)
-            note = f"Without Rust: {absent}."
+            note = f"Without Rust: {absent}"
 
     async def take(name: str) -> Costs:
         return Costs(**await _run(Job(folders[name], passes), name))
