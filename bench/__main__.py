@@ -12,6 +12,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from bench.catchup import measure_catchup
+from bench.compiled import measure_compiled
 from bench.environment import Environment, open_environment
 from bench.fanout import measure_backlog, measure_live
 from bench.figures import NoFigure, Table
@@ -54,6 +55,7 @@ MEASUREMENTS: Mapping[str, Callable[..., Awaitable[list[Table]]]] = {
     "first_diff": measure_first_diff,
     "pages": measure_pages,
     "webhooks": measure_webhooks,
+    "compiled": measure_compiled,
 }
 
 

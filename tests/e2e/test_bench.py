@@ -31,7 +31,7 @@ async def tables(*names: str) -> list[dict[str, Any]]:
 async def test_a_quick_bench_gives_figures_of_the_hub_without_peers() -> None:
     # Those that begin with a hub of their own are left to `make bench QUICK=1`.
     for table in await tables(
-        "relay", "pace", "slow", "journal", "stored", "review", "proposals", "webhooks"
+        "relay", "pace", "slow", "journal", "stored", "review", "proposals", "webhooks", "compiled"
     ):
         assert table["rows"]
         for row in table["rows"]:
