@@ -26,6 +26,7 @@ from server.grpc.answers import message_form, reserved
 from server.grpc.authentication import Context
 from server.grpc.call_ends import waiting
 from server.grpc.writing import MessageWriter
+from server.wire.event_forms import MessageForm
 
 #: Trailing metadata: seq of the last event of the last step that was sent whole.
 LAST_SEQ = "last-seq"
@@ -70,30 +71,42 @@ class WatchStreams:
         sent = subscription.cursor
         try:
             await self._writer.write(context, form.hello(subscription.topic.head), reserved())
-            while True:
+            more = True
+            while more:
                 # A step moves the cursor before it is written.
                 sent = subscription.cursor
-                with waiting():
-                    step = await subscription.step_when_available()
-                match step:
-                    case Heartbeat(last_seq, progress):
-                        await self._writer.write(context, form.heartbeat(last_seq, progress), reserved())
-                    case ReconnectElsewhere(after_s):
-                        await self._writer.write(context, form.reconnect(after_s), reserved())
-                    case list() as segments:
-                        single = form.single(segments, max_event_bytes)
-                        if single is not None:
-                            await self._writer.write(context, single, reserved())
-                            continue
-                        async for message in form.batches(segments, max_event_bytes):
-                            await self._writer.write(context, message, reserved())
-                    case None:
-                        break
-                    case other:
-                        assert_never(other)
+                more = await self._send_step(subscription, form, max_event_bytes, context)
         finally:
             # gRPC sends it only when the watch succeeds.
             context.set_trailing_metadata(((LAST_SEQ, str(sent)),))
+
+    async def _send_step(
+        self, subscription: Subscription, form: MessageForm, max_event_bytes: int, context: Context
+    ) -> bool:
+        """Write the next step. Returns whether there was one.
+
+        Nothing refers to it afterwards: a reader that waits for the next one would keep this one in memory,
+        which is not counted any more.
+        """
+        with waiting():
+            step = await subscription.step_when_available()
+        match step:
+            case Heartbeat(last_seq, progress):
+                await self._writer.write(context, form.heartbeat(last_seq, progress), reserved())
+            case ReconnectElsewhere(after_s):
+                await self._writer.write(context, form.reconnect(after_s), reserved())
+            case list() as segments:
+                single = form.single(segments, max_event_bytes)
+                if single is not None:
+                    await self._writer.write(context, single, reserved())
+                    return True
+                async for message in form.batches(segments, max_event_bytes):
+                    await self._writer.write(context, message, reserved())
+            case None:
+                return False
+            case other:
+                assert_never(other)
+        return True
 
     def end(self) -> None:
         """End every watch, so that its reader continues elsewhere."""

@@ -123,26 +123,32 @@ class EventStream(Response[None]):
             await send_pieces(body, send, connection, Pace(connection))
             in_event = False
 
+        async def put_step() -> bool:
+            """Write the next step. Returns whether another one may follow. Nothing refers to it afterwards: a
+            reader that waits for the next one would keep this one in memory, which is not counted any more."""
+            nonlocal deadline
+            match await _step(subscription, deadline):
+                case Heartbeat(last_seq, progress):
+                    await put(form.heartbeat(last_seq, progress))
+                case ReconnectElsewhere(after_s):
+                    await put(form.reconnect(after_s))
+                    if deadline is not None:
+                        deadline = min(deadline, _now() + after_s)
+                case list() as segments:
+                    for body in joined([await form.segment(each, topic.head) for each in segments]):
+                        await put(body)
+                    return not form.over
+                case None:
+                    return False
+                case other:
+                    assert_never(other)
+            return True
+
         try:
             with connection.streaming():
                 await put(form.hello(topic.head, subscription.cursor))
-                while True:
-                    match await _step(subscription, deadline):
-                        case Heartbeat(last_seq, progress):
-                            await put(form.heartbeat(last_seq, progress))
-                        case ReconnectElsewhere(after_s):
-                            await put(form.reconnect(after_s))
-                            if deadline is not None:
-                                deadline = min(deadline, _now() + after_s)
-                        case list() as segments:
-                            for body in joined([await form.segment(each, topic.head) for each in segments]):
-                                await put(body)
-                            if form.over:
-                                break
-                        case None:
-                            break
-                        case other:
-                            assert_never(other)
+                while await put_step():
+                    pass
         except (ShuttingDown, Unauthenticated, PermissionDenied):
             if in_event:
                 # Reset, so that the client does not take a part of an event for all of it.

@@ -215,18 +215,24 @@ class _Stream:
         self.subscription.live_form = LiveForm(
             key, self._at_hand, self.encoder.shared_heartbeat, self.connection
         )
-        while True:
-            match await self.subscription.step_when_available():
-                case Heartbeat() as heartbeat:
-                    await self.write(self.encoder.heartbeat(heartbeat))
-                case ReconnectElsewhere() as reconnect:
-                    await self.write(self.encoder.reconnect(reconnect))
-                case list() as segments:
-                    await self._write_segments(segments)
-                case None:
-                    break
-                case other:
-                    assert_never(other)
+        while await self._write_step():
+            pass
+
+    async def _write_step(self) -> bool:
+        """Write the next step. Returns whether there was one. Nothing refers to it afterwards: a reader that
+        waits for the next one would keep this one in memory, which is not counted any more."""
+        match await self.subscription.step_when_available():
+            case Heartbeat() as heartbeat:
+                await self.write(self.encoder.heartbeat(heartbeat))
+            case ReconnectElsewhere() as reconnect:
+                await self.write(self.encoder.reconnect(reconnect))
+            case list() as segments:
+                await self._write_segments(segments)
+            case None:
+                return False
+            case other:
+                assert_never(other)
+        return True
 
     def _at_hand(self, segment: Segment) -> bytes | None:
         """The segment's messages for all readers at the live end; None if they are not a matter of one small

@@ -136,7 +136,8 @@ def test_a_call_does_not_wait_for_all_that_other_connections_have_sent() -> None
             await served.have_begun(CONNECTIONS * CALLS + 1)
         await served.server.stop(None)
         place = next(place for place, peer in enumerate(served.begun) if peer.endswith(f":{own}"))
-        assert place < 150, f"{place} of {len(served.begun)} calls began before"
+        # How many depends on when grpc's threads hand them over.
+        assert place < CONNECTIONS * CALLS / 3, f"{place} of {len(served.begun)} calls began before"
 
     run(test)
 
@@ -153,7 +154,8 @@ def test_a_known_callers_call_does_not_wait_for_all_connections_of_strangers() -
             await served.have_begun(STRANGERS * 10 + 1)
         await served.server.stop(None)
         place = next(place for place, peer in enumerate(served.begun) if peer.endswith(f":{own}"))
-        assert place < 40, f"{place} of {len(served.begun)} calls began before"
+        # As above.
+        assert place < STRANGERS * 10 / 4, f"{place} of {len(served.begun)} calls began before"
 
     run(test)
 
