@@ -124,8 +124,11 @@ class EventStream(Response[None]):
             in_event = False
 
         async def put_step() -> bool:
-            """Write the next step. Returns whether another one may follow. Nothing refers to it afterwards: a
-            reader that waits for the next one would keep this one in memory, which is not counted any more."""
+            """Write the next step. Returns whether another one may follow.
+
+            Nothing refers to it afterwards: a reader that waits for the next one would keep this one in
+            memory, which is not counted any more.
+            """
             nonlocal deadline
             match await _step(subscription, deadline):
                 case Heartbeat(last_seq, progress):
