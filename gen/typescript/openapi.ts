@@ -1637,6 +1637,7 @@ export interface components {
             /** @constant */
             status: "ok";
             failing: string[];
+            degraded: string[];
         };
         /** Refinement */
         Refinement: {

@@ -91,7 +91,7 @@ class NotedRuntime:
     async def state(self, thread_id: str, admit: Any) -> Any:
         async def noted(size_bytes: int) -> None:
             await admit(size_bytes)
-            self.others_waited.append(self.context.large_frames.locked())
+            self.others_waited.append(self.context.large_work.locked())
 
         state = await self._runtime.state(thread_id, noted)
         self.read += 1
@@ -139,7 +139,7 @@ async def test_one_large_state_is_read_at_a_time(database: str, pool: Any) -> No
     ):
         runtime = noted(on)
         proposal, _ = await on.outcome(await on.start())
-        await until(lambda: not runtime.context.large_frames.locked())
+        await until(lambda: not runtime.context.large_work.locked())
     assert verdict(proposal) == ("completed", None, {"/a": "x" * (2 * MIB)})
     assert runtime.others_waited == [True]
 

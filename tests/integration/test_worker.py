@@ -308,7 +308,7 @@ async def test_a_frame_that_is_being_read_keeps_no_other_run_from_being_handed_o
     stuck = ("/bin/sleep", "1000")
     async with hub(ScriptedRuntime([[token_frame(LARGE), SILENCE], [SILENCE]]), *stuck) as on:
         slow, other = await on.start(), await on.start()
-        await until(lambda: on.core.runner.context.large_frames.locked())
+        await until(lambda: on.core.runner.context.large_work.locked())
         on.core.runner.context = replace(
             on.core.runner.context, limits=replace(on.core.runner.context.limits, max_close_s=30.0)
         )

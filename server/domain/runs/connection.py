@@ -189,7 +189,7 @@ class Connection:
 
     async def _journal_large(self, frame: bytes) -> Interpretation:
         """Journal a large frame. Not to be cancelled: the interpreter would be ahead of the journal."""
-        alone = self._context.large_frames if len(frame) > LARGE_BYTES else nullcontext()
+        alone = self._context.large_work if len(frame) > LARGE_BYTES else nullcontext()
         async with alone, self._recorder.exclusive:
             found = await self._recorder.interpret_large(frame, after_gap=self._alignment.gap_ahead)
             if self._on_meaning(found.meaning, frame):

@@ -34,11 +34,10 @@ class RunContext:
     on_progress: called with a thread and the text of a progress frame, which is not journalled. interpreter:
     makes the interpreter of one run. restores: held while a run reads its journal. restoring: held while what
     it has read is applied in the event loop. budget: the memory that frames, uncommitted events and the files
-    of all runs share. large_frames: held while a state above `LARGE_BYTES` is read, or such a frame or
-    state is interpreted and its events are queued, which needs ten times as much memory as its size.
-    large_ends: held while a run ends whose files or journal are larger than that, which needs several times
-    as much memory, and a database connection for seconds. worker: interprets the large frames in a process of
-    its own; None for a thread.
+    of all runs share. large_work: held while a state above `LARGE_BYTES` is read, while such a frame or state
+    is interpreted and its events are queued, and while a run ends whose files or journal are larger than
+    that. Each takes five to ten times its bytes, which no budget counts. worker: interprets the large frames
+    in a process of its own; None for a thread.
     """
 
     runtime: Runtime
@@ -56,8 +55,7 @@ class RunContext:
     worker: FrameWorker | None = None
     restores: asyncio.Semaphore = field(init=False)
     restoring: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
-    large_frames: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
-    large_ends: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
+    large_work: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
     turns: LoopTurns = field(init=False, default_factory=LoopTurns)
 
     def __post_init__(self) -> None:

@@ -269,7 +269,7 @@ class RunRecorder:
 
     async def _adopt(self, files: Mapping[str, File], *, complete: bool, after_gap: bool) -> None:
         large = sum(len(file.content) for file in files.values()) > LARGE_BYTES
-        async with self._context.large_frames if large else nullcontext(), self.exclusive:
+        async with self._context.large_work if large else nullcontext(), self.exclusive:
             kinds = await RUNS.run(self._interpreter.adopt, files, complete=complete)
             if kinds and after_gap:
                 self.put_discontinuity(DiscontinuityReason.RECONNECTED)
@@ -308,7 +308,7 @@ class RunRecorder:
         """Commit terminal event, files and status together. Raises LeaseLost."""
         await self._load()
         large = self._interpreter.size_bytes + self._log.put_bytes > LARGE_BYTES
-        async with self._context.large_ends if large or self._interpreter.released_files else nullcontext():
+        async with self._context.large_work if large or self._interpreter.released_files else nullcontext():
             await self._finish(verdict)
 
     async def _finish(self, verdict: Verdict) -> None:

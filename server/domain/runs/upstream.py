@@ -262,7 +262,7 @@ class UpstreamSession:
         await self._state_room.reserve(size_bytes)
         if size_bytes > LARGE_BYTES:
             with self._clock.standing_still():
-                await reading.enter_async_context(self._context.large_frames)
+                await reading.enter_async_context(self._context.large_work)
 
     # --- A person's input --------------------------------------------------------------------
 
