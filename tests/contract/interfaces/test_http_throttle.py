@@ -120,7 +120,8 @@ async def test_a_strangers_request_waits_for_its_turn_unless_it_is_a_probe_on_a_
 
 
 async def test_who_was_identified_does_not_wait_for_strangers(hub: RunningHub) -> None:
-    request = REQUEST[:-2] + f"Authorization: Bearer {hub.token()}\r\n\r\n".encode()
+    token = hub.token()
+    request = REQUEST[:-2] + f"Authorization: Bearer {token}\r\n\r\n".encode()
     async with (
         http_interface(hub.core, strangers=Rate(burst=0, per_s=0.01)) as interface,
         connected(interface, 4) as (first, second, third, stranger),
@@ -130,7 +131,7 @@ async def test_who_was_identified_does_not_wait_for_strangers(hub: RunningHub) -
         for opened in (first, second):
             assert await status_of(opened, request) == b"200"
         thread = str(uuid4())
-        assert await status_of(third, upgrade_request(hub.token(), thread, "ideo.v1")) == b"403"
+        assert await status_of(third, upgrade_request(token, thread, "ideo.v1")) == b"403"
 
 
 async def test_what_is_sent_before_the_answer_makes_nobody_known(hub: RunningHub) -> None:
