@@ -24,7 +24,7 @@ from server.grpc.admission import OF_STRANGER
 
 #: Connections that are remembered: more than there may be.
 MAX_PEERS = 20_000
-#: Calls of one caller, with its share links, for which there is no place.
+#: How many calls of a caller and its share links may be dropped before the caller's connections are closed.
 WITHOUT_A_PLACE = Rate(burst=1_000, per_s=100)
 #: Seconds for which further calls of a connection that is being closed are dropped.
 CLOSING_S = 5.0

@@ -51,8 +51,8 @@ class Beginner(Protocol):
 
 
 def credentials_of(first_bytes: bytes) -> Hashable:
-    """What stands for the token, secret or ticket that a request presents, unchecked: in a header or in its
-    address. None without one, also if it has yet to arrive."""
+    """A hash of the token, secret or ticket in a request's headers or address, which is not checked. None if
+    the request has none, or if it has not arrived yet."""
     searched = first_bytes[:_SEARCHED_BYTES]
     found = _HEADER.search(searched) or _QUERY.search(searched.partition(b"\r\n")[0])
     return hash(found[1]) if found else None

@@ -78,7 +78,7 @@ class Connection:
         #: Whether the stream was cancelled because of the reason, and not by somebody else.
         self._woken = False
         self._written_bytes = 0
-        #: What stands for the credentials of the request (`server.http.admission`), and its caller, as
+        #: The request's credentials as a hash (`server.http.admission`), and its caller, as
         #: `server.domain.arrivals` groups them; None while they are not known.
         self.credentials: Hashable = None
         self.caller: Hashable = None

@@ -170,7 +170,7 @@ class HubHttpProtocol(HttpToolsProtocol):
         if before:
             # A client may send its head and its body one after the other; of more there is no need yet.
             self.flow.pause_reading()
-        larger_by = max(len(self._held) - SMALL_BYTES, 0) - max(before - SMALL_BYTES, 0)
+        larger_by = _large_bytes(len(self._held)) - _large_bytes(before)
         if larger_by and not hub_config(self.config).admission.hold(larger_by):
             self._held = self._held[:before]
             self._refuse_for_now()
@@ -178,7 +178,7 @@ class HubHttpProtocol(HttpToolsProtocol):
     def _take_held(self) -> bytes | None:
         held, self._held = self._held, None
         if held is not None:
-            hub_config(self.config).admission.give_back(max(len(held) - SMALL_BYTES, 0))
+            hub_config(self.config).admission.give_back(_large_bytes(len(held)))
         return held
 
     @property
@@ -354,6 +354,11 @@ class HubHttpProtocol(HttpToolsProtocol):
         """The server stops: the current answer is the last, and a stream ends itself."""
         super().shutdown()
         self.stream.stop()
+
+
+def _large_bytes(held_bytes: int) -> int:
+    """How many bytes of a request that waits need room among those of all larger ones."""
+    return max(held_bytes - SMALL_BYTES, 0)
 
 
 def _is_probe(first_bytes: bytes) -> bool:

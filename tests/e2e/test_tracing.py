@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import grpc.aio
 import httpx
@@ -15,7 +16,7 @@ from server.wire import messages as m
 from tests.e2e.collector import Collector, running_collector
 from tests.support import tokens
 from tests.support.http_interface import socket
-from tests.support.processes import hub_environment, replay_process, running
+from tests.support.processes import Process, hub_environment, replay_process, running
 from tests.support.servers import tcp_server
 
 #: Stands in everything that a user may write.
@@ -117,6 +118,26 @@ async def test_an_invoke_that_fails_is_an_error_of_its_span(database: str) -> No
     assert all(span.failed and "http.status_code" not in span.attributes for span in spans)
 
 
+@asynccontextmanager
+async def hub_that_reports_to(port: int, database: str, **settings: str) -> AsyncIterator[Process]:
+    """A hub that has been called, and reports its traces to the collector at a port."""
+    tracing = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}",
+        "OTEL_BSP_SCHEDULE_DELAY": "100",
+        # Longer than the tests wait: what ends the wait is the hub.
+        "OTEL_EXPORTER_OTLP_TIMEOUT": "60",
+        **settings,
+    }
+    async with AsyncExitStack() as stack:
+        runtime = await stack.enter_async_context(replay_process())
+        environment = hub_environment(database, runtime, **tracing)
+        hub = await stack.enter_async_context(running("serve", environment=environment))
+        await hub.serving("HTTP")
+        async with httpx.AsyncClient(base_url=hub.addresses["HTTP"], trust_env=False) as http:
+            await http.get("/api/proposals")
+        yield hub
+
+
 async def test_a_collector_that_does_not_answer_keeps_no_hub_from_stopping(database: str) -> None:
     asked = asyncio.Event()
 
@@ -125,22 +146,10 @@ async def test_a_collector_that_does_not_answer_keeps_no_hub_from_stopping(datab
         asked.set()
         await asyncio.Event().wait()
 
-    async with tcp_server(silent) as port, replay_process() as runtime:
-        address = f"http://127.0.0.1:{port}"
-        tracing = {
-            "OTEL_EXPORTER_OTLP_ENDPOINT": address,
-            "OTEL_BSP_SCHEDULE_DELAY": "100",
-            # Longer than the test waits: what ends the wait is the hub.
-            "OTEL_EXPORTER_OTLP_TIMEOUT": "60",
-            "IDEO_DRAIN_S": "0",
-        }
-        async with running("serve", environment=hub_environment(database, runtime, **tracing)) as hub:
-            await hub.serving("HTTP")
-            async with httpx.AsyncClient(base_url=hub.addresses["HTTP"], trust_env=False) as http:
-                await http.get("/api/proposals")
-            await asyncio.wait_for(asked.wait(), 60)
-            began = time.monotonic()
-            assert await hub.stop() == 0
+    async with tcp_server(silent) as port, hub_that_reports_to(port, database, IDEO_DRAIN_S="0") as hub:
+        await asyncio.wait_for(asked.wait(), 60)
+        began = time.monotonic()
+        assert await hub.stop() == 0
     assert time.monotonic() - began < 2 * FLUSH_S + 5
 
 
@@ -157,14 +166,5 @@ async def test_of_a_collectors_answer_without_an_end_nothing_is_read(database: s
         except OSError:
             left.set()
 
-    async with tcp_server(endless) as port, replay_process() as runtime:
-        tracing = {
-            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}",
-            "OTEL_BSP_SCHEDULE_DELAY": "100",
-            "OTEL_EXPORTER_OTLP_TIMEOUT": "60",
-        }
-        async with running("serve", environment=hub_environment(database, runtime, **tracing)) as hub:
-            await hub.serving("HTTP")
-            async with httpx.AsyncClient(base_url=hub.addresses["HTTP"], trust_env=False) as http:
-                await http.get("/api/proposals")
-            await asyncio.wait_for(left.wait(), 30)
+    async with tcp_server(endless) as port, hub_that_reports_to(port, database):
+        await asyncio.wait_for(left.wait(), 30)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from typing import Any
 
@@ -186,6 +186,12 @@ def _reset_calls(made: Connection, token: str) -> None:
 @FAMILY.attack()
 async def grpc_churn(aim: Aim) -> str:
     """A stranger opens connections, asks for the health on each, and leaves, 20 at a time."""
+    return await churn(aim, 20, 0.02, lambda _: (http2.HEALTH_CHECK, ""))
+
+
+async def churn(aim: Aim, count: int, stay_s: float, call: Callable[[int], tuple[str, str]]) -> str:
+    """So many connections at a time, each left for another after one call. call: the method and the token of
+    the call on the connection of a number."""
     until, opened = time.monotonic() + aim.seconds, 0
 
     async def one() -> None:
@@ -193,12 +199,13 @@ async def grpc_churn(aim: Aim) -> str:
         while time.monotonic() < until:
             with suppress(OSError):
                 async with connection(aim.grpc) as made:
+                    path, token = call(opened)
                     opened += 1
-                    made.call(http2.HEALTH_CHECK, data=message(b""), ends=True)
+                    made.call(path, token, message(b""), ends=True)
                     await made.drain()
-                    await asyncio.sleep(0.02)
+                    await asyncio.sleep(stay_s)
 
-    await asyncio.gather(*(one() for _ in range(20)))
+    await asyncio.gather(*(one() for _ in range(count)))
     return f"{opened} connections"
 
 

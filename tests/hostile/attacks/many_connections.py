@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, suppress
 from server.domain.access.sharing import SHARE_PREFIX
 from tests.hostile.attacks import http2
 from tests.hostile.attacks.attack import Aim, Family, told
+from tests.hostile.attacks.grpc_floods import churn
 from tests.hostile.attacks.http2 import connection, message
 from tests.hostile.attacks.sockets import BLOCK, head, place
 
@@ -155,18 +156,4 @@ async def grpc_calls_of_an_account_on_new_connections(aim: Aim) -> str:
 @FAMILY.attack()
 async def grpc_forged_links_on_new_connections(aim: Aim) -> str:
     """A stranger's calls with invented share links, one on each of 200 connections, left at once."""
-    until, made = time.monotonic() + aim.seconds, 0
-
-    async def one() -> None:
-        nonlocal made
-        while time.monotonic() < until:
-            with suppress(OSError):
-                async with connection(aim.grpc) as each:
-                    secret = f"{SHARE_PREFIX}{made:043}"
-                    made += 1
-                    each.call(http2.GET_PROPOSAL, secret, message(b""), ends=True)
-                    await each.drain()
-                    await asyncio.sleep(0.1)
-
-    await asyncio.gather(*(one() for _ in range(200)))
-    return f"{made} connections"
+    return await churn(aim, 200, 0.1, lambda number: (http2.GET_PROPOSAL, f"{SHARE_PREFIX}{number:043}"))
