@@ -586,7 +586,7 @@ impl TokenFrames {
         let mut delta = Vec::new();
         for index in start..size {
             let item = frames.get_item(index)?;
-            let Ok(frame_object) = item.downcast::<PyBytes>() else {
+            let Ok(frame_object) = item.cast::<PyBytes>() else {
                 break;
             };
             let frame = frame_object.as_bytes();
@@ -706,7 +706,7 @@ impl TokenFrames {
                 delta.extend_from_slice(inserted);
             } else {
                 let made = insertion.call1((&last, PyBytes::new(py, inserted)))?;
-                delta.extend_from_slice(made.downcast::<PyBytes>()?.as_bytes());
+                delta.extend_from_slice(made.cast::<PyBytes>()?.as_bytes());
             }
             varint(&mut deltas, delta.len() as u64);
             deltas.extend_from_slice(&delta);
@@ -739,6 +739,6 @@ impl TokenFrames {
 }
 
 #[pymodule]
-fn token_frames(module: &Bound<'_, PyModule>) -> PyResult<()> {
+fn ide_orchestrator_tokens(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<TokenFrames>()
 }

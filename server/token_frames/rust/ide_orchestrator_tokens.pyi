@@ -1,0 +1,21 @@
+"""Token frames of deepagents-runtime into entries of the journal."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+class TokenFrames:
+    """The reader of one run's token frames. keys: the keys of the contract's fields by their names."""
+
+    def __new__(cls, keys: Mapping[str, bytes]) -> TokenFrames: ...
+    @property
+    def size_bytes(self) -> int: ...
+    def forget(self) -> None: ...
+    def take(
+        self,
+        frames: Sequence[object],
+        start: int,
+        first_seq: int,
+        shared: bytes,
+        last: bytes,
+        number: Callable[..., Sequence[object]],
+        insertion: Callable[[bytes, bytes], bytes],
+    ) -> tuple[int, bytes, bytes, list[bytes], bytes] | None: ...
