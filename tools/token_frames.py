@@ -7,8 +7,8 @@
 
 crates.lock is Cargo's lock file without the addresses of the index: names, versions and checksums of all
 crates. A build uses exactly these, or fails. Without cargo, or where a build fails, a line says why, the exit
-code is 1, and the hub does the same work in Python. `check` passes where it cannot be done, except with `CI` in
-the environment.
+code is 1, and the hub does the same work in Python. `check` passes where it cannot be done, except with `CI`
+in the environment.
 """
 
 from __future__ import annotations
