@@ -45,12 +45,6 @@ class NotBuilt(Exception):
     """The module cannot be built here; `str(error)` says why, in a line."""
 
 
-def crates() -> list[dict[str, Any]]:
-    """The crates that the module is built from: name, version and checksum (SHA-256) of each."""
-    packages: list[dict[str, Any]] = tomllib.loads(LOCK.read_text())["package"]
-    return [package for package in packages if "checksum" in package]
-
-
 def _release(version: str) -> tuple[int, ...]:
     return tuple(map(int, re.findall(r"\d+", version)[:2]))
 
