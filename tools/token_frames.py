@@ -185,9 +185,11 @@ def main() -> int:
             case "lock":
                 lock(upgrade=arguments.upgrade)
     except NotBuilt as reason:
-        print(
-            f"not built, so the hub does it in Python: {reason}" if arguments.command == "install" else reason
-        )
+        said = {
+            "install": "not built, so the hub does it in Python",
+            "wheel": "no wheel of the module in Rust",
+        }
+        print(f"{said.get(arguments.command, 'crates.lock is as before')}: {reason}")
         if os.environ.get("CI") and LOG.exists():
             print(LOG.read_text(), file=sys.stderr)
         return 1
