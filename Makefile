@@ -11,13 +11,16 @@ UV      := $(BIN)/python tools/uv.py pip install --quiet --compile-bytecode
 INSTALL := $(UV) --require-hashes --constraints requirements.lock --requirements pyproject.toml
 # $(call step,TEXT,COMMAND) says what goes on, and how long it took.
 step = @printf '%s … ' "$(1)"; began=$$(date +%s); $(2) && echo "$$(($$(date +%s) - began)) s"
+# What the module for token frames is made from.
+CRATE := tools/token_frames.py $(wildcard server/token_frames/rust/*.* server/token_frames/rust/src/*)
+MODULE := $(VENV)/token_frames.installed
 
 .PHONY: help setup run test bench faults hostile
 help: ## Lists the tasks
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
 	@if [ -x $(BIN)/poe ]; then echo; poe --help | sed -n '/Configured tasks/,$$p'; else echo; echo '  After make setup, this lists the other tasks, too.'; fi
 
-setup: $(VENV)/test.installed ## Makes .venv with all that the tasks need, pinned and checked against hashes
+setup: $(VENV)/test.installed $(MODULE) ## Makes .venv with all that the tasks need, pinned and checked against hashes
 
 $(VENV)/run.installed: pyproject.toml requirements.lock tools/uv.py
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
@@ -44,17 +47,25 @@ $(VENV)/bench.installed: $(VENV)/test.installed
 	$(call step,Installing what the peers need,$(INSTALL) --group bench)
 	@touch $@
 
+# Without cargo, or where the build fails, the hub goes on in Python, and the next `make` tries again. Not in CI.
+$(MODULE): $(VENV)/test.installed $(CRATE)
+	$(call step,Building the module for token frames,$(BIN)/python tools/token_frames.py install && touch $@) || { rm -f $@; test -z "$$CI"; }
+
+# Starting does not build it, but neither uses one of other sources.
+ifneq ($(wildcard $(MODULE)),)
+run: $(MODULE)
+endif
 run: $(VENV)/run.installed ## Starts everything and shows a refinement (ONCE=1: stops after it)
 	@ideo dev $(if $(ONCE),--once)
 
 test: setup ## Runs every check and every test
 	@poe --quiet test
 
-bench: $(VENV)/bench.installed ## Measures the hub and its peers, and writes docs/performance.md (QUICK=1 TABLES="relay pace": prints only)
+bench: $(VENV)/bench.installed $(MODULE) ## Measures the hub and its peers, and writes docs/performance.md (QUICK=1 TABLES="relay pace": prints only)
 	@poe --quiet bench $(TABLES) $(if $(QUICK),--quick) $(if $(QUICK)$(TABLES),,--write)
 
 faults: setup ## Runs the full fault campaign (PARTS="crashes mix" MINUTES=30 SEED=1)
 	@poe --quiet faults $(PARTS) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 
-hostile: $(VENV)/hostile.installed ## Runs the campaign of hostile input (PARTS="fuzz browser" SECONDS=300 ATTACKS=ws-pings CONTROL=another-hub)
+hostile: $(VENV)/hostile.installed $(MODULE) ## Runs the campaign of hostile input (PARTS="fuzz browser" SECONDS=300 ATTACKS=ws-pings CONTROL=another-hub)
 	@poe --quiet hostile $(PARTS) $(if $(SECONDS),--seconds $(SECONDS)) $(addprefix --attack=,$(ATTACKS)) $(if $(CONTROL),--control=$(CONTROL))

