@@ -1,8 +1,7 @@
-"""`compiled`: what the hub's Python and a module in Rust take to make the journal's entries of token frames.
+"""`compiled`: what each form of `server/token_frames` takes to make the journal's entries of token frames.
 
-Without socket and database. First both have to give the same (`same_entries.py`). Each sample is taken in a
-process of its own: `python -m bench.compiled JOB` prints as JSON what a form costs, or how many frames were
-compared.
+Without socket and database. Each sample is taken in a process of its own: `python -m bench.compiled JOB`
+prints as JSON what a form costs.
 """
 
 from __future__ import annotations
@@ -15,34 +14,34 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import UTC, datetime
 
 from bench.environment import Environment, in_turn
-from bench.figures import NoFigure, Stats, Table, ratios
+from bench.figures import Stats, Table, ratios
 from bench.jobs import run_module
 from bench.loads import load
-from bench.peers.catalogue import Absent, run, rust_module, tool
-from bench.same_entries import Compared, compare_all, token_frames
-from bench.token_entries import Form, PythonForm, RustForm
+from server.domain.journal.events import Event, Token
+from server.domain.runs.journal_entries import entry_of
+from server.domain.runs.runtime import FrameInterpreter
 from server.frames.interpreter import Interpreter
-from tests.support.processes import ROOT
+from server.token_frames.choice import interpreter_of_runs, is_compiled
+from server.wire.codec import ProtobufCodec
 
-CRATE = ROOT / "bench" / "token_frames"
-_HUB, _MODULE = "Python", "Rust"
+_PYTHON, _COMPILED = "Python", "compiled"
 #: Frames that are taken together.
 _TOGETHER = 16
+_EPOCH, _TIME = 1, datetime(2026, 1, 31, 12, tzinfo=UTC)
+_CODEC = ProtobufCodec()
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a process does. folder: where the module is; without one the hub's Python is measured. passes:
-    over all frames; with 0 both forms are compared. runs: of changed frames to compare them on."""
+    """What a process does. passes: over all frames, after one to warm up."""
 
-    folder: str
+    compiled: bool
     passes: int
-    runs: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,6 @@ class Costs:
     """Nanoseconds of CPU that a form takes for a frame: for one that is like the one before, for another, and
     the mean of all. together: up to 16 are taken at once."""
 
-    similar_together: float
     similar: float
     others: float
     all_together: float
@@ -58,69 +56,68 @@ class Costs:
 
 
 async def measure_compiled(environment: Environment, *, quick: bool) -> list[Table]:
-    """A row for each kind of token frames. Raises NoFigure when both forms do not give the same."""
-    rounds, passes, runs = (1, 1, 20) if quick else (7, 10, 1_000)
-    folders, note = {_HUB: ""}, "Without Rust."
-    if environment.with_peers:
-        try:
-            version = await asyncio.to_thread(run, tool("rustc"), "--version", folder=ROOT)
-            folders[_MODULE] = str(await asyncio.to_thread(rust_module, CRATE))
-            compared = Compared(**await _run(Job(folders[_MODULE], 0, runs), "comparing both"))
-            note = f"{version}. {compared}"
-        except Absent as absent:
-            environment.absent["token frames in Rust"] = str(absent)
-            note = f"Without Rust: {absent}"
+    """A row for each kind of token frames."""
+    rounds, passes = (1, 1) if quick else (7, 10)
+    forms = [_PYTHON, *[_COMPILED] * is_compiled(wanted=True)]
+    note = "" if len(forms) > 1 else "The compiled module is not installed."
 
     async def take(name: str) -> Costs:
-        return Costs(**await _run(Job(folders[name], passes), name))
+        job = dataclasses.asdict(Job(name == _COMPILED, passes))
+        return Costs(**await run_module("bench.compiled", job, name, measured=True))
 
-    taken = dict(zip(folders, await in_turn(list(folders), rounds, take, warm_up=False), strict=True))
-    frames, kinds = _long_run()
+    taken = dict(zip(forms, await in_turn(forms, rounds, take, warm_up=False), strict=True))
+    frames, kinds = await asyncio.to_thread(_long_run)
     similar = sum(kinds)
     rows: list[list[str | Stats]] = []
     for kind, count, field in (
-        (f"like the one before, up to {_TOGETHER} together", similar, "similar_together"),
-        ("like the one before, one at a time", similar, "similar"),
-        ("others, one at a time", len(frames) - similar, "others"),
+        ("like the one before", similar, "similar"),
+        ("others", len(frames) - similar, "others"),
         (f"all, {_TOGETHER} together", len(frames), "all_together"),
-        ("all, one at a time", len(frames), "all"),
+        ("all", len(frames), "all"),
     ):
         us = {name: [getattr(costs, field) / 1000 for costs in some] for name, some in taken.items()}
-        module = Stats.of(us[_MODULE]) if _MODULE in us else "-"
-        rows.append([kind, f"{count:,}", Stats.of(us[_HUB]), module, ratios(us, _HUB, _MODULE)])
-    heads = ["token frames", "how many", "Python CPU µs", "Rust CPU µs", "Python ÷ Rust"]
-    title = (
-        "Token frames of `long_run` into the journal's entries, by the hub's Python and by a module in Rust"
-    )
+        compiled = Stats.of(us[_COMPILED]) if _COMPILED in us else "-"
+        rows.append([kind, f"{count:,}", Stats.of(us[_PYTHON]), compiled, ratios(us, _PYTHON, _COMPILED)])
+    heads = ["token frames", "how many", "Python CPU µs", "compiled CPU µs", "Python ÷ compiled"]
+    title = "Token frames of `long_run` into the journal's entries, in Python and by the compiled module"
     return [Table(title, heads, rows, note)]
 
 
-async def _run(job: Job, name: str) -> dict[str, Any]:
-    return await run_module("bench.compiled", dataclasses.asdict(job), name, measured=True)
+class _Run:
+    """Reads the token frames of one run, in order, as `RunRecorder` does."""
+
+    def __init__(self, interpreter: FrameInterpreter) -> None:
+        self._interpreter = interpreter
+        self._seq = 1
+
+    def take(self, frames: Sequence[bytes], start: int) -> int:
+        """Make the entries of the frames from `start` on, at least of that one; how many."""
+        found = self._interpreter.token_entries(frames, start, first_seq=self._seq, epoch=_EPOCH, time=_TIME)
+        if found is not None:
+            self._seq += found.count
+            return found.count
+        for kind in self._interpreter.interpret(frames[start]).kinds:
+            entry_of(Event(self._seq, _EPOCH, _TIME, kind), _CODEC)
+            self._seq += 1
+        return 1
 
 
-def costs(folder: str, passes: int) -> Costs:
-    """The costs of a form in this process: the module's if it has a folder, otherwise the hub's."""
+def costs(job: Job) -> Costs:
+    """The costs of a form in this process."""
     frames, kinds = _long_run()
     similar, others = sum(kinds), len(kinds) - sum(kinds)
-    pieces = list(_of_one_kind(frames, kinds))
+    make = interpreter_of_runs(compiled_wanted=job.compiled)
 
     def means(batches: Sequence[Sequence[bytes]]) -> list[float]:
-        """Nanoseconds of each batch: the mean of the passes, after one to warm up."""
-        _, *taken = [
-            _nanoseconds(RustForm(folder) if folder else PythonForm(), batches) for _ in range(passes + 1)
-        ]
-        return [sum(some) / passes for some in zip(*taken, strict=True)]
+        """Nanoseconds of each batch: the mean of the passes."""
+        _, *taken = [_nanoseconds(_Run(make()), batches) for _ in range(job.passes + 1)]
+        return [sum(some) / job.passes for some in zip(*taken, strict=True)]
 
     gc.disable()
     alone = means([[frame] for frame in frames])
     alone_similar = sum(itertools.compress(alone, kinds))
-    similar_together = sum(
-        itertools.compress(means([batch for batch, _ in pieces]), (like for _, like in pieces))
-    )
     together = sum(means([frames[at : at + _TOGETHER] for at in range(0, len(frames), _TOGETHER)]))
     return Costs(
-        similar_together / similar,
         alone_similar / similar,
         (sum(alone) - alone_similar) / others,
         together / len(frames),
@@ -130,25 +127,17 @@ def costs(folder: str, passes: int) -> Costs:
 
 def _long_run() -> tuple[list[bytes], list[bool]]:
     """The token frames of `long_run`, and whether each differs from the one before in its text alone."""
-    frames = token_frames([frame.encode() for frame in load("long_run").frames])
-    interpreter, kinds = Interpreter(), []
-    for frame in frames:
-        kinds.append(interpreter.similar_tokens((frame,), 0) is not None)
-        if not kinds[-1]:
-            interpreter.interpret(frame)
+    interpreter, frames, kinds = Interpreter(), list[bytes](), list[bool]()
+    for text in load("long_run").frames:
+        frame = text.encode()
+        similar = interpreter.similar_tokens((frame,), 0) is not None
+        if similar or any(isinstance(kind, Token) for kind in interpreter.interpret(frame).kinds):
+            frames.append(frame)
+            kinds.append(similar)
     return frames, kinds
 
 
-def _of_one_kind(frames: Sequence[bytes], kinds: Sequence[bool]) -> Iterator[tuple[Sequence[bytes], bool]]:
-    """The frames in order, those that are like the one before up to 16 together, and whether they are."""
-    for like, group in itertools.groupby(zip(frames, kinds, strict=True), lambda pair: pair[1]):
-        same = [frame for frame, _ in group]
-        size = _TOGETHER if like else 1
-        for at in range(0, len(same), size):
-            yield same[at : at + size], like
-
-
-def _nanoseconds(form: Form, batches: Sequence[Sequence[bytes]]) -> list[int]:
+def _nanoseconds(run: _Run, batches: Sequence[Sequence[bytes]]) -> list[int]:
     """The CPU that a form takes for each batch, without that of the clock."""
     clock = _clock_nanoseconds()
     taken = []
@@ -156,10 +145,9 @@ def _nanoseconds(form: Form, batches: Sequence[Sequence[bytes]]) -> list[int]:
         at = spent = 0
         while at < len(batch):
             began = time.thread_time_ns()
-            found = form.take(batch, at)
+            count = run.take(batch, at)
             spent += time.thread_time_ns() - began - clock
-            assert found is not None
-            at += found.count
+            at += count
         taken.append(spent)
     return taken
 
@@ -169,15 +157,5 @@ def _clock_nanoseconds() -> int:
     return int(statistics.median(-time.thread_time_ns() + time.thread_time_ns() for _ in range(1_001)))
 
 
-def main() -> None:
-    """Do the job that the arguments have."""
-    job = Job(**json.loads(sys.argv[1]))
-    try:
-        found = costs(job.folder, job.passes) if job.passes else compare_all(job.folder, job.runs)
-    except NoFigure as why:
-        sys.exit(str(why))
-    print(json.dumps(dataclasses.asdict(found)))
-
-
 if __name__ == "__main__":
-    main()
+    print(json.dumps(dataclasses.asdict(costs(Job(**json.loads(sys.argv[1]))))))

@@ -56,7 +56,6 @@ from server.domain.webhooks.delivery import Deliveries
 from server.domain.webhooks.targets import AllowedHosts
 from server.domain.webhooks.webhooks import Webhooks
 from server.domain.workflows import WorkflowService
-from server.frames.interpreter import Interpreter
 from server.lifecycle import Core, stop_task, watch_task
 from server.observability.logs import RunLog
 from server.observability.loop_watch import LoopWatch
@@ -64,6 +63,7 @@ from server.observability.metrics import Metrics
 from server.observability.traces import RunTraces
 from server.settings.settings import Settings
 from server.supervision import supervise_all
+from server.token_frames.choice import interpreter_of_runs
 from server.webhooks.sender import HttpSender
 from server.wire.codec import ProtobufCodec
 from server.wire.webhooks import EVENT_MEDIA_TYPE, cloud_event
@@ -139,7 +139,7 @@ async def open_core(
             codec=ProtobufCodec(),
             clock=clock,
             on_progress=show_progress,
-            interpreter=Interpreter,
+            interpreter=interpreter_of_runs(compiled_wanted=settings.compiled_tokens),
             limits=run_limits(settings),
             budget=budget,
             observer=RunObservers(RunLog(), metrics, *((RunTraces(),) if settings.traces else ())),

@@ -85,20 +85,6 @@ def go_program(name: str) -> str:
     return str(built)
 
 
-def rust_module(folder: Path) -> Path:
-    """The folder of a module for Python, built from a crate of the same name as its folder. Raises Absent."""
-    cargo, name, built = tool("cargo"), folder.name, BUILT / folder.name
-    module = built / f"{name}.abi3.so"
-    if _is_older(module, folder):
-        # Cargo writes beside the sources which packages it has found.
-        shutil.copytree(
-            folder, built, dirs_exist_ok=True, ignore=shutil.ignore_patterns("target", "Cargo.lock")
-        )
-        run(cargo, "build", "--release", "--quiet", "--target-dir", str(built / "target"), folder=built)
-        shutil.copyfile(built / "target" / "release" / f"lib{name}.so", module)
-    return built
-
-
 def node_folder(name: str) -> Path:
     """A copy of a folder of `peers` with its packages installed. Raises Absent."""
     npm, built = tool("npm"), BUILT / name

@@ -21,8 +21,8 @@ from server.db.pool import open_pool
 from server.db.quarantine import PostgresQuarantineStore
 from server.domain.model import Page
 from server.domain.quarantine.quarantine import Quarantine
-from server.frames.interpreter import Interpreter
 from server.settings.settings import Settings
+from server.token_frames.spliced import SplicingInterpreter
 from server.wire.codec import ProtobufCodec
 from server.wire.quarantine import (
     QuarantinedFrame,
@@ -138,7 +138,9 @@ async def open_database(settings: Settings) -> AsyncIterator[InDatabase]:
     dsn = settings.database_url.get_secret_value() if settings.database_url else ""
     async with open_pool(dsn, max_size=1, application_name="ideo quarantine") as pool:
         journal = PostgresJournal(pool, SystemClock(), lease_ttl_s=_NO_LEASE_S)
-        yield InDatabase(Quarantine(PostgresQuarantineStore(pool), journal, ProtobufCodec(), Interpreter))
+        yield InDatabase(
+            Quarantine(PostgresQuarantineStore(pool), journal, ProtobufCodec(), SplicingInterpreter)
+        )
 
 
 def _address(shape_id: str) -> str:

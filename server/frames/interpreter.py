@@ -21,19 +21,22 @@ from server.domain.journal.events import (
     UpstreamFrame,
 )
 from server.domain.proposals.files import File, FileSet
-from server.domain.runs.runtime import Interpretation, OversizedFrame, SimilarTokens, UpstreamError
+from server.domain.runs.runtime import Interpretation, OversizedFrame, UpstreamError
 from server.encoding.frame_delta import DeltaContext, Encoding
 from server.frames import graphs, raw_json, structure
 from server.frames.agent_state import AgentState, StoredState
+from server.frames.call_indexes import CallIndexes
 from server.frames.file_maps import file_entries
 from server.frames.questions import read_request
 from server.frames.run_files import TooMuchUnread
 from server.frames.similar_states import StateForm, form_of
+from server.frames.similar_tokens import SimilarTokens
 from server.frames.tokens import TokenReader
 
 
 class Interpreter:
-    """Turns the frames of one run, in order, into events. Implements `FrameInterpreter`."""
+    """Turns the frames of one run, in order, into events: `FrameInterpreter` without `token_entries`, which
+    `server/token_frames` adds."""
 
     def __init__(self) -> None:
         #: Of tokens and of frames without a meaning; the agent's state has those of state frames.
@@ -200,7 +203,8 @@ class Interpreter:
         return deepcopy(self).interpret(frame)
 
     def similar_tokens(self, frames: Sequence[bytes | OversizedFrame], start: int) -> SimilarTokens | None:
-        """The next frames, as far as each is the token frame before it with another text."""
+        """The meaning of the next frames, those from `start` on, as far as each is the token frame before it
+        with another text; None when the first is not. The same as `interpret` of each gives, but faster."""
         similar = self._tokens.similar(self._deltas.token, frames, start)
         if similar is None:
             return None
@@ -208,6 +212,20 @@ class Interpreter:
         taken: Any = frames[start : start + len(texts)]
         digests, deltas = self._deltas.encode_similar_tokens(taken, literals, form.parts)
         return SimilarTokens(form.token, form.place, texts, digests, deltas)
+
+    @property
+    def last_token(self) -> bytes:
+        """The text of the last token frame, which the next one's delta refers to."""
+        return self._deltas.token
+
+    @property
+    def calls(self) -> CallIndexes:
+        """The numbers of the run's tool calls. Whoever reads a token elsewhere numbers its calls here."""
+        return self._tokens.calls
+
+    def continue_after(self, frame: bytes) -> None:
+        """Go on after token frames that were read elsewhere. frame: the last of them."""
+        self._deltas.token = frame
 
     def _interpret_object(self, frame: bytes, top: dict[str, bytes], *, proper: bool) -> Interpretation:
         """The meaning of a frame that is a JSON object. proper: the frame is proper JSON as it is."""

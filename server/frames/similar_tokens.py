@@ -36,6 +36,21 @@ _PROBE = "'\\\"\n\t, )]}, {x='"
 
 
 @dataclass(frozen=True, slots=True)
+class SimilarTokens:
+    """Frames that are the token frame before them with another text.
+
+    token, place: the token without its text, and where it has one. texts: each frame's text in UTF-8.
+    digests, deltas: each frame's.
+    """
+
+    token: Token
+    place: TextPlace
+    texts: Sequence[bytes]
+    digests: Sequence[bytes]
+    deltas: Sequence[bytes]
+
+
+@dataclass(frozen=True, slots=True)
 class TokenForm:
     """A token frame without its text.
 

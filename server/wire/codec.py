@@ -33,13 +33,12 @@ from server.domain.journal.events import (
     UnreadFile,
     UpstreamFrame,
 )
-from server.domain.journal.journal import EventCodec, TokenEncoder
+from server.domain.journal.journal import EventCodec
 from server.encoding.json_text import replace_surrogates
 from server.wire import messages as m
 from server.wire.conversation import read_agent_message, read_token, write_agent_message, write_token
 from server.wire.files import fill_file_change, read_file_change
 from server.wire.text import get_time, set_time, to_uint32
-from server.wire.token_encoder import SplicingTokenEncoder
 
 _OUTCOMES = {
     Outcome.COMPLETED: m.Outcome.OUTCOME_COMPLETED,
@@ -63,10 +62,6 @@ class ProtobufCodec(EventCodec):
         set_time(message.create_time, event.time)
         _write_kind(message, event.kind)
         return message.SerializeToString(deterministic=True)
-
-    @override
-    def token_encoder(self) -> TokenEncoder:
-        return SplicingTokenEncoder()
 
     @override
     def decode(self, data: bytes) -> Event:

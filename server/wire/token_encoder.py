@@ -1,4 +1,4 @@
-"""Serialised events of tokens that differ only in one text, assembled from the bytes they share.
+"""Serialised events of tokens, assembled from the bytes that those of a run share.
 
 A message object for each token would take three times as long. The result is the same as the library's, which
 writes fields in the order of their numbers.
@@ -11,11 +11,9 @@ from datetime import datetime
 from typing import Any
 
 from google.protobuf.message import Message
-from typing_extensions import override
 
-from server.domain.journal.events import TextPlace, Token
-from server.domain.journal.journal import TokenEncoder
-from server.encoding.event_batch import DELIMITED, SHORT_VARINTS, VARINT, field_key, varint
+from server.domain.journal.events import Role, TextPlace, Token
+from server.encoding.event_batch import DELIMITED, EVENT_KEY, SHORT_VARINTS, VARINT, field_key, varint
 from server.wire import messages as m
 from server.wire.conversation import write_token
 from server.wire.text import set_time
@@ -26,8 +24,45 @@ _TIME_KEY, _TOKEN_KEY = (field_key(_EVENT[name].number, DELIMITED) for name in (
 assert [field.name for field in m.Event.DESCRIPTOR.fields[:3]] == ["seq", "epoch", "create_time"]
 
 
-class SplicingTokenEncoder(TokenEncoder):
-    """Keeps the bytes that the tokens of a run share."""
+def shared_fields(epoch: int, time: datetime) -> bytes:
+    """The fields between an event's `seq` and its kind, which events of one moment share."""
+    timestamp = m.Timestamp()
+    set_time(timestamp, time)
+    moment = timestamp.SerializeToString()
+    return _EPOCH_KEY + varint(epoch) + _TIME_KEY + varint(len(moment)) + moment
+
+
+def token_keys() -> dict[str, bytes]:
+    """The keys of the fields that `server/token_frames/rust` writes, by its names for them, in the order in
+    which it writes those of one message. Those of `role` and `last` have the field's value, too."""
+    token, call = m.Token.DESCRIPTOR.fields_by_name, m.ToolCallPiece.DESCRIPTOR.fields_by_name
+    role = field_key(token["role"].number, VARINT)
+    of_token = {
+        "message_id": field_key(token["message_id"].number, DELIMITED),
+        "role_ai": role + varint(Role.AI.value),
+        "role_tool": role + varint(Role.TOOL.value),
+        "text": field_key(token["text"].number, DELIMITED),
+        "tool_calls": field_key(token["tool_calls"].number, DELIMITED),
+        "node": field_key(token["node"].number, DELIMITED),
+        "last": field_key(token["last"].number, VARINT) + varint(True),
+        "name": field_key(token["name"].number, DELIMITED),
+        "tool_call_id": field_key(token["tool_call_id"].number, DELIMITED),
+        "status": field_key(token["status"].number, DELIMITED),
+        "namespace": field_key(token["namespace"].number, DELIMITED),
+    }
+    of_call = {
+        "call_index": field_key(call["index"].number, VARINT),
+        "call_id": field_key(call["id"].number, DELIMITED),
+        "call_name": field_key(call["name"].number, DELIMITED),
+        "call_arguments": field_key(call["arguments"].number, DELIMITED),
+    }
+    assert [*of_token.values()] == sorted(of_token.values()), "fields are written in the order of numbers"
+    assert [*of_call.values()] == sorted(of_call.values())
+    return {"entry": bytes((EVENT_KEY,)), "seq": _SEQ_KEY, "token": _TOKEN_KEY, **of_token, **of_call}
+
+
+class TokenEncoder:
+    """Encodes tokens of one run that differ in their text alone. Keeps the bytes that they share."""
 
     def __init__(self) -> None:
         self._token: Token | None = None
@@ -37,7 +72,6 @@ class SplicingTokenEncoder(TokenEncoder):
         #: what is in it, and its own key.
         self._around: list[tuple[bytes, bytes, bytes]] = []
 
-    @override
     def encode(
         self,
         first_seq: int,
@@ -47,12 +81,11 @@ class SplicingTokenEncoder(TokenEncoder):
         place: TextPlace,
         texts: Sequence[bytes],
     ) -> list[bytes]:
+        """The serialised events of tokens that are `token` with these texts in this place, which are UTF-8:
+        from `first_seq` on, each as `EventCodec.encode` gives it."""
         if token is not self._token:
             self._prepare(token, place)
-        timestamp = m.Timestamp()
-        set_time(timestamp, time)
-        moment = timestamp.SerializeToString()
-        shared = _EPOCH_KEY + varint(epoch) + _TIME_KEY + varint(len(moment)) + moment
+        shared = shared_fields(epoch, time)
         events: list[bytes] = []
         text_key, around, short = self._text_key, self._around, SHORT_VARINTS
         for seq, text in enumerate(texts, first_seq):

@@ -28,7 +28,7 @@ from server.domain.quarantine.quarantine import Quarantine
 from server.domain.quarantine.shapes import shape_of
 from server.domain.runs.runtime import Interpretation
 from server.encoding.event_batch import delimited_event
-from server.frames.interpreter import Interpreter
+from server.token_frames.spliced import SplicingInterpreter
 from server.wire.codec import ProtobufCodec
 from tests.support.commands import Commands, Ideo
 from tests.support.driven import Driven, driven, verdict
@@ -49,7 +49,7 @@ CODEC = ProtobufCodec()
 PROMPT = "a prompt that nobody else is to read"
 
 
-class EarlierInterpreter(Interpreter):
+class EarlierInterpreter(SplicingInterpreter):
     """That of a release which does not know frames with the member `form`, and of which the present one knows
     all others."""
 
@@ -59,7 +59,7 @@ class EarlierInterpreter(Interpreter):
             return super().interpret(frame)
         return self._uninterpreted(frame, value["event_type"], FrameReason.UNKNOWN_TYPE)
 
-    def similar_tokens(self, frames: Any, start: int) -> None:
+    def token_entries(self, *args: Any, **kwargs: Any) -> None:
         return None
 
 
@@ -86,7 +86,7 @@ class OpenRuntime(Runtime):
 
 
 def quarantine_of(on: Driven) -> Quarantine:
-    return Quarantine(PostgresQuarantineStore(on.core.pool), on.core.journal, CODEC, Interpreter)
+    return Quarantine(PostgresQuarantineStore(on.core.pool), on.core.journal, CODEC, SplicingInterpreter)
 
 
 @asynccontextmanager

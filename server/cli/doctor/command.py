@@ -46,6 +46,7 @@ _OTHER_CHECKS: tuple[Check, ...] = (
     machine.check_descriptors,
     machine.check_ports,
     machine.check_certificate,
+    machine.check_compiled,
 )
 
 

@@ -14,6 +14,7 @@ from server import file_descriptors
 from server.addresses import listening
 from server.cli.doctor.finding import TIMEOUT_S, Finding
 from server.settings.settings import Settings
+from server.token_frames.choice import is_compiled
 
 #: A certificate that expires earlier is a finding.
 MIN_CERTIFICATE_VALIDITY = timedelta(days=14)
@@ -44,6 +45,14 @@ async def check_descriptors(settings: Settings, dsn: str) -> Finding:
             "raise the hard limit of open files (ulimit -Hn, LimitNOFILE), or lower IDEO_MAX_CONNECTIONS",
         )
     return Finding("descriptors", message)
+
+
+async def check_compiled(settings: Settings, dsn: str) -> Finding:
+    """Which form reads token frames. Both do the same: that in Python takes more CPU."""
+    if is_compiled(wanted=settings.compiled_tokens):
+        return Finding("compiled", "token frames are read by the compiled module")
+    why = "it is not installed" if settings.compiled_tokens else "IDEO_COMPILED_TOKENS is false"
+    return Finding("compiled", f"token frames are read in Python, not by the compiled module: {why}")
 
 
 async def check_ports(settings: Settings, dsn: str) -> Finding:

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Protocol, TypeAlias
 from uuid import UUID
 
-from server.domain.journal.events import Event, Outcome, TextPlace, Token
+from server.domain.journal.events import Event, Outcome
 from server.domain.journal.log import JournalLog
 from server.domain.journal.segments import Segment
 from server.domain.model import Failure
@@ -28,32 +27,11 @@ class JournalIncomplete(Exception):
         )
 
 
-class TokenEncoder(Protocol):
-    """Encodes tokens of one run that differ in their text alone."""
-
-    def encode(
-        self,
-        first_seq: int,
-        epoch: int,
-        time: datetime,
-        token: Token,
-        place: TextPlace,
-        texts: Sequence[bytes],
-    ) -> list[bytes]:
-        """The serialised events of tokens that are `token` with these texts in this place, which are UTF-8:
-        from `first_seq` on, each as `EventCodec.encode` gives it."""
-        ...
-
-
 class EventCodec(Protocol):
     """Domain events to and from the contract's bytes."""
 
     def encode(self, event: Event) -> bytes:
         """The serialised `Event` message."""
-        ...
-
-    def token_encoder(self) -> TokenEncoder:
-        """An encoder for the tokens of one run."""
         ...
 
     def decode(self, data: bytes) -> Event:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -19,7 +19,7 @@ from server.domain.journal.recent_commits import Commit, RecentCommits
 from server.domain.quarantine.entries import QuarantineEntry
 from server.domain.runs.lease import Lease
 from server.domain.webhooks.events import OutboxEvent
-from server.encoding.event_batch import batch_of, delimited_delta, delta_batch_of
+from server.encoding.event_batch import delimited_delta
 
 T = TypeVar("T")
 
@@ -162,10 +162,11 @@ class JournalLog:
             self._quarantine.append((self.last_seq + 1, quarantine))
         self._put(entry, delimited_delta(delta), 1, epoch)
 
-    def put_all(self, events: Sequence[bytes], deltas: Sequence[bytes], *, epoch: int) -> None:
-        """Queue the next events, few and small ones, to be committed together. Raises LeaseLost."""
+    def put_all(self, entries: bytes, deltas: bytes, count: int, *, epoch: int) -> None:
+        """Queue the next events, few and small ones, to be committed together. entries: of an `EventBatch`.
+        deltas: entries, too. count: of the events. Raises LeaseLost."""
         self._check_lease()
-        self._put(batch_of(events), delta_batch_of(deltas), len(events), epoch)
+        self._put(entries, deltas, count, epoch)
 
     def _put(self, event_entries: bytes, delta_entries: bytes, count: int, epoch: int) -> None:
         if not self._queue:

@@ -117,7 +117,7 @@ class Connection:
         return self._rules.ended(self._end, self._clock.now(), self._recorder.facts)
 
     def take(self, frame: bytes) -> bool:
-        """Journal a small frame that came while `read` waits for some, if it is a token like the one before
+        """Journal a small frame that came while `read` waits for some, if it is a token that needs no parsing
         and there is nothing to wait for. Returns whether it did. Raises LeaseLost."""
         size_bytes = len(frame)
         if self.ended or not self._alignment.over or self._recorder.is_full:
@@ -125,7 +125,7 @@ class Connection:
         if not self._context.turns.take_now(size_bytes) or not self._context.budget.reserve_now(size_bytes):
             return False
         try:
-            return bool(self._on_similar_tokens((frame,), 0))
+            return bool(self._on_tokens((frame,), 0))
         finally:
             self._context.budget.release(size_bytes)
 
@@ -137,7 +137,7 @@ class Connection:
             if at >= granted:
                 granted, size_bytes = fill_turn(sizes, at)
                 await self._context.turns.take(on_behalf_of.get(), size_bytes)
-            count = self._on_similar_tokens(frames, at) if self._alignment.over else 0
+            count = self._on_tokens(frames, at) if self._alignment.over else 0
             if not count:
                 count = 1
                 await self._on_frame(frames[at])
@@ -149,9 +149,9 @@ class Connection:
                 self._handled = 0
                 await asyncio.sleep(0)
 
-    def _on_similar_tokens(self, frames: Sequence[bytes | OversizedFrame], start: int) -> int:
-        """Journal the frames from `start` on that `RunRecorder.record_similar_tokens` takes; how many."""
-        count, is_new = self._recorder.record_similar_tokens(frames, start)
+    def _on_tokens(self, frames: Sequence[bytes | OversizedFrame], start: int) -> int:
+        """Journal the frames from `start` on that `RunRecorder.record_tokens` takes; how many."""
+        count, is_new = self._recorder.record_tokens(frames, start)
         if count:
             self._rules.heard(self._clock.now())
             self._rules.frame(_TOKEN, is_new=is_new)

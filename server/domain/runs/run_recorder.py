@@ -67,7 +67,6 @@ class RunRecorder:
         self._context, self._lease = context, lease
         self._log = context.journal.open(lease)
         self._interpreter = context.interpreter()
-        self._token_encoder = context.codec.token_encoder()
         self._restored_seq = 0
         self._quick = QuickFrames()
         self._memory = InterpreterMemory(context.budget, self._interpreter, self._quick)
@@ -157,21 +156,22 @@ class RunRecorder:
             delta = b""
         self._note_shown(meaning)
 
-    def record_similar_tokens(self, frames: Sequence[bytes | OversizedFrame], start: int) -> tuple[int, bool]:
-        """Interpret and journal the frames from `start` on, as far as each is the token frame before it with
-        another text. Returns how many they are, and whether the epoch before does not have all of them.
-        Raises LeaseLost."""
-        tokens = None if self.exclusive.locked() else self._interpreter.similar_tokens(frames, start)
+    def record_tokens(self, frames: Sequence[bytes | OversizedFrame], start: int) -> tuple[int, bool]:
+        """Interpret and journal the frames from `start` on, as far as they are tokens that
+        `FrameInterpreter.token_entries` takes. Returns how many they are, and whether the epoch before does
+        not have all of them. Raises LeaseLost."""
+        if self.exclusive.locked():
+            return 0, False
+        epoch = self.journalled.epoch
+        tokens = self._interpreter.token_entries(
+            frames, start, first_seq=self._log.last_seq + 1, epoch=epoch, time=self._context.clock.now()
+        )
         if tokens is None:
             return 0, False
-        first_seq, now = self._log.last_seq + 1, self._context.clock.now()
-        events = self._token_encoder.encode(
-            first_seq, self.journalled.epoch, now, tokens.token, tokens.place, tokens.texts
-        )
-        self._log.put_all(events, tokens.deltas, epoch=self.journalled.epoch)
+        self._log.put_all(tokens.events, tokens.deltas, tokens.count, epoch=epoch)
         self.superseding.note_tokens(self._log.last_seq)
         self.journalled.digests += tokens.digests
-        return len(events), self.journalled.is_new(tokens.digests)
+        return tokens.count, self.journalled.is_new(tokens.digests)
 
     def has_room(self) -> bool:
         """Whether the budget has room for what is kept of the frames, which is counted now."""

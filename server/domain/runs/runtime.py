@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol, TypeAlias
 from uuid import UUID
 
 from server.domain.drafts.draft import DraftVersion
-from server.domain.journal.events import EventKind, TextPlace, Token
+from server.domain.journal.events import EventKind
 from server.domain.proposals.files import File, FileSet
 from server.domain.runs.replies import Reply
 
@@ -186,18 +187,17 @@ class Interpretation:
 
 
 @dataclass(frozen=True, slots=True)
-class SimilarTokens:
-    """Frames that are the token frame before them with another text.
+class TokenEntries:
+    """Token frames as the journal has them, one event for each.
 
-    token, place: the token without its text, and where it has one. texts: each frame's text in UTF-8.
-    digests, deltas: each frame's.
+    count: of the frames. events: their events as entries of an `EventBatch`. deltas: their deltas as entries
+    of a batch of deltas. digests: each frame's.
     """
 
-    token: Token
-    place: TextPlace
-    texts: Sequence[bytes]
+    count: int
+    events: bytes
+    deltas: bytes
     digests: Sequence[bytes]
-    deltas: Sequence[bytes]
 
 
 class FrameInterpreter(Protocol):
@@ -266,9 +266,18 @@ class FrameInterpreter(Protocol):
         by it."""
         ...
 
-    def similar_tokens(self, frames: Sequence[bytes | OversizedFrame], start: int) -> SimilarTokens | None:
-        """The meaning of the next frames, those from `start` on, as far as each is the token frame before it
-        with another text; None when the first is not. The same as `interpret` of each gives, but faster."""
+    def token_entries(
+        self,
+        frames: Sequence[bytes | OversizedFrame],
+        start: int,
+        *,
+        first_seq: int,
+        epoch: int,
+        time: datetime,
+    ) -> TokenEntries | None:
+        """The journal's entries of the next frames, those from `start` on, as far as they are tokens of a
+        form that this takes; None when the first is not. The same as `interpret` of each and the codec give,
+        but faster. first_seq, epoch, time: of their events."""
         ...
 
     def restore(self, kind: EventKind, delta: bytes) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 class TokenFrames:
-    """The reader of one run's token frames. keys: the keys of the contract's fields by their names."""
+    """The reader of one run's token frames: `src/lib.rs`."""
 
     def __new__(cls, keys: Mapping[str, bytes]) -> TokenFrames: ...
     @property

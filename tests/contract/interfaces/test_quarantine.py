@@ -23,7 +23,7 @@ from server.db.quarantine import PostgresQuarantineStore
 from server.domain.errors import LimitReached
 from server.domain.quarantine.quarantine import Quarantine, Scanned
 from server.domain.quarantine.shapes import MAX_STRUCTURE_CHARS, MAX_TYPE_CHARS
-from server.frames.interpreter import Interpreter
+from server.token_frames.spliced import SplicingInterpreter
 from server.wire import messages as m
 from server.wire.codec import ProtobufCodec
 from tests.integration.test_quarantine import EarlierInterpreter, OpenRuntime, new
@@ -185,7 +185,7 @@ async def test_pages_of_a_release_and_a_scan_end_after_so_many_bytes_and_miss_no
     threads = sorted([await run(hub, "odd") for _ in range(3)])
     shape = (await shapes(http))["thought"]["id"]
     store = PostgresQuarantineStore(hub.core.pool)
-    quarantine = Quarantine(store, hub.core.journal, ProtobufCodec(), Interpreter, max_page_bytes=1)
+    quarantine = Quarantine(store, hub.core.journal, ProtobufCodec(), SplicingInterpreter, max_page_bytes=1)
     pages, token = [], None
     while True:
         released = await quarantine.release(shape, limit=100, token=token)

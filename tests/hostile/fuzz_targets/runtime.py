@@ -24,7 +24,7 @@ from server.runtime.websocket import WebSocketFrames
 from server.wire.codec import ProtobufCodec
 from tests.hostile.fuzz_targets.target import MAX_INPUT, Target
 from tests.support.legacy_frames import frames_for
-from tests.unit.frames.similar_frames import parsed, together
+from tests.unit.token_frames.forms import installed_forms, parsed, together
 
 #: Where a line of `similar_frames` puts the texts of the lines after it.
 _PLACE = b"TEXT"
@@ -35,6 +35,7 @@ _MAX_MESSAGE = 2048
 _CODEC = ProtobufCodec()
 _NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 _LOOP = asyncio.new_event_loop()
+_FORMS = installed_forms()
 
 
 def frames(data: bytes) -> None:
@@ -56,11 +57,21 @@ def similar_frames(data: bytes) -> None:
     as each read alone."""
     form, *texts = data.split(b"\n")
     sent = [form.replace(_PLACE, text) for text in (b" first", b" second", *texts)]
+    _together(sent)
+
+
+def token_frames(data: bytes) -> None:
+    """Frames, one a line, most of them tokens: taken together, they mean the same as each read alone."""
+    _together(data.split(b"\n"))
+
+
+def _together(sent: list[bytes]) -> None:
     alone, alone_digests = parsed(sent)
-    events, digests, _, _ = together(sent, [len(sent)])
-    assert events == alone
-    # Frames that are kept in another form have none.
-    assert all(each in (b"", other) for each, other in zip(digests, alone_digests, strict=True))
+    for form in _FORMS:
+        read = together(form, sent, [len(sent)])
+        assert read.events == alone
+        # Frames that are kept in another form have none.
+        assert all(each in (b"", other) for each, other in zip(read.digests, alone_digests, strict=True))
 
 
 def similar_states(data: bytes) -> None:
@@ -148,6 +159,11 @@ def _recorded() -> list[bytes]:
     return [*lines, b"\n".join(lines[:3])]
 
 
+def _recorded_tokens() -> list[bytes]:
+    tokens = [line for line in _recorded() if b'"on_llm_stream"' in line and b"\n" not in line]
+    return [*tokens, b"\n".join(tokens[:3])]
+
+
 _TEXTS = b'\n and\n\\n\n\\"x\\"\n\\\\\n\\u00e9\n\\ud800\n\'\n'
 _SIMILAR = [
     b'{"event_type":"on_llm_stream","data":{"raw_event":"(AIMessageChunk(content=\'TEXT\', '
@@ -164,6 +180,7 @@ _SIMILAR = [
 TARGETS = {
     "frames": Target(frames, _recorded()),
     "similar_frames": Target(similar_frames, [form + _TEXTS for form in _SIMILAR]),
+    "token_frames": Target(token_frames, _recorded_tokens()),
     "similar_states": Target(
         similar_states,
         [

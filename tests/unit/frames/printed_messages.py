@@ -27,8 +27,9 @@ def state_frame(*messages: str) -> bytes:
 
 
 def token_frame(raw: str) -> bytes:
-    """A token frame with a printed piece and its metadata."""
-    return json.dumps({"event_type": "on_llm_stream", "data": {"raw_event": raw}}).encode()
+    """A token frame with a printed piece and its metadata, written as the runtime's framework writes JSON."""
+    value = {"event_type": "on_llm_stream", "data": {"raw_event": raw}}
+    return json.dumps(value, separators=(",", ":")).encode()
 
 
 def read_list(*messages: str) -> list[AgentMessage]:

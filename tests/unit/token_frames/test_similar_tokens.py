@@ -1,4 +1,5 @@
-"""Token frames that differ in their text alone: taken together, they mean what each means to the parser."""
+"""Token frames, most of which differ in their text alone: taken together, they mean what each means to the
+parser."""
 
 from __future__ import annotations
 
@@ -11,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.domain.journal.events import Token
+from server.token_frames.spliced import SplicingInterpreter
 from tests.support.recordings import NAMES, frames
 from tests.unit.frames import printed_messages
-from tests.unit.frames.similar_frames import CODEC, parsed, together, tokens_again
+from tests.unit.token_frames.forms import CODEC, Form, parsed, together, tokens_again
 
 
 def token_frame(text: str, *, message_id: str = "run--1", node: str = "agent") -> bytes:
@@ -27,14 +29,19 @@ def token_frame(text: str, *, message_id: str = "run--1", node: str = "agent") -
 
 @pytest.mark.parametrize("sizes", [(1,), (2, 3), (64,), (10_000,)])
 @pytest.mark.parametrize("name", NAMES)
-def test_a_recording_means_the_same_together_and_to_the_parser(name: str, sizes: tuple[int, ...]) -> None:
+def test_a_recording_means_the_same_together_and_to_the_parser(
+    form: Form, name: str, sizes: tuple[int, ...]
+) -> None:
     sent = frames(name)
-    events, digests, deltas, similar = together(sent, sizes)
-    assert (events, digests) == parsed(sent)
+    read = together(form, sent, sizes)
+    assert (read.events, read.digests) == parsed(sent)
     sent_tokens = [frame for frame in sent if b'"on_llm_stream"' in frame]
-    assert tokens_again(deltas) == sent_tokens
-    # Most pieces of its tool calls are long, and come one at a time.
-    assert similar > len(sent_tokens) * (0.9 if name == "long_run" else 0.2)
+    assert tokens_again(read.deltas) == sent_tokens
+    if form is SplicingInterpreter:
+        # Most pieces of its tool calls are long, and come one at a time.
+        assert read.taken > len(sent_tokens) * (0.9 if name == "long_run" else 0.2)
+    else:
+        assert read.taken == len(sent_tokens)
 
 
 TEXTS = st.one_of(
@@ -51,48 +58,48 @@ TEXTS = st.one_of(
     st.lists(st.integers(1, 5), min_size=1, max_size=3),
 )
 def test_any_tokens_mean_the_same_together_and_to_the_parser(
-    pieces: list[tuple[str, str]], sizes: list[int]
+    form: Form, pieces: list[tuple[str, str]], sizes: list[int]
 ) -> None:
     sent = [token_frame(" first")] + [token_frame(text, message_id=message_id) for text, message_id in pieces]
-    events, digests, deltas, _ = together(sent, sizes)
-    assert (events, digests) == parsed(sent)
-    assert tokens_again(deltas) == sent
+    read = together(form, sent, sizes)
+    assert (read.events, read.digests) == parsed(sent)
+    assert tokens_again(read.deltas) == sent
 
 
 @given(st.lists(st.binary(max_size=8), max_size=4))
-def test_any_bytes_between_mean_the_same_together_and_to_the_parser(texts: list[bytes]) -> None:
+def test_any_bytes_between_mean_the_same_together_and_to_the_parser(form: Form, texts: list[bytes]) -> None:
     before, _, after = token_frame("TEXT").partition(b"TEXT")
     sent = [token_frame(" first")] + [before + text + after for text in texts]
-    events, digests, _, _ = together(sent, [len(sent)])
-    assert (events, digests) == parsed(sent)
+    read = together(form, sent, [len(sent)])
+    assert (read.events, read.digests) == parsed(sent)
 
 
 @pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"-Infinity"])
 @pytest.mark.parametrize("sizes", [(1,), (10_000,)])
 def test_each_token_frame_with_a_number_that_json_does_not_have_is_given_again_as_proper_json(
-    number: bytes, sizes: tuple[int, ...]
+    form: Form, number: bytes, sizes: tuple[int, ...]
 ) -> None:
     sent = [token_frame(text) for text in (" first", " second", " third", " fourth")]
     sent[1:3] = [frame.removesuffix(b"}") + b', "score": ' + number + b"}" for frame in sent[1:3]]
-    events, _, deltas, _ = together(sent, sizes)
-    assert [kind.text for event in events if isinstance(kind := CODEC.decode(event).kind, Token)] == [
+    read = together(form, sent, sizes)
+    assert [kind.text for event in read.events if isinstance(kind := CODEC.decode(event).kind, Token)] == [
         " first",
         " second",
         " third",
         " fourth",
     ]
-    for again in tokens_again(deltas)[1:3]:
+    for again in tokens_again(read.deltas)[1:3]:
         assert msgspec.json.decode(again)["score"] == number.decode()
 
 
-def test_line_feeds_and_double_quotes_are_similar_texts() -> None:
+def test_line_feeds_and_double_quotes_are_similar_texts(form: Form) -> None:
     texts = [" first", "\n", 'name: "x"', "", "\n\n", " é"]
     sent = [token_frame(text) for text in texts]
-    sent[-1] = json.dumps(json.loads(sent[-1]), ensure_ascii=False).encode()
-    events, _, _, similar = together(sent, [len(sent)])
-    assert similar == len(texts) - 1
-    read = [CODEC.decode(event).kind for event in events]
-    assert [kind.text for kind in read if isinstance(kind, Token)] == texts
+    sent[-1] = json.dumps(json.loads(sent[-1]), ensure_ascii=False, separators=(",", ":")).encode()
+    read = together(form, sent, [len(sent)])
+    assert read.taken == len(texts) - (form is SplicingInterpreter)
+    kinds = [CODEC.decode(event).kind for event in read.events]
+    assert [kind.text for kind in kinds if isinstance(kind, Token)] == texts
 
 
 METADATA = {"langgraph_node": "model", "langgraph_checkpoint_ns": "model:1"}
@@ -150,12 +157,12 @@ def pair_frame(members: Mapping[str, object]) -> bytes:
     return json.dumps({"type": "messages", "ns": [], "data": pair}, separators=(",", ":")).encode()
 
 
-FORMS = {"printed": printed_frame, "listed": listed_frame, "pair": pair_frame}
+ENVELOPES = {"printed": printed_frame, "listed": listed_frame, "pair": pair_frame}
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("envelope", ENVELOPES)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_pieces_of_every_shape_are_similar(shape: str, form: str) -> None:
+def test_pieces_of_every_shape_are_similar(form: Form, shape: str, envelope: str) -> None:
     make, empty = SHAPES[shape]
     texts = [
         " first",
@@ -169,36 +176,38 @@ def test_pieces_of_every_shape_are_similar(shape: str, form: str) -> None:
         " " * 200,
         *[""] * empty,
     ]
-    sent = [FORMS[form](make(text)) for text in texts]
-    events, digests, deltas, similar = together(sent, [3])
-    assert (events, digests) == parsed(sent)
-    assert tokens_again(deltas) == sent
-    assert similar == len(texts) - 1
+    sent = [ENVELOPES[envelope](make(text)) for text in texts]
+    read = together(form, sent, [3])
+    assert (read.events, read.digests) == parsed(sent)
+    assert tokens_again(read.deltas) == sent
+    assert read.taken == len(texts) - 1 or form is not SplicingInterpreter
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("envelope", ENVELOPES)
 @given(
     st.lists(st.tuples(TEXTS, st.sampled_from([*SHAPES, "call", "call"])), max_size=12),
     st.lists(st.integers(1, 5), min_size=1, max_size=3),
 )
 def test_pieces_of_any_shapes_mean_the_same_together_and_to_the_parser(
-    form: str, pieces: list[tuple[str, str]], sizes: list[int]
+    form: Form, envelope: str, pieces: list[tuple[str, str]], sizes: list[int]
 ) -> None:
-    sent = [FORMS[form](SHAPES[shape][0](text)) for text, shape in pieces for text in (text, text + "x")]
-    events, digests, deltas, _ = together(sent, sizes)
-    assert (events, digests) == parsed(sent)
-    assert tokens_again(deltas) == sent
+    sent = [
+        ENVELOPES[envelope](SHAPES[shape][0](text)) for text, shape in pieces for text in (text, text + "x")
+    ]
+    read = together(form, sent, sizes)
+    assert (read.events, read.digests) == parsed(sent)
+    assert tokens_again(read.deltas) == sent
 
 
-def test_the_number_of_a_call_is_the_one_that_the_frames_before_give_it() -> None:
+def test_the_number_of_a_call_is_the_one_that_the_frames_before_give_it(form: Form) -> None:
     begin = [{"name": "f", "args": "", "id": "c2", "index": None}]
     pieces = [call_piece(text, index=None) for text in (" a", " b", " name", " c")]
     other = message("", tool_call_chunks=begin)
     # The text of one piece is that of another member, so that its form is not seen.
     hidden = call_piece("model", index=None)
     sent = [printed_frame(piece) for piece in (*pieces[:2], other, hidden, *pieces[2:], other, *pieces)]
-    events, digests, _, _ = together(sent, [len(sent)])
-    assert (events, digests) == parsed(sent)
+    read = together(form, sent, [len(sent)])
+    assert (read.events, read.digests) == parsed(sent)
 
 
 @pytest.mark.parametrize(
@@ -213,7 +222,7 @@ def test_the_number_of_a_call_is_the_one_that_the_frames_before_give_it() -> Non
         b'{"event_type":"on_llm_stream","data":{"raw_event":%s,"x":%s}}',
     ],
 )
-def test_a_text_that_means_something_else_as_well_is_left_to_the_parser(around: bytes) -> None:
+def test_a_text_that_means_something_else_as_well_is_left_to_the_parser(form: Form, around: bytes) -> None:
     texts = [
         "on_llm_stream",
         "end",
@@ -225,27 +234,27 @@ def test_a_text_that_means_something_else_as_well_is_left_to_the_parser(around: 
         " a",
     ]
     sent = [around % ((json.dumps(text).encode(),) * around.count(b"%s")) for text in texts]
-    events, _, _, similar = together(sent, [len(sent)])
-    assert similar == 0
-    assert events == parsed(sent)[0]
+    read = together(form, sent, [len(sent)])
+    assert read.taken == 0
+    assert read.events == parsed(sent)[0]
 
 
-def test_a_text_inside_another_string_is_left_to_the_parser() -> None:
+def test_a_text_inside_another_string_is_left_to_the_parser(form: Form) -> None:
     before = "(AIMessageChunk(content=%s, response_metadata={'quoted': \"say %s\"}, id='m'), {})"
     texts = [" a", " b", 'c", d']
     sent = [printed_messages.token_frame(before % (repr(text), repr(text))) for text in texts]
-    events, digests, _, similar = together(sent, [len(sent)])
-    assert (events, digests) == parsed(sent)
-    assert similar == 0
+    read = together(form, sent, [len(sent)])
+    assert (read.events, read.digests) == parsed(sent)
+    assert read.taken == 0
 
 
-def test_a_text_with_a_lone_surrogate_marks_its_own_event_alone() -> None:
+def test_a_text_with_a_lone_surrogate_marks_its_own_event_alone(form: Form) -> None:
     sent = [token_frame(text) for text in ("\ud800", " a", " b", "\ud800", " c")]
-    events, digests, _, similar = together(sent, [len(sent)])
-    assert (events, digests) == parsed(sent)
-    assert similar == 3
-    read = [CODEC.decode(event).kind for event in events]
-    assert [isinstance(kind, Token) and kind.uninterpreted for kind in read] == [
+    read = together(form, sent, [len(sent)])
+    assert (read.events, read.digests) == parsed(sent)
+    assert read.taken == 3
+    kinds = [CODEC.decode(event).kind for event in read.events]
+    assert [isinstance(kind, Token) and kind.uninterpreted for kind in kinds] == [
         True,
         False,
         False,
@@ -254,9 +263,9 @@ def test_a_text_with_a_lone_surrogate_marks_its_own_event_alone() -> None:
     ]
 
 
-def test_a_frame_that_is_not_proper_json_is_kept_as_json() -> None:
+def test_a_frame_that_is_not_proper_json_is_kept_as_json(form: Form) -> None:
     sent = [token_frame(text).replace(b"{", b'{"at":NaN,', 1) for text in (" a", " b", " c")]
-    events, digests, deltas, similar = together(sent, [len(sent)])
-    assert (events, digests) == parsed(sent)
-    assert similar == 0
-    assert [json.loads(text)["at"] for text in tokens_again(deltas)] == ["NaN"] * 3
+    read = together(form, sent, [len(sent)])
+    assert (read.events, read.digests) == parsed(sent)
+    assert read.taken == 0
+    assert [json.loads(text)["at"] for text in tokens_again(read.deltas)] == ["NaN"] * 3

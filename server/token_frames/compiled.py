@@ -1,0 +1,69 @@
+"""Token frames into the journal's entries, in Rust: `rust/`, a module that is not everywhere (ADR 0075).
+
+It takes the runtime's printed tokens, whether they are like the one before or not. What is not of its regular
+form is left to the interpreter, which says what is right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from ide_orchestrator_tokens import TokenFrames
+
+from server.domain.runs.runtime import OversizedFrame, TokenEntries
+from server.encoding.frame_delta import insertion
+from server.frames.interpreter import Interpreter
+from server.wire.token_encoder import shared_fields, token_keys
+
+_KEYS = token_keys()
+
+
+class CompiledInterpreter(Interpreter):
+    """Implements `FrameInterpreter`. Importing this module raises ImportError where the Rust module is not
+    installed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._regular = TokenFrames(_KEYS)
+
+    def token_entries(
+        self,
+        frames: Sequence[bytes | OversizedFrame],
+        start: int,
+        *,
+        first_seq: int,
+        epoch: int,
+        time: datetime,
+    ) -> TokenEntries | None:
+        """As in `FrameInterpreter`."""
+        shared = shared_fields(epoch, time)
+        found = self._regular.take(
+            frames,
+            start,
+            first_seq,
+            shared,
+            self.last_token,
+            self.calls.number,
+            insertion,
+        )
+        if found is None:
+            return None
+        count, events, deltas, digests, last = found
+        self.continue_after(last)
+        return TokenEntries(count, events, deltas, digests)
+
+    @property
+    def size_bytes(self) -> int:
+        """As in `FrameInterpreter`."""
+        return super().size_bytes + self._regular.size_bytes
+
+    @property
+    def memory_bytes(self) -> int:
+        """As in `FrameInterpreter`."""
+        return super().memory_bytes + self._regular.size_bytes
+
+    def forget_frames(self) -> None:
+        """As in `FrameInterpreter`."""
+        super().forget_frames()
+        self._regular.forget()

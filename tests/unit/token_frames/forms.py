@@ -1,0 +1,100 @@
+"""Token frames read one by one by the parser, and by the forms that make the journal's entries of them."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from server.domain.journal.events import Event, UpstreamFrame
+from server.domain.runs.runtime import FrameInterpreter
+from server.encoding.event_batch import event_ends, split_deltas, split_events
+from server.encoding.frame_delta import DeltaContext, Encoding, digest_of, frame_digest
+from server.frames.interpreter import Interpreter
+from server.token_frames.choice import is_compiled
+from server.token_frames.spliced import SplicingInterpreter
+from server.wire.codec import ProtobufCodec
+from tests.support.tools import need
+
+CODEC = ProtobufCodec()
+TIME = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
+EPOCH = 3
+
+#: Makes an interpreter that makes entries.
+Form = Callable[[], FrameInterpreter]
+
+
+def compiled() -> Form:
+    """The form in Rust. Skips the test where it is not installed; in CI, fails it."""
+    need(is_compiled(wanted=True), "the compiled module is not installed: make setup builds it with cargo")
+    form: Form = importlib.import_module("server.token_frames.compiled").CompiledInterpreter
+    return form
+
+
+def installed_forms() -> list[Form]:
+    """The forms that there are here."""
+    return [SplicingInterpreter, compiled()] if is_compiled(wanted=True) else [SplicingInterpreter]
+
+
+@dataclass
+class Read:
+    """What frames became. taken: those of which the form made entries, the others it left to the parser."""
+
+    events: list[bytes] = field(default_factory=list)
+    digests: list[bytes] = field(default_factory=list)
+    deltas: list[bytes] = field(default_factory=list)
+    taken: int = 0
+
+
+def parsed(sent: Sequence[bytes]) -> tuple[list[bytes], list[bytes]]:
+    """The events of the frames, each read by the parser, and the frames' digests."""
+    interpreter, events = Interpreter(), list[bytes]()
+    for number, frame in enumerate(sent):
+        # With another end than the frame before, it cannot be similar to it.
+        for kind in interpreter.interpret(frame + b" " * (number % 2)).kinds:
+            if isinstance(kind, UpstreamFrame):
+                kind = replace(kind, body=frame)
+            events.append(CODEC.encode(Event(len(events) + 1, EPOCH, TIME, kind)))
+    return events, [frame_digest(frame) for frame in sent]
+
+
+def together(form: Form, sent: Sequence[bytes], sizes: Sequence[int]) -> Read:
+    """The frames read by a form, so many at a time. The deltas of those that it takes give them again."""
+    interpreter, read, again = form(), Read(), DeltaContext()
+    start = turn = 0
+    while start < len(sent):
+        end = min(start + sizes[turn % len(sizes)], len(sent))
+        turn += 1
+        while start < end:
+            seq = len(read.events) + 1
+            found = interpreter.token_entries(sent[:end], start, first_seq=seq, epoch=EPOCH, time=TIME)
+            if found is not None:
+                events = split_events(found.events, event_ends(found.events))
+                deltas = split_deltas(found.deltas)
+                assert found.count == len(events) == len(deltas) == len(found.digests)
+                assert [digest_of(delta) for delta in deltas] == [*found.digests]
+                taken = sent[start : start + found.count]
+                assert [again.decode(delta)[1] for delta in deltas] == [*taken]
+                read.events += events
+                read.digests += found.digests
+                read.deltas += deltas
+                read.taken += found.count
+                start += found.count
+                continue
+            meaning = interpreter.interpret(sent[start])
+            if meaning.delta:
+                again.decode(meaning.delta)
+            for kind in meaning.kinds:
+                read.events.append(CODEC.encode(Event(len(read.events) + 1, EPOCH, TIME, kind)))
+            read.digests.append(digest_of(meaning.delta) or b"")
+            read.deltas.append(meaning.delta)
+            start += 1
+    return read
+
+
+def tokens_again(deltas: Sequence[bytes]) -> list[bytes]:
+    """The token frames of deltas."""
+    context = DeltaContext()
+    read = [context.decode(delta) for delta in deltas if delta]
+    return [text for encoding, text in read if encoding is Encoding.TOKEN]
