@@ -26,7 +26,7 @@ from server.domain.journal.events import Event, Token
 from server.domain.runs.journal_entries import entry_of
 from server.domain.runs.runtime import FrameInterpreter
 from server.frames.interpreter import Interpreter
-from server.token_frames.choice import interpreter_of_runs, is_compiled
+from server.token_frames.choice import interpreter_of_runs, why_not_compiled
 from server.wire.codec import ProtobufCodec
 
 _PYTHON, _COMPILED = "Python", "compiled"
@@ -58,8 +58,9 @@ class Costs:
 async def measure_compiled(environment: Environment, *, quick: bool) -> list[Table]:
     """A row for each kind of token frames."""
     rounds, passes = (1, 1) if quick else (7, 10)
-    forms = [_PYTHON, *[_COMPILED] * is_compiled(wanted=True)]
-    note = "" if len(forms) > 1 else "The compiled module is not installed."
+    why = why_not_compiled()
+    forms = [_PYTHON] if why else [_PYTHON, _COMPILED]
+    note = f"Without the compiled module: {why}." if why else ""
 
     async def take(name: str) -> Costs:
         job = dataclasses.asdict(Job(name == _COMPILED, passes))

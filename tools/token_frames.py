@@ -179,7 +179,7 @@ def main() -> int:
             case "install":
                 install()
             case "wheel":
-                build(arguments.folder.resolve())
+                print(build(arguments.folder.resolve()))
             case "check":
                 return 0 if check() else 1
             case "lock":

@@ -220,7 +220,7 @@ class Interpreter:
 
     @property
     def calls(self) -> CallIndexes:
-        """The numbers of the run's tool calls. Whoever reads a token elsewhere numbers its calls here."""
+        """The numbers of the run's tool calls. A reader of tokens elsewhere numbers their calls here."""
         return self._tokens.calls
 
     def continue_after(self, frame: bytes) -> None:

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
+from importlib import metadata
 
 from server.domain.runs.runtime import FrameInterpreter
 from server.token_frames.spliced import SplicingInterpreter
 
 
-def is_compiled(*, wanted: bool) -> bool:
-    """Whether the compiled form is used: it is, if it is wanted and installed."""
-    return wanted and importlib.util.find_spec("ide_orchestrator_tokens") is not None
-
-
 def interpreter_of_runs(*, compiled_wanted: bool) -> Callable[[], FrameInterpreter]:
-    """Makes the interpreter of a run."""
-    if not is_compiled(wanted=compiled_wanted):
+    """Makes the interpreter of a run: the compiled one if it is wanted and can be had."""
+    if not compiled_wanted or why_not_compiled():
         return SplicingInterpreter
     # It imports the module that is not everywhere.
     from server.token_frames.compiled import CompiledInterpreter
 
     return CompiledInterpreter
+
+
+def why_not_compiled() -> str:
+    """Why the compiled form cannot be had here; empty if it can."""
+    ours = metadata.version("ide-orchestrator")
+    try:
+        its = metadata.version("ide-orchestrator-tokens")
+        if its != ours:
+            return f"the installed module has the version {its}, and the hub {ours}"
+        import ide_orchestrator_tokens  # noqa: F401 - whether it loads
+    except metadata.PackageNotFoundError:
+        return "it is not installed"
+    except ImportError as error:
+        # Such as one that was built for a newer C library.
+        return f"it cannot be loaded: {error}"
+    return ""

@@ -14,7 +14,7 @@ from server import file_descriptors
 from server.addresses import listening
 from server.cli.doctor.finding import TIMEOUT_S, Finding
 from server.settings.settings import Settings
-from server.token_frames.choice import is_compiled
+from server.token_frames.choice import why_not_compiled
 
 #: A certificate that expires earlier is a finding.
 MIN_CERTIFICATE_VALIDITY = timedelta(days=14)
@@ -49,9 +49,9 @@ async def check_descriptors(settings: Settings, dsn: str) -> Finding:
 
 async def check_compiled(settings: Settings, dsn: str) -> Finding:
     """Which form reads token frames. Both do the same: that in Python takes more CPU."""
-    if is_compiled(wanted=settings.compiled_tokens):
+    why = why_not_compiled() if settings.compiled_tokens else "IDEO_COMPILED_TOKENS is false"
+    if not why:
         return Finding("compiled", "token frames are read by the compiled module")
-    why = "it is not installed" if settings.compiled_tokens else "IDEO_COMPILED_TOKENS is false"
     return Finding("compiled", f"token frames are read in Python, not by the compiled module: {why}")
 
 

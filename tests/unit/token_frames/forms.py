@@ -12,7 +12,7 @@ from server.domain.runs.runtime import FrameInterpreter
 from server.encoding.event_batch import event_ends, split_deltas, split_events
 from server.encoding.frame_delta import DeltaContext, Encoding, digest_of, frame_digest
 from server.frames.interpreter import Interpreter
-from server.token_frames.choice import is_compiled
+from server.token_frames.choice import why_not_compiled
 from server.token_frames.spliced import SplicingInterpreter
 from server.wire.codec import ProtobufCodec
 from tests.support.tools import need
@@ -27,14 +27,15 @@ Form = Callable[[], FrameInterpreter]
 
 def compiled() -> Form:
     """The form in Rust. Skips the test where it is not installed; in CI, fails it."""
-    need(is_compiled(wanted=True), "the compiled module is not installed: make setup builds it with cargo")
+    why = why_not_compiled()
+    need(not why, f"the compiled module: {why}; make setup builds it where cargo is")
     form: Form = importlib.import_module("server.token_frames.compiled").CompiledInterpreter
     return form
 
 
 def installed_forms() -> list[Form]:
     """The forms that there are here."""
-    return [SplicingInterpreter, compiled()] if is_compiled(wanted=True) else [SplicingInterpreter]
+    return [SplicingInterpreter, compiled()] if not why_not_compiled() else [SplicingInterpreter]
 
 
 @dataclass
