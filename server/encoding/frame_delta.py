@@ -86,10 +86,10 @@ def _encode(old: bytes, new: bytes, near_head: int, near_tail: int) -> tuple[byt
     whole = new.startswith(old) or old.startswith(new)
     head = shorter if whole else _common_head(old, new, shorter, near_head)
     tail = _common_tail(old, new, shorter - head, near_tail)
-    return varint(head) + varint(tail) + insertion(old, new[head : len(new) - tail]), head, tail
+    return varint(head) + varint(tail) + _insertion(old, new[head : len(new) - tail]), head, tail
 
 
-def insertion(old: bytes, inserted: bytes) -> bytes:
+def _insertion(old: bytes, inserted: bytes) -> bytes:
     """An insertion with its length."""
     if len(inserted) < DEFLATE_FROM_BYTES:
         return varint(len(inserted) << 1) + inserted
@@ -212,7 +212,7 @@ class DeltaContext:
             if len(inserted) < DEFLATE_FROM_BYTES:
                 deltas.append(_TOKEN + digest + around[same] + SHORT_VARINTS[len(inserted) << 1] + inserted)
             else:
-                deltas.append(_TOKEN + digest + around[same] + insertion(old, inserted))
+                deltas.append(_TOKEN + digest + around[same] + _insertion(old, inserted))
             last, old = literal, frame
         self.token, self._head, self._tail = old, head, tail
         return digests, deltas

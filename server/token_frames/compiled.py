@@ -12,7 +12,6 @@ from datetime import datetime
 from ide_orchestrator_tokens import TokenFrames
 
 from server.domain.runs.runtime import OversizedFrame, TokenEntries
-from server.encoding.frame_delta import insertion
 from server.frames.interpreter import Interpreter
 from server.wire.token_encoder import shared_fields, token_keys
 
@@ -38,15 +37,7 @@ class CompiledInterpreter(Interpreter):
     ) -> TokenEntries | None:
         """As in `FrameInterpreter`."""
         shared = shared_fields(epoch, time)
-        found = self._regular.take(
-            frames,
-            start,
-            first_seq,
-            shared,
-            self.last_token,
-            self.calls.number,
-            insertion,
-        )
+        found = self._regular.take(frames, start, first_seq, shared, self.last_token, self.calls.number)
         if found is None:
             return None
         count, events, deltas, digests, last = found

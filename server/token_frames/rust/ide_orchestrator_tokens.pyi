@@ -17,5 +17,4 @@ class TokenFrames:
         shared: bytes,
         last: bytes,
         number: Callable[..., Sequence[object]],
-        insertion: Callable[[bytes, bytes], bytes],
     ) -> tuple[int, bytes, bytes, list[bytes], bytes] | None: ...

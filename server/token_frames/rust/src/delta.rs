@@ -1,12 +1,19 @@
 //! The delta of a token frame, as `server/encoding/frame_delta.py` says it.
 
+use std::cell::RefCell;
+
 use blake2b_simd::Params;
+use flate2::{Compress, Compression, FlushCompress};
 
 use crate::wire::varint;
 
 /// `Encoding.TOKEN`.
 const TOKEN: u8 = 1;
 const DIGEST_BYTES: usize = 8;
+/// `DEFLATE_FROM_BYTES`: insertions of this size are deflated.
+const DEFLATE_FROM: usize = 128;
+/// The largest dictionary that deflate takes.
+const DICTIONARY: usize = 1 << 15;
 /// Bytes that are compared at once.
 const STEP: usize = 32;
 
@@ -17,25 +24,52 @@ pub fn digest(frame: &[u8]) -> [u8; DIGEST_BYTES] {
     digest
 }
 
-/// Writes a delta up to its insertion. Returns where the insertion is in `new`.
-pub fn begin(out: &mut Vec<u8>, digest: &[u8], old: &[u8], new: &[u8]) -> (usize, usize) {
+thread_local! {
+    /// It takes longer to make than to use, and hundreds of kilobytes.
+    static DEFLATE: RefCell<Compress> = RefCell::new(Compress::new(Compression::fast(), false));
+}
+
+/// Writes a delta.
+pub fn write(out: &mut Vec<u8>, digest: &[u8], old: &[u8], new: &[u8]) {
     let shorter = old.len().min(new.len());
     let head = common_head(&old[..shorter], &new[..shorter]);
-    let tail = common_tail(
+    let (old_rest, new_rest) = (
         &old[old.len() - shorter + head..],
         &new[new.len() - shorter + head..],
     );
+    let tail = common_tail(old_rest, new_rest);
     out.push(TOKEN);
     out.extend_from_slice(digest);
     varint(out, head as u64);
     varint(out, tail as u64);
-    (head, new.len() - tail)
+    insert(out, old, &new[head..new.len() - tail]);
 }
 
-/// Writes an insertion that is not deflated.
-pub fn insert(out: &mut Vec<u8>, inserted: &[u8]) {
+/// Writes an insertion with its length.
+fn insert(out: &mut Vec<u8>, old: &[u8], inserted: &[u8]) {
+    if inserted.len() >= DEFLATE_FROM {
+        let dictionary = &old[old.len().saturating_sub(DICTIONARY)..];
+        if let Some(deflated) = deflated(dictionary, inserted) {
+            varint(out, (deflated.len() as u64) << 1 | 1);
+            out.extend_from_slice(&deflated);
+            return;
+        }
+    }
     varint(out, (inserted.len() as u64) << 1);
     out.extend_from_slice(inserted);
+}
+
+/// The bytes deflated; None if that takes as many.
+fn deflated(dictionary: &[u8], bytes: &[u8]) -> Option<Vec<u8>> {
+    DEFLATE.with_borrow_mut(|deflate| {
+        deflate.reset();
+        if !dictionary.is_empty() {
+            deflate.set_dictionary(dictionary).ok()?;
+        }
+        let mut out = Vec::with_capacity(bytes.len());
+        let status = deflate.compress_vec(bytes, &mut out, FlushCompress::Finish);
+        (status.ok()? == flate2::Status::StreamEnd).then_some(out)
+    })
 }
 
 /// Of two texts of the same length.

@@ -17,8 +17,6 @@ use crate::wire::Keys;
 /// Bytes of a frame, and of a text that replaces the one before: longer ones are left to Python.
 const MAX_FRAME: usize = 16 << 10;
 const MAX_TEXT: usize = 4096;
-/// As `DEFLATE_FROM_BYTES` of `server/encoding/frame_delta.py`.
-const DEFLATE_FROM: usize = 128;
 /// What is around the printed piece in a frame.
 const HEAD: &[u8] = br#"{"event_type":"on_llm_stream","data":{"raw_event":""#;
 const TAIL: &[u8] = br#""}}"#;
@@ -184,7 +182,7 @@ impl TokenFrames {
     /// Takes the frames from `start` on, as far as they are regular. None if the first is not.
     ///
     /// shared: the events' fields between `seq` and the token. last: the token frame before. number: that of the run's
-    /// `CallIndexes`. insertion: as in `server/encoding/frame_delta.py`.
+    /// `CallIndexes`.
     #[allow(clippy::too_many_arguments)]
     fn take<'py>(
         &mut self,
@@ -195,7 +193,6 @@ impl TokenFrames {
         shared: &[u8],
         last: Bound<'py, PyBytes>,
         number: &Bound<'py, PyAny>,
-        insertion: &Bound<'py, PyAny>,
     ) -> PyResult<Option<Taken<'py>>> {
         if !self.last.as_ref().is_some_and(|mine| mine.is(&last)) {
             self.form = None;
@@ -245,14 +242,7 @@ impl TokenFrames {
                 self.form = Form::of(frame, &raw, &piece, &token, before, after);
             }
             let digest = delta::digest(frame);
-            let (from, to) = delta::begin(&mut delta, &digest, old, frame);
-            let inserted = &frame[from..to];
-            if inserted.len() < DEFLATE_FROM {
-                delta::insert(&mut delta, inserted);
-            } else {
-                let made = insertion.call1((&last, PyBytes::new(py, inserted)))?;
-                delta.extend_from_slice(made.cast::<PyBytes>()?.as_bytes());
-            }
+            delta::write(&mut delta, &digest, old, frame);
             wire::varint(&mut deltas, delta.len() as u64);
             deltas.extend_from_slice(&delta);
             keys.event(&mut events, seq, shared, &token);
