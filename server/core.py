@@ -63,7 +63,7 @@ from server.observability.metrics import Metrics
 from server.observability.traces import RunTraces
 from server.settings.settings import Settings
 from server.supervision import supervise_all
-from server.token_frames.choice import interpreter_of_runs
+from server.token_frames.choice import interpreter_of_runs, legacy_tokens
 from server.webhooks.sender import HttpSender
 from server.wire.codec import ProtobufCodec
 from server.wire.webhooks import EVENT_MEDIA_TYPE, cloud_event
@@ -118,6 +118,7 @@ async def open_core(
             max_window_bytes=settings.max_window_mib << 20,
             max_shared_bytes=settings.max_total_window_mib << 20,
             wakeups=wakeups,
+            legacy_tokens=legacy_tokens(compiled_wanted=settings.compiled_tokens),
         )
         journal.subscribe(broadcaster.on_commit)
         journal.subscribe(wakeups.on_commit)

@@ -11,16 +11,18 @@ from typing import assert_never
 
 from server.domain.journal.journal import JournalHead
 from server.domain.journal.segments import Segment
+from server.domain.streams.legacy_tokens import Framing
 from server.domain.streams.steps import Heartbeat, ReconnectElsewhere
 from server.domain.streams.subscription import Subscription
 from server.encoding.json_text import dump
 from server.http.handshake import Form
-from server.http.websocket_frames import binary_frame, text_frame, text_part
+from server.http.websocket_frames import binary_frame, text_frame, text_header, text_part
 from server.wire import rendering
 from server.wire.bounded_messages import MAX_HEAD_BYTES, binary_messages, json_messages
 from server.wire.codec import ProtobufCodec
 
 _CODEC = ProtobufCodec()
+_LEGACY = Framing(text_part, text_header)
 
 
 @lru_cache(maxsize=64)
@@ -167,13 +169,13 @@ class LegacyFrameEncoder:
 
     def segment(self, segment: Segment) -> AsyncIterator[Piece]:
         """The frames of the segment's events, in pieces."""
-        return self._subscription.legacy_pieces(segment, _CODEC, text_part)
+        return self._subscription.legacy_pieces(segment, _CODEC, _LEGACY)
 
     def at_hand(self, segment: Segment) -> bytes | None:
         """The same at once; None if it is to be read with `segment`."""
         if len(segment.batch) > _JSON_AT_HAND_BYTES:
             return None
-        return self._subscription.legacy_at_hand(segment, _CODEC, text_part)
+        return self._subscription.legacy_at_hand(segment, _CODEC, _LEGACY)
 
     def heartbeat(self, step: Heartbeat) -> bytes:
         """The runtime's progress when it changed. Otherwise the socket's own ping is the heartbeat."""

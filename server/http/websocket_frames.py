@@ -41,6 +41,11 @@ def text_part(payload: bytes, first: bool, last: bool) -> bytes:
     return _message(_TEXT if first else _CONTINUATION, payload, last=last)
 
 
+def text_header(size: int) -> bytes:
+    """The header of a text message of at most FRAME_BYTES with it."""
+    return frame_header(_TEXT, size)
+
+
 def binary_frame(payload: bytes) -> bytes:
     """A binary message."""
     return _message(_BINARY, payload)

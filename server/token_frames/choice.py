@@ -6,6 +6,7 @@ from collections.abc import Callable
 from importlib import metadata
 
 from server.domain.runs.runtime import FrameInterpreter
+from server.domain.streams.legacy_tokens import LegacyTokens
 from server.token_frames.spliced import SplicingInterpreter
 
 
@@ -17,6 +18,15 @@ def interpreter_of_runs(*, compiled_wanted: bool) -> Callable[[], FrameInterpret
     from server.token_frames.compiled import CompiledInterpreter
 
     return CompiledInterpreter
+
+
+def legacy_tokens(*, compiled_wanted: bool) -> LegacyTokens | None:
+    """Makes the legacy frames of tokens; None to have them made as all others."""
+    if not compiled_wanted or why_not_compiled():
+        return None
+    from server.token_frames.legacy import CompiledLegacyTokens
+
+    return CompiledLegacyTokens()
 
 
 def why_not_compiled() -> str:

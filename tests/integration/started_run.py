@@ -17,8 +17,10 @@ from server.domain.journal.log import JournalLog
 from server.domain.proposals.partition import ProposalFiles
 from server.domain.runs.lease import Lease
 from server.domain.streams.broadcaster import Broadcaster
+from server.domain.streams.legacy_tokens import Framing
 from server.domain.streams.subscription import Subscription
 from server.encoding.event_batch import delimited_event
+from server.token_frames.choice import legacy_tokens
 from server.wire.codec import ProtobufCodec
 from tests.support.stored import NOON, a_run, a_user, a_workflow
 
@@ -61,7 +63,13 @@ async def started_run(
 ) -> AsyncIterator[StartedRun]:
     clock = clock or SystemClock()
     journal = PostgresJournal(pool, clock, lease_ttl_s=15)
-    broadcaster = Broadcaster(journal, clock, is_local=lambda thread_id: local, max_window_bytes=window_bytes)
+    broadcaster = Broadcaster(
+        journal,
+        clock,
+        is_local=lambda thread_id: local,
+        max_window_bytes=window_bytes,
+        legacy_tokens=legacy_tokens(compiled_wanted=True),
+    )
     if local:
         journal.subscribe(broadcaster.on_commit)
     user = await a_user(pool)
@@ -82,9 +90,8 @@ async def read_all(subscription: Subscription) -> list[Event]:
     return found
 
 
-def lines(part: bytes, first: bool, last: bool) -> bytes:
-    """A framing: each frame on a line of its own."""
-    return part + b"\n" if last else part
+#: Each frame on a line of its own, behind the end of the line before.
+LINES = Framing(lambda part, first, last: b"\n" + part if first else part, lambda size: b"\n")
 
 
 async def read_pieces(subscription: Subscription) -> list[bytes]:
@@ -93,7 +100,7 @@ async def read_pieces(subscription: Subscription) -> list[bytes]:
         while (step := await subscription.step()) is not None:
             if isinstance(step, list):
                 for segment in step:
-                    found += [piece async for piece, _ in subscription.legacy_pieces(segment, CODEC, lines)]
+                    found += [piece async for piece, _ in subscription.legacy_pieces(segment, CODEC, LINES)]
     finally:
         subscription.close()
     return found

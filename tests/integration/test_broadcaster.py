@@ -155,7 +155,7 @@ async def write_recording(on: StartedRun, name: str, *, flush_every: int = 5) ->
 
 async def read_frames(on: StartedRun, after: int) -> list[dict[str, Any]]:
     subscription = await on.broadcaster.subscribe(on.thread_id, after)
-    return [json.loads(frame) for frame in b"".join(await read_pieces(subscription)).splitlines()]
+    return [json.loads(frame) for frame in b"".join(await read_pieces(subscription)).splitlines()[1:]]
 
 
 async def test_legacy_readers_from_every_cursor_get_the_recorded_frames(pool: Any) -> None:

@@ -24,7 +24,7 @@ from server.domain.journal.retention import Piece, Retention
 from server.domain.streams.broadcaster import Broadcaster
 from server.wire import messages as m
 from server.wire.codec import ProtobufCodec
-from tests.integration.started_run import lines
+from tests.integration.started_run import LINES
 from tests.support.grpc_interface import refusal_of
 from tests.support.http_interface import problem, socket, upgrade
 from tests.support.hub import RunningHub, a_workflow, finished, running_hub, start
@@ -172,7 +172,7 @@ async def a_late_reader(hub: RunningHub, thread: UUID) -> AsyncIterator[Callable
         assert isinstance(segments, list)
         # What readers share was dropped meanwhile: from there the reader would get everything.
         subscription.topic.clear()
-        yield lambda: anext(subscription.legacy_pieces(segments[0], ProtobufCodec(), lines))
+        yield lambda: anext(subscription.legacy_pieces(segments[0], ProtobufCodec(), LINES))
     finally:
         subscription.close()
 

@@ -21,7 +21,7 @@ from server.domain.streams.topic import STEP_SEGMENTS
 from server.frames.interpreter import Interpreter
 from server.wire.rendering import event_jsons
 from tests.integration.replicas import RecordingReader
-from tests.integration.started_run import CODEC, StartedRun, lines, read_all, read_pieces, started_run
+from tests.integration.started_run import CODEC, LINES, StartedRun, read_all, read_pieces, started_run
 from tests.support.hand_clock import HandClock, until
 
 
@@ -53,7 +53,7 @@ async def write_tokens(on: StartedRun, count: int) -> None:
 
 
 def seqs(frames: bytes) -> list[int]:
-    return [json.loads(line)["seq"] for line in frames.splitlines()]
+    return [json.loads(line)["seq"] for line in frames.splitlines()[1:]]
 
 
 async def test_all_readers_of_a_journal_read_it_once_together(pool: Any) -> None:
@@ -189,7 +189,7 @@ async def test_a_large_file_is_read_once_for_legacy_readers_of_any_cursor(pool: 
         keeper.close()
     lines_of = text.split("\n")
     for after, frames in zip((0, 1, 2, 2, 3), found, strict=True):
-        told = [json.loads(line) for line in frames.splitlines()]
+        told = [json.loads(line) for line in frames.splitlines()[1:]]
         assert [frame["seq"] for frame in told] == list(range(max(after, 1) + 1, 6))
         assert told[0].keys() == {"event_type", "data", "seq"}
         for frame in told[:-1]:
@@ -214,7 +214,7 @@ async def test_a_legacy_reader_waits_for_room_before_it_has_a_large_file(pool: A
         step = await subscription.step()
         assert isinstance(step, list)
         assert reservation.size_bytes == 0
-        pieces = subscription.legacy_pieces(step[0], CODEC, lines)
+        pieces = subscription.legacy_pieces(step[0], CODEC, LINES)
         # Others of the same caller have all that it may use.
         with Reservation(outgoing, caller) as other, Reservation(outgoing, caller) as another:
             await other.resize(1 << 20)
@@ -227,7 +227,7 @@ async def test_a_legacy_reader_waits_for_room_before_it_has_a_large_file(pool: A
         data_parts += [part async for part, _ in pieces]
         assert reservation.size_bytes == 0
         subscription.close()
-    told = [json.loads(line) for line in b"".join(data_parts).splitlines()]
+    told = [json.loads(line) for line in b"".join(data_parts).splitlines()[1:]]
     assert told[0]["data"]["files"] == {
         "/a.md": {"content": ["short"]},
         "/b.md": {"content": ["b" * 1_000_000]},
@@ -252,7 +252,7 @@ async def test_a_legacy_reader_of_large_states_uses_little_memory(pool: Any) -> 
         while (step := await subscription.step()) is not None:
             assert isinstance(step, list)
             for segment in step:
-                async for piece, _ in subscription.legacy_pieces(segment, CODEC, lines):
+                async for piece, _ in subscription.legacy_pieces(segment, CODEC, LINES):
                     size += len(piece)
                     most = max(most, followed.broadcaster.shared_bytes)
         subscription.close()
@@ -285,7 +285,7 @@ async def test_nothing_is_counted_for_a_thread_that_is_live_and_has_no_readers(p
         on.put(Token(text="x"))
         await on.log.flush()
         for segment in await subscription.available():
-            async for _ in subscription.legacy_pieces(segment, CODEC, lines):
+            async for _ in subscription.legacy_pieces(segment, CODEC, LINES):
                 pass
         assert on.broadcaster.shared_bytes > 0
         subscription.close()

@@ -202,6 +202,15 @@ class FrameReconstructor:
             self._error_reported |= kind.reason is FrameReason.ERROR_REPORT
         return text
 
+    @property
+    def token(self) -> bytes:
+        """The text of the last token frame."""
+        return self._context.token
+
+    def continue_after(self, seq: int, token: bytes) -> None:
+        """Go on after tokens whose frames were made elsewhere. seq: of the last of them. token: its text."""
+        self.seq, self._context.token = seq, token
+
     def _terminal_frames(self, seq: int, end: bytes, terminal: Terminal) -> list[bytes]:
         frames = [with_seq(end or dump({"event_type": "end", "data": {}}), seq)]
         if terminal.outcome is not Outcome.COMPLETED and not self._error_reported:

@@ -107,6 +107,15 @@ class Segment:
             )
             yield self.first_seq + index, event, delta
 
+    def delta_start(self, seq: int) -> int:
+        """The index in `delta_batch` where the entry of an event begins."""
+        return self._starts(seq - self.first_seq)[1]
+
+    def bytes_of(self, first: int, last: int) -> int:
+        """Bytes of the entries of the events `first` to `last`, and of their deltas."""
+        (at, delta_at), index = self._starts(first - self.first_seq), last - self.first_seq
+        return self._ends[index] - at + self._delta_ends[index] - delta_at
+
     def _starts(self, index: int) -> tuple[int, int]:
         """Where the entries of an event begin in `batch` and in `delta_batch`."""
         return (self._ends[index - 1], self._delta_ends[index - 1]) if index else (0, 0)

@@ -24,6 +24,7 @@ from server.domain.fair_budget import Reservation
 from server.domain.journal.journal import JournalHead, JournalReader
 from server.domain.journal.segments import Segment
 from server.domain.streams.catch_up import REWIND_S, CatchUp
+from server.domain.streams.legacy_tokens import LegacyTokens
 from server.domain.streams.shared_memory import MAX_SHARED_BYTES, SharedMemory
 from server.domain.streams.subscription import Subscription
 from server.domain.streams.topic import Topic
@@ -52,6 +53,7 @@ class Broadcaster:
         max_window_bytes: int = 4 << 20,
         max_shared_bytes: int = MAX_SHARED_BYTES,
         wakeups: Wakeups | None = None,
+        legacy_tokens: LegacyTokens | None = None,
         poll_s: float = 0.25,
         woken_poll_s: float = 1.0,
         jitter: Callable[[], float] = random.random,
@@ -60,12 +62,13 @@ class Broadcaster:
 
         max_window_bytes: bound for the window of one thread. max_shared_bytes: bound for all that readers
         share (`memory`): the windows of all threads, what is read from journals, and all renderings of these.
+        legacy_tokens: makes the legacy frames of tokens, where that is compiled.
         poll_s, woken_poll_s: seconds between two polls, while wake-ups do not arrive and while they do.
         jitter: numbers from 0 to 1, which spread the readers of a replica that shuts down.
         """
         self._journal = journal
         self._clock, self._is_local, self._wakeups = clock, is_local, wakeups
-        self._max_window_bytes = max_window_bytes
+        self._max_window_bytes, self._legacy_tokens = max_window_bytes, legacy_tokens
         self.memory = SharedMemory(max_shared_bytes)
         self._poll_s, self._woken_poll_s = poll_s, woken_poll_s
         self._jitter = jitter
@@ -151,6 +154,7 @@ class Broadcaster:
             thread_id,
             self._journal,
             self.memory,
+            legacy_tokens=self._legacy_tokens,
             max_window_bytes=self._max_window_bytes,
             now=self._clock.now,
         )

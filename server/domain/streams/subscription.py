@@ -14,7 +14,7 @@ from server.domain.fair_budget import Reservation
 from server.domain.journal.journal import EventCodec, JournalIncomplete, JournalReader, SegmentTooLarge
 from server.domain.journal.segments import Segment
 from server.domain.retry import retry_while_unavailable
-from server.domain.streams.legacy_frames import Framing
+from server.domain.streams.legacy_tokens import Framing
 from server.domain.streams.live_end import LiveForm
 from server.domain.streams.steps import Heartbeat, ReconnectElsewhere, Step
 from server.domain.streams.topic import Topic

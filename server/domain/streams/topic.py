@@ -15,6 +15,7 @@ from server.domain.journal.journal import EventCodec, JournalHead, JournalReader
 from server.domain.journal.segments import Segment
 from server.domain.streams.history import History
 from server.domain.streams.legacy_frames import LegacyFrames
+from server.domain.streams.legacy_tokens import LegacyTokens
 from server.domain.streams.live_end import LiveEnd
 from server.domain.streams.shared_memory import SharedMemory
 from server.domain.streams.steps import Heartbeat
@@ -33,6 +34,7 @@ class Topic:
         journal: JournalReader,
         memory: SharedMemory,
         *,
+        legacy_tokens: LegacyTokens | None,
         max_window_bytes: int,
         now: Callable[[], datetime],
     ) -> None:
@@ -52,6 +54,7 @@ class Topic:
         #: What readers that are not at the live end read from the journal.
         self.history = History(thread_id, journal, memory)
         self._legacy_frames: LegacyFrames | None = None
+        self._legacy_tokens = legacy_tokens
         self._memory = memory
         #: In which readers that catch up are served, and those that wait are woken.
         self.time, self._wakes = memory.time, memory.wakes
@@ -66,7 +69,7 @@ class Topic:
     def legacy_frames(self, codec: EventCodec) -> LegacyFrames:
         """What readers of legacy frames share."""
         if self._legacy_frames is None:
-            self._legacy_frames = LegacyFrames(codec, self._memory)
+            self._legacy_frames = LegacyFrames(codec, self._memory, self._legacy_tokens)
         return self._legacy_frames
 
     @property

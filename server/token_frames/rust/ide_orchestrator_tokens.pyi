@@ -18,3 +18,17 @@ class TokenFrames:
         last: bytes,
         number: Callable[..., Sequence[object]],
     ) -> tuple[int, bytes, bytes, list[bytes], bytes] | None: ...
+
+class LegacyTokens:
+    """Makes legacy frames of tokens: `src/legacy.rs`."""
+
+    def take(
+        self,
+        deltas: bytes,
+        at: int,
+        seq: int,
+        last_seq: int,
+        token: bytes,
+        header: Callable[[int], bytes],
+        max_bytes: int,
+    ) -> tuple[bytes, bytes, bytes] | None: ...

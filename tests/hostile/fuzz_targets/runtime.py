@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import zlib
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,10 +18,15 @@ from websockets.uri import parse_uri
 from server.domain.journal.events import Event
 from server.domain.journal.frame_reconstruction import FrameReconstructor
 from server.domain.runs.runtime import OversizedFrame, StreamClosed
+from server.domain.streams.legacy_tokens import Framing
+from server.encoding.event_batch import delta_batch_of
+from server.encoding.frame_delta import Encoding
 from server.frames.interpreter import Interpreter
 from server.frames.similar_states import MIN_BYTES
+from server.http.websocket_frames import text_header, text_part
 from server.replay.recording import SHIPPED
 from server.runtime.websocket import WebSocketFrames
+from server.token_frames import choice
 from server.wire.codec import ProtobufCodec
 from tests.hostile.fuzz_targets.target import MAX_INPUT, Target
 from tests.support.legacy_frames import frames_for
@@ -36,6 +42,8 @@ _CODEC = ProtobufCodec()
 _NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 _LOOP = asyncio.new_event_loop()
 _FORMS = installed_forms()
+_LEGACY, _FRAMING = choice.legacy_tokens(compiled_wanted=True), Framing(text_part, text_header)
+_TOKEN = bytes((Encoding.TOKEN,)) + b"8 bytes."
 
 
 def frames(data: bytes) -> None:
@@ -63,6 +71,27 @@ def similar_frames(data: bytes) -> None:
 def token_frames(data: bytes) -> None:
     """Frames, one a line, most of them tokens: taken together, they mean the same as each read alone."""
     _together(data.split(b"\n"))
+
+
+def legacy_tokens(data: bytes) -> None:
+    """Deltas of token frames, one a line: the legacy frames that compiled code makes of them are those of the
+    reconstructor, or none."""
+    if _LEGACY is None:
+        return
+    token = b""
+    for seq, line in enumerate(data.split(b"\n"), 1):
+        delta = _TOKEN + line
+        found = _LEGACY.take(delta_batch_of([delta]), 0, seq, seq, token, _FRAMING, 1)
+        if found is None:
+            continue
+        reconstructor = FrameReconstructor()
+        reconstructor.continue_after(seq - 1, token)
+        [parts] = reconstructor.parts_for(seq, delta, None)
+        assert found.data == _FRAMING.part(
+            b"".join(each for each in parts if isinstance(each, bytes)), True, True
+        )
+        assert found.token == reconstructor.token
+        token = found.token
 
 
 def _together(sent: list[bytes]) -> None:
@@ -181,6 +210,13 @@ TARGETS = {
     "frames": Target(frames, _recorded()),
     "similar_frames": Target(similar_frames, [form + _TEXTS for form in _SIMILAR]),
     "token_frames": Target(token_frames, _recorded_tokens()),
+    "legacy_tokens": Target(
+        legacy_tokens,
+        [
+            b'\0\0\x12{"a":"b"}\n\6\2\x02c\n\6\2\x08"seq\n\1\1\0',
+            b"\0\0\x0b" + zlib.compress(b'{"a":1}', wbits=-15),
+        ],
+    ),
     "similar_states": Target(
         similar_states,
         [

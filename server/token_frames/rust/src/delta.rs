@@ -3,9 +3,9 @@
 use std::cell::RefCell;
 
 use blake2b_simd::Params;
-use flate2::{Compress, Compression, FlushCompress};
+use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
-use crate::wire::varint;
+use crate::wire::{read_varint, varint};
 
 /// `Encoding.TOKEN`.
 const TOKEN: u8 = 1;
@@ -27,6 +27,7 @@ pub fn digest(frame: &[u8]) -> [u8; DIGEST_BYTES] {
 thread_local! {
     /// It takes longer to make than to use, and hundreds of kilobytes.
     static DEFLATE: RefCell<Compress> = RefCell::new(Compress::new(Compression::fast(), false));
+    static INFLATE: RefCell<Decompress> = RefCell::new(Decompress::new(false));
 }
 
 /// Writes a delta.
@@ -68,7 +69,45 @@ fn deflated(dictionary: &[u8], bytes: &[u8]) -> Option<Vec<u8>> {
         }
         let mut out = Vec::with_capacity(bytes.len());
         let status = deflate.compress_vec(bytes, &mut out, FlushCompress::Finish);
-        (status.ok()? == flate2::Status::StreamEnd).then_some(out)
+        (status.ok()? == Status::StreamEnd).then_some(out)
+    })
+}
+
+/// Writes the text that the delta of a token frame gives, of up to `max` bytes. Returns how many bytes of its head and of
+/// its tail are those of `old`; None for another delta.
+pub fn apply(out: &mut Vec<u8>, old: &[u8], delta: &[u8], max: usize) -> Option<(usize, usize)> {
+    if *delta.first()? != TOKEN {
+        return None;
+    }
+    let at = 1 + DIGEST_BYTES;
+    let (head, at) = read_varint(delta, at)?;
+    let (tail, at) = read_varint(delta, at)?;
+    let (size, at) = read_varint(delta, at)?;
+    let inserted = delta.get(at..at.checked_add(size >> 1)?)?;
+    out.extend_from_slice(old.get(..head)?);
+    if size & 1 == 1 {
+        inflate(
+            out,
+            &old[old.len().saturating_sub(DICTIONARY)..],
+            inserted,
+            max,
+        )?;
+    } else {
+        out.extend_from_slice(inserted);
+    }
+    out.extend_from_slice(&old[old.len().checked_sub(tail)?..]);
+    (out.len() <= max).then_some((head, tail))
+}
+
+fn inflate(out: &mut Vec<u8>, dictionary: &[u8], deflated: &[u8], max: usize) -> Option<()> {
+    INFLATE.with_borrow_mut(|inflate| {
+        inflate.reset(false);
+        if !dictionary.is_empty() {
+            inflate.set_dictionary(dictionary).ok()?;
+        }
+        out.reserve(max.saturating_sub(out.len()));
+        let status = inflate.decompress_vec(deflated, out, FlushDecompress::Finish);
+        (status.ok()? == Status::StreamEnd).then_some(())
     })
 }
 

@@ -5,6 +5,7 @@
 
 mod delta;
 mod json;
+mod legacy;
 mod printed;
 mod wire;
 
@@ -266,5 +267,6 @@ impl TokenFrames {
 
 #[pymodule]
 fn ide_orchestrator_tokens(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add_class::<TokenFrames>()
+    module.add_class::<TokenFrames>()?;
+    module.add_class::<legacy::LegacyTokens>()
 }

@@ -14,6 +14,18 @@ pub fn varint(out: &mut Vec<u8>, mut n: u64) {
     out.push(n as u8);
 }
 
+/// The number at `at`, and the place after it.
+pub fn read_varint(data: &[u8], at: usize) -> Option<(usize, usize)> {
+    let mut number = 0u64;
+    for (index, &byte) in data.get(at..)?.iter().take(9).enumerate() {
+        number |= u64::from(byte & 0x7F) << (7 * index);
+        if byte < 0x80 {
+            return Some((usize::try_from(number).ok()?, at + index + 1));
+        }
+    }
+    None
+}
+
 fn varint_len(n: u64) -> usize {
     (64 - (n | 1).leading_zeros() as usize).div_ceil(7)
 }
