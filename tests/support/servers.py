@@ -92,7 +92,7 @@ def _head(status: int, size_bytes: int, headers: Mapping[str, str]) -> bytes:
 
 
 async def send_answer(writer: asyncio.StreamWriter, status: int, body: bytes) -> None:
-    """Send an HTTP answer a piece at a time, as its reader takes it: a large one holds nobody up meanwhile."""
+    """Send an HTTP answer a piece at a time, as its reader takes it: a large one holds nobody up."""
     writer.write(_head(status, len(body), {}))
     view = memoryview(body)
     for at in range(0, len(body), _PIECE):
