@@ -46,8 +46,8 @@ class StoredFiles:
 
 def files_to_jsonb(files: Mapping[str, File], portability: Mapping[str, Sequence[str]] | None = None) -> str:
     """Files with their marks as the text of a jsonb value."""
-    # A text of many mebibytes is escaped a part at a time. In ASCII a character takes a byte: with one that is
-    # not, each of the text's would take up to four.
+    # A text of many mebibytes is escaped a part at a time. In ASCII a character takes a byte; one that is not
+    # has each of them take up to four.
     return "".join([part.decode("ascii") for part in _parts(files, portability or {})])
 
 

@@ -23,8 +23,8 @@ from server.runtime.refusals import refusal_reason
 T = TypeVar("T")
 
 MAX_ANSWER_BYTES = 32 << 20
-#: How many times its bytes an answer takes while it is read: itself, a text in it, and the content that is made
-#: of that. And the bytes of memory that a member of an object takes besides its own.
+#: How many times its bytes an answer takes while it is read: itself, a text in it, and the content that is
+#: made of it. And the bytes of memory that a member of an object takes besides its own.
 _COPIES, _MEMBER_BYTES = 3, 256
 #: Answers that are larger than SMALL_BYTES and are read at a time.
 _LARGE_ANSWERS = 2

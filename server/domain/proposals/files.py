@@ -104,8 +104,7 @@ class File:
             yield b'"],"encoding":"base64"'
 
     def legacy_json_parts(self) -> Iterator[bytes]:
-        """The file as in a legacy frame, as JSON text: its content, its times, its other members. In parts, as
-        `content_json_parts`."""
+        """The file as in a legacy frame, as JSON text in parts: its content, its times, its other members."""
         yield b"{"
         yield from self.content_json_parts()
         yield self._other_members() + b"}"
