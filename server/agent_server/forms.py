@@ -11,7 +11,7 @@ from server.domain.runs.replies import Reply
 from server.domain.runs.runtime import Invocation
 from server.encoding.json_object import JsonObject
 from server.frames import raw_json
-from server.frames.file_maps import file_entries, state_files
+from server.frames.file_maps import state_files
 
 #: The statuses of a run that is not over.
 ACTIVE = frozenset({"pending", "running"})
@@ -103,13 +103,13 @@ def state_in(answer: bytes) -> ThreadState | None:
     values = raw_json.members(state.get("values", b"{}")) if state is not None else None
     if state is None or values is None:
         return None
-    entries = file_entries(values["files"]) if "files" in values else None
+    files = state_files(values["files"]) if "files" in values else None
     errors = (
         (raw_json.members(task) or {}).get("error", b"null")
         for task in raw_json.items(state.get("tasks", b"[]")) or []
     )
     error = next((raw_json.error_message(error) for error in errors if error != b"null"), "")
-    return ThreadState(None if entries is None else state_files(entries), error)
+    return ThreadState(files, error)
 
 
 def thread_status_in(answer: bytes) -> str:

@@ -22,7 +22,7 @@ from typing import Any
 
 from server.domain.proposals.files import File, ListedFile, text_bytes
 from server.domain.proposals.partition import ProposalFiles, RejectedFile
-from server.encoding.json_text import dump
+from server.encoding.json_text import dump, escape_lines_in_ascii
 
 #: Marks an escaped path or name.
 PREFIX = "base64:"
@@ -46,33 +46,39 @@ class StoredFiles:
 
 def files_to_jsonb(files: Mapping[str, File], portability: Mapping[str, Sequence[str]] | None = None) -> str:
     """Files with their marks as the text of a jsonb value."""
-    marks = portability or {}
-    members = (
-        dump(escape_name(path)) + b":{" + b",".join(_members(file, marks.get(path, ()))) + b"}"
-        for path, file in files.items()
-    )
-    return "{" + b",".join(members).decode() + "}"
+    # A text of many mebibytes is escaped a part at a time. In ASCII a character takes a byte; one that is not
+    # has each of them take up to four.
+    return "".join([part.decode("ascii") for part in _parts(files, portability or {})])
+
+
+def _parts(files: Mapping[str, File], marks: Mapping[str, Sequence[str]]) -> Iterator[bytes]:
+    before = b"{"
+    for path, file in files.items():
+        yield before + dump(escape_name(path)) + b":{"
+        yield from _members(file, marks.get(path, ()))
+        before = b"},"
+    yield b"}}" if files else b"{}"
 
 
 def _members(file: File, portability: Sequence[str]) -> Iterator[bytes]:
-    """The members of a file's JSON; the fields that jsonb cannot hold are escaped."""
+    """The members of a file's JSON, in parts; the fields that jsonb cannot hold are escaped."""
     escaped = []
     if file.is_text and not _fits(file.content):
         escaped.append("content")
         file = replace(file, is_text=False)
-    yield file.content_json()
+    yield from file.content_json_parts(escape_lines_in_ascii)
     for name, time in file.times.items():
         if not _fits(text_bytes(time)):
             escaped.append(name)
             time = _escape(text_bytes(time))
-        yield dump(name) + b":" + dump(time)
-    yield b'"sha256":' + dump(file.sha256)
+        yield b"," + dump(name) + b":" + dump(time)
+    yield b',"sha256":' + dump(file.sha256)
     if file.extra:
-        yield b'"extra":' + dump({escape_name(name): text for name, text in file.extra.items()})
+        yield b',"extra":' + dump({escape_name(name): text for name, text in file.extra.items()})
     if portability:
-        yield b'"portability":' + dump(list(portability))
+        yield b',"portability":' + dump(list(portability))
     if escaped:
-        yield b'"escaped":' + dump(escaped)
+        yield b',"escaped":' + dump(escaped)
 
 
 def files_from_jsonb(text: str | None) -> dict[str, File]:

@@ -79,10 +79,10 @@ class Arrivals(Generic[T]):
             self._several[group] = None
         return self._drop(group) if self._strangers_count > self._max_strangers else None
 
-    def identify(self, connection: Hashable, group: Hashable) -> None:
-        """A stranger's connection turned out to be a known caller's: so is what waits from it."""
-        for item in self.discard(connection):
-            self._known.put(group, item)
+    def identify(self, connection: Hashable, group: Hashable) -> Sequence[T]:
+        """A stranger's connection turned out to be a known caller's: so is what waits from it. Returns
+        what is dropped of that, because the caller has no place for it."""
+        return [item for item in self.discard(connection) if self.put(group, item) is not None]
 
     def take(self) -> T:
         """Remove the item whose turn it is. Raises KeyError when there is none."""

@@ -50,15 +50,15 @@ def dump(value: object) -> bytes:
     return at_full_depth(_DUMP, value).encode("ascii")
 
 
-def dump_lines(text: str) -> bytes:
-    """JSON text in ASCII of the list of a text's lines, as fast for short lines as for long ones."""
-    return b"[" + _split_at_line_feeds(dump(text)) + b"]"
-
-
 def escape_lines(text: str) -> bytes:
-    """A part of the JSON text that `dump_lines` makes, without its ends: that of the whole is its parts'
-    together."""
+    """The JSON text of the list of a text's lines without its ends, as fast for short lines as for long ones:
+    that of a text is its parts' together."""
     return _split_at_line_feeds(escape_text(text))
+
+
+def escape_lines_in_ascii(text: str) -> bytes:
+    """The same in ASCII."""
+    return _split_at_line_feeds(dump(text)[1:-1])
 
 
 def escape_text(text: str) -> bytes:

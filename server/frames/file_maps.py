@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from server.domain.proposals.files import File, NotAFile, parse_file
-from server.encoding.json_text import dump
+from server.encoding.json_text import dump, load
 from server.frames import printed_objects, raw_json, string_literals, structure
 from server.frames.literals import Printed
 from server.frames.printed import STRING, Unreadable
@@ -100,13 +100,51 @@ def read_file(text: bytes) -> File:
     return parse_file(raw_json.lenient_value(text))
 
 
-def state_files(entries: Mapping[str, bytes]) -> dict[str, File]:
-    """The files of a state answer; entries that cannot be read among them, as `unreadable`."""
+def state_files(text: raw_json.Text) -> dict[str, File] | None:
+    """The files of a state answer's file map; entries that cannot be read among them, as `unreadable`. None
+    when the text is not a file map.
+
+    An answer may have 32 MiB: of its text nothing is copied that can be read where it is.
+    """
+    entries: Mapping[str, raw_json.Text] | None = raw_json.views(text)
+    if entries is None:
+        entries = file_entries(bytes(text))
+    if entries is None:
+        return None
     files = {}
-    for path, text in entries.items():
-        if text != b"null":
-            try:
-                files[path] = read_file(text)
-            except NotAFile:
-                files[path] = File(text, unreadable=True)
+    for path, entry in entries.items():
+        try:
+            file = _state_file(entry)
+        except NotAFile:
+            file = File(bytes(entry), unreadable=True)
+        if file is not None:
+            files[path] = file
     return files
+
+
+def _state_file(text: raw_json.Text) -> File | None:
+    """The file of an entry; None for null. Raises NotAFile."""
+    content = _content(text)
+    if content is not None:
+        return parse_file(content)
+    members = raw_json.views(text) or {}
+    content = _content(members.pop("content", b""))
+    if content is None:
+        whole = bytes(text)
+        return None if whole == b"null" else read_file(whole)
+    try:
+        others = {name: load(bytes(member).decode()) for name, member in members.items()}
+    except (ValueError, RecursionError):
+        return read_file(bytes(text))
+    return parse_file({"content": content, **others})
+
+
+def _content(text: raw_json.Text) -> str | list[str] | None:
+    """The value of a string, or of a list of strings; None for others, and if it is not proper JSON."""
+    match bytes(memoryview(text)[:1]):
+        case b'"':
+            return raw_json.strict_string(text)
+        case b"[":
+            return raw_json.strict_strings(text)
+        case _:
+            return None

@@ -103,6 +103,10 @@ class Interpreter:
         if isinstance(kind, StateUpdate):
             self._state.files.release(seq, kind.files)
 
+    def drop_files(self) -> None:
+        """As in `FrameInterpreter`."""
+        self._state.files.drop()
+
     def forget_frames(self) -> None:
         """Drop what saves work and space when the next frames are like the last ones."""
         self._state.forget_frames()

@@ -6,7 +6,7 @@ and the infinities, which become strings because JSON has no such numbers. All t
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -15,6 +15,10 @@ from server.encoding.json_text import at_full_depth, dump, load, replace_surroga
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 _STRING = msgspec.json.Decoder(str)
+_STRINGS = msgspec.json.Decoder(list[str])
+
+#: A text, or the part of a larger one that a value has, which is not copied.
+Text: TypeAlias = bytes | msgspec.Raw
 
 #: Longest error or progress text for people, in characters; the frame itself is kept whole.
 LONGEST_MESSAGE = 2000
@@ -73,6 +77,14 @@ def strict_items(text: bytes) -> list[bytes] | None:
         return None
 
 
+def views(text: Text) -> dict[str, msgspec.Raw] | None:
+    """As `strict_members`, but each value is a part of the text, which lives as long."""
+    try:
+        return _OBJECT.decode(text)
+    except _REFUSALS:
+        return None
+
+
 def items(text: bytes) -> list[bytes] | None:
     """As `strict_items`, but lenient: items of improper JSON are written again as proper JSON."""
     found = strict_items(text)
@@ -96,10 +108,18 @@ def string(text: bytes | None) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def strict_string(text: bytes) -> str | None:
+def strict_string(text: Text) -> str | None:
     """The value of a JSON string; None when the text is not one, or not proper JSON."""
     try:
         return _STRING.decode(text)
+    except _REFUSALS:
+        return None
+
+
+def strict_strings(text: Text) -> list[str] | None:
+    """The values of an array of JSON strings; None when the text is not one, or not proper JSON."""
+    try:
+        return _STRINGS.decode(text)
     except _REFUSALS:
         return None
 

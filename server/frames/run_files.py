@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
+from heapq import merge
 from typing import Self
 
 from server.domain.journal.events import FileChange, UnreadFile
@@ -17,6 +18,8 @@ from server.frames.file_maps import read_file
 MIN_RELEASED_BYTES = 1 << 10
 #: What Python needs for a file with a path of usual length, besides content and JSON text.
 _ENTRY_BYTES = 700
+#: Paths that are sorted in one call.
+_SORTED_AT_ONCE = 20_000
 #: Bytes of the entries of a file map that are not files, at most. They are kept until the run ends, because
 #: they are among its files then.
 MAX_UNREAD_BYTES = 1 << 20
@@ -104,6 +107,12 @@ class RunFiles:
                 self._texts[path] = _Digest.of(text)
                 self._text_bytes += len(self._texts[path]) - len(text)
 
+    def drop(self) -> None:
+        """Forget everything, one file after the other: other threads run between two of them."""
+        for held in (self._files, self._texts, self._unread):
+            while held:
+                held.popitem()
+
     @property
     def partly_unread(self) -> bool:
         """Whether the last value could not be read, or not wholly: the files are older then."""
@@ -190,8 +199,9 @@ class RunFiles:
     ) -> tuple[FileChange, ...]:
         """Replace the files by `files`. Returns the changes in path order. Files at `unread` paths stay."""
         changes, known = [], self._files
-        paths = [path for path in files.keys() | known.keys() if files.get(path) is not known.get(path)]
-        for path in sorted(paths):
+        paths = [path for path in files if files[path] is not known.get(path)]
+        paths += [path for path in known if path not in files]
+        for path in _sorted(paths):
             old, new = known.get(path), files.get(path)
             # One that was released is in `files` only if it is the same.
             assert not isinstance(new, _Released)
@@ -209,6 +219,13 @@ class RunFiles:
         if file is not None:
             self._files[path] = file
             self._content_bytes += len(file.content)
+
+
+def _sorted(paths: list[str]) -> Iterable[str]:
+    """The paths in order. To sort a hundred thousand would be one call, during which no other thread runs."""
+    if len(paths) <= _SORTED_AT_ONCE:
+        return sorted(paths)
+    return merge(*(sorted(paths[at : at + _SORTED_AT_ONCE]) for at in range(0, len(paths), _SORTED_AT_ONCE)))
 
 
 def _is_same(old: File | _Released | None, new: File | None) -> bool:

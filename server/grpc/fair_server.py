@@ -17,7 +17,7 @@ they change.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Sequence
 from typing import Any, TypeAlias, cast
 
 import grpc.aio
@@ -60,7 +60,7 @@ class _InTurn(cygrpc.AioServer):  # type: ignore[misc]  # the library has no typ
         )
         self._ports: set[int] = set()
         self._hang_ups = HangUps(self._ports)
-        peers.on_identified, peers.hang_up = self._queue.identify, self._hang_up
+        peers.on_identified, peers.hang_up = self._identified, self._hang_up
         peers.crowded = lambda: self._queue.strangers >= CROWDED
         self._next: asyncio.Future[object] = loop.create_future()
         self._requests: list[asyncio.Task[None]] = []
@@ -77,6 +77,10 @@ class _InTurn(cygrpc.AioServer):  # type: ignore[misc]  # the library has no typ
     def _with(self, port: int) -> int:
         self._ports.add(port)
         return port
+
+    def _identified(self, peer: str, group: Hashable) -> None:
+        for _ in self._queue.identify(peer, group):
+            self._peers.exceed(peer)
 
     def _hang_up(self, peer: str) -> None:
         self._queue.discard(peer)

@@ -6,6 +6,7 @@ import asyncio
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
+from io import BytesIO
 from typing import NamedTuple, TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -22,8 +23,9 @@ from server.runtime.refusals import refusal_reason
 T = TypeVar("T")
 
 MAX_ANSWER_BYTES = 32 << 20
-#: Bytes of memory that a member of an object takes besides its own.
-_MEMBER_BYTES = 256
+#: How many times its bytes an answer takes while it is read: itself, a text in it, and the content that is
+#: made of it. And the bytes of memory that a member of an object takes besides its own.
+_COPIES, _MEMBER_BYTES = 3, 256
 #: Answers that are larger than SMALL_BYTES and are read at a time.
 _LARGE_ANSWERS = 2
 
@@ -102,16 +104,17 @@ class RuntimeCalls:
                 self.http.stream(method, self.base + path, content=body, headers=headers) as response,
             ):
                 status = response.status_code
-                answer, small = bytearray(), True
+                # Its value is what was written, not a copy.
+                answer, small = BytesIO(), True
                 async for piece in response.aiter_raw():
-                    answer += piece
-                    if small and len(answer) > SMALL_BYTES:
+                    answer.write(piece)
+                    if small and answer.tell() > SMALL_BYTES:
                         small = False
                         with _standing_still(limit):
                             await place.enter_async_context(self._large_answers)
-                    if len(answer) > self._max_answer_bytes:
+                    if answer.tell() > self._max_answer_bytes:
                         raise RuntimeRefused("the runtime's answer is too long", status=response.status_code)
-                return Answer(status, response.headers.get("content-type", ""), bytes(answer))
+                return Answer(status, response.headers.get("content-type", ""), answer.getvalue())
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
             raise RuntimeUnavailable("the runtime cannot be reached", sent=False) from None
         except (TimeoutError, httpx.TimeoutException):
@@ -132,7 +135,7 @@ class RuntimeCalls:
         members = await RUNS.run(_members_in, body)
         if members is None:
             raise RuntimeRefused("the runtime's answer has too many values", status=answer.status)
-        await admit(len(body) + _MEMBER_BYTES * min(members, structure.MAX_MEMBERS))
+        await admit(_COPIES * len(body) + _MEMBER_BYTES * min(members, structure.MAX_MEMBERS))
         return await RUNS.run(function, body)
 
     def refusal(self, message: str, answer: Answer) -> RuntimeRefused:

@@ -27,7 +27,7 @@ from server.domain.runs.runtime import (
 from server.encoding.json_object import JsonObject
 from server.encoding.json_text import dump
 from server.frames import raw_json
-from server.frames.file_maps import file_entries, state_files
+from server.frames.file_maps import state_files
 from server.runtime.breaker import Breaker
 from server.runtime.calls import MAX_ANSWER_BYTES, RuntimeCalls, checked_address
 from server.runtime.http_runtime import HttpRuntime
@@ -202,14 +202,13 @@ def _text_of(form: Mapping[str, Any]) -> bytes:
 
 def _state_in(answer: bytes) -> RuntimeState | None:
     """The state in an answer; None when it has none."""
-    fields = raw_json.members(answer) or {}
-    word = raw_json.string(fields.get("status"))
+    fields: Mapping[str, raw_json.Text] = raw_json.views(answer) or raw_json.members(answer) or {}
+    word = raw_json.string(bytes(fields.get("status", b"")))
     if word is None:
         return None
-    error = fields.get("error", b"null")
-    entries = file_entries(fields.get("generated_files", b"null"))
+    error = bytes(fields.get("error", b"null"))
     return RuntimeState(
         raw_json.printable(word, 100),
-        None if entries is None else state_files(entries),
+        state_files(fields.get("generated_files", b"null")),
         None if error == b"null" else raw_json.error_message(error),
     )

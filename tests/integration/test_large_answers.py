@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from server.domain.off_loop import SMALL_BYTES
-from server.runtime.calls import Answer, RuntimeCalls
-from tests.support.servers import answer, http_server
+import pytest
 
-LARGE = b'"' + b"x" * (2 * SMALL_BYTES) + b'"'
+from server.runtime.calls import Answer, RuntimeCalls
+from server.runtime.client import _state_in
+from tests.support.servers import http_server, send_answer
+
+LARGE = b'"' + b"x" * (8 << 20) + b'"'
 
 
 @asynccontextmanager
@@ -19,7 +22,8 @@ async def large_answers(total_s: float) -> AsyncIterator[RuntimeCalls]:
     """Calls of a runtime whose answers are large."""
 
     async def answerer(head: bytes, request: bytes, writer: asyncio.StreamWriter) -> bytes:
-        return answer(200, LARGE)
+        await send_answer(writer, 200, LARGE)
+        return b""
 
     async with http_server(answerer) as base:
         calls = RuntimeCalls(
@@ -47,6 +51,39 @@ async def test_few_large_answers_are_taken_at_a_time_and_the_wait_is_not_the_run
             assert not done
             await kept.aclose()
             assert (await third).body == LARGE
+
+
+async def test_an_answer_is_taken_without_a_copy() -> None:
+    async with large_answers(total_s=60) as calls, AsyncExitStack() as place:
+        tracemalloc.start()
+        try:
+            taken = await calls.call("state", "GET", "/", place=place)
+            _, peak_bytes = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert taken.body == LARGE
+    assert peak_bytes < 1.5 * len(LARGE)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        b'"' + b"a line\\n" * (1 << 20) + b'"',
+        b'{"content":"' + b"a line\\n" * (1 << 20) + b'","created_at":"t","mode":7}',
+    ],
+)
+def test_of_a_state_only_the_text_of_a_file_and_its_content_are_made(entry: bytes) -> None:
+    answer = b'{"status":"completed","generated_files":{"/a":' + entry + b"}}"
+    tracemalloc.start()
+    try:
+        state = _state_in(answer)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert state is not None
+    assert state.files is not None
+    assert state.files["/a"].content == b"a line\n" * (1 << 20)
+    assert peak_bytes < 2.1 * len(answer)
 
 
 async def test_a_large_answer_is_read_beside_the_event_loop() -> None:

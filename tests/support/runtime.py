@@ -20,7 +20,7 @@ from websockets.server import ServerProtocol
 from server.domain.runs.runtime import Frames, OversizedFrame
 from server.domain.runs.runtime import Runtime as HubsRuntime
 from tests.support.proxy import reset
-from tests.support.servers import Place, answer, read_request, tcp_server
+from tests.support.servers import Place, read_request, send_answer, tcp_server
 
 #: A status, and what is sent with it as JSON; bytes are sent as they are.
 Answer = tuple[int, Any]
@@ -161,8 +161,8 @@ async def serve_runtime(runtime: Runtime, port: Place = 0) -> AsyncIterator[str]
             status, value = await (
                 runtime.post(path, json.loads(body)) if method == "POST" else runtime.get(path)
             )
-            writer.write(answer(status, value if isinstance(value, bytes) else json.dumps(value).encode()))
-            await writer.drain()
+            body = value if isinstance(value, bytes) else json.dumps(value).encode()
+            await send_answer(writer, status, body)
 
     async with tcp_server(handle, port) as place:
         yield f"http://127.0.0.1:{place}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from itertools import chain, cycle, islice
 from pathlib import Path
@@ -24,6 +24,8 @@ Place = int | Path
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 #: Gets a request's head and body, and the way to the client; what it returns is sent, then closed.
 Answerer = Callable[[bytes, bytes, asyncio.StreamWriter], Awaitable[bytes]]
+#: Bytes of an answer that are sent at a time.
+_PIECE = 64 << 10
 
 
 #: Below the ports that the kernel gives to outgoing connections, so that none takes one while its server
@@ -79,10 +81,23 @@ async def tcp_server(
 
 def answer(status: int, body: bytes = b"{}", **headers: str) -> bytes:
     """An HTTP answer; `_` in a header's name stands for `-`."""
-    fields = {"content-length": str(len(body)), "content-type": "application/json", "connection": "close"}
+    return _head(status, len(body), headers) + body
+
+
+def _head(status: int, size_bytes: int, headers: Mapping[str, str]) -> bytes:
+    fields = {"content-length": str(size_bytes), "content-type": "application/json", "connection": "close"}
     fields |= {name.lower().replace("_", "-"): value for name, value in headers.items()}
     head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-    return f"HTTP/1.1 {status} Scripted\r\n{head}\r\n".encode() + body
+    return f"HTTP/1.1 {status} Scripted\r\n{head}\r\n".encode()
+
+
+async def send_answer(writer: asyncio.StreamWriter, status: int, body: bytes) -> None:
+    """Send an HTTP answer a piece at a time, as its reader takes it: a large one holds nobody up."""
+    writer.write(_head(status, len(body), {}))
+    view = memoryview(body)
+    for at in range(0, len(body), _PIECE):
+        writer.write(view[at : at + _PIECE])
+        await writer.drain()
 
 
 async def read_request(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:

@@ -1,8 +1,12 @@
-"""When the garbage collector goes through all objects."""
+"""When the garbage collector goes through all objects, and what threads share of the memory."""
 
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
+
+import pytest
 
 from server.interpreter_tuning import (
     GROWTH,
@@ -13,6 +17,7 @@ from server.interpreter_tuning import (
     FullCollections,
     settled_interpreter,
 )
+from tests.support.processes import ROOT
 
 BEGIN_BYTES = 100 << 20
 GROWN_BYTES = int(BEGIN_BYTES * GROWTH)
@@ -80,3 +85,31 @@ async def test_the_collector_s_own_full_collections_are_off_until_the_hub_ends()
         assert gc.get_threshold()[:2] == before[:2]
         assert gc.get_threshold()[2] > 1_000_000
     assert gc.get_threshold() == before
+
+
+#: Prints how many heaps the C library has after eight threads have taken memory at the same time.
+_HEAPS = """
+import ctypes, os, threading
+from server.interpreter_tuning import share_heap
+share_heap()
+library, together = ctypes.CDLL(None), threading.Barrier(8)
+library.malloc.restype = library.fdopen.restype = ctypes.c_void_p
+def take():
+    together.wait()
+    library.malloc(100_000)
+    together.wait()
+threads = [threading.Thread(target=take) for _ in range(8)]
+for each in threads: each.start()
+for each in threads: each.join()
+reading, writing = os.pipe()
+stream = ctypes.c_void_p(library.fdopen(writing, b"w"))
+library.malloc_info(0, stream)
+library.fclose(stream)
+print(open(reading).read().count("<heap "))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="an option of glibc")
+def test_what_one_thread_frees_the_others_can_use() -> None:
+    found = subprocess.run([sys.executable, "-c", _HEAPS], cwd=ROOT, capture_output=True, check=True)
+    assert found.stdout.strip() == b"1"

@@ -51,14 +51,14 @@ def index_entries(event: Event) -> bytes:
     if not isinstance(kind, StateUpdate) or not kind.files:
         return b""
     writers = writers_of(kind)
-    parts = [
-        varint(event.seq),
-        varint(max((event.time - _EPOCH) // _MICROSECOND, 0)),
-        varint(len(kind.files)),
-    ]
+    # A hundred thousand files have a million parts, which are not kept.
+    entries = bytearray()
+    entries += varint(event.seq)
+    entries += varint(max((event.time - _EPOCH) // _MICROSECOND, 0))
+    entries += varint(len(kind.files))
     for change in kind.files:
-        parts += _file_parts(change, writers.get(change.path, ""))
-    return b"".join(parts)
+        entries += b"".join(_file_parts(change, writers.get(change.path, "")))
+    return bytes(entries)
 
 
 def _file_parts(change: FileChange, tool_call_id: str) -> Iterator[bytes]:

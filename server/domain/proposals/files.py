@@ -11,7 +11,7 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -20,7 +20,6 @@ from server.encoding.json_text import (
     byte_pieces,
     decode_surrogates,
     dump,
-    dump_lines,
     escape_lines,
     replace_surrogates,
 )
@@ -91,30 +90,21 @@ class File:
         """The times that the runtime sent, by the name of their member."""
         return _times(self.created_at, self.modified_at)
 
-    def content_json(self) -> bytes:
+    def content_json_parts(self, escape: Callable[[str], bytes] = escape_lines) -> Iterator[bytes]:
         """The members `content` and `encoding` of the legacy form: a list of lines; a binary file's lines are
-        its base64, and `encoding` says so."""
-        if self.is_text:
-            return b'"content":' + dump_lines(self.text)
-        return b'"content":["' + base64.b64encode(self.content) + b'"],"encoding":"base64"'
-
-    def content_json_parts(self) -> Iterator[bytes]:
-        """The same in parts of bounded size, made as they are asked for, and in UTF-8."""
+        its base64, and `encoding` says so. In parts of bounded size, made as they are asked for, and in UTF-8
+        unless `escape`, which makes those of a text, makes others."""
         yield b'"content":["'
         if self.is_text:
             for part in byte_pieces(self.content, _PART_BYTES):
-                yield escape_lines(decode_surrogates(part))
+                yield escape(decode_surrogates(part))
             yield b'"]'
         else:
             yield from base64_pieces(self.content, _PART_BYTES)
             yield b'"],"encoding":"base64"'
 
-    def legacy_json(self) -> bytes:
-        """The file as in a legacy frame, as JSON text: its content, its times, its other members."""
-        return b"{" + self.content_json() + self._other_members() + b"}"
-
     def legacy_json_parts(self) -> Iterator[bytes]:
-        """The same in parts, as `content_json_parts`."""
+        """The file as in a legacy frame, as JSON text in parts: its content, its times, its other members."""
         yield b"{"
         yield from self.content_json_parts()
         yield self._other_members() + b"}"

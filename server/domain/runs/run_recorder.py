@@ -310,6 +310,9 @@ class RunRecorder:
         large = self._interpreter.size_bytes + self._log.put_bytes > LARGE_BYTES
         async with self._context.large_work if large or self._interpreter.released_files else nullcontext():
             await self._finish(verdict)
+            if large:
+                # Otherwise the event loop would, in one call.
+                await RUNS.run(self._interpreter.drop_files)
 
     async def _finish(self, verdict: Verdict) -> None:
         found = await all_files(self._context, self._log, self._interpreter)

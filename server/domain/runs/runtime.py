@@ -288,6 +288,10 @@ class FrameInterpreter(Protocol):
         """Keep only digests of the files of the last event, whose seq this is."""
         ...
 
+    def drop_files(self) -> None:
+        """Forget the files, one by one, once nothing more is asked: with a hundred thousand it takes long."""
+        ...
+
     def forget_frames(self) -> None:
         """Drop what saves work and space when the next frames are like the last ones. Not between events that
         are restored."""

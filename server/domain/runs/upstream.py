@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import assert_never
@@ -121,7 +122,8 @@ class UpstreamSession:
         await self._channel.aclose()
 
     async def verdict(self) -> Verdict:
-        """Follow the run until its end is clear, and journal what the verdict adds. Raises LeaseLost."""
+        """Follow the run until its end is clear, and journal what the verdict adds: it is without files
+        then. Raises LeaseLost."""
         reply = self._questions.undelivered
         action: Action
         if reply is not None:
@@ -137,6 +139,8 @@ class UpstreamSession:
         if action.files is not None:
             # The state of a failed run may not have all files.
             await self._recorder.adopt(action.files, complete=action.outcome is Outcome.COMPLETED)
+            # They are the recorder's now, to keep or to release.
+            action = replace(action, files=None)
             self._state_room.give_back()
         return action
 

@@ -19,7 +19,14 @@ from server.domain.endings import ENDS_PER_TURN
 from server.domain.model import Principal
 from server.grpc.app import DEFAULT_LIMITS, server_options
 from server.grpc.call_ends import waiting
-from server.grpc.fair_server import MAX_QUEUED, MAX_QUEUED_OF_STRANGERS, REQUESTED, Look, fair_server
+from server.grpc.fair_server import (
+    MAX_QUEUED,
+    MAX_QUEUED_OF_CALLER,
+    MAX_QUEUED_OF_STRANGERS,
+    REQUESTED,
+    Look,
+    fair_server,
+)
 from server.grpc.peers import Peers
 from tests.hostile.attacks.http2 import (
     ACK,
@@ -219,6 +226,35 @@ def test_a_connection_whose_first_call_has_a_caller_waits_with_callers() -> None
         assert place < 180, f"{place} of {len(served.begun)} calls began before"
 
     run(test)
+
+
+def test_of_calls_that_turn_out_to_be_one_callers_no_more_wait_than_the_caller_may_have() -> None:
+    ann = Principal(uuid4(), "ann", None, None)
+
+    async def test() -> None:
+        async def look(peer: str, _: Any) -> None:
+            # By then the calls of all connections wait, as strangers'.
+            await turns(20)
+            served.peers.identify(peer, ann)
+
+        served = Server(look=look)
+        await served.server.start()
+        with ExitStack() as stack:
+            for _ in range(4):
+                make_calls(served.port, stack, MAX_QUEUED_OF_CALLER // 2)
+            await served.have_begun(MAX_QUEUED_OF_CALLER)
+            # In which as many more would begin.
+            await turns(4 * MAX_QUEUED_OF_CALLER)
+        await served.server.stop(None)
+        assert len(served.begun) < 1.3 * MAX_QUEUED_OF_CALLER
+
+    run(test)
+
+
+async def turns(count: int) -> None:
+    """So many turns of the event loop pass."""
+    for _ in range(count):
+        await asyncio.sleep(0)
 
 
 def test_a_server_that_stops_ends_the_calls_that_it_has_not_accepted() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -17,6 +18,7 @@ from server.db.file_json import (
 from server.domain.proposals.files import File, text_bytes
 from server.domain.proposals.partition import RejectedFile
 from server.domain.proposals.paths import Rejection
+from tests.support.held_threads import longest_share
 
 #: Any text at all: with U+0000, lone surrogates, and what looks like our own marks.
 odd = st.sampled_from(
@@ -122,3 +124,19 @@ def test_the_files_of_the_first_release_are_read() -> None:
 
 def test_null_means_no_files() -> None:
     assert files_from_jsonb(None) == {}
+
+
+@pytest.mark.parametrize("is_text", [True, False])
+def test_a_large_content_is_stored_a_part_at_a_time(is_text: bool) -> None:
+    file = File(b"a line\n" * (1 << 20), is_text)
+    tracemalloc.start()
+    try:
+        text = files_to_jsonb({"/a": file})
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert files_from_jsonb(text) == {"/a": file}
+    # The parts, what is made of them, and what is read once more to see whether jsonb can hold it.
+    assert peak_bytes < 2.2 * len(text)
+    # Base64 takes no time.
+    assert not is_text or longest_share(lambda: files_to_jsonb({"/a": file})) < 0.3

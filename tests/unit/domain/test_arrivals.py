@@ -56,6 +56,17 @@ def test_what_waits_of_a_stranger_is_a_callers_once_the_caller_is_known() -> Non
     assert taken(queue) == ["2", "1"]
 
 
+def test_of_connections_that_turn_out_to_be_one_callers_no_more_waits_than_the_caller_may_have() -> None:
+    queue = arrivals(max_of_caller=3)
+    dropped = list[str]()
+    for connection in range(4):
+        for number in range(2):
+            queue.put(Stranger(connection), f"{connection}.{number}")
+        dropped += queue.identify(connection, "a")
+    assert taken(queue) == ["0.0", "0.1", "1.0"]
+    assert dropped == ["1.1", "2.0", "2.1", "3.0", "3.1"]
+
+
 def test_beyond_the_bounds_the_oldest_of_strangers_and_the_newest_of_a_caller_are_dropped() -> None:
     queue = arrivals(max_strangers=2, max_of_caller=1)
     assert queue.put("a", "a1") is None

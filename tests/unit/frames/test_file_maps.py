@@ -165,9 +165,7 @@ def test_a_run_whose_file_map_is_printed_has_its_files_and_rejects_what_cannot_b
 
 
 def test_an_entry_of_a_state_that_cannot_be_read_is_among_its_files_as_such() -> None:
-    entries = file_entries(b'{"/a": "x", "/b": 7, "/c": null}')
-    assert entries is not None
-    files = state_files(entries)
+    files = state_files(b'{"/a": "x", "/b": 7, "/c": null}')
     assert files == {"/a": File(b"x"), "/b": File(b"7", unreadable=True)}
     interpreter = Interpreter()
     (update,) = interpreter.adopt(files)
