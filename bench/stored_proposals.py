@@ -19,10 +19,11 @@ WITH numbers AS (
   INSERT INTO proposals SELECT (jsonb_populate_record(p, jsonb_build_object(
     'id', numbers.id, 'thread_id', numbers.thread_id, 'created_at', p.created_at + n * interval '1 s',
     'user_prompt', 'request ' || n))).*
-  FROM proposals p CROSS JOIN numbers WHERE p.id = $1
+  FROM proposals p CROSS JOIN numbers WHERE p.id = $1 RETURNING id
 ), access_added AS (
-  INSERT INTO proposal_access SELECT (jsonb_populate_record(a, jsonb_build_object('proposal_id', id))).*
-  FROM proposal_access a CROSS JOIN numbers WHERE a.proposal_id = $1
+  INSERT INTO proposal_access (proposal_id, user_id, access_type, granted_at)
+  SELECT n.id, a.user_id, a.access_type, a.granted_at
+  FROM proposal_access a CROSS JOIN proposals_added n WHERE a.proposal_id = $1
 ), runs_added AS (
   INSERT INTO runs SELECT (jsonb_populate_record(r, jsonb_build_object(
     'proposal_id', id, 'thread_id', numbers.thread_id))).*

@@ -17,7 +17,7 @@ from server.domain.fair_budget import FairBudget
 from server.domain.file_history.file_history import FileHistory
 from server.domain.input_replies import InputReplies
 from server.domain.loop_turns import LoopTurns
-from server.domain.proposals.contents import ContentStore
+from server.domain.proposals.contents import ArchivedStore
 from server.domain.proposals.store import ProposalStore
 from server.domain.quarantine.quarantine import Quarantine
 from server.domain.refinements import Refinements
@@ -69,7 +69,7 @@ class UseCases:
     input_replies: InputReplies
     file_history: FileHistory
     proposals: ProposalStore
-    contents: ContentStore
+    contents: ArchivedStore
     access: AccessStore
     sharing: Sharing
     directory: Directory

@@ -27,7 +27,7 @@ from server.db.pool import ACQUIRE_S
 from server.domain.errors import NotFound
 from server.domain.model import Principal
 from server.domain.off_loop import REQUESTS
-from server.domain.proposals.contents import ContentPiece, ContentStore
+from server.domain.proposals.contents import SMALL_CONTENT_BYTES, ArchivedStore, ContentPiece
 from server.domain.proposals.files import File, ListedFile
 
 _READ = """
@@ -35,6 +35,13 @@ SELECT substring(c.content FROM $4 FOR $5) AS data, octet_length(c.content) AS s
 FROM proposal_hashes h JOIN contents c ON c.sha256 = h.sha256
 JOIN proposal_callers a ON a.proposal_id = h.proposal_id AND a.caller_id = $1
 WHERE h.proposal_id = $2 AND h.sha256 = $3
+"""
+
+_READ_SMALL = """
+SELECT encode(c.sha256, 'hex') AS sha256, c.content
+FROM proposal_hashes h JOIN contents c ON c.sha256 = h.sha256
+WHERE h.proposal_id = $1 AND h.sha256 = ANY($3::bytea[]) AND octet_length(c.content) <= $4
+  AND EXISTS (SELECT FROM proposal_callers a WHERE a.proposal_id = $1 AND a.caller_id = $2)
 """
 
 _READ_ALL = "SELECT encode(sha256, 'hex') AS sha256, content FROM contents WHERE sha256 = ANY($1::bytea[])"
@@ -234,7 +241,18 @@ async def read_piece(
     return ContentPiece(row["data"], place, row["size_bytes"])
 
 
-class PostgresContentStore(ContentStore):
+async def read_small(
+    pool: asyncpg.Pool, statement: str, holder_id: UUID, caller_id: UUID, hashes: Sequence[str]
+) -> dict[str, bytes]:
+    """As `ArchivedStore.read_small`, by a statement that decides who may read them. Its parameters are the
+    two ids, the hashes and SMALL_CONTENT_BYTES."""
+    named = [bytes.fromhex(sha256) for sha256 in hashes]
+    with database_errors():
+        rows = await pool.fetch(statement, holder_id, caller_id, named, SMALL_CONTENT_BYTES)
+    return {row["sha256"]: row["content"] for row in rows}
+
+
+class PostgresContentStore(ArchivedStore):
     """The contents of all proposals."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
@@ -255,6 +273,12 @@ class PostgresContentStore(ContentStore):
             with database_errors():
                 await self._add_earlier(principal, proposal_id)
         return await read()
+
+    @override
+    async def read_small(
+        self, principal: Principal, holder_id: UUID, hashes: Sequence[str], /
+    ) -> Mapping[str, bytes]:
+        return await read_small(self._pool, _READ_SMALL, holder_id, principal.user_id, hashes)
 
     async def _add_earlier(self, principal: Principal, proposal_id: UUID) -> None:
         """Store the contents of a proposal that an earlier release finished."""

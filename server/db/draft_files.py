@@ -72,7 +72,7 @@ async def read_draft_files(
     """The files of a draft at a version, in path order, on a connection or a pool."""
     rows = await connection.fetch(_SELECT, draft_id, version, contents, timeout=FILES_S)
     # Not in a thread, for whose time a transaction would wait: 5,000 files take 10 ms.
-    return {row["path"]: DraftFile(**row) for row in rows}
+    return {row["path"]: DraftFile(*row) for row in rows}
 
 
 def with_contents(files: Mapping[str, DraftFile], contents: Mapping[str, bytes]) -> dict[str, DraftFile]:

@@ -7,7 +7,7 @@ that does not exist have the same result. SQL, because each statement depends on
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -17,7 +17,7 @@ from uuid import UUID
 import asyncpg
 from typing_extensions import override
 
-from server.db.contents import FILES_COPIES, FILES_USE_S, read_contents, read_piece
+from server.db.contents import FILES_COPIES, FILES_USE_S, read_contents, read_piece, read_small
 from server.db.draft_files import add_draft_files, read_draft_files, size_of_draft_files, with_contents
 from server.db.errors import database_errors
 from server.db.idempotency import Written, find_written, store_key
@@ -59,6 +59,13 @@ SELECT substring(c.content FROM $4 FOR $5) AS data, octet_length(c.content) AS s
 FROM drafts d JOIN contents c ON c.sha256 = $3
 WHERE d.id = $1 AND {_VISIBLE}
   AND EXISTS (SELECT FROM draft_version_files f WHERE f.draft_id = d.id AND f.sha256 = $3)
+"""  # noqa: S608 - only constants
+
+_SMALL = f"""
+SELECT encode(c.sha256, 'hex') AS sha256, c.content FROM contents c
+WHERE c.sha256 = ANY($3::bytea[]) AND octet_length(c.content) <= $4
+  AND EXISTS (SELECT FROM draft_version_files f WHERE f.draft_id = $1 AND f.sha256 = c.sha256)
+  AND EXISTS (SELECT FROM drafts d WHERE d.id = $1 AND {_VISIBLE})
 """  # noqa: S608 - only constants
 
 #: Why a workflow `w` may not be changed.
@@ -174,6 +181,12 @@ class PostgresDraftStore(DraftStore):
         self, principal: Principal, draft_id: UUID, sha256: str, *, offset: int, max_bytes: int
     ) -> ContentPiece:
         return await read_piece(self._pool, _CONTENT, draft_id, principal.user_id, sha256, offset, max_bytes)
+
+    @override
+    async def read_small(
+        self, principal: Principal, draft_id: UUID, hashes: Sequence[str]
+    ) -> Mapping[str, bytes]:
+        return await read_small(self._pool, _SMALL, draft_id, principal.user_id, hashes)
 
     @override
     @asynccontextmanager

@@ -2,8 +2,9 @@
 
 The files are Piccolo's, and its command line can also run them. The loop is ours, because Piccolo's own loop
 finds its engine through the environment, prints to the terminal, and records a migration outside the
-transaction that ran it. Here one transaction holds all migrations and their records, under an advisory lock.
-So replicas may start at the same time, and the database may be reached through a transaction pooler.
+transaction that ran it. Here a transaction holds a migration and its record, under an advisory lock, and the
+next one begins without its locks. So replicas may start at the same time, the database may be reached through
+a transaction pooler, and what takes long may be a migration that locks no table.
 """
 
 from __future__ import annotations
@@ -45,25 +46,28 @@ class MigrationState:
 
 
 async def up(dsn: str) -> list[str]:
-    """Apply all pending migrations, or none; return their ids, in order.
+    """Apply all pending migrations; return the ids of those that this call applied, in order.
 
-    Raises DatabaseUnavailable, also when a lock is not free in time.
+    Raises DatabaseUnavailable, also when a lock is not free in time. Those before the one that failed stay
+    applied.
     """
-    async with _locked(dsn):
-        applied = set(await _applied())
-        pending = [manager for manager in await _managers() if manager.migration_id not in applied]
-        for manager in pending:
-            await _run(manager.raw)
-            await Migration.insert(Migration(name=manager.migration_id, app_name=APP_NAME))
-        return [manager.migration_id for manager in pending]
+    applied = []
+    async with _connected(dsn) as connection:
+        for manager in await _managers():
+            async with _locked(connection):
+                if manager.migration_id not in await _applied():
+                    await _run(manager.raw)
+                    await Migration.insert(Migration(name=manager.migration_id, app_name=APP_NAME))
+                    applied.append(manager.migration_id)
+    return applied
 
 
 async def down(dsn: str, steps: int) -> list[str]:
-    """Undo the last `steps` migrations, with the data in their tables; return their ids, newest first.
+    """Undo the last `steps` migrations, or none, with their data; return their ids, newest first.
 
     Raises as `up`.
     """
-    async with _locked(dsn):
+    async with _connected(dsn) as connection, _locked(connection):
         applied = set(await _applied())
         done = [manager for manager in await _managers() if manager.migration_id in applied]
         undone = list(reversed(done))[:steps]
@@ -103,9 +107,9 @@ async def _connected(dsn: str, *, command_timeout_s: float | None = None) -> Asy
 
 
 @asynccontextmanager
-async def _locked(dsn: str) -> AsyncIterator[None]:
+async def _locked(connection: Any) -> AsyncIterator[None]:
     """A transaction that excludes other migrations, with Piccolo's own table in place."""
-    async with _connected(dsn) as connection, connection.transaction(isolation="read_committed"):
+    async with connection.transaction(isolation="read_committed"):
         await connection.execute(f"SET LOCAL lock_timeout = {LOCK_WAIT_MS}")
         await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK_KEY)
         await connection.execute(f"SET LOCAL lock_timeout = {TABLE_WAIT_MS}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack, nullcontext
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -75,9 +75,11 @@ _PAGE_COPIES, _SMALL_PAGE_BYTES = 3, 128 << 10
 #: Stands for no resolution.
 _UNRESOLVED = "none"
 
-#: In SQL for its plan: the optional conditions keep PostgreSQL from a generic plan that reads all proposals,
-#: newest first, for a caller that may see few of them. `size` is the sum of the sizes up to a row; rows after
-#: the first that is beyond $5 are not sent, except the second, which shows that there is another page.
+#: The position before the newest proposal.
+_NEWEST = (datetime.max.replace(tzinfo=UTC), UUID(int=(1 << 128) - 1))
+
+#: In SQL for its plans. `size` is the sum of the sizes up to a row; rows after the first that is beyond $5
+#: are not sent, except the second, which shows that there is another page.
 _ANY_PAGE = f"""
 SELECT * FROM (
   SELECT *, sum(bytes) OVER newest AS size, row_number() OVER newest AS number FROM (
@@ -86,7 +88,7 @@ SELECT * FROM (
         + coalesce(octet_length(p.resolution_comment), 0)
         + coalesce(octet_length(p.failure_message), 0) + {ROW_BYTES} AS bytes
     {{visible}}
-    WHERE ($2::timestamptz IS NULL OR (p.created_at, p.id) < ($2, $3::uuid))
+    WHERE (p.created_at, p.id) < ($2::timestamptz, $3::uuid)
       AND {{workflow}} AND ($7::text IS NULL OR p.status = $7)
       AND ($8::text IS NULL OR coalesce(p.resolution, '{_UNRESOLVED}') = $8)
       AND ($9::text IS NULL OR strpos(lower(left(p.user_prompt, {SEARCHED_CHARS})), lower($9)) > 0
@@ -96,7 +98,22 @@ SELECT * FROM (
 ) AS sized
 WHERE size - bytes < $5 OR number <= 2 ORDER BY number
 """  # noqa: S608 - only constants
-_PAGE = _ANY_PAGE.format(visible=VISIBLE, workflow="$6::uuid IS NULL")
+#: Of a search, which may read all that the caller may see, and of a share link, which may see one.
+_SEARCH = _ANY_PAGE.format(visible=VISIBLE, workflow="$6::uuid IS NULL")
+#: Of a user. It takes the page out of an index before it reads a proposal, however many there are (ADR 0077).
+_PAGE = _ANY_PAGE.format(
+    visible="""
+FROM (
+  SELECT proposal_id FROM proposal_access
+  WHERE user_id = $1 AND (proposal_created_at, proposal_id) < ($2, $3)
+  ORDER BY proposal_created_at DESC, proposal_id DESC LIMIT $4
+) AS newest_of_user JOIN proposals p ON p.id = newest_of_user.proposal_id JOIN drafts d ON d.id = p.draft_id
+CROSS JOIN LATERAL (
+  SELECT FROM proposal_callers a WHERE a.proposal_id = p.id AND a.caller_id = $1 LIMIT 1
+) AS permitted
+""",
+    workflow="$6::uuid IS NULL",
+)
 #: It begins with the drafts of the workflow, however many proposals the caller may see.
 _PAGE_OF_WORKFLOW = _ANY_PAGE.format(
     visible="""
@@ -274,25 +291,29 @@ class PostgresProposalStore(ProposalStore):
         only: ProposalFilter = ALL,
         reservation: Reservation | None = None,
     ) -> Page:
-        before, before_id = page_place(_LIST, token) if token is not None else (None, None)
+        before, before_id = page_place(_LIST, token) if token is not None else _NEWEST
         place = (principal.user_id, before, before_id, limit + 1)
         filters = (only.workflow_id, only.status and only.status.value, _resolution(only), only.text)
         with database_errors():
-            rows = await self._page(only, *place, _SMALL_PAGE_BYTES, *filters)
+            rows = await self._page(principal, only, *place, _SMALL_PAGE_BYTES, *filters)
         if any(row["size"] > _SMALL_PAGE_BYTES for row in rows):
             if reservation is not None:
                 await reservation.resize(MAX_PAGE_BYTES * _PAGE_COPIES)
             with database_errors():
-                rows = await self._page(only, *place, MAX_PAGE_BYTES, *filters)
+                rows = await self._page(principal, only, *place, MAX_PAGE_BYTES, *filters)
         fitting = max(sum(row["size"] <= MAX_PAGE_BYTES for row in rows), 1)
         return page_of([proposal_of(principal, row) for row in rows], kind=_LIST, limit=min(limit, fitting))
 
-    async def _page(self, only: ProposalFilter, *values: Any) -> Any:
+    async def _page(self, principal: Principal, only: ProposalFilter, *values: Any) -> Any:
         """The rows of a page. Raises LimitReached."""
         # Those by workflow read its proposals alone.
         is_search = replace(only, workflow_id=None) != ALL
+        if only.workflow_id is not None:
+            statement = _PAGE_OF_WORKFLOW
+        else:
+            statement = _SEARCH if is_search or principal.is_share_link else _PAGE
         async with self._searches.place() if is_search else nullcontext():
-            return await self._pool.fetch(_PAGE if only.workflow_id is None else _PAGE_OF_WORKFLOW, *values)
+            return await self._pool.fetch(statement, *values)
 
 
 def _resolution(only: ProposalFilter) -> str | None:

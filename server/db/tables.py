@@ -133,7 +133,8 @@ class Proposals(Table, tablename="proposals", db=ENGINE):
 class ProposalAccess(Table, tablename="proposal_access", db=ENGINE):
     """The access that users have to a proposal: owner, editor or viewer. Key: (proposal_id, user_id).
 
-    `user_id` may belong to no user: no answer reveals whether a user exists.
+    `user_id` may belong to no user: no answer reveals whether a user exists. `proposal_created_at` is the
+    proposal's `created_at`, which the database fills in.
     """
 
     proposal_id = ForeignKey(Proposals, null=False, default=None, primary_key=True)
@@ -141,6 +142,7 @@ class ProposalAccess(Table, tablename="proposal_access", db=ENGINE):
     access_type = Varchar(length=50, default="owner")
     granted_at = Timestamptz(default=TimestamptzNow())
     accepted_at = Timestamptz(null=True, default=None)
+    proposal_created_at = Timestamptz(default=None)
 
 
 class ShareLinks(Table, tablename="share_links", db=ENGINE):

@@ -3,6 +3,8 @@
 What is made for a reader takes 0.3 µs an event or 40, and no size of it says which. So it is timed: a reader
 goes on until a millisecond of the loop's turn has passed, in which all that the turn did besides counts, too.
 Then the next one has a turn. The busier the loop is, the less of a turn is theirs; each turn has a little.
+
+So it cannot be `server.domain.loop_turns`, which has to know how much comes before it gives a turn.
 """
 
 from __future__ import annotations

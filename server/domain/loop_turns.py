@@ -4,6 +4,9 @@ Runs whose streams are full would each handle 64 KiB of frames in every turn of 
 turn would take 80 ms, and a request, which needs some ten turns, almost a second. Here a turn of the loop is
 for 16 of them, and the others have the next ones. Callers take turns, too. Readers that catch up have turns
 of their own (`server.domain.streams.shared_memory`).
+
+Amounts, and not time as readers have (`server.domain.loop_time`): of a busy loop's turn less would be left,
+so that runs would be journalled, and requests begun, the slower the more readers there are.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from uuid import UUID
 
 from server.domain.proposals.archive import ArchivedFiles, archive_pieces
-from server.domain.proposals.contents import PIECE_BYTES, ContentStore, read_pieces
+from server.domain.proposals.contents import PIECE_BYTES, ArchivedStore, ContentStore, read_pieces
 from server.grpc.answers import message_form, reserved
 from server.grpc.authentication import Context, caller
 from server.grpc.writing import MessageWriter
@@ -40,7 +40,7 @@ async def write_content(
 async def write_archive(
     writer: MessageWriter,
     context: Context,
-    store: ContentStore,
+    store: ArchivedStore,
     files: ArchivedFiles,
     response: type[m.ReadArchiveResponse | m.ReadDraftArchiveResponse],
     **ids: str,

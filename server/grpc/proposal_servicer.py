@@ -5,7 +5,7 @@ from __future__ import annotations
 from ide_orchestrator.v1.proposal_pb2_grpc import ProposalServiceServicer
 from server.domain.off_loop import REQUESTS
 from server.domain.proposals.archive import ArchivedFiles
-from server.domain.proposals.contents import ContentStore
+from server.domain.proposals.contents import ArchivedStore
 from server.domain.proposals.store import ProposalStore
 from server.grpc.answers import reserved
 from server.grpc.authentication import Context, caller
@@ -22,7 +22,7 @@ from server.wire.validation import renamed_fields, uuid_or_not_found
 class ProposalServicer(ProposalServiceServicer):
     """Read proposals (contract: ProposalService)."""
 
-    def __init__(self, proposals: ProposalStore, contents: ContentStore, writer: MessageWriter) -> None:
+    def __init__(self, proposals: ProposalStore, contents: ArchivedStore, writer: MessageWriter) -> None:
         self._proposals, self._contents, self._writer = proposals, contents, writer
 
     async def GetProposal(self, request: m.GetProposalRequest, context: Context) -> m.GetProposalResponse:

@@ -10,7 +10,7 @@ from litestar.openapi import ResponseSpec
 
 from server.domain.fair_budget import Reservation
 from server.domain.proposals.archive import ArchivedFiles, archive_pieces
-from server.domain.proposals.contents import PIECE_BYTES, ContentStore
+from server.domain.proposals.contents import PIECE_BYTES, ArchivedStore
 from server.http.dependencies import answer_reservation
 from server.http.json_io import HubRequest
 from server.http.openapi import header
@@ -27,7 +27,7 @@ ARCHIVE_RESPONSES = {
 async def archive_answer(
     request: HubRequest,
     use_cases: UseCases,
-    store: ContentStore,
+    store: ArchivedStore,
     read: Callable[[Reservation], Awaitable[tuple[ArchivedFiles, str]]],
 ) -> Response[Any]:
     """The answer with an archive. read: returns its files, and its name without the extension. Raises as

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import sys
 from typing import Any
 
 import httpx
+import pytest
 
 from server.cli.hub_client import HubClient, open_client
 from tests.support.hand_clock import until
 from tests.support.hub import start
 from tests.support.paced_runtime import PacedRuntime
-from tests.support.processes import forked, hub_environment
+from tests.support.processes import forked, hub_environment, running
 from tests.support.recordings import expected, facts_of
 from tests.support.runtime import serve_runtime
 from tests.support.servers import free_port
@@ -34,6 +37,16 @@ async def read_until(
 
 def seqs(messages: list[dict[str, Any]]) -> list[int]:
     return [event["seq"] for message in messages for event in message.get("batch", {}).get("events", ())]
+
+
+async def draining(probe: httpx.AsyncClient, address: str) -> httpx.Response:
+    """The answer about the readiness of a hub that was asked to stop, once it says that it drains."""
+    async with asyncio.timeout(60):
+        while True:
+            ready = await probe.get(f"{address}/readyz")
+            if "draining" in ready.text:
+                return ready
+            await asyncio.sleep(0.02)
 
 
 async def test_a_stopping_replica_hands_runs_over_and_sends_its_readers_away(database: str) -> None:
@@ -62,12 +75,7 @@ async def test_a_stopping_replica_hands_runs_over_and_sends_its_readers_away(dat
                     await asyncio.gather(*(each.wait() for each in begun))
                 stopping = asyncio.create_task(leaving.stop())
                 # Before all of its readers have left: then it ends.
-                async with asyncio.timeout(60):
-                    while True:
-                        ready = await probe.get(f"{leaving.addresses['HTTP']}/readyz")
-                        if "draining" in ready.text:
-                            break
-                        await asyncio.sleep(0.02)
+                ready = await draining(probe, leaving.addresses["HTTP"])
                 workflow = "00000000-0000-4000-8000-000000000000"
                 refused = await probe.post(
                     f"{leaving.addresses['HTTP']}/api/workflows/{workflow}/refinements",
@@ -127,3 +135,28 @@ async def test_a_reader_that_comes_back_by_itself_sees_one_stream_through_a_roll
                     async with asyncio.timeout(60):
                         await reading
     assert history == list(range(1, 53))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the interpreter decides when it collects")
+async def test_the_interpreter_makes_no_full_collection_of_its_own_until_the_hub_has_drained(
+    database: str,
+) -> None:
+    async with serve_runtime(PacedRuntime("short_run", 0.3)) as url:
+        environment = hub_environment(database, url, IDEO_DRAIN_S="30")
+        async with running("serve", environment=environment, module="tests.support.collector_shown") as hub:
+            await hub.serving("HTTP", "gRPC")
+            address = hub.addresses["HTTP"]
+            async with open_client(address, token()) as client, httpx.AsyncClient(timeout=60) as probe:
+                started, begun = await start(client, "go on"), asyncio.Event()
+                # It keeps the hub open until it is cancelled.
+                reading = asyncio.create_task(read_until(client, started["thread_id"], "nothing", begun))
+                async with asyncio.timeout(60):
+                    await begun.wait()
+                hub.signal(signal.SIGTERM)
+                await draining(probe, address)
+                hub.signal(signal.SIGUSR1)
+                await hub.serving("collector")
+                reading.cancel()
+                await asyncio.gather(reading, return_exceptions=True)
+            assert await hub.ended() == 0
+    assert int(hub.addresses["collector"]) > 1_000_000

@@ -13,8 +13,8 @@ from tests.support.stored import a_run, a_user, a_workflow
 
 #: So many rows of other proposals that reading all of them costs more than looking up a few.
 _OTHERS = """
-INSERT INTO proposal_access (proposal_id, user_id, access_type)
-SELECT gen_random_uuid(), $1, 'owner' FROM generate_series(1, 20000)
+INSERT INTO proposal_access (proposal_id, user_id, access_type, proposal_created_at)
+SELECT gen_random_uuid(), $1, 'owner', now() FROM generate_series(1, 20000)
 """
 
 #: The user who has so many, where a query asks for one.
@@ -34,7 +34,11 @@ QUERIES: dict[str, tuple[str, list[Any]]] = {
     "whether some callers may see refinements": (proposals._REFINEMENTS, [[_ANN] * 20, _FEW]),
     "what a workflow's list has": (
         proposals._PAGE_OF_WORKFLOW,
-        [_ANN, None, None, 21, 1 << 20, uuid4(), None, None, None],
+        [_ANN, *proposals._NEWEST, 21, 1 << 20, uuid4(), None, None, None],
+    ),
+    "what a user's list has": (
+        proposals._PAGE,
+        [_ANN, *proposals._NEWEST, 21, 1 << 20, None, None, None, None],
     ),
     "who may cancel a draft's refinements": (busy_drafts._OTHERS, [uuid4(), _ANN]),
 }
@@ -83,3 +87,16 @@ async def test_a_search_for_a_user_reads_the_grants_of_who_is_found(pool: Any, a
     plan = "\n".join(row[0] for row in rows)
     assert "proposal_access mine" in plan
     assert "(proposal_id = theirs.proposal_id) AND (user_id = " in plan
+
+
+async def test_a_page_of_a_users_list_is_read_from_an_index(pool: Any, ann: Principal) -> None:
+    async with pool.acquire() as connection, connection.transaction():
+        for mode in ("force_custom_plan", "force_generic_plan"):
+            await connection.execute(f"SET LOCAL plan_cache_mode = {mode}")
+            rows = await connection.fetch(
+                f"EXPLAIN (ANALYZE, COSTS OFF) {proposals._PAGE}",
+                *(ann.user_id, *proposals._NEWEST, 21, 1 << 20, None, None, None, None),
+            )
+            plan = "\n".join(row[0] for row in rows)
+            assert "using proposal_access_newest on proposal_access" in plan, plan
+            assert "rows=20001" not in plan, plan

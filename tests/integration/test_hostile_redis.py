@@ -23,7 +23,7 @@ from server.runtime.channel import ChannelRuntime
 from server.wakeups.entries import PendingEntry, entry_of
 from server.wakeups.payloads import RELEASED, progress_payloads_of
 from server.wakeups.proofs import PROOF, Proofs
-from server.wakeups.redis import RedisWakeups
+from server.wakeups.redis import _ENTRIES, RedisWakeups
 from server.wakeups.redis_reader import SHARED_STREAM, stream_of
 from tests.integration.replicas import Replica, read_events, replica
 from tests.support.hand_clock import until
@@ -328,3 +328,25 @@ async def test_a_channel_that_sends_what_nobody_asked_for_without_end_is_left(un
             await _read_all(runtime)
         counting.cancel()
     assert turns > 900
+
+
+async def test_a_server_that_reads_nothing_is_left_at_once() -> None:
+    """What was sent to it waits in this process, and nobody waits for it to be read."""
+    never = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while b"PING" not in (request := await reader.read(1 << 16)):
+            writer.write(b"+OK\r\n" * (request.count(b"\r\n*") + 1))
+        writer.write(b"+PONG\r\n")
+        await never.wait()
+
+    async def key() -> bytes:
+        return bytes(32)
+
+    async with tcp_server(answer) as port, asyncio.timeout(60):
+        wakeups = RedisWakeups(f"redis://127.0.0.1:{port}/0", key, answer_s=3600)
+        async with wakeups._client(_ENTRIES) as client:
+            await client.ping()
+            writer = client.connection._writer
+            writer.write(bytes(64 << 20))
+            assert writer.transport.get_write_buffer_size()

@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 
 from server.auth.keyset import COOLDOWN_S, KEEP_S, MAX_RESPONSE_BYTES, REFRESH_S, KeySet
+from server.bounded_http import MAX_ANSWER_LINES
 from server.domain.access.stream_authorization import LEEWAY
 from server.domain.errors import KeysUnavailable, Unauthenticated
 from tests.support.hand_clock import HandClock, until
@@ -294,6 +295,7 @@ def _bad_answers() -> dict[str, Behaviour]:
         "206 with keys": answer(stranger, status="206 Partial Content"),
         "a redirect": answer(stranger, status="302 Found", Location="/evil"),
         "a permanent redirect": answer(stranger, status="308 Permanent Redirect", Location="/evil"),
+        "more lines than are read": answer(stranger, **{f"x-{n}": "" for n in range(MAX_ANSWER_LINES)}),
         "packed": answer(gzip.compress(stranger), Content_Encoding="gzip"),
         "HTML": answer(b"<html>sign in</html>"),
         "nothing in it": answer(b""),

@@ -13,6 +13,7 @@ from piccolo.columns import Column, ForeignKey
 from piccolo.table import Table
 
 from server.db import migrate
+from server.db.migrations import ide_orchestrator_2026_11_28t23_10_00_000000 as places_of_earlier_rows
 from server.db.tables import TABLES, VIEWS
 from server.domain.errors import DatabaseUnavailable
 
@@ -97,7 +98,8 @@ async def test_replicas_that_start_together_apply_each_migration_once(empty_data
 
 async def test_tasks_of_one_process_may_migrate_together(empty_database: str) -> None:
     applied = await asyncio.gather(*(migrate.up(empty_database) for _ in range(4)))
-    assert sorted(map(len, applied)) == [0, 0, 0, len(await migrate.status(empty_database))]
+    once = [state.id for state in await migrate.status(empty_database)]
+    assert sorted(each for ids in applied for each in ids) == once
 
 
 async def test_a_failed_migration_leaves_no_trace(empty_database: str) -> None:
@@ -109,6 +111,42 @@ async def test_a_failed_migration_leaves_no_trace(empty_database: str) -> None:
         assert await tables_in(empty_database) == {"events"}
     finally:
         await connection.close()
+
+
+async def test_migrations_before_one_that_fails_stay_applied_and_up_goes_on_with_it(
+    empty_database: str,
+) -> None:
+    ids = await migrate.up(empty_database)
+    await migrate.down(empty_database, 2)
+    connection = await asyncpg.connect(empty_database)
+    await connection.execute("CREATE TABLE proposal_access_newest ()")  # the last migration trips over it
+    try:
+        with pytest.raises(asyncpg.DuplicateTableError):
+            await migrate.up(empty_database)
+        assert [state.applied for state in await migrate.status(empty_database)][-2:] == [True, False]
+        await connection.execute("DROP TABLE proposal_access_newest")
+        assert await migrate.up(empty_database) == ids[-1:]
+    finally:
+        await connection.close()
+
+
+async def test_while_earlier_rows_get_their_places_in_lists_all_rows_are_read_and_others_added(
+    empty_database: str,
+) -> None:
+    await migrate.up(empty_database)
+    await migrate.down(empty_database, 2)
+    filling, caller = [await asyncpg.connect(empty_database) for _ in range(2)]
+    try:
+        async with filling.transaction():
+            for statement in places_of_earlier_rows.UP:
+                await filling.execute(statement)
+            await caller.execute("SET lock_timeout = 1000")
+            assert await caller.fetchval("SELECT count(*) FROM proposal_callers") == 0
+            async with caller.transaction():
+                await caller.execute("LOCK TABLE proposal_access IN ROW EXCLUSIVE MODE")
+    finally:
+        await filling.close()
+        await caller.close()
 
 
 async def test_migrations_have_only_raw_steps() -> None:

@@ -91,3 +91,14 @@ async def test_connections_to_a_server_that_became_read_only_are_replaced(databa
         async with pool.acquire() as one, pool.acquire() as other:
             for connection in (one, other):
                 assert await connection.fetchval("SHOW transaction_read_only") == "off"
+
+
+async def test_connections_to_a_read_only_server_are_replaced_once_a_second_at_most(database: str) -> None:
+    """Each statement that it refuses would otherwise make all others connect again."""
+    async with open_pool(database, max_size=1) as pool:
+        first = pool.generation
+        # Without a wait between the two.
+        await pool.on_read_only()
+        replaced = pool.generation
+        await pool.on_read_only()
+        assert pool.generation == replaced != first

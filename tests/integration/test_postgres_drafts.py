@@ -33,7 +33,7 @@ from server.domain.errors import (
 from server.domain.etags import IfMatch
 from server.domain.model import Principal
 from server.domain.off_loop import REQUESTS
-from server.domain.proposals.contents import read_pieces
+from server.domain.proposals.contents import SMALL_CONTENT_BYTES, read_pieces
 from tests.support.stored import a_run, a_user, a_workflow
 
 ANY = IfMatch(any_state=True)
@@ -327,6 +327,20 @@ async def test_contents_of_every_version_are_read_in_pieces_by_their_hash(pool: 
     for who, draft_id in ((other.user, other.draft_id), (other.user, editor.draft_id)):
         with pytest.raises(NotFound):
             await anext(read_pieces(editor.store, who, draft_id, sha256))
+
+
+async def test_small_contents_are_read_together_by_those_who_may_see_the_draft(pool: Any) -> None:
+    editor = await an_editor(pool, a="1", b="x" * SMALL_CONTENT_BYTES, c="x" * (SMALL_CONTENT_BYTES + 1))
+    files = (await editor.read()).files
+    hashes = [file.sha256 for file in files.values()]
+    await editor.write(a="2")
+    found = await editor.store.read_small(editor.user, editor.draft_id, [*hashes, "0" * 64])
+    assert found == {files["/a"].sha256: b"1", files["/b"].sha256: b"x" * SMALL_CONTENT_BYTES}
+    other = await an_editor(pool, d="1", e="3")
+    theirs = (await other.read()).files["/e"].sha256
+    assert await other.store.read_small(other.user, editor.draft_id, hashes) == {}
+    # Only contents that the draft has or had.
+    assert await editor.store.read_small(editor.user, editor.draft_id, [theirs]) == {}
 
 
 async def test_a_version_beyond_every_number_is_not_there(pool: Any) -> None:

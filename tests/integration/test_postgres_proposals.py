@@ -10,11 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from server.db.access import PostgresAccessStore
 from server.db.file_json import files_from_jsonb, files_to_jsonb, rejected_to_jsonb
 from server.db.invocations import invocation_from_jsonb
 from server.db.pool import open_pool
 from server.db.proposals import MAX_PAGE_BYTES, PostgresProposalStore
 from server.domain.access.on_behalf_of import on_behalf_of
+from server.domain.access.sharing import AccessType
 from server.domain.errors import InvalidArgument, LimitReached, NotFound
 from server.domain.journal.segments import Segment
 from server.domain.model import Failure, Proposal, ProposalStatus, Resolution, StartRefinement
@@ -180,6 +182,31 @@ async def test_a_list_is_newest_first_and_its_pages_neither_skip_nor_repeat(
     )
     exact = await proposals.list(ann, limit=8, token=None)
     assert (len(exact.items), exact.next_token) == (8, None)
+
+
+async def test_what_is_shared_is_listed_by_when_it_was_created_among_ones_own(
+    proposals: Any, pool: Any
+) -> None:
+    ann, bob, eve = await a_user(pool), await a_user(pool, "bob"), await a_user(pool, "eve")
+    ours, theirs = await a_workflow(pool, ann), await a_workflow(pool, bob)
+    made = [
+        await a_run(pool, ann if minute % 2 else bob, ours if minute % 2 else theirs, minute=minute)
+        for minute in range(6)
+    ]
+    # Shared in another order than they were created; and one row as of another user's, which is not listed.
+    for number in (4, 0, 2):
+        await PostgresAccessStore(pool).grant(bob, made[number].proposal_id, ann.user_id, AccessType.VIEWER)
+    await PostgresAccessStore(pool).grant(bob, made[0].proposal_id, eve.user_id, AccessType.VIEWER)
+    listed, token = [], None
+    for _ in made:
+        page = await proposals.list(ann, limit=1, token=token)
+        listed += [item.id for item in page.items]
+        token = page.next_token
+    assert (listed, token) == ([lease.proposal_id for lease in reversed(made)], None)
+    await PostgresAccessStore(pool).revoke(bob, made[4].proposal_id, ann.user_id)
+    await pool.execute("UPDATE users SET disabled_at = now() WHERE id = $1", eve.user_id)
+    assert len((await proposals.list(ann, limit=10)).items) == 5
+    assert (await proposals.list(eve, limit=10)).items == ()
 
 
 async def test_a_list_can_be_limited_by_workflow_status_resolution_and_text(

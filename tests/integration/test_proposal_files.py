@@ -11,6 +11,7 @@ import pytest
 from server.domain.model import Proposal
 from tests.support.driven import Driven, driven, verdict
 from tests.support.runtime import CLOSE, END, SILENCE, ScriptedRuntime, serve_runtime, state_frame
+from tests.support.stored import a_user
 
 #: Paths that a message shows alike.
 FIRST, SECOND, THIRD = (f"/t{chr(code)}.md" for code in (0xD800, 0xD801, 0xFFFD))
@@ -91,6 +92,10 @@ async def test_the_content_of_every_rejected_file_can_be_read(database: str, poo
             )
             assert piece.size_bytes == each.size_bytes == len(piece.data)
             contents[each.path] = piece.data
+        hashes = [each.sha256 for each in proposal.rejected_files if each.sha256 is not None]
+        small = await on.core.contents.read_small(on.user, proposal.id, [*hashes, "0" * 64])
+        assert sorted(small.values()) == sorted(contents.values())
+        assert await on.core.contents.read_small(await a_user(pool, "eve"), proposal.id, hashes) == {}
     assert contents == {
         "/../up.md": b"up",
         "/odd": b'{"content":{"a":1}}',

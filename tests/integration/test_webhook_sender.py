@@ -28,7 +28,7 @@ from server.bounded_http import (
 )
 from server.domain.webhooks.delivery import PLACES, SendFailed
 from server.domain.webhooks.targets import AllowedHosts, parse_target
-from server.webhooks.sender import HttpSender
+from server.webhooks.sender import MAX_BODY_BYTES, MAX_PIECES, HttpSender, _read_beginning
 from tests.support.certificates import Authority, write
 from tests.support.receiver import receiver
 from tests.support.servers import answer, free_port, read_request, tcp_server
@@ -414,3 +414,27 @@ async def test_a_handshake_of_tls_without_an_end_is_given_up() -> None:
 
     async with tcp_server(serve) as port, a_sender(call_s=60) as sender:
         assert await asyncio.wait_for(failure(sender, f"https://127.0.0.1:{port}/"), 20) == "connection"
+
+
+class _Counted:
+    """A body of endless pieces. read: how many of them were."""
+
+    def __init__(self, piece: bytes) -> None:
+        self._piece, self.read = piece, 0
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while True:
+            self.read += 1
+            yield self._piece
+
+
+@pytest.mark.parametrize(
+    ("piece", "most"),
+    [(bytes(MAX_BODY_BYTES // 4), 5), (b"x", MAX_PIECES + 1)],
+    ids=["in large pieces", "byte by byte"],
+)
+async def test_only_the_beginning_of_an_answers_body_is_read(piece: bytes, most: int) -> None:
+    body = _Counted(piece)
+    async with asyncio.timeout(60):
+        await _read_beginning(httpcore.Response(200, content=body))
+    assert body.read == most

@@ -5,7 +5,7 @@ All methods that reach the database raise DatabaseUnavailable while it cannot be
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Protocol
@@ -114,6 +114,12 @@ class DraftStore(DraftFilesStore, Protocol):
         self, principal: Principal, draft_id: UUID, sha256: str, *, offset: int, max_bytes: int
     ) -> ContentPiece:
         """A piece of the content of a file, of any version: as `ContentStore.read_content`."""
+        ...
+
+    async def read_small(
+        self, principal: Principal, draft_id: UUID, hashes: Sequence[str]
+    ) -> Mapping[str, bytes]:
+        """Small contents of files, of any version: as `ArchivedStore.read_small`."""
         ...
 
     def editing(self, principal: Principal, draft_id: UUID) -> AbstractAsyncContextManager[DraftEdit]:

@@ -16,7 +16,7 @@ from server.domain.drafts.draft import Draft
 from server.domain.errors import Conflict
 from server.domain.model import Principal, Proposal
 from server.domain.off_loop import REQUESTS, SMALL_BYTES
-from server.domain.proposals.contents import ContentStore, read_pieces
+from server.domain.proposals.contents import CONTENTS_TOGETHER, ArchivedStore, read_pieces
 from server.domain.proposals.folder import folder_names
 from server.domain.proposals.paths import portability_marks
 
@@ -91,24 +91,33 @@ class _Parts(io.RawIOBase):
 
 
 async def archive_pieces(
-    store: ContentStore, principal: Principal, files: ArchivedFiles
+    store: ArchivedStore, principal: Principal, files: ArchivedFiles
 ) -> AsyncGenerator[bytes, None]:
     """The archive: pieces of at most about 1 MiB, none of them empty.
 
     Its comment names the files that have marks of portability, and those that are not in it. Each content is
-    read when its turn comes, with the rights that the principal has then; that raises as
-    `ContentStore.read_content`.
+    read when its turn comes, small ones with those that follow, with the rights that the principal has then;
+    that raises as `ContentStore.read_content`.
     """
     names, comment = await REQUESTS.run_unless_small(map(len, files.hashes), _names_and_comment, files)
     parts = _Parts()
     archive = zipfile.ZipFile(parts, "w")
     archive.comment = comment
-    for path, name in names.items():
-        with archive.open(_entry(name, files.at), "w") as entry:
-            async for piece in read_pieces(store, principal, files.holder_id, files.hashes[path]):
-                await REQUESTS.run_unless_small([len(piece.data)], entry.write, piece.data)
-                if parts.size_bytes > SMALL_BYTES:
-                    yield parts.take()
+    paths = list(names)
+    for start in range(0, len(paths), CONTENTS_TOGETHER):
+        together = {path: files.hashes[path] for path in paths[start : start + CONTENTS_TOGETHER]}
+        small = await store.read_small(principal, files.holder_id, list(together.values()))
+        for path, sha256 in together.items():
+            with archive.open(_entry(names[path], files.at), "w") as entry:
+                if sha256 in small:
+                    entry.write(small[sha256])
+                    continue
+                async for piece in read_pieces(store, principal, files.holder_id, sha256):
+                    await REQUESTS.run_unless_small([len(piece.data)], entry.write, piece.data)
+                    if parts.size_bytes > SMALL_BYTES:
+                        yield parts.take()
+        if parts.size_bytes > SMALL_BYTES:
+            yield parts.take()
     await REQUESTS.run(archive.close)
     yield parts.take()
 

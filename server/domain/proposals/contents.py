@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
@@ -12,6 +12,9 @@ from server.domain.model import Principal
 
 #: Maximum bytes of a piece.
 PIECE_BYTES = 1 << 20
+#: Bytes up to which a content is small, and how many of these are read together: thousands of small files
+#: would take a statement each. Together they are packed in a turn of the event loop, in 2 ms.
+SMALL_CONTENT_BYTES, CONTENTS_TOGETHER = 4 << 10, 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,17 @@ class ContentStore(Protocol):
         The piece is empty at the content's end and after it. Raises NotFound when the principal may not see
         the holder or it has no such content, DatabaseUnavailable.
         """
+        ...
+
+
+class ArchivedStore(ContentStore, Protocol):
+    """One whose contents are read one after the other, for archives."""
+
+    async def read_small(
+        self, principal: Principal, holder_id: UUID, hashes: Sequence[str], /
+    ) -> Mapping[str, bytes]:
+        """Those of the contents with these hashes that have at most SMALL_CONTENT_BYTES, by hash. None when
+        the principal may not see the holder. Raises DatabaseUnavailable."""
         ...
 
 

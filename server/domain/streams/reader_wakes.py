@@ -3,6 +3,9 @@
 A reader that is woken takes 50 to 100 µs, and more on a busy machine. With 500 of them, each event of a run
 would take 50 ms in which nobody else goes on. A reader whose turn is later finds the events that came
 meanwhile, and takes them together.
+
+Not `server.domain.loop_time`, for whose turn a reader waits itself: here it waits already, and a second wait
+would cost each reader another future and another turn of its task for each event.
 """
 
 from __future__ import annotations

@@ -99,3 +99,17 @@ async def test_a_repetition_is_not_searched_among_all_that_was_sent() -> None:
     events = [event(number, str(number)) for number in range(1, MAX_REPEATED + 2)]
     assert await kept(*events, events[1]) == events
     assert await kept(*events, events[0]) == [*events, events[0]]
+
+
+async def test_an_event_is_not_searched_among_all_that_came_under_its_id() -> None:
+    """A server may send one id without end, and each event would be compared with everything before it."""
+
+    async def recall(event_id: bytes) -> list[int]:
+        raise StreamClosed("the server was asked")
+
+    repeats = Repeats(recall)
+    events = [event(1, str(number)) for number in range(MAX_REPEATED + 1)]
+    for each in (*events, events[0]):
+        assert not await repeats.repeated(each)
+    with pytest.raises(StreamClosed):
+        await repeats.repeated(events[2])

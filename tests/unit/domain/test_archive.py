@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import tracemalloc
 import zipfile
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typing_extensions import override
 
-from server.domain.proposals.archive import MAX_COMMENT_BYTES, ArchivedFiles, archive_comment
+from server.domain.errors import NotFound
+from server.domain.model import Principal
+from server.domain.proposals.archive import (
+    MAX_COMMENT_BYTES,
+    ArchivedFiles,
+    archive_comment,
+    archive_pieces,
+)
+from server.domain.proposals.contents import (
+    CONTENTS_TOGETHER,
+    SMALL_CONTENT_BYTES,
+    ArchivedStore,
+    ContentPiece,
+)
 from server.domain.proposals.folder import folder_names
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -71,3 +88,59 @@ def test_names_of_many_deep_folders_take_little_memory() -> None:
         tracemalloc.stop()
     assert (len(names), lost) == (len(paths), [])
     assert peak < 6 * sum(map(len, paths))
+
+
+class Contents(ArchivedStore):
+    """Contents in memory. reads: those that were read alone; reads_together: how many in each other read;
+    right_ends_after: reads after which the principal may see nothing."""
+
+    def __init__(self, contents: Sequence[bytes], *, right_ends_after: int = 1 << 30) -> None:
+        self.by_hash = {hashlib.sha256(content).hexdigest(): content for content in contents}
+        self.reads: list[bytes] = []
+        self.reads_together: list[int] = []
+        self._reads_left = right_ends_after
+
+    @override
+    async def read_content(
+        self, principal: Principal, holder_id: UUID, sha256: str, /, *, offset: int, max_bytes: int
+    ) -> ContentPiece:
+        if self._reads_left <= 0:
+            raise NotFound("no such file")
+        content = self.by_hash[sha256]
+        self.reads.append(content)
+        return ContentPiece(content[offset : offset + max_bytes], offset, len(content))
+
+    @override
+    async def read_small(
+        self, principal: Principal, holder_id: UUID, hashes: Sequence[str], /
+    ) -> Mapping[str, bytes]:
+        self._reads_left -= 1
+        if self._reads_left < 0:
+            return {}
+        self.reads_together.append(len(hashes))
+        found = {sha256: self.by_hash[sha256] for sha256 in hashes}
+        return {sha256: each for sha256, each in found.items() if len(each) <= SMALL_CONTENT_BYTES}
+
+
+async def archived(store: Contents) -> dict[str, bytes]:
+    """The contents of an archive of all that the store has, by name."""
+    files = ArchivedFiles(
+        UUID(int=1), {f"/{number:04}": sha256 for number, sha256 in enumerate(store.by_hash)}, NOON, {}
+    )
+    ann = Principal(UUID(int=2), "ann")
+    archive = b"".join([piece async for piece in archive_pieces(store, ann, files)])
+    with zipfile.ZipFile(io.BytesIO(archive)) as found:
+        return {name: found.read(name) for name in found.namelist()}
+
+
+async def test_small_contents_of_an_archive_are_read_together_and_others_in_pieces() -> None:
+    large = b"x" * (SMALL_CONTENT_BYTES + 1)
+    contents = [large, *(str(number).encode() for number in range(CONTENTS_TOGETHER + 9))]
+    store = Contents(contents)
+    assert [*(await archived(store)).values()] == contents
+    assert (store.reads, store.reads_together) == ([large], [CONTENTS_TOGETHER, 10])
+
+
+async def test_an_archive_fails_when_the_right_to_read_ends_while_it_is_made() -> None:
+    with pytest.raises(NotFound):
+        await archived(Contents([str(number).encode() for number in range(100)], right_ends_after=1))
