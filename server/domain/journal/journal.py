@@ -6,9 +6,8 @@ All methods that reach the database raise DatabaseUnavailable while it cannot be
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 from uuid import UUID
 
 from server.domain.journal.events import Event, Outcome, TextPlace, Token
@@ -64,8 +63,7 @@ class EventCodec(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class JournalHead:
+class JournalHead(NamedTuple):
     """The state of a thread's journal: its newest seq and epoch, and `floor`, the lowest seq kept."""
 
     last_seq: int
