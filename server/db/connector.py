@@ -55,6 +55,12 @@ class Connector:
         self._reconnected_at = -inf
 
     @property
+    def pooled(self) -> bool:
+        """Whether a pooler is in front of the database: no statement stays prepared. Known once there is a
+        connection."""
+        return bool(self._pooled)
+
+    @property
     def seconds_since_reconnect(self) -> float:
         """How long ago a connection was made after another one was lost; infinite if that never happened."""
         return time.monotonic() - self._reconnected_at

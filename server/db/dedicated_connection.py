@@ -20,6 +20,8 @@ class DedicatedConnection:
     def __init__(self, pool: BoundedPool) -> None:
         self._pool = pool
         self._connection: asyncpg.Connection | None = None
+        #: The statements that are prepared on it. The driver's cache of them costs more to ask.
+        self._statements: dict[str, asyncpg.prepared_stmt.PreparedStatement] = {}
         #: The pool's generation when the connection was made.
         self._generation = 0
 
@@ -37,16 +39,23 @@ class DedicatedConnection:
             self._generation = self._pool.generation
             connection = self._connection = await self._pool.connect()
         try:
-            rows = await connection.fetch(query, *args, timeout=timeout)
+            if self._pool.pooled:
+                rows = await connection.fetch(query, *args, timeout=timeout)
+            else:
+                statement = self._statements.get(query)
+                if statement is None:
+                    statement = self._statements[query] = await connection.prepare(query, timeout=timeout)
+                rows = await statement.fetch(*args, timeout=timeout)
         except BaseException:
             self.close()
             await self._pool.on_lost(began_at)
             raise
         self._pool.on_answered()
-        return list(rows)
+        return rows  # type: ignore[no-any-return]
 
     def close(self) -> None:
         """Drop the connection, if there is one."""
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None
+            self._statements.clear()

@@ -188,6 +188,11 @@ class BoundedPool(asyncpg.Pool):  # type: ignore[misc] # the driver has no types
             return await self._get_new_connection()
 
     @property
+    def pooled(self) -> bool:
+        """As `Connector.pooled`."""
+        return self._connector.pooled
+
+    @property
     def generation(self) -> int:
         """Changes when idle connections may be dead."""
         return int(self._generation)

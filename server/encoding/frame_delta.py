@@ -217,9 +217,9 @@ class DeltaContext:
         self.token, self._head, self._tail = old, head, tail
         return digests, deltas
 
-    def encode_state(self, frame: bytes, skeleton: bytes, messages: bytes | None) -> bytes:
-        """The delta of a state frame: its skeleton, and its messages value if it has one."""
-        delta = _STATE + frame_digest(frame) + encode_delta(self.skeleton, skeleton)
+    def encode_state(self, digest: bytes, skeleton: bytes, messages: bytes | None) -> bytes:
+        """The delta of a state frame with this digest: its skeleton, and its messages value if it has one."""
+        delta = _STATE + digest + encode_delta(self.skeleton, skeleton)
         self.skeleton = skeleton
         if messages is not None:
             delta += encode_delta(self.messages, messages)

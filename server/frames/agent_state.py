@@ -88,10 +88,10 @@ class AgentState:
         self._deltas.forget()
 
     def read(
-        self, frame: bytes, top: dict[str, bytes], data: dict[str, bytes], files: dict[str, bytes] | None
+        self, digest: bytes, top: dict[str, bytes], data: dict[str, bytes], files: dict[str, bytes] | None
     ) -> Interpretation:
-        """The meaning of the next state frame. top, data: the members of the frame, and of its data. files:
-        the entries of its file map, None if it has none that can be read.
+        """The meaning of the next state frame. digest: the frame's. top, data: its members, and those of its
+        data. files: the entries of its file map, None if it has none that can be read.
 
         Raises TooMuchUnread, and stays as it is then.
         """
@@ -123,7 +123,7 @@ class AgentState:
         todos, extra, request = self._read_rest(rest)
         update = StateUpdate(messages, len(self._messages.messages), todos, changes, extra, unread)
         delta = self._deltas.encode_state(
-            frame,
+            digest,
             raw_json.object_text({**top, "data": raw_json.object_text(skeleton)}),
             raw if listed else None,
         )

@@ -22,7 +22,7 @@ from server.domain.journal.events import (
 )
 from server.domain.proposals.files import File, FileSet
 from server.domain.runs.runtime import Interpretation, OversizedFrame, UpstreamError
-from server.encoding.frame_delta import DeltaContext, Encoding
+from server.encoding.frame_delta import DeltaContext, Encoding, frame_digest
 from server.frames import graphs, raw_json, structure
 from server.frames.agent_state import AgentState, StoredState
 from server.frames.call_indexes import CallIndexes
@@ -169,7 +169,7 @@ class Interpreter:
         self._asked = b"", None
         if state is not None and not graphs.is_sub_agents(state.top, state.data):
             self._form = state
-            return self._interpret_state(frame, state.top, state.data, state.files)
+            return self._interpret_state(frame, state.digest.of(frame), state.top, state.data, state.files)
         if not raw_json.is_utf8(frame):
             return self._uninterpreted(frame, "", FrameReason.MALFORMED)
         if structure.is_too_complex(frame):
@@ -248,7 +248,7 @@ class Interpreter:
             files = file_entries(data["files"]) if "files" in data else None
             if proper and files is not None:
                 self._form = form_of(frame, top, data, files)
-            return self._interpret_state(frame, top, data, files)
+            return self._interpret_state(frame, frame_digest(frame), top, data, files)
         token = None
         if event_type == "on_llm_stream" or part == "messages":
             token = self._tokens.read(frame, top, data, proper=proper)
@@ -264,11 +264,16 @@ class Interpreter:
         return Interpretation((token,), self._deltas.encode_token(frame, text))
 
     def _interpret_state(
-        self, frame: bytes, top: dict[str, bytes], data: dict[str, bytes], files: dict[str, bytes] | None
+        self,
+        frame: bytes,
+        digest: bytes,
+        top: dict[str, bytes],
+        data: dict[str, bytes],
+        files: dict[str, bytes] | None,
     ) -> Interpretation:
         """The meaning of a state frame of the agent itself: as `AgentState.read`."""
         try:
-            return self._state.read(frame, top, data, files)
+            return self._state.read(digest, top, data, files)
         except TooMuchUnread:
             return self.keep(frame)
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from server.domain.runs.quick_frames import MAX_BYTES
+from server.encoding.prefix_digests import PrefixDigest
 from server.frames import raw_json
 
 #: Bytes of the smallest frame that is kept so: those below it are parsed as fast. Those above MAX_BYTES are
@@ -32,19 +33,20 @@ _COMMA = re.compile(_SPACE + rb",")
 class StateForm:
     """A state frame. top, data: the members of the frame, and of its data, as texts, but nothing for the data
     and for its `files`; files: the entries of the file map. between: the texts before, between and after the
-    values. changed_bytes: of the values that the frame before does not have."""
+    values. changed_bytes: of the values that the frame before does not have. digest: makes the frame's."""
 
     top: dict[str, bytes]
     data: dict[str, bytes]
     files: dict[str, bytes]
     between: Sequence[bytes]
     changed_bytes: int = 0
+    digest: PrefixDigest = field(default_factory=PrefixDigest, compare=False)
 
     @property
     def size_bytes(self) -> int:
         """Bytes that are kept for it alone, and not for the messages and the files anyway."""
         others = sum(len(value) for name, value in self.data.items() if name != "messages")
-        return others + sum(map(len, self.between))
+        return others + sum(map(len, self.between)) + self.digest.size_bytes
 
     def next(self, frame: bytes) -> StateForm | None:
         """The next frame if it is like this one; otherwise None, also if only a parser could tell."""
@@ -56,10 +58,12 @@ class StateForm:
             return None
         data, files = dict(self.data), dict(self.files)
         at, changed_bytes = len(between[0]), 0
+        same_bytes: int | None = None
         for index, (members, name, value) in enumerate(_values(data, files), start=1):
             following = between[index]
             end = at + len(value)
             if not (frame.startswith(value, at) and frame.startswith(following, end)):
+                same_bytes = at if same_bytes is None else same_bytes
                 end = frame.find(following, at) if index < last else len(frame) - len(following)
                 text = frame[at:end]
                 if end < at or not _is_value(text):
@@ -70,7 +74,8 @@ class StateForm:
         # What follows the last value was not looked for.
         if at != len(frame) or not frame.endswith(between[last]):
             return None
-        return StateForm(self.top, data, files, between, changed_bytes)
+        digest = self.digest.of_next(at if same_bytes is None else same_bytes)
+        return StateForm(self.top, data, files, between, changed_bytes, digest)
 
 
 def form_of(

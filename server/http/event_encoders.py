@@ -47,7 +47,7 @@ def _json_message(segment: Segment) -> bytes:
 
 
 def _proto_message(segment: Segment) -> bytes:
-    return binary_frame(rendering.event_batch_response(segment))
+    return binary_frame(rendering.batch_response(segment.batch))
 
 
 #: Bytes of events whose messages are made at once, for all readers at the live end. JSON takes time for each

@@ -13,6 +13,7 @@ from array import array
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from fcntl import ioctl
+from io import BytesIO
 from termios import FIONREAD
 
 from websockets.frames import Close, Frame, Opcode
@@ -214,13 +215,15 @@ class WebSocketFrames:
         if end <= len(self._ahead):
             content, self._used = self._ahead[self._used : end], end
             return content
-        ahead = bytearray(memoryview(self._ahead)[self._used :])
+        read = BytesIO()
+        read.write(memoryview(self._ahead)[self._used :])
         self._ahead, self._used = b"", 0
-        while len(ahead) < length:
-            ahead += await self._read_some()
-        read = memoryview(ahead)
-        self._ahead = bytes(read[length:])
-        return bytes(read[:length])
+        while missing := length - read.tell():
+            ahead = await self._read_some()
+            self._ahead, self._used = ahead, min(missing, len(ahead))
+            read.write(memoryview(ahead)[: self._used])
+        # Not a copy.
+        return read.getvalue()
 
     async def _skip(self, length: int) -> None:
         while length:

@@ -6,8 +6,7 @@ All methods that reach the database raise DatabaseUnavailable while it cannot be
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 from uuid import UUID
 
 from server.domain.journal.events import Event, Outcome
@@ -42,8 +41,7 @@ class EventCodec(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class JournalHead:
+class JournalHead(NamedTuple):
     """The state of a thread's journal: its newest seq and epoch, and `floor`, the lowest seq kept."""
 
     last_seq: int

@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from server.domain.byte_budget import ByteBudget
 from server.domain.clock import Clock
@@ -75,8 +74,7 @@ class CommitQueues:
         (self.large if log.next_event_bytes > COMMIT_BYTES else self.small).add(log)
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(NamedTuple):
     """Events that the writer takes off a log, to be committed with those of other logs."""
 
     log: JournalLog

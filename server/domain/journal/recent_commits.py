@@ -8,7 +8,7 @@ the same seqs with the same bytes (ADR 0028).
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from server.domain.clock import Clock
 from server.domain.quarantine.entries import QuarantineEntry
@@ -20,8 +20,7 @@ KEEP_S, MAX_BYTES = 30.0, 16 << 20
 RESTORE_S = 3.0
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(NamedTuple):
     """Consecutive events of a run that are committed together: `base + 1` to `last`.
 
     file_changes: entries of the index of changed files (`file_index`); empty when no event changes a file.

@@ -65,8 +65,11 @@ class Segment:
         self.recently_read = False
 
     def observed_by(self, on_grow: Callable[[Segment, int], None], time: LoopTime | None = None) -> Segment:
-        """The same events in a segment without renderings, which calls `on_grow` when it grows. time: in
-        which its renderings are made."""
+        """The same events in a segment without renderings, which calls `on_grow` when it grows: this one, if
+        nothing was made of it. time: in which its renderings are made."""
+        if self._on_grow is None and self._part_of is None and not self._renderings and not self._making:
+            self._on_grow, self._time = on_grow, time
+            return self
         return Segment(
             self.first_seq,
             self.last_seq,

@@ -23,9 +23,11 @@ from server.encoding.frame_delta import (
     MEMBERS_PLACEHOLDER,
     MESSAGES_PLACEHOLDER,
     DeltaContext,
+    frame_digest,
 )
 from tests.support.legacy_frames import frames_for
 
+DIGEST = frame_digest(b"x")
 SKELETON = (
     b'{"event_type":"on_state_update","data":{"messages":'
     + MESSAGES_PLACEHOLDER
@@ -68,7 +70,10 @@ def test_files_are_given_whole_though_kept_as_changes() -> None:
     maps = []
     for seq, changes in enumerate(steps, start=1):
         (frame,) = frames_for(
-            reconstructor, seq, context.encode_state(b"x", SKELETON, b"[]"), StateUpdate(files=changes)
+            reconstructor,
+            seq,
+            context.encode_state(DIGEST, SKELETON, b"[]"),
+            StateUpdate(files=changes),
         )
         maps.append(json.loads(frame)["data"]["files"])
     assert maps == [
@@ -82,7 +87,7 @@ def test_files_are_given_whole_though_kept_as_changes() -> None:
 def test_an_entry_that_is_not_a_file_is_given_as_it_came(files: tuple[FileChange, ...]) -> None:
     skeleton = b'{"event_type":"on_state_update","data":{"files":{' + MEMBERS_PLACEHOLDER + b'"/odd":7}}}'
     kind = StateUpdate(files=files, unread_files=(UnreadFile("/odd", "7"),))
-    (frame,) = frames_for(FrameReconstructor(), 1, DeltaContext().encode_state(b"x", skeleton, None), kind)
+    (frame,) = frames_for(FrameReconstructor(), 1, DeltaContext().encode_state(DIGEST, skeleton, None), kind)
     assert json.loads(frame)["data"] == {"files": {"/odd": 7}}
 
 
@@ -127,7 +132,7 @@ def test_a_frames_own_seq_is_replaced_and_others_inside_of_it_stay(
     skeleton: bytes, expected: dict[str, object]
 ) -> None:
     kind = StateUpdate(files=(FileChange("/a", File(b"x"), added=True),))
-    delta = DeltaContext().encode_state(b"x", skeleton, b'"[]"')
+    delta = DeltaContext().encode_state(DIGEST, skeleton, b'"[]"')
     (frame,) = frames_for(FrameReconstructor(), 1, delta, kind)
     assert json.loads(frame) == {**expected, "seq": 1}
 

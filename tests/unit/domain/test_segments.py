@@ -76,6 +76,29 @@ def test_a_rendering_is_made_once_and_counted() -> None:
     assert grown == [5]
 
 
+def test_a_segment_of_which_nothing_was_made_is_observed_itself() -> None:
+    segment = packed([(b"a", b""), (b"b", b"")])
+    assert segment.observed_by(lambda *_: None) is segment
+
+
+@pytest.mark.parametrize("kind", ["observed", "rendered", "part"])
+def test_who_observes_a_segment_hears_nothing_of_other_uses_of_it(kind: str) -> None:
+    heard: list[int] = []
+    whole = packed([(b"a", b""), (b"b", b"")])
+    segment = whole.after(1) if kind == "part" else whole
+    if kind == "observed":
+        segment.observed_by(lambda *_: None)
+    if kind == "rendered":
+        segment.cached("x", lambda _: b"12345")
+    observed = segment.observed_by(lambda _, size: heard.append(size))
+    for other in (whole, segment):
+        other.cached("y", lambda _: b"123")
+        other.cached_each("z", lambda part: part.events())
+    assert (records_of(observed), observed.made("x"), heard) == (records_of(segment), None, [])
+    observed.cached_each("z", lambda part: part.events())
+    assert len(heard) == 1
+
+
 def test_an_events_rendering_is_made_once_for_all_parts_of_a_segment() -> None:
     made: list[bytes] = []
 

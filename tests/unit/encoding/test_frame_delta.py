@@ -74,7 +74,7 @@ def test_a_skeleton_is_decoded_with_its_messages_and_the_placeholder_for_files(
         skeleton = (
             rest.replace(b"\0", b"") + (b"" if messages is None else MESSAGES_PLACEHOLDER) + FILES_PLACEHOLDER
         )
-        delta = writer.encode_state(b"frame", skeleton, messages)
+        delta = writer.encode_state(frame_digest(b"frame"), skeleton, messages)
         expected = skeleton if messages is None else skeleton.replace(MESSAGES_PLACEHOLDER, messages)
         assert reader.decode(delta) == (Encoding.STATE, expected)
 
@@ -84,7 +84,7 @@ def test_the_digest_is_of_the_frame_as_it_was_received() -> None:
         DeltaContext().encode_token(b"frame", b"proper"),
         DeltaContext().encode_full_text(b"frame", b"proper"),
         DeltaContext().encode_event_body(b"frame"),
-        DeltaContext().encode_state(b"frame", b"skeleton", None),
+        DeltaContext().encode_state(frame_digest(b"frame"), b"skeleton", None),
     ):
         assert digest_of(delta) == frame_digest(b"frame")
     assert digest_of(b"") is None

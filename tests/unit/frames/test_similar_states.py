@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from server.domain.journal.events import StateUpdate
 from server.domain.runs.quick_frames import MAX_BYTES
+from server.encoding.frame_delta import digest_of, frame_digest
+from server.encoding.prefix_digests import STEP_BYTES
 from server.frames import raw_json
 from server.frames.interpreter import Interpreter
 from server.frames.similar_states import MAX_VALUES, MIN_BYTES, StateForm, form_of
@@ -190,3 +192,13 @@ def test_a_frame_is_not_kept_once_what_is_remembered_is_released() -> None:
     assert interpreter.changed_bytes(state(n=2)) == 1
     interpreter.forget_frames()
     assert interpreter.changed_bytes(state(n=2)) is None
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_a_large_frame_like_the_one_before_has_the_digest_of_its_bytes(path: str) -> None:
+    large = {name: f"{name} {'x' * 2 * STEP_BYTES}" for name in FILES}
+    interpreter = Interpreter()
+    for changed in ({}, {path: "y"}, {path: "z" * STEP_BYTES}, {}, {}):
+        frame = state(files={**large, **changed})
+        assert digest_of(interpreter.interpret(frame).delta) == frame_digest(frame)
+    assert interpreter.changed_bytes(frame) == 0
