@@ -90,7 +90,7 @@ async def read_all(subscription: Subscription) -> list[Event]:
     return found
 
 
-#: Each frame on a line of its own, behind the end of the line before.
+#: Each frame on a line of its own, after the end of the line before.
 LINES = Framing(lambda part, first, last: b"\n" + part if first else part, lambda size: b"\n")
 
 
