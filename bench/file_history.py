@@ -24,7 +24,7 @@ from bench.figures import NoFigure, Stats, Table
 from bench.git import Repository
 from ide_orchestrator.client.http_calls import PAGE
 from server.cli.hub_client import HubClient, open_client
-from server.db.journal import COMPACT
+from server.db.compaction import COMPACT
 from server.domain.journal.events import (
     AgentMessage,
     Event,

@@ -12,6 +12,7 @@ from uuid import UUID
 import asyncpg
 from typing_extensions import override
 
+from server.db.compaction import Compaction
 from server.db.errors import database_errors
 from server.db.file_json import StoredFiles
 from server.db.journal_writer import MAX_RETRY_S, RETRY_FIRST_S, JournalWriter
@@ -32,24 +33,6 @@ from server.domain.proposals.partition import ProposalFiles
 from server.domain.retry import Backoff, retry_while_unavailable
 from server.domain.runs.lease import Lease
 from server.encoding.event_batch import delimited_delta, delimited_event
-
-#: Bytes of the rows that a finished run's journal is compacted into.
-COMPACTED_BYTES = 256 << 10
-
-#: Rewrites the rows of a journal, $1, as few large ones.
-COMPACT = f"""
-WITH old AS (
-  DELETE FROM events WHERE thread_id = $1 RETURNING *
-), placed AS (
-  SELECT *, (sum(length(batch) + length(residues)) OVER (ORDER BY first_seq)) / {COMPACTED_BYTES} AS pack
-  FROM old
-)
-INSERT INTO events (thread_id, first_seq, last_seq, batch, residues, terminal, file_changes)
-SELECT thread_id, min(first_seq), max(last_seq), string_agg(batch, ''::bytea ORDER BY first_seq),
-  string_agg(residues, ''::bytea ORDER BY first_seq), bool_or(terminal),
-  CASE WHEN bool_and(file_changes IS NOT NULL) THEN string_agg(file_changes, ''::bytea ORDER BY first_seq) END
-FROM placed GROUP BY thread_id, pack
-"""  # noqa: S608 - only constants
 
 _HEADS = f"""
 SELECT thread_id, last_seq, epoch, floor, status IN {ENDED_STATUSES} AS terminal
@@ -103,6 +86,7 @@ class PostgresJournal(Journal):
         self._listeners: list[CommitListener] = []
         self._recent_budget = RecentBudget()
         self._recent_ends = RecentEnds(clock)
+        self._compaction = Compaction(pool)
 
         def writer(queue: ReadyLogs) -> JournalWriter:
             return JournalWriter(
@@ -206,9 +190,11 @@ class PostgresJournal(Journal):
                     timeout_s = min(2 * timeout_s, MAX_FINISH_S)
                 raise
 
-        if not await retry_while_unavailable(
-            finish_in_place, self._clock, first_s=RETRY_FIRST_S, max_s=MAX_RETRY_S
-        ):
+        with self._compaction.ending():
+            ended = await retry_while_unavailable(
+                finish_in_place, self._clock, first_s=RETRY_FIRST_S, max_s=MAX_RETRY_S
+            )
+        if not ended:
             log.mark_lost()
             raise LeaseLost
         crash_point("after_finish")
@@ -218,7 +204,7 @@ class PostgresJournal(Journal):
         # The floor is 1: retention removes events of ended runs alone, long after their end.
         head = JournalHead(last_seq=log.committed, epoch=log.epoch, floor=1, terminal=True)
         self._publish(log.thread_id, segment, head)
-        await self._compact(log.thread_id)
+        await self._compaction.compact(log.thread_id)
         crash_point("after_compact")
 
     async def restore_forever(self) -> None:
@@ -242,14 +228,6 @@ class PostgresJournal(Journal):
         await self._writer.restore([*live, *self._recent_ends.logs()])
         for end in await self._recent_ends.lost(self._pool):
             await end.commit(self._pool)
-
-    async def _compact(self, thread_id: UUID) -> None:
-        """Rewrite a finished run's rows as few large ones, which PostgreSQL compresses.
-
-        Readers see either form. Best effort: a journal that is not compacted is only larger.
-        """
-        with contextlib.suppress(DatabaseUnavailable), database_errors():
-            await self._pool.execute(COMPACT, thread_id, timeout=FINISH_S)
 
     # --- Reading -----------------------------------------------------------------------------
 
