@@ -29,9 +29,10 @@ def legacy_tokens(*, compiled_wanted: bool) -> LegacyTokens | None:
     return CompiledLegacyTokens()
 
 
-def why_not_compiled() -> str:
-    """Why the compiled form cannot be had here; empty if it can."""
-    ours = metadata.version("ide-orchestrator")
+def why_not_compiled(hub_version: str = "") -> str:
+    """Why the compiled form cannot be had here; empty if it can. hub_version: that of the hub, if it is not
+    the installed one's."""
+    ours = hub_version or metadata.version("ide-orchestrator")
     try:
         its = metadata.version("ide-orchestrator-tokens")
         if its != ours:

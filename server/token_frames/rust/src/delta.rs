@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 use blake2b_simd::Params;
+use blake2b_simd::many::{HashManyJob, hash_many};
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
 use crate::wire::{read_varint, varint};
@@ -17,11 +18,21 @@ const DICTIONARY: usize = 1 << 15;
 /// Bytes that are compared at once.
 const STEP: usize = 32;
 
-pub fn digest(frame: &[u8]) -> [u8; DIGEST_BYTES] {
-    let hash = Params::new().hash_length(DIGEST_BYTES).hash(frame);
-    let mut digest = [0; DIGEST_BYTES];
-    digest.copy_from_slice(hash.as_bytes());
-    digest
+/// The digests of frames.
+pub fn digests<'a>(frames: impl Iterator<Item = &'a [u8]>) -> Vec<[u8; DIGEST_BYTES]> {
+    let mut params = Params::new();
+    params.hash_length(DIGEST_BYTES);
+    let mut jobs: Vec<_> = frames
+        .map(|frame| HashManyJob::new(&params, frame))
+        .collect();
+    hash_many(&mut jobs);
+    jobs.iter()
+        .map(|job| {
+            let mut digest = [0; DIGEST_BYTES];
+            digest.copy_from_slice(job.to_hash().as_bytes());
+            digest
+        })
+        .collect()
 }
 
 thread_local! {
