@@ -98,6 +98,26 @@ def test_whatever_is_in_a_text_they_are_the_reconstructors_or_none(text: str, ma
 
 
 @pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b'{"event_type"', b'{"seq":1,"event_type"'),
+        (b'{"event_type"', b'{"seq":"event_type","event_type"'),
+        (b'"}}', b'"},"seq":2}'),
+        (b'{"raw_event"', b'{"seq":[],"raw_event"'),
+    ],
+)
+def test_they_end_before_a_frame_with_a_member_of_their_name(
+    before: bytes, after: bytes, made: LegacyTokens
+) -> None:
+    sent = [token_frame(f" word {number}") for number in range(5)]
+    sent[3] = sent[3].replace(before, after, 1)
+    deltas = deltas_of(sent)
+    found = take(made, deltas, last_seq=FIRST_SEQ + 4)
+    assert found.data == b"".join(reconstructed(deltas)[:3])
+    assert found.token == sent[2]
+
+
+@pytest.mark.parametrize(
     "delta",
     [
         b"",
