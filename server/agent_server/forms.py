@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +37,7 @@ class ThreadState:
     """The state of a thread. files: None when it has no file map. error: of the task that failed, or
     empty."""
 
-    files: Mapping[str, File] | None
+    files: MutableMapping[str, File] | None
     error: str
 
 

@@ -17,7 +17,7 @@ from server.cli.environment import read_serving_settings, settings_error
 from server.cli.event_loop import ending_when_cancelled, run_command, serve_until_stopped
 from server.compose import open_hub
 from server.db import migrate
-from server.interpreter_tuning import settled_interpreter, share_heap
+from server.interpreter_tuning import settled_interpreter, share_heaps
 from server.lifecycle import Hub
 from server.observability.logs import configure_logging
 from server.ports import check_ports
@@ -40,7 +40,7 @@ def run(*, embedded_database: bool, child: bool) -> NoReturn:
     except SettingsError as error:
         raise settings_error(error) from None
     configure_logging(dev=settings.dev)
-    share_heap()
+    share_heaps()
 
     async def _serve() -> int:
         if place is None:

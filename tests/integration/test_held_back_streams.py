@@ -84,6 +84,7 @@ class NotedRuntime:
     def __init__(self, runtime: Any) -> None:
         self._runtime = runtime
         self.read, self.others_waited, self.used_bytes = 0, list[bool](), list[int]()
+        self.states: list[Any] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._runtime, name)
@@ -95,6 +96,7 @@ class NotedRuntime:
             self.used_bytes.append(self.context.budget.used_bytes)
 
         state = await self._runtime.state(thread_id, noted)
+        self.states.append(state)
         self.read += 1
         return state
 
@@ -129,6 +131,8 @@ async def test_large_states_of_all_runs_have_their_room_until_their_files_are_jo
     assert held <= 50 * MIB
     assert read <= 1
     assert states_of_runs.used_bytes[0] >= 36 * MIB
+    # Nobody but the recorders has their files afterwards.
+    assert [state.files for state in states_of_runs.states] == [{}] * 5
     for proposal, _ in outcomes:
         assert verdict(proposal) == ("completed", None, {"/a": text})
 

@@ -90,8 +90,8 @@ async def test_the_collector_s_own_full_collections_are_off_until_the_hub_ends()
 #: Prints how many heaps the C library has after eight threads have taken memory at the same time.
 _HEAPS = """
 import ctypes, os, threading
-from server.interpreter_tuning import share_heap
-share_heap()
+from server.interpreter_tuning import share_heaps
+share_heaps()
 library, together = ctypes.CDLL(None), threading.Barrier(8)
 library.malloc.restype = library.fdopen.restype = ctypes.c_void_p
 def take():
@@ -112,4 +112,4 @@ print(open(reading).read().count("<heap "))
 @pytest.mark.skipif(sys.platform != "linux", reason="an option of glibc")
 def test_what_one_thread_frees_the_others_can_use() -> None:
     found = subprocess.run([sys.executable, "-c", _HEAPS], cwd=ROOT, capture_output=True, check=True)
-    assert found.stdout.strip() == b"1"
+    assert int(found.stdout) <= 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import MutableMapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -24,7 +24,7 @@ class Verdict:
     message: str = ""
     delta: bytes = b""
     gap: bool = False
-    files: Mapping[str, File] | None = None
+    files: MutableMapping[str, File] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class AwaitInput:
     files: the file map of a state answer, to be journalled behind a discontinuity if it differs; or None.
     """
 
-    files: Mapping[str, File] | None = None
+    files: MutableMapping[str, File] | None = None
 
 
 @dataclass(frozen=True, slots=True)

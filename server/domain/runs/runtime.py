@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -40,7 +40,7 @@ class RuntimeState:
     """
 
     status: str
-    files: Mapping[str, File] | None = None
+    files: MutableMapping[str, File] | None = None
     error: str | None = None
 
 

@@ -7,9 +7,8 @@ answer is carried out.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
-from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import assert_never
@@ -18,6 +17,8 @@ from server.domain.crash_points import crash_point
 from server.domain.errors import RuntimeRefused, RuntimeUnavailable
 from server.domain.journal.events import DiscontinuityReason, Outcome
 from server.domain.model import FailureReason
+from server.domain.off_loop import RUNS
+from server.domain.proposals.files import File
 from server.domain.runs.actions import (
     Action,
     AskFiles,
@@ -122,8 +123,7 @@ class UpstreamSession:
         await self._channel.aclose()
 
     async def verdict(self) -> Verdict:
-        """Follow the run until its end is clear, and journal what the verdict adds: it is without files
-        then. Raises LeaseLost."""
+        """Follow the run until its end is clear, and journal what the verdict adds. Raises LeaseLost."""
         reply = self._questions.undelivered
         action: Action
         if reply is not None:
@@ -138,10 +138,7 @@ class UpstreamSession:
             self._recorder.put_discontinuity(DiscontinuityReason.RECONNECTED)
         if action.files is not None:
             # The state of a failed run may not have all files.
-            await self._recorder.adopt(action.files, complete=action.outcome is Outcome.COMPLETED)
-            # They are the recorder's now, to keep or to release.
-            action = replace(action, files=None)
-            self._state_room.give_back()
+            await self._adopt(action.files, complete=action.outcome is Outcome.COMPLETED)
         return action
 
     async def _carry_out(
@@ -268,14 +265,22 @@ class UpstreamSession:
             with self._clock.standing_still():
                 await reading.enter_async_context(self._context.large_work)
 
+    async def _adopt(
+        self, files: MutableMapping[str, File], *, complete: bool, after_gap: bool = False
+    ) -> None:
+        """Journal the files of a state, which are the recorder's then, and no longer in `files`. Raises
+        LeaseLost."""
+        await self._recorder.adopt(files, complete=complete, after_gap=after_gap)
+        await RUNS.run_unless_small(map(len, files), _empty, files)
+        self._state_room.give_back()
+
     # --- A person's input --------------------------------------------------------------------
 
     async def _await_input(self, waiting: AwaitInput) -> Action:
         """Wait for a reply, to be cancelled, or for the state to be failed: no more frames come from the
         runtime."""
         if waiting.files is not None:
-            await self._recorder.adopt(waiting.files, complete=True, after_gap=True)
-            self._state_room.give_back()
+            await self._adopt(waiting.files, complete=True, after_gap=True)
         question = AskFiles(AwaitInput(), grace_ends_at=self._now())
         while True:
             reply = await self._questions.take_reply()
@@ -302,3 +307,9 @@ class UpstreamSession:
             self._context.limits, push_only=push_only, from_first_frame=from_first_frame
         )
         return self._rules.start(self._now(), self._recorder.facts)
+
+
+def _empty(files: MutableMapping[str, File]) -> None:
+    """Remove all files, one by one: to free a hundred thousand at once would be one long call."""
+    while files:
+        files.popitem()

@@ -12,7 +12,7 @@ history (`Runtime.push_only`). `SocketVerdictRules` and `ChannelVerdictRules` in
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import MutableMapping
 from dataclasses import replace
 from typing import Final, TypeVar
 
@@ -49,7 +49,7 @@ def failed(
     *,
     delta: bytes = b"",
     gap: bool = False,
-    files: Mapping[str, File] | None = None,
+    files: MutableMapping[str, File] | None = None,
 ) -> Verdict:
     """A verdict of failure, for every reason that a run can fail for."""
     return Verdict(Outcome.FAILED, reason.value, message, delta, gap, files)
