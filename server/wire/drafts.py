@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Literal, Self
 from uuid import UUID
@@ -157,7 +156,7 @@ def fit_draft(draft: domain.Draft, offset: int) -> m.GetDraftResponse:
     message = _described(draft)
     for path, file in files.items():
         target = message.files.add()
-        _fill_file(target, replace(file, content=None) if path in omitted else file)
+        _fill_file(target, file._replace(content=None) if path in omitted else file)
         target.content_omitted = path in omitted
     excess = message.ByteSize() - MAX_RESPONSE_BYTES
     if excess > 0:

@@ -83,7 +83,9 @@ class NotedRuntime:
 
     def __init__(self, runtime: Any) -> None:
         self._runtime = runtime
-        self.read, self.others_waited, self.used_bytes = 0, list[bool](), list[int]()
+        self.read, self.others_waited = 0, list[bool]()
+        #: Bytes of the budget in use while each was read.
+        self.used_bytes: list[int] = []
         self.states: list[Any] = []
 
     def __getattr__(self, name: str) -> Any:
@@ -149,6 +151,23 @@ async def test_one_large_state_is_read_at_a_time(database: str, pool: Any) -> No
         await until(lambda: not runtime.context.large_work.locked())
     assert verdict(proposal) == ("completed", None, {"/a": "x" * (2 * MIB)})
     assert runtime.others_waited == [True]
+
+
+async def test_a_state_that_is_neither_large_nor_small_has_room_and_lets_others_read_theirs(
+    database: str, pool: Any
+) -> None:
+    text = "x" * (300 << 10)
+    states = [{"status": "completed", "generated_files": files(a=text)}]
+    async with (
+        serve_runtime(ScriptedRuntime([[CLOSE]], states)) as url,
+        driven(url, database, pool) as on,
+    ):
+        runtime = noted(on)
+        proposal, _ = await on.outcome(await on.start())
+        await until(lambda: runtime.context.budget.used_bytes == 0)
+    assert verdict(proposal) == ("completed", None, {"/a": text})
+    assert runtime.others_waited == [False]
+    assert runtime.used_bytes[0] >= len(text)
 
 
 async def test_a_frame_whose_events_wait_takes_no_room_of_its_own(database: str, pool: Any) -> None:

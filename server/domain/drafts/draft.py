@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from server.domain.etags import strong_etag
@@ -22,9 +23,8 @@ class DraftVersion:
     version: int
 
 
-@dataclass(frozen=True, slots=True)
-class DraftFile:
-    """A file of a draft at a version.
+class DraftFile(NamedTuple):
+    """A file of a draft at a version. A tuple: one of thousands takes a quarter of the time to make.
 
     sha256: of the content, lower-case hex. modified_at: when the version was made that wrote it last.
     content: None when it was not read.
