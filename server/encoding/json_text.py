@@ -79,16 +79,16 @@ def _split_at_line_feeds(encoded: bytes) -> bytes:
 def load(text: str) -> Any:
     """The value of a JSON text, with `NaN`, `Infinity` and numbers beyond a double's range as strings,
     because JSON cannot express them. Raises ValueError, RecursionError."""
-    return at_full_depth(_load, text)
-
-
-def _load(text: str) -> Any:
-    return json.loads(text, parse_constant=str, parse_float=_number)
+    return at_full_depth(_LOAD, text)
 
 
 def _number(text: str) -> float | str:
     value = float(text)
     return value if isfinite(value) else text
+
+
+#: Made once: `json.loads` would make a decoder for each text.
+_LOAD = json.JSONDecoder(parse_constant=str, parse_float=_number).decode
 
 
 def replace_surrogates(text: str) -> str:
