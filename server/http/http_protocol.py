@@ -41,9 +41,6 @@ MAX_PIPELINED = 16
 LINGER_S = 1.0
 #: Seconds within which a connection too many must ask, and after which a refused client may try again.
 GUEST_DEADLINE_S, CONNECTIONS_RETRY_S = 1.0, 5
-#: Bytes that are read of a connection in one turn of the event loop, a quarter of asyncio's own: hundreds of
-#: clients may send large bodies at once.
-RECEIVE_BYTES = 64 << 10
 
 # uvicorn warns of each request that is not valid HTTP: strangers could fill the log.
 _errors_only = logging.getLogger("server.http.uvicorn.requests")
@@ -89,8 +86,6 @@ class HubHttpProtocol(HttpToolsProtocol):
             endings=config.endings,
             admission=config.admission,
         )
-        # asyncio's selector transports have it.
-        transport.max_size = RECEIVE_BYTES  # type: ignore[attr-defined]
         self._guest = not config.connection_limit.enter(self, len(self.connections))
         self._expect_within(GUEST_DEADLINE_S if self._guest else config.head_deadline_s)
 

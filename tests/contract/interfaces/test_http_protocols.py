@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import inspect
 import json
-import socket as sockets
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from functools import partial
@@ -16,11 +15,10 @@ from typing import Any
 import pytest
 from uvicorn.protocols.http import flow_control, httptools_impl
 from uvicorn.protocols.websockets import websockets_sansio_impl
-from uvicorn.server import ServerState
 from websockets.exceptions import ConnectionClosed
 
 from server.http import websocket_protocol
-from server.http.http_protocol import RECEIVE_BYTES, HubHttpProtocol
+from server.http.http_protocol import HubHttpProtocol
 from server.http.request_head import MAX_HEAD_BYTES
 from server.http.websocket_protocol import HubSocketProtocol
 from tests.support.hand_clock import PATIENCE_S, until
@@ -279,27 +277,3 @@ async def test_the_same_bytes_are_written_to_every_follower(database: str) -> No
 
 def _all_went_on(received: list[int], before: list[int]) -> bool:
     return all(now > then for now, then in zip(received, before, strict=True))
-
-
-async def test_little_of_a_large_request_is_read_in_one_turn_of_the_event_loop(
-    interface: HttpInterface,
-) -> None:
-    received: list[int] = []
-
-    class Recording(HubHttpProtocol):
-        def data_received(self, data: bytes) -> None:
-            received.append(len(data))
-            super().data_received(data)
-
-    loop, state = asyncio.get_running_loop(), ServerState()
-    server = await loop.create_server(lambda: Recording(interface.server.config, state, {}), "127.0.0.1", 0)
-    async with server:
-        with sockets.create_connection(server.sockets[0].getsockname()) as client:
-            await until(lambda: state.connections)
-            client.setblocking(False)
-            head = b"POST /api/workflows HTTP/1.1\r\nhost: x\r\ncontent-length: 2000000\r\n\r\n"
-            # In one turn of the loop: all of it is there when the server looks.
-            assert client.send(head + bytes(1_000_000)) > 2 * RECEIVE_BYTES
-            await until(lambda: received)
-        await until(lambda: not state.connections)
-    assert max(received) <= RECEIVE_BYTES
