@@ -57,7 +57,7 @@ async def faults(dsn: str, runtime_url: str, **settings: Any) -> dict[str, str]:
 async def test_where_nothing_is_wrong_every_check_is_ok(database: str, runtime: str) -> None:
     findings = await found(database, runtime)
     assert {name for name, finding in findings.items() if not finding.ok} == set()
-    assert len(findings) == 14
+    assert len(findings) == 15
     assert all(finding.message for finding in findings.values())
 
 

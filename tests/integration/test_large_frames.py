@@ -21,8 +21,8 @@ from server.domain.journal.events import (
     UpstreamFrame,
 )
 from server.domain.off_loop import SMALL_BYTES
-from server.frames.interpreter import Interpreter
 from server.frames.structure import MAX_MEMBERS
+from server.token_frames.spliced import SplicingInterpreter
 from tests.support.driven import Driven, driven, verdict
 from tests.support.hand_clock import until
 from tests.support.runtime import (
@@ -114,7 +114,7 @@ async def test_files_for_which_there_is_no_room_are_read_from_the_journal_at_the
     async with hub(ScriptedRuntime([frames] * 4), max_total_queue_mib=32) as on:
         context, released = on.core.runner.context, set[str]()
 
-        class Noting(Interpreter):
+        class Noting(SplicingInterpreter):
             @property
             def released_files(self) -> Mapping[str, int]:
                 found = super().released_files

@@ -10,6 +10,14 @@ from threading import Event, Thread
 
 from server.domain.off_loop import SWITCH_S
 
+_TRIES = 4
+
+
+def lets_others_run(prepare: Callable[[], Callable[[], object]], *, below: float) -> bool:
+    """Whether the longest share of what `prepare` gives is small, in one of a few tries: a busy machine may
+    let no other thread run for a while."""
+    return any(longest_share(prepare()) < below for _ in range(_TRIES))
+
 
 def longest_share(function: Callable[[], object]) -> float:
     """The longest part of a function's time, of 1, in which another thread did not run once. It is the

@@ -15,7 +15,7 @@ from server.domain.proposals.files import File
 from server.domain.proposals.partition import partition_files
 from server.frames.agent_state import AgentState, StoredState
 from server.frames.run_files import RunFiles
-from tests.support.held_threads import longest_share
+from tests.support.held_threads import lets_others_run
 
 #: Paths in no order, which share a long beginning.
 PATHS = [f"/{'folder/' * 30}{number}.md" for number in range(100_000)]
@@ -29,26 +29,33 @@ def files() -> dict[str, File]:
     return {path: File(b"x") for path in PATHS}
 
 
+def taken() -> RunFiles:
+    """A run that has them."""
+    made = RunFiles()
+    made.adopt(files(), complete=True)
+    return made
+
+
 def test_a_state_becomes_bytes_and_is_read_from_them_in_pieces() -> None:
     state = AgentState()
     state.adopt(files(), complete=True)
     stored = StoredState.of(state)
     assert stored.load().files.current == state.files.current
-    assert longest_share(lambda: StoredState.of(state)) < 0.3
-    assert longest_share(stored.load) < 0.3
+    assert lets_others_run(lambda: lambda: StoredState.of(state), below=0.3)
+    assert lets_others_run(lambda: stored.load, below=0.3)
 
 
 def test_files_are_taken_in_the_order_of_their_paths_and_the_paths_sorted_in_pieces() -> None:
-    taken, given = RunFiles(), files()
-    assert longest_share(lambda: taken.adopt(given, complete=True)) < 0.15
-    assert list(taken.current.by_path) == sorted(PATHS)
+    given = files()
+    assert lets_others_run(lambda: lambda: RunFiles().adopt(given, complete=True), below=0.15)
+    assert list(taken().current.by_path) == sorted(PATHS)
 
 
 def test_files_are_dropped_one_by_one() -> None:
-    taken = RunFiles()
-    taken.adopt(files(), complete=True)
-    assert longest_share(taken.drop) < 0.3
-    assert not taken.any
+    assert lets_others_run(lambda: taken().drop, below=0.3)
+    dropped = taken()
+    dropped.drop()
+    assert not dropped.any
 
 
 def test_their_index_takes_no_more_than_it_is_and_their_hashes() -> None:
@@ -61,9 +68,8 @@ def test_their_index_takes_no_more_than_it_is_and_their_hashes() -> None:
 
 
 def test_to_find_which_of_them_a_proposal_has_takes_little_for_each() -> None:
-    taken = RunFiles()
-    taken.adopt(files(), complete=True)
-    found, peak_bytes = measured(lambda: partition_files(taken.current))
+    current = taken().current
+    found, peak_bytes = measured(lambda: partition_files(current))
     assert len(found.kept) == len(found.rejected) - 1 == 5_000
     assert peak_bytes < 900 * len(PATHS)
 
