@@ -132,8 +132,8 @@ def run(test: Callable[[], Awaitable[None]]) -> None:
 
 
 def holds_once(test: Callable[[], Awaitable[None]]) -> None:
-    """Run a test of an order, again if it fails: on a busy machine, grpc's threads may hand the calls over while
-    others begin. Where the order is wrong, it fails each time."""
+    """Run a test of an order, again if it fails: on a busy machine, grpc's threads may hand the calls over
+    while others begin. Where the order is wrong, it fails each time."""
     for _ in range(TRIES - 1):
         try:
             run(test)
