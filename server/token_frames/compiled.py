@@ -1,7 +1,7 @@
 """Token frames into the journal's entries, in Rust: `rust/`, a module that is not everywhere (ADR 0075).
 
 It takes the runtime's printed tokens, whether they are like the one before or not. What is not of its regular
-form is left to the interpreter, which says what is right.
+form is left to the form in Python, and that leaves the rest to the interpreter, which says what is right.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from datetime import datetime
 from ide_orchestrator_tokens import TokenFrames
 
 from server.domain.runs.runtime import OversizedFrame, TokenEntries
-from server.frames.interpreter import Interpreter
+from server.token_frames.spliced import SplicingInterpreter
 from server.wire.token_encoder import shared_fields, token_keys
 
 _KEYS = token_keys()
 
 
-class CompiledInterpreter(Interpreter):
+class CompiledInterpreter(SplicingInterpreter):
     """Implements `FrameInterpreter`. Importing this module raises ImportError where the Rust module is not
     installed."""
 
@@ -39,7 +39,8 @@ class CompiledInterpreter(Interpreter):
         shared = shared_fields(epoch, time)
         found = self._regular.take(frames, start, first_seq, shared, self.last_token, self.calls.number)
         if found is None:
-            return None
+            # Such as a token in JSON.
+            return super().token_entries(frames, start, first_seq=first_seq, epoch=epoch, time=time)
         count, events, deltas, digests, last = found
         self.continue_after(last)
         return TokenEntries(count, events, deltas, digests)
