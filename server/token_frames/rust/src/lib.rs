@@ -89,11 +89,9 @@ impl Form {
     }
 }
 
-/// The printed piece in a frame, as bytes and as what it says; None if it is not regular.
+/// The printed piece in a frame for which `is_printed` holds, as bytes and as what it says; None if it is not regular.
 fn read(frame: &[u8]) -> Option<(Vec<u8>, Piece)> {
-    if !frame.starts_with(HEAD) || !frame.ends_with(TAIL) || std::str::from_utf8(frame).is_err() {
-        return None;
-    }
+    std::str::from_utf8(frame).ok()?;
     let mut raw = Vec::with_capacity(frame.len());
     if json::json_string(frame, HEAD.len(), &mut raw)? != frame.len() - 2 {
         return None;
@@ -133,7 +131,12 @@ fn numbers(number: &Bound<'_, PyAny>, piece: &Piece) -> PyResult<Vec<u64>> {
         .collect()
 }
 
-/// The frames of a range, up to the first that is too large or no bytes.
+/// Whether a frame is probably a printed piece: others are not worth hashing.
+fn is_printed(frame: &[u8]) -> bool {
+    frame.len() <= MAX_FRAME && frame.starts_with(HEAD) && frame.ends_with(TAIL)
+}
+
+/// The frames of a range, up to the first that is not.
 fn group<'py>(
     frames: &Bound<'py, PyAny>,
     range: Range<usize>,
@@ -141,7 +144,7 @@ fn group<'py>(
     let mut found = Vec::with_capacity(range.len());
     for index in range {
         match frames.get_item(index)?.cast_into::<PyBytes>() {
-            Ok(frame) if frame.as_bytes().len() <= MAX_FRAME => found.push(frame),
+            Ok(frame) if is_printed(frame.as_bytes()) => found.push(frame),
             _ => break,
         }
     }
