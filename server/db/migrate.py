@@ -53,8 +53,12 @@ async def up(dsn: str) -> list[str]:
     """
     applied = []
     async with _connected(dsn) as connection:
+        before = await _applied_so_far()
         for manager in await _managers():
+            if manager.migration_id in before:
+                continue
             async with _locked(connection):
+                # Another replica may have applied it meanwhile.
                 if manager.migration_id not in await _applied():
                     await _run(manager.raw)
                     await Migration.insert(Migration(name=manager.migration_id, app_name=APP_NAME))
@@ -80,7 +84,7 @@ async def down(dsn: str, steps: int) -> list[str]:
 async def status(dsn: str) -> list[MigrationState]:
     """All migrations, oldest first. Changes nothing. Raises DatabaseUnavailable."""
     async with _connected(dsn, command_timeout_s=STATUS_S):
-        applied = set(await _applied()) if await Migration.table_exists() else set()
+        applied = await _applied_so_far()
         return [
             MigrationState(manager.migration_id, manager.description, manager.migration_id in applied)
             for manager in await _managers()
@@ -127,6 +131,11 @@ async def _managers() -> list[MigrationManager]:
 
 async def _applied() -> list[str]:
     return await Migration.get_migrations_which_ran(app_name=APP_NAME)
+
+
+async def _applied_so_far() -> set[str]:
+    """Those that are applied; none where no migration ever ran."""
+    return set(await _applied()) if await Migration.table_exists() else set()
 
 
 async def _run(steps: list[Any]) -> None:
