@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import socket
 import struct
+import sys
+import termios
 from collections.abc import Awaitable, Callable, Hashable, Iterator, MutableMapping
 from typing import Any
 
@@ -122,8 +125,13 @@ class Connection:
         return self._transport.get_write_buffer_size()
 
     @property
-    def taken_bytes(self) -> int:
-        """Bytes written to the transport that this process no longer holds."""
+    def acknowledged_bytes(self) -> int:
+        """Bytes of the written ones that the client's system has acknowledged; where the kernel does not tell,
+        those that this process no longer holds."""
+        # uvloop raises ValueError once the socket is closed.
+        with contextlib.suppress(OSError, AttributeError, ValueError):
+            unacknowledged = fcntl.ioctl(self._transport.get_extra_info("socket"), termios.TIOCOUTQ, bytes(4))
+            return self._written_bytes - self.waiting_bytes - int.from_bytes(unacknowledged, sys.byteorder)
         return self._written_bytes - self.waiting_bytes
 
     @property

@@ -97,8 +97,8 @@ class HubSocketProtocol(WebSocketsSansIOProtocol):
         self.close_timeout = CLOSE_TIMEOUT_S
         self.stream: Connection
         self._linger: asyncio.TimerHandle | None = None
-        #: What the client had taken when it last owed the answer to a ping.
-        self._taken_bytes = 0
+        #: What the client's system had acknowledged when the last ping was sent, or waited for longer.
+        self._acknowledged_bytes = 0
         self._frames_received = 0
         limits = hub_config(config)
         self._bytes, self._frames = TokenBucket(limits.bytes_rate), TokenBucket(limits.frames_rate)
@@ -213,14 +213,19 @@ class HubSocketProtocol(WebSocketsSansIOProtocol):
         at = shared_time((self.ping_sent_at or self.loop.time()) + self.ping_interval, self.ping_interval)
         self.ping_timer = self.loop.call_at(at, self.send_keepalive_ping)
 
+    def send_keepalive_ping(self) -> None:
+        """Send a ping; what the client's system acknowledges from now on shows that it takes data."""
+        self._acknowledged_bytes = self.stream.acknowledged_bytes
+        super().send_keepalive_ping()
+
     def keepalive_timeout(self) -> None:
         """The client did not answer a ping. The stream closes itself, with the cursor to continue from.
 
-        The ping waits behind the other data, so the client has more time while it takes that.
+        The ping waits for the other data, in the kernel too, so the client has more time while it takes that.
         """
-        taken = self.stream.taken_bytes
-        progress, self._taken_bytes = taken - self._taken_bytes, taken
-        if self.stream.waiting_bytes and progress >= PROGRESS_BYTES and self.ping_timeout is not None:
+        acknowledged = self.stream.acknowledged_bytes
+        progress, self._acknowledged_bytes = acknowledged - self._acknowledged_bytes, acknowledged
+        if progress >= PROGRESS_BYTES and self.ping_timeout is not None:
             self.pong_timer = self.loop.call_later(self.ping_timeout, self.keepalive_timeout)
             return
         self.pong_timer = self.pending_ping_payload = None

@@ -10,7 +10,7 @@ from threading import Event, Thread
 
 from server.domain.off_loop import SWITCH_S
 
-_TRIES = 4
+_TRIES = 20
 
 
 def lets_others_run(prepare: Callable[[], Callable[[], object]], *, below: float) -> bool:
