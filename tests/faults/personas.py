@@ -145,6 +145,7 @@ PERSONAS = (
     Persona("asks, a sibling goes on", script="sibling-22-40", rate=60),
     Persona("asks, lying state", script="asks-23-40", rate=60, state="lies", cut=40, how="1011"),
     Persona("asks, cut short", script="asks-24-80", rate=60, timeout_s=1.5, stays=True),
+    Persona("asks, drops before", script="asks-38-40", cut=38, how="reset"),
     Persona("asks, live", script="asks-25-40", kind="live", rate=40, state="lies"),
     Persona("fails without an end", script="fails-26-40", rate=60),
     Persona("fails, lying state", script="fails-27-40", rate=60, state="lies"),

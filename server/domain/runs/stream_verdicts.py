@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from server.domain.runs.actions import Action, AskState, KeepListening
+from server.domain.runs.actions import Action, AskState, JournalFacts, KeepListening
 from server.domain.runs.limits import RunLimits
+from server.domain.runs.runtime import RuntimeState
 from server.domain.runs.verdict import VerdictRules
 
 
@@ -18,6 +19,14 @@ class SocketVerdictRules(VerdictRules):
 
     def _weigh_loss(self, now: float) -> Action:
         return self._ask(now, self._reconnect(now))
+
+    def _is_read_again(self, question: AskState, answer: RuntimeState, facts: JournalFacts) -> bool:
+        if super()._is_read_again(question, answer, facts):
+            return True
+        # The agent may have asked a person in frames that were lost with the connection, and `completed` does
+        # not say so. A poll summary is the stream's last word, and a healthy stream may still bring its own.
+        broke = not question.delta and not isinstance(question.undecided, KeepListening)
+        return broke and answer.status == "completed" and bool(answer.files) and not facts.awaiting_input
 
     def _read_again(self, question: AskState, now: float) -> Action:
         # An open stream that is silent although the run is over has lost its way; another one begins again.

@@ -210,7 +210,7 @@ class VerdictRules(StreamRecord, ABC):
         self._unknown_answers = 0
         if answer.status not in _OVER:
             return question.undecided
-        if self._replays(facts) and self._stream_may_tell_more():
+        if self._is_read_again(question, answer, facts) and self._stream_may_tell_more():
             return self._read_again(question, now)
         gap = not question.delta and self._may_have_missed_frames()
         files = answer.files or None
@@ -270,6 +270,10 @@ class VerdictRules(StreamRecord, ABC):
         """Whether another connection continues after the last frame, and so gives what a state does not."""
         profile = self._limits.profile
         return profile == "ids" or (profile == "full" and facts.epoch == 1)
+
+    def _is_read_again(self, question: AskState, answer: RuntimeState, facts: JournalFacts) -> bool:
+        """Whether the stream is read again before this state of a run that is over decides."""
+        return self._replays(facts)
 
     # Steps.
 

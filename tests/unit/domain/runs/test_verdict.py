@@ -539,9 +539,34 @@ SOCKET_ROWS = [
         fails("upstream_error", "it broke", gap=True, files=files(a="1")),
     ),
     row(
-        "a completed state with files is completed after a gap",
+        "a broken stream is read again before a completed state with files decides: it may have asked a person",
         [STATE, Break(), Says(completed(a="1"))],
+        Connect(0.2),
+    ),
+    row(
+        "a question that came only when the broken stream was read again stays open",
+        [STATE, Break(), Says(completed(a="1")), replace(ASKS, gap=True), Break(), Says(completed(a="1"))],
+        AwaitInput(files(a="1")),
+    ),
+    row(
+        "a completed state with files is completed after a gap when the stream, read again, is silent",
+        [STATE, Break(), Says(completed(a="1")), Silence(), Says(completed(a="1"))],
         says_done(a="1"),
+    ),
+    row(
+        "a completed state with files is completed after a gap when the stream breaks each time",
+        [STATE, *again(4, Break(), Says(completed(a="1")))],
+        says_done(a="1"),
+    ),
+    row(
+        "an endpoint that gave up is left and read again before a completed state with files decides",
+        [STATE, Frame(error=TIMEOUT), End(), Says(completed(a="1"), 2)],
+        Connect(0.2),
+    ),
+    row(
+        "a poll summary is not read again: a completed state with files decides",
+        [STATE, POLLED, End(), Says(completed(a="1"))],
+        says_done(gap=False, delta=END_DELTA, a="1"),
     ),
     row("a completed state without files is doubted", [TOKEN, Break(), Says(EMPTY)], Connect(0.2)),
     row(
