@@ -117,7 +117,7 @@ async def test_large_states_of_all_runs_have_their_room_until_their_files_are_jo
     """Each has three times its bytes: what takes them is the answer, a text in it, and the file of that."""
     text = "x" * (12 * MIB)
     states = [{"status": "completed", "generated_files": files(a=text)}]
-    runtime = ScriptedRuntime([[CLOSE]], states)
+    runtime = ScriptedRuntime([[END]], states)
     limits = {"max_queue_mib": 48, "max_total_queue_mib": 48}
     async with serve_runtime(runtime) as url, driven(url, database, pool, **limits) as on:
         states_of_runs = noted(on)
@@ -143,7 +143,7 @@ async def test_one_large_state_is_read_at_a_time(database: str, pool: Any) -> No
     """To read it takes several times its bytes, in which all runs' large frames and states have no part."""
     states = [{"status": "completed", "generated_files": files(a="x" * (2 * MIB))}]
     async with (
-        serve_runtime(ScriptedRuntime([[CLOSE]], states)) as url,
+        serve_runtime(ScriptedRuntime([[END]], states)) as url,
         driven(url, database, pool) as on,
     ):
         runtime = noted(on)
@@ -159,7 +159,7 @@ async def test_a_state_that_is_neither_large_nor_small_has_room_and_lets_others_
     text = "x" * (300 << 10)
     states = [{"status": "completed", "generated_files": files(a=text)}]
     async with (
-        serve_runtime(ScriptedRuntime([[CLOSE]], states)) as url,
+        serve_runtime(ScriptedRuntime([[END]], states)) as url,
         driven(url, database, pool) as on,
     ):
         runtime = noted(on)
