@@ -539,7 +539,7 @@ SOCKET_ROWS = [
         fails("upstream_error", "it broke", gap=True, files=files(a="1")),
     ),
     row(
-        "a broken stream is read again before a completed state with files decides: it may have asked a person",
+        "a broken stream is read again before a completed state with files decides: it may have asked",
         [STATE, Break(), Says(completed(a="1"))],
         Connect(0.2),
     ),
