@@ -39,6 +39,7 @@ from server.http.cors import ORIGIN_REFUSED
 from server.http.errors import log, log_internal_error, place_of, refuse_upgrade
 from server.http.event_encoders import Encoder, encoder_of
 from server.http.handshake import form_of
+from server.http.multicast import Multicast
 from server.http.options import HttpOptions
 from server.http.request_throttle import RequestThrottle
 from server.http.slow_readers import note_slow_reader
@@ -213,7 +214,7 @@ class _Stream:
         await self.write(self.encoder.hello(self.subscription.topic.head))
         key = (self.encoder.form, self.encoder.max_message_bytes)
         self.subscription.live_form = LiveForm(
-            key, self._at_hand, self.encoder.shared_heartbeat, self.connection
+            key, self._at_hand, self.encoder.shared_heartbeat, self.connection, Multicast
         )
         while await self._write_step():
             pass
