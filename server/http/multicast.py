@@ -15,19 +15,39 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from server.http.connection import Connection
 
+#: Sends the same bytes to sockets, without waiting: the descriptors of these, as C ints, and the bytes. Gives
+#: the places of those that did not take all, and how many bytes each took.
+SendToAll = Callable[[bytes, bytes], Sequence[tuple[int, int]]]
+
+
+def send_to_all(descriptors: bytes, data: bytes) -> Sequence[tuple[int, int]]:
+    """As SendToAll, in Python: while a thread computes, the interpreter may go to that for each socket."""
+    size, rests = len(data), list[tuple[int, int]]()
+    for place, descriptor in enumerate(memoryview(descriptors).cast("i")):
+        try:
+            sent = os.write(descriptor, data)
+        except OSError:
+            # It is full, or the connection is lost: the transport finds out.
+            sent = 0
+        if sent != size:
+            rests.append((place, sent))
+    return rests
+
 
 class Multicast:
-    """Implements `Group` of `server.domain.streams.live_end`, for the event loop's thread."""
+    """Implements `Group` of `server.domain.streams.live_end`, for the event loop's thread. send: in Python or
+    compiled."""
 
-    def __init__(self) -> None:
+    def __init__(self, send: SendToAll = send_to_all) -> None:
+        self._send = send
         #: Those that can be sent to, by the descriptors of their sockets.
         self._ready: dict[int, Connection] = {}
         #: Those descriptors in their order; None while it is not known.
-        self._descriptors: array[int] | None = None
+        self._descriptors: bytes | None = None
         #: Those that cannot take the next bytes at once.
         self._late: set[Connection] = set()
         #: Bytes that each got that was in the group all the time.
@@ -65,19 +85,11 @@ class Multicast:
         self._late.clear()
         descriptors = self._descriptors
         if descriptors is None:
-            descriptors = self._descriptors = array("i", sorted(self._ready))
-        size, rests = len(data), list[tuple[int, int]]()
-        for descriptor in descriptors:
-            try:
-                sent = os.write(descriptor, data)
-            except OSError:
-                # It is full, or the connection is lost: the transport finds out.
-                sent = 0
-            if sent != size:
-                rests.append((descriptor, sent))
-        self.written_bytes += size
-        for descriptor, sent in rests:
-            writer = self._ready[descriptor]
+            descriptors = self._descriptors = array("i", sorted(self._ready)).tobytes()
+        rests = self._send(descriptors, data)
+        self.written_bytes += len(data)
+        for place, sent in rests:
+            writer = self._ready[memoryview(descriptors).cast("i")[place]]
             self.hold_back(writer)
             writer.send_rest(memoryview(data)[sent:])
         return late

@@ -16,7 +16,7 @@ from websockets.frames import Frame, Opcode
 from server.domain.rates import Rate
 from server.http.connection import ClientGone, Connection, connection_of
 from server.http.listener import listening_socket
-from server.http.multicast import Multicast
+from server.http.multicast import Multicast, SendToAll, send_to_all
 from server.http.server import uvicorn_config
 from server.http.websocket_frames import frame_header
 from server.http.websocket_protocol import HubConfig, HubSocketProtocol
@@ -40,6 +40,14 @@ def on_loop(request: pytest.FixtureRequest) -> Callable[[Coroutine[Any, Any, Non
         await asyncio.to_thread(in_thread)
 
     return run
+
+
+@pytest.fixture(params=["python", "compiled"])
+def send(request: pytest.FixtureRequest) -> SendToAll:
+    """Either form of what sends."""
+    if request.param == "python":
+        return send_to_all
+    return pytest.importorskip("ide_orchestrator_tokens").send_to_all
 
 
 class Served:
@@ -178,8 +186,8 @@ async def received(raw: socket.socket, end: bytes = b"") -> bytes:
 class Readers:
     """The readers of a group, as a live end keeps them: one that is late is written to alone, and rejoins."""
 
-    def __init__(self) -> None:
-        self.group = Multicast()
+    def __init__(self, send: SendToAll) -> None:
+        self.group = Multicast(send)
         self.joined: dict[Connection, None] = {}
 
     def join(self, connection: Connection) -> None:
@@ -199,10 +207,11 @@ class Readers:
 
 async def test_each_reader_gets_its_groups_messages_once_and_in_order_whatever_others_do(
     on_loop: Any,
+    send: SendToAll,
 ) -> None:
     async def run() -> None:
         async with serving() as served:
-            groups = {name: Readers() for name in "AB"}
+            groups = {name: Readers(send) for name in "AB"}
             data: dict[str, bytes] = {}
             reading: dict[str, asyncio.Task[bytes]] = {}
             clients: dict[str, socket.socket] = {}
@@ -297,11 +306,13 @@ ENDS = [
 
 
 @pytest.mark.parametrize("end", ENDS)
-async def test_a_descriptor_is_forgotten_before_its_socket_is_closed(on_loop: Any, end: Any) -> None:
+async def test_a_descriptor_is_forgotten_before_its_socket_is_closed(
+    on_loop: Any, send: SendToAll, end: Any
+) -> None:
     async def run() -> None:
         async with serving() as served:
             raw = await served.client("one")
-            group, stream = Multicast(), served.stream("one")
+            group, stream = Multicast(send), served.stream("one")
             group.add(stream)
             inode = os.fstat(stream.descriptor).st_ino
             known: list[bool] = []
@@ -326,11 +337,11 @@ async def test_a_descriptor_is_forgotten_before_its_socket_is_closed(on_loop: An
 
 
 @pytest.mark.parametrize("last", [CLOSE, BROKEN])
-async def test_nothing_follows_a_close(on_loop: Any, last: bytes) -> None:
+async def test_nothing_follows_a_close(on_loop: Any, send: SendToAll, last: bytes) -> None:
     async def run() -> None:
         async with serving() as served:
             raw = await served.client("one")
-            group, protocol = Multicast(), served.protocols["one"]
+            group, protocol = Multicast(send), served.protocols["one"]
             group.add(protocol.stream)
             group.write(message("A", 1))
             # The close is sent at once, and the socket closed later.
@@ -342,11 +353,11 @@ async def test_nothing_follows_a_close(on_loop: Any, last: bytes) -> None:
     await on_loop(run())
 
 
-async def test_nothing_overtakes_bytes_that_wait(on_loop: Any) -> None:
+async def test_nothing_overtakes_bytes_that_wait(on_loop: Any, send: SendToAll) -> None:
     async def run() -> None:
         async with serving() as served:
             raw = await served.client("one")
-            group, protocol = Multicast(), served.protocols["one"]
+            group, protocol = Multicast(send), served.protocols["one"]
             group.add(protocol.stream)
             sent = b""
             # Until the kernel holds all that it can, and nothing waits in the transport.
@@ -366,11 +377,13 @@ async def test_nothing_overtakes_bytes_that_wait(on_loop: Any) -> None:
     await on_loop(run())
 
 
-async def test_what_a_socket_does_not_take_is_sent_first_by_its_transport(on_loop: Any) -> None:
+async def test_what_a_socket_does_not_take_is_sent_first_by_its_transport(
+    on_loop: Any, send: SendToAll
+) -> None:
     async def run() -> None:
         async with serving() as served:
             raw = await served.client("one")
-            readers, stream = Readers(), served.stream("one")
+            readers, stream = Readers(send), served.stream("one")
             readers.join(stream)
             count = 0
             while not stream.waiting_bytes:
@@ -384,11 +397,11 @@ async def test_what_a_socket_does_not_take_is_sent_first_by_its_transport(on_loo
     await on_loop(run())
 
 
-async def test_bytes_of_a_multicast_count_as_acknowledged_like_others(on_loop: Any) -> None:
+async def test_bytes_of_a_multicast_count_as_acknowledged_like_others(on_loop: Any, send: SendToAll) -> None:
     async def run() -> None:
         async with serving() as served:
             raw = await served.client("one")
-            group, stream = Multicast(), served.stream("one")
+            group, stream = Multicast(send), served.stream("one")
             stream.write(b"1234")
             group.write(b"before")
             group.add(stream)
