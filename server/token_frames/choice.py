@@ -32,8 +32,7 @@ def legacy_tokens(*, compiled_wanted: bool) -> LegacyTokens | None:
 def compiled_send_to_all(
     *, compiled_wanted: bool
 ) -> Callable[[bytes, bytes], Sequence[tuple[int, int]]] | None:
-    """Sends the same bytes to many sockets, as `send_to_all` of `http/multicast.py`; None to have them sent by
-    that."""
+    """Sends the same bytes to many sockets, as `send_to_all` of `http/multicast.py`; None to use that."""
     if not compiled_wanted or why_not_compiled():
         return None
     from ide_orchestrator_tokens import send_to_all
