@@ -147,10 +147,6 @@ class HubSocketProtocol(WebSocketsSansIOProtocol):
         if self._linger is not None:
             self._linger.cancel()
 
-    def eof_received(self) -> None:
-        """The client sends nothing more: the transport closes."""
-        self.stream.hold_back()
-
     def data_received(self, data: bytes) -> None:
         """Bytes arrived, first the upgrade request that the HTTP protocol passes on."""
         if not self.handshake_initiated:
