@@ -336,7 +336,7 @@ async def test_a_descriptor_is_forgotten_before_its_socket_is_closed(
     await on_loop(run())
 
 
-@pytest.mark.parametrize("last", [CLOSE, BROKEN])
+@pytest.mark.parametrize("last", [CLOSE, BROKEN], ids=["close", "broken"])
 async def test_nothing_follows_a_close(on_loop: Any, send: SendToAll, last: bytes) -> None:
     async def run() -> None:
         async with serving() as served:
