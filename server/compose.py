@@ -24,6 +24,7 @@ from server.grpc.app import GrpcLimits, GrpcServer, create_grpc_server
 from server.grpc.transport import server_credentials
 from server.http.app import create_http_app
 from server.http.development_routes import DevelopmentControls
+from server.http.multicast import send_to_all
 from server.http.options import HttpOptions
 from server.http.origins import Origins
 from server.http.probes import Probes
@@ -47,6 +48,7 @@ from server.ports import CannotListen, check_ports, http_listener
 from server.settings.settings import Settings
 from server.start_error import StartError
 from server.supervision import supervise
+from server.token_frames.choice import compiled_send_to_all
 
 _log = structlog.stdlib.get_logger("server.compose")
 
@@ -141,6 +143,7 @@ async def open_hub(
                 dev=settings.dev,
                 workbench=settings.workbench,
                 development=development,
+                send_to_all=compiled_send_to_all(compiled_wanted=settings.compiled_tokens) or send_to_all,
             ),
             throttle=throttle,
             services=ConnectApp(core, throttle, dev=settings.dev),

@@ -15,7 +15,7 @@ import struct
 import sys
 import termios
 from collections.abc import Awaitable, Callable, Hashable, Iterator, MutableMapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from litestar.types import Send
 
@@ -23,6 +23,9 @@ from server.domain.endings import Endings
 from server.domain.errors import ShuttingDown
 from server.domain.fair_budget import Reservation
 from server.http.admission import Admission
+
+if TYPE_CHECKING:
+    from server.http.multicast import Multicast
 
 #: Key of the connection in `scope["extensions"]`.
 EXTENSION = "ideo.connection"
@@ -60,22 +63,23 @@ class Connection:
     """A client's connection. writable: whether little data waits to be sent; wait: waits until that is so.
     endings, admission: those of all connections of the server."""
 
-    # First those that a commit looks at, for each reader: what lies together is read faster.
-    __slots__ = (  # noqa: RUF023
-        "_transport",
-        "_end_reason",
-        "_written_bytes",
+    __slots__ = (
         "_admission",
+        "_end_reason",
         "_endings",
         "_lost",
+        "_multicast",
         "_task",
+        "_transport",
         "_wait",
         "_woken",
         "_writable",
+        "_written_bytes",
         "after_opening",
         "caller",
         "credentials",
         "deadline_s",
+        "descriptor",
         "on_message",
         "reservation",
     )
@@ -100,7 +104,12 @@ class Connection:
         self._lost = False
         #: Whether the stream was cancelled because of the reason, and not by somebody else.
         self._woken = False
+        #: Those that were written, without those that the multicast has written since it began.
         self._written_bytes = 0
+        #: What sends to the connection's socket; None while its transport alone does.
+        self._multicast: Multicast | None = None
+        #: The kernel's number of the socket, while there is a multicast.
+        self.descriptor = -1
         #: The request's credentials as a hash (`server.http.admission`), and its caller, as
         #: `server.domain.arrivals` groups them; None while they are not known.
         self.credentials: Hashable = None
@@ -128,11 +137,14 @@ class Connection:
     def acknowledged_bytes(self) -> int:
         """How many of the written bytes the client's system has acknowledged; where the kernel cannot say,
         those that this process no longer holds."""
+        taken = self._written_bytes - self.waiting_bytes
+        if self._multicast is not None:
+            taken += self._multicast.written_bytes
         # uvloop raises ValueError once the socket is closed.
         with contextlib.suppress(OSError, AttributeError, ValueError):
             unacknowledged = fcntl.ioctl(self._transport.get_extra_info("socket"), termios.TIOCOUTQ, bytes(4))
-            return self._written_bytes - self.waiting_bytes - int.from_bytes(unacknowledged, sys.byteorder)
-        return self._written_bytes - self.waiting_bytes
+            return taken - int.from_bytes(unacknowledged, sys.byteorder)
+        return taken
 
     @property
     def ended(self) -> Exception | None:
@@ -172,6 +184,7 @@ class Connection:
 
     def lost(self) -> None:
         """Called by the protocol when the client is gone."""
+        self.hold_back()
         if self.reservation is not None:
             self.reservation.close()
         self._lost = True
@@ -191,6 +204,7 @@ class Connection:
 
     def _end(self, reason: Exception) -> bool:
         if self._end_reason is None:
+            self.hold_back()
             self._end_reason = reason
             self._cancel()
         return self._task is not None
@@ -207,15 +221,41 @@ class Connection:
         self._transport.write(data)
         self._written_bytes += len(data)
 
-    def write_now(self, data: bytes) -> bool:
-        """Write bytes if none wait to be sent and the stream can continue. Returns whether it did."""
-        # Not by the methods of this class: this is called for each reader of a commit.
+    def join(self, multicast: Multicast) -> bool:
+        """Have the multicast send to the socket, if no bytes wait to be sent and the stream can continue.
+        Returns whether it does. Called by `Multicast`, as are `leave` and `send_rest`."""
         transport = self._transport
         if self._end_reason is not None or transport.get_write_buffer_size() or transport.is_closing():
             return False
-        transport.write(data)
-        self._written_bytes += len(data)
+        if transport.get_extra_info("sslcontext") is not None:
+            # What the socket takes is what TLS makes of the bytes.
+            return False
+        self.descriptor = transport.get_extra_info("socket").fileno()
+        self._multicast = multicast
+        self._written_bytes -= multicast.written_bytes
         return True
+
+    def leave(self, multicast: Multicast) -> bool:
+        """Have the transport alone send. Returns whether the multicast did."""
+        if self._multicast is not multicast:
+            return False
+        self._multicast = None
+        self._written_bytes += multicast.written_bytes
+        return True
+
+    def send_rest(self, rest: memoryview) -> None:
+        """Have the transport send what the socket did not take of a multicast."""
+        self._transport.write(rest)
+
+    def hold_back(self) -> None:
+        """Have no multicast send to the socket, because bytes wait, or no more may follow."""
+        if self._multicast is not None:
+            self._multicast.hold_back(self)
+
+    def written_aside(self) -> None:
+        """Called by the protocol when it may have written to the transport itself."""
+        if self._multicast is not None and self.waiting_bytes:
+            self.hold_back()
 
     async def drain(self) -> None:
         """Wait until little data waits to be sent. Raises SlowReader; the connection stays open."""
@@ -237,6 +277,7 @@ class Connection:
 
     def abort(self) -> None:
         """Reset the connection at once, and discard its unsent data, even in the kernel."""
+        self.hold_back()
         # uvloop raises ValueError once the socket is closed.
         with contextlib.suppress(OSError, AttributeError, ValueError):
             sock = self._transport.get_extra_info("socket")

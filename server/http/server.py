@@ -86,9 +86,9 @@ def uvicorn_config(
     return config
 
 
-#: Seconds between two ticks of uvicorn, which sets the header `Date` with each tenth one; and between two
-#: looks at what is still open when the server stops.
-_TICK_S, _POLL_S = 0.1, 0.01
+#: Seconds between two ticks of uvicorn, which sets the header `Date`; and between two looks at what is still
+#: open when the server stops.
+_TICK_S, _POLL_S = 1.0, 0.01
 
 
 class HubServer(uvicorn.Server):
@@ -109,10 +109,9 @@ class HubServer(uvicorn.Server):
         self._stopping.set()
 
     async def main_loop(self) -> None:
-        """As in uvicorn, which however notices the stop only with its next tick."""
-        counter = 0
-        while not await self.on_tick(counter):
-            counter = (counter + 1) % 10
+        """As in uvicorn, which however notices the stop only with its next tick, of which it has ten a second
+        and sets the header with one."""
+        while not await self.on_tick(0):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_TICK_S):
                     await self._stopping.wait()

@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 from typing import assert_never
 
@@ -39,6 +40,7 @@ from server.http.cors import ORIGIN_REFUSED
 from server.http.errors import log, log_internal_error, place_of, refuse_upgrade
 from server.http.event_encoders import Encoder, encoder_of
 from server.http.handshake import form_of
+from server.http.multicast import Multicast
 from server.http.options import HttpOptions
 from server.http.request_throttle import RequestThrottle
 from server.http.slow_readers import note_slow_reader
@@ -71,6 +73,7 @@ class RefinementSocket:
 
     def __init__(self, use_cases: UseCases, throttle: RequestThrottle, options: HttpOptions) -> None:
         self._use_cases, self._throttle, self._options = use_cases, throttle, options
+        self._new_group = partial(Multicast, options.send_to_all)
         self._callers = StreamCallers(use_cases, query_token=options.query_token)
 
     async def serve(self, thread_id: str, scope: Scope, receive: Receive, send: Send) -> None:
@@ -93,7 +96,7 @@ class RefinementSocket:
             if isinstance(error, ClientGone | OSError):
                 return
             raise
-        stream = _Stream(connection, subscription, encoder)
+        stream = _Stream(connection, subscription, encoder, self._new_group)
         connection.after_opening = partial(self._follow, stream, thread_id, trace_id)
 
     async def _follow(self, stream: _Stream, thread_id: str, trace_id: str, send: Send) -> None:
@@ -189,8 +192,14 @@ class RefinementSocket:
 class _Stream:
     """Writes the events of a subscription to one client."""
 
-    def __init__(self, connection: Connection, subscription: Subscription, encoder: Encoder) -> None:
-        self.connection, self.encoder = connection, encoder
+    def __init__(
+        self,
+        connection: Connection,
+        subscription: Subscription,
+        encoder: Encoder,
+        new_group: Callable[[], Multicast],
+    ) -> None:
+        self.connection, self.encoder, self._new_group = connection, encoder, new_group
         self.subscription = subscription
         #: Seq of the last event that was written here.
         self._sent = subscription.cursor
@@ -213,7 +222,7 @@ class _Stream:
         await self.write(self.encoder.hello(self.subscription.topic.head))
         key = (self.encoder.form, self.encoder.max_message_bytes)
         self.subscription.live_form = LiveForm(
-            key, self._at_hand, self.encoder.shared_heartbeat, self.connection
+            key, self._at_hand, self.encoder.shared_heartbeat, self.connection, self._new_group
         )
         while await self._write_step():
             pass

@@ -141,10 +141,11 @@ class HubSocketProtocol(WebSocketsSansIOProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
+        # First, whatever else fails: the socket is closed next, and the kernel's number of it is free again.
+        self.stream.lost()
         super().connection_lost(exc)
         if self._linger is not None:
             self._linger.cancel()
-        self.stream.lost()
 
     def data_received(self, data: bytes) -> None:
         """Bytes arrived, first the upgrade request that the HTTP protocol passes on."""
@@ -198,6 +199,7 @@ class HubSocketProtocol(WebSocketsSansIOProtocol):
         """Answer a ping, unless so much data waits that the client clearly does not read."""
         if self.writable.is_set():
             super().handle_ping()
+            self.stream.written_aside()
         else:
             self.conn.data_to_send()
 
@@ -217,6 +219,7 @@ class HubSocketProtocol(WebSocketsSansIOProtocol):
         """Send a ping; what the client's system acknowledges from now on shows that it takes data."""
         self._acknowledged_bytes = self.stream.acknowledged_bytes
         super().send_keepalive_ping()
+        self.stream.written_aside()
 
     def keepalive_timeout(self) -> None:
         """The client did not answer a ping. The stream closes itself, with the cursor to continue from.

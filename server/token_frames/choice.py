@@ -1,8 +1,8 @@
-"""Which form reads token frames."""
+"""Which form reads token frames, and sends to many sockets: in Python, or compiled."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import metadata
 
 from server.domain.runs.runtime import FrameInterpreter
@@ -27,6 +27,17 @@ def legacy_tokens(*, compiled_wanted: bool) -> LegacyTokens | None:
     from server.token_frames.legacy import CompiledLegacyTokens
 
     return CompiledLegacyTokens()
+
+
+def compiled_send_to_all(
+    *, compiled_wanted: bool
+) -> Callable[[bytes, bytes], Sequence[tuple[int, int]]] | None:
+    """Sends the same bytes to many sockets, as `send_to_all` of `http/multicast.py`; None to use that."""
+    if not compiled_wanted or why_not_compiled():
+        return None
+    from ide_orchestrator_tokens import send_to_all
+
+    return send_to_all
 
 
 def why_not_compiled(hub_version: str = "") -> str:

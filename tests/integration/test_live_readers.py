@@ -22,6 +22,7 @@ from server.domain.streams.live_end import LiveForm
 from server.domain.streams.steps import Heartbeat, Step
 from server.domain.streams.subscription import Subscription
 from tests.integration.started_run import StartedRun, started_run
+from tests.support.writers import WritersAtHand
 
 
 class Reader:
@@ -32,7 +33,8 @@ class Reader:
         #: The messages that were written without a step, and whether the next one can be.
         self.written: list[bytes] = []
         self.ready = True
-        subscription.live_form = LiveForm(key, partial(_message, key), partial(_heartbeat, key), self)
+        message, heartbeat = partial(_message, key), partial(_heartbeat, key)
+        subscription.live_form = LiveForm(key, message, heartbeat, self, WritersAtHand)
         self.step: asyncio.Task[Step] = asyncio.create_task(subscription.step())
 
     def write_now(self, data: bytes) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
+from typing import Any
 
 from server.domain.access.on_behalf_of import on_behalf_of
 from server.domain.access.stream_authorization import StreamAuthorization
@@ -58,7 +59,7 @@ class Subscription:
         self._reconnect_sent = False
         #: How the reader is sent segments and heartbeats while `step` waits; None for one that gets them from
         #: `step` alone.
-        self.live_form: LiveForm | None = None
+        self.live_form: LiveForm[Any] | None = None
         #: Seq of the last event that was sent so.
         self.sent_while_waiting = 0
         self._waiter: asyncio.Future[None] | None = None

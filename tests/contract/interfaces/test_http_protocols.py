@@ -214,7 +214,8 @@ async def test_the_same_bytes_are_written_to_every_follower(database: str) -> No
     """A message's bytes are made once; only messages that went out together were joined for one."""
 
     class Tap:
-        """A transport that keeps what it is given."""
+        """A transport that keeps what it is given: all of it, since nothing but a transport writes to the
+        socket of one with TLS."""
 
         def __init__(self, transport: Any, written: list[bytes]) -> None:
             self._transport, self._written = transport, written
@@ -222,6 +223,9 @@ async def test_the_same_bytes_are_written_to_every_follower(database: str) -> No
         def write(self, data: bytes) -> None:
             self._written.append(data)
             self._transport.write(data)
+
+        def get_extra_info(self, name: str, default: Any = None) -> Any:
+            return "TLS" if name == "sslcontext" else self._transport.get_extra_info(name, default)
 
         def __getattr__(self, name: str) -> Any:
             return getattr(self._transport, name)

@@ -9,6 +9,7 @@ from functools import partial
 
 from server.domain.streams.live_end import LiveEnd, LiveForm
 from server.domain.streams.reader_wakes import ReaderWakes
+from tests.support.writers import WritersAtHand
 
 
 class Readers:
@@ -81,7 +82,7 @@ async def test_readers_of_a_run_that_ends_leave_its_live_end_together_and_wake_i
     live_end = LiveEnd(partial(datetime.now, UTC), partial(wakes.wake, "thread"))
     waiting = [LiveReader(woken) for woken in readers.of("thread", 500)]
     for each in waiting:
-        live_end.join(each, LiveForm("form", lambda _: b"", lambda _: b"", each), 7, 0, None)
+        live_end.join(each, LiveForm("form", lambda _: b"", lambda _: b"", each, WritersAtHand), 7, 0, None)
     live_end.wake()
     assert {each.left_at for each in waiting} == {7}
     assert sum(each.woken.done() for each in waiting) <= 32

@@ -6,6 +6,7 @@
 mod delta;
 mod json;
 mod legacy;
+mod multicast;
 mod printed;
 mod wire;
 
@@ -289,5 +290,6 @@ impl TokenFrames {
 #[pymodule]
 fn ide_orchestrator_tokens(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<TokenFrames>()?;
-    module.add_class::<legacy::LegacyTokens>()
+    module.add_class::<legacy::LegacyTokens>()?;
+    module.add_function(wrap_pyfunction!(multicast::send_to_all, module)?)
 }
