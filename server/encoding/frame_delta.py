@@ -12,9 +12,10 @@ deflated with the previous bytes as its dictionary: frames of one run repeat the
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from hashlib import blake2b
+from typing import TypeAlias
 
 from server.encoding.event_batch import SHORT_VARINTS, read_varint, varint
 
@@ -71,6 +72,10 @@ _FULL_TEXT = bytes((Encoding.FULL_TEXT,))
 def encode_delta(old: bytes, new: bytes) -> bytes:
     """The difference from `old` to `new`: common head, common tail, insertion."""
     return _encode(old, new, 0, 0)[0]
+
+
+#: As `encode_delta`. What it gives may differ in how an insertion is deflated.
+EncodeDelta: TypeAlias = Callable[[bytes, bytes], bytes]
 
 
 def changed_bytes(old: bytes, new: bytes) -> int:
@@ -218,12 +223,15 @@ class DeltaContext:
         self.token, self._head, self._tail = old, head, tail
         return digests, deltas
 
-    def encode_state(self, digest: bytes, skeleton: bytes, messages: bytes | None) -> bytes:
-        """The delta of a state frame with this digest: its skeleton, and its messages value if it has one."""
-        delta = _STATE + digest + encode_delta(self.skeleton, skeleton)
+    def encode_state(
+        self, digest: bytes, skeleton: bytes, messages: bytes | None, encode: EncodeDelta = encode_delta
+    ) -> bytes:
+        """The delta of a state frame with this digest: its skeleton, and its messages value if it has one.
+        encode: gives the differences."""
+        delta = _STATE + digest + encode(self.skeleton, skeleton)
         self.skeleton = skeleton
         if messages is not None:
-            delta += encode_delta(self.messages, messages)
+            delta += encode(self.messages, messages)
             self.messages = messages
         return delta
 

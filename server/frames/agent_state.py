@@ -25,10 +25,12 @@ from server.encoding.frame_delta import (
     MEMBERS_PLACEHOLDER,
     MESSAGES_PLACEHOLDER,
     DeltaContext,
+    EncodeDelta,
+    encode_delta,
 )
 from server.frames import graphs, raw_json
 from server.frames.input_requests import InputRequests
-from server.frames.message_list import MessageList
+from server.frames.message_list import MessageList, ReadPrinted, left_to_python
 from server.frames.other_keys import OtherKeys
 from server.frames.poller import is_poll_summary, progress_text
 from server.frames.questions import read_request
@@ -37,6 +39,17 @@ from server.frames.todos import TodoList
 
 #: What Python needs for a message of which only digests are left.
 _MESSAGE_BYTES = 250
+
+
+@dataclass(frozen=True, slots=True)
+class StateSteps:
+    """Steps of reading a state frame, each in Python or compiled (`server/token_frames`)."""
+
+    encode_delta: EncodeDelta = encode_delta
+    read_printed: ReadPrinted = left_to_python
+
+
+IN_PYTHON = StateSteps()
 
 
 class AgentState:
@@ -88,7 +101,12 @@ class AgentState:
         self._deltas.forget()
 
     def read(
-        self, digest: bytes, top: dict[str, bytes], data: dict[str, bytes], files: dict[str, bytes] | None
+        self,
+        digest: bytes,
+        top: dict[str, bytes],
+        data: dict[str, bytes],
+        files: dict[str, bytes] | None,
+        steps: StateSteps,
     ) -> Interpretation:
         """The meaning of the next state frame. digest: the frame's. top, data: its members, and those of its
         data. files: the entries of its file map, None if it has none that can be read.
@@ -116,7 +134,7 @@ class AgentState:
         # The sentence of a poll summary is not part of the conversation: it stays with the other keys.
         listed = MessageList.covers(raw, polled)
         if listed:
-            messages = self._messages.read(raw)
+            messages = self._messages.read(raw, steps.read_printed)
             skeleton["messages"] = MESSAGES_PLACEHOLDER
             del rest["messages"]
 
@@ -126,6 +144,7 @@ class AgentState:
             digest,
             raw_json.object_text({**top, "data": raw_json.object_text(skeleton)}),
             raw if listed else None,
+            steps.encode_delta,
         )
         kinds: tuple[EventKind, ...] = (update,)
         if request is not None:

@@ -24,7 +24,7 @@ from server.domain.proposals.files import File, FileSet
 from server.domain.runs.runtime import Interpretation, OversizedFrame, UpstreamError
 from server.encoding.frame_delta import DeltaContext, Encoding, frame_digest
 from server.frames import graphs, raw_json, structure
-from server.frames.agent_state import AgentState, StoredState
+from server.frames.agent_state import IN_PYTHON, AgentState, StateSteps, StoredState
 from server.frames.call_indexes import CallIndexes
 from server.frames.file_maps import file_entries
 from server.frames.questions import read_request
@@ -38,7 +38,8 @@ class Interpreter:
     """Turns the frames of one run, in order, into events: `FrameInterpreter` without `token_entries`, which
     `server/token_frames` adds."""
 
-    def __init__(self) -> None:
+    def __init__(self, steps: StateSteps = IN_PYTHON) -> None:
+        self._steps = steps
         #: Of tokens and of frames without a meaning; the agent's state has those of state frames.
         self._deltas = DeltaContext()
         self._tokens = TokenReader()
@@ -273,7 +274,7 @@ class Interpreter:
     ) -> Interpretation:
         """The meaning of a state frame of the agent itself: as `AgentState.read`."""
         try:
-            return self._state.read(digest, top, data, files)
+            return self._state.read(digest, top, data, files, self._steps)
         except TooMuchUnread:
             return self.keep(frame)
 

@@ -6,13 +6,15 @@
 mod delta;
 mod json;
 mod legacy;
+mod messages;
 mod printed;
+mod socket;
 mod wire;
 
 use std::ops::Range;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyString};
+use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 
 use crate::printed::{Chunk, Piece};
 use crate::wire::Keys;
@@ -286,8 +288,109 @@ impl TokenFrames {
     }
 }
 
+/// Work on more bytes than this leaves Python's interpreter to others meanwhile.
+const LONG: usize = 32 << 10;
+
+fn beside<T: Send>(py: Python<'_>, bytes: usize, work: impl Send + FnOnce() -> T) -> T {
+    if bytes > LONG {
+        py.detach(work)
+    } else {
+        work()
+    }
+}
+
+/// The difference from one text to another, as `encode_delta` of `server/encoding/frame_delta.py`.
+#[pyfunction]
+fn difference<'py>(py: Python<'py>, old: &[u8], new: &[u8]) -> Bound<'py, PyBytes> {
+    let made = beside(py, old.len() + new.len(), || {
+        let mut out = Vec::with_capacity(64);
+        delta::difference(&mut out, old, new);
+        out
+    });
+    PyBytes::new(py, &made)
+}
+
+/// The messages that lie whole in what was read of a WebSocket from `used` on, and the place after the last: as
+/// `whole_messages` of `server/runtime/websocket.py`.
+#[pyfunction]
+fn whole_messages<'py>(
+    py: Python<'py>,
+    ahead: &[u8],
+    used: usize,
+    max_frame_bytes: usize,
+) -> PyResult<(Bound<'py, PyList>, usize)> {
+    let (found, end) = socket::messages(ahead, used, max_frame_bytes);
+    let messages = found
+        .into_iter()
+        .map(|(start, end)| PyBytes::new(py, &ahead[start..end]));
+    Ok((PyList::new(py, messages.collect::<Vec<_>>())?, end))
+}
+
+/// The text of an item, and the message that it is.
+type PrintedItem<'py> = (Bound<'py, PyString>, Option<Bound<'py, PyTuple>>);
+
+/// The items of a printed list of messages, which begin at `start` in the JSON text, the characters of the list and its
+/// marks (`server/frames/structure.py`). None if the list is not regular. A message that needs more than this is None.
+#[pyfunction]
+fn printed_messages<'py>(
+    py: Python<'py>,
+    raw: &[u8],
+    start: usize,
+) -> PyResult<Option<(Vec<PrintedItem<'py>>, usize, usize)>> {
+    let Some(found) = beside(py, raw.len().saturating_sub(start), || {
+        messages::list(raw, start)
+    }) else {
+        return Ok(None);
+    };
+    let items = found
+        .items
+        .iter()
+        .map(|item| {
+            let text = PyString::from_bytes(py, &found.text[item.start..item.end])?;
+            Ok((
+                text,
+                item.message
+                    .as_ref()
+                    .map(|it| message(py, it))
+                    .transpose()?,
+            ))
+        })
+        .collect::<PyResult<Vec<_>>>()?;
+    Ok(Some((items, found.chars(), found.marks())))
+}
+
+/// The class of a message, its id, text, calls, name, the id of the call that it answers, its status, and its usage.
+fn message<'py>(py: Python<'py>, found: &messages::Message) -> PyResult<Bound<'py, PyTuple>> {
+    let string = |bytes: &[u8]| PyString::from_bytes(py, bytes);
+    let calls = found
+        .calls
+        .iter()
+        .map(|call| {
+            Ok((
+                string(&call.id)?,
+                string(&call.name)?,
+                string(&call.arguments)?,
+            ))
+        })
+        .collect::<PyResult<Vec<_>>>()?;
+    (
+        found.class,
+        string(&found.id)?,
+        string(&found.text)?,
+        calls,
+        string(&found.name)?,
+        string(&found.tool_call_id)?,
+        string(&found.status)?,
+        found.usage.map(|[a, b, c, d, e]| (a, b, c, d, e)),
+    )
+        .into_pyobject(py)
+}
+
 #[pymodule]
 fn ide_orchestrator_tokens(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<TokenFrames>()?;
-    module.add_class::<legacy::LegacyTokens>()
+    module.add_class::<legacy::LegacyTokens>()?;
+    module.add_function(wrap_pyfunction!(difference, module)?)?;
+    module.add_function(wrap_pyfunction!(whole_messages, module)?)?;
+    module.add_function(wrap_pyfunction!(printed_messages, module)?)
 }
