@@ -34,7 +34,8 @@ from server.frames.message_list import MessageList, ReadPrinted, left_to_python
 from server.frames.other_keys import OtherKeys
 from server.frames.poller import is_poll_summary, progress_text
 from server.frames.questions import read_request
-from server.frames.run_files import RunFiles
+from server.frames.run_files import Differing, RunFiles
+from server.frames.similar_states import SplitFrame, SplitInPython
 from server.frames.todos import TodoList
 
 #: What Python needs for a message of which only digests are left.
@@ -47,6 +48,7 @@ class StateSteps:
 
     encode_delta: EncodeDelta = encode_delta
     read_printed: ReadPrinted = left_to_python
+    split: SplitFrame = SplitInPython.of
 
 
 IN_PYTHON = StateSteps()
@@ -106,10 +108,12 @@ class AgentState:
         top: dict[str, bytes],
         data: dict[str, bytes],
         files: dict[str, bytes] | None,
+        differing: Differing | None,
         steps: StateSteps,
     ) -> Interpretation:
         """The meaning of the next state frame. digest: the frame's. top, data: its members, and those of its
         data. files: the entries of its file map, None if it has none that can be read.
+        differing: as in `RunFiles.read`.
 
         Raises TooMuchUnread, and stays as it is then.
         """
@@ -124,7 +128,7 @@ class AgentState:
         if files is not None:
             del rest["files"]
             if not polled:
-                changes, unread = self.files.read(files)
+                changes, unread = self.files.read(files, differing)
                 skeleton["files"] = self.files.skeleton()
         elif "files" in data and not polled:
             self.files.note_unreadable_map()

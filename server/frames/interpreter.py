@@ -28,7 +28,7 @@ from server.frames.agent_state import IN_PYTHON, AgentState, StateSteps, StoredS
 from server.frames.call_indexes import CallIndexes
 from server.frames.file_maps import file_entries
 from server.frames.questions import read_request
-from server.frames.run_files import TooMuchUnread
+from server.frames.run_files import Differing, TooMuchUnread
 from server.frames.similar_states import StateForm, form_of
 from server.frames.similar_tokens import SimilarTokens
 from server.frames.tokens import TokenReader
@@ -170,7 +170,9 @@ class Interpreter:
         self._asked = b"", None
         if state is not None and not graphs.is_sub_agents(state.top, state.data):
             self._form = state
-            return self._interpret_state(frame, state.digest.of(frame), state.top, state.data, state.files)
+            return self._interpret_state(
+                frame, state.split.digest, state.top, state.data, state.files, state.differing
+            )
         if not raw_json.is_utf8(frame):
             return self._uninterpreted(frame, "", FrameReason.MALFORMED)
         if structure.is_too_complex(frame):
@@ -248,8 +250,11 @@ class Interpreter:
                 return self._uninterpreted(frame, event_type or "", FrameReason.UNKNOWN_TYPE)
             files = file_entries(data["files"]) if "files" in data else None
             if proper and files is not None:
-                self._form = form_of(frame, top, data, files)
-            return self._interpret_state(frame, frame_digest(frame), top, data, files)
+                self._form = form = form_of(frame, top, data, files, self._steps.split)
+                digest = frame_digest(frame) if form is None else form.split.digest
+            else:
+                digest = frame_digest(frame)
+            return self._interpret_state(frame, digest, top, data, files)
         token = None
         if event_type == "on_llm_stream" or part == "messages":
             token = self._tokens.read(frame, top, data, proper=proper)
@@ -271,10 +276,11 @@ class Interpreter:
         top: dict[str, bytes],
         data: dict[str, bytes],
         files: dict[str, bytes] | None,
+        differing: Differing | None = None,
     ) -> Interpretation:
         """The meaning of a state frame of the agent itself: as `AgentState.read`."""
         try:
-            return self._state.read(digest, top, data, files, self._steps)
+            return self._state.read(digest, top, data, files, differing, self._steps)
         except TooMuchUnread:
             return self.keep(frame)
 

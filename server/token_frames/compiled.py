@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from ide_orchestrator_tokens import TokenFrames, difference, printed_messages
+from ide_orchestrator_tokens import StateSplit, TokenFrames, difference, printed_messages
 
 from server.domain.runs.runtime import OversizedFrame, TokenEntries
 from server.frames.agent_state import StateSteps
@@ -18,7 +18,7 @@ from server.wire.token_encoder import shared_fields, token_keys
 
 _KEYS = token_keys()
 #: Of reading state frames.
-STEPS = StateSteps(difference, printed_messages)
+STEPS = StateSteps(difference, printed_messages, StateSplit)
 
 
 class CompiledInterpreter(SplicingInterpreter):

@@ -31,6 +31,16 @@ def printed_messages(
     raw: bytes, start: int
 ) -> tuple[list[tuple[str, PrintedMessage | None]], int, int] | None: ...
 
+class StateSplit:
+    """A state frame as its values and what is between them: `src/states.rs`."""
+
+    def __new__(cls, frame: bytes, places: Sequence[tuple[int, int]]) -> StateSplit: ...
+    def next(self, frame: bytes) -> tuple[StateSplit, list[tuple[int, bytes]]] | None: ...
+    @property
+    def digest(self) -> bytes: ...
+    @property
+    def size_bytes(self) -> int: ...
+
 class LegacyTokens:
     """Makes legacy frames of tokens: `src/legacy.rs`."""
 

@@ -3,7 +3,6 @@ what they mean without, and their deltas give the same texts."""
 
 from __future__ import annotations
 
-import importlib
 import json
 from dataclasses import replace
 from random import Random
@@ -14,23 +13,15 @@ from hypothesis import strategies as st
 
 from server.domain.runs.runtime import FrameInterpreter
 from server.encoding.frame_delta import DEFLATE_FROM_BYTES, DeltaContext, Encoding, apply_delta, encode_delta
-from server.frames.agent_state import StateSteps
 from server.frames.interpreter import Interpreter
 from server.frames.message_list import MessageList
 from tests.support.recordings import NAMES, frames
-from tests.unit.token_frames.forms import compiled
+from tests.unit.token_frames.forms import compiled, compiled_steps
 from tests.unit.token_frames.test_changed_frames import changed
 
 STATES = [frame for name in NAMES for frame in frames(name) if b'"on_state_update"' in frame[:64]]
 #: Each seed: so many runs of up to six frames.
 RUNS = 40
-
-
-def steps() -> StateSteps:
-    """Those that are compiled."""
-    compiled()
-    found: StateSteps = importlib.import_module("server.token_frames.compiled").STEPS
-    return found
 
 
 def assert_same(interpreter: FrameInterpreter, sent: list[bytes]) -> None:
@@ -103,7 +94,7 @@ def printed(random: Random) -> str:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_messages_with_any_members_are_those_that_python_reads(seed: int) -> None:
-    random, read_printed, taken = Random(seed), steps().read_printed, 0
+    random, read_printed, taken = Random(seed), compiled_steps().read_printed, 0
     for _ in range(100):
         fast, slow, listed = MessageList(), MessageList(), list[str]()
         for _ in range(random.randrange(1, 5)):
@@ -122,17 +113,17 @@ def test_messages_with_any_members_are_those_that_python_reads(seed: int) -> Non
 def test_values_in_values_are_left_to_python_at_a_depth(depth: int) -> None:
     value = f"{'[' * depth}{']' * depth}"
     raw = json.dumps(f"[AIMessage(content='a', tool_calls=[{{'args': {value}}}])]").encode()
-    found = steps().read_printed(raw, 2)
+    found = compiled_steps().read_printed(raw, 2)
     assert (found is None) is (depth > 10)
     fast, slow = MessageList(), MessageList()
-    assert fast.read(raw, steps().read_printed) == slow.read(raw)
+    assert fast.read(raw, compiled_steps().read_printed) == slow.read(raw)
 
 
 def test_a_long_list_is_left_to_python() -> None:
     for size, taken in ((1_000, True), (200_000, False)):
         raw = json.dumps(f"[AIMessage(content='{'a' * size}')]").encode()
-        assert (steps().read_printed(raw, 2) is not None) is taken
-    assert steps().read_printed(b'"[]"', 100) is None
+        assert (compiled_steps().read_printed(raw, 2) is not None) is taken
+    assert compiled_steps().read_printed(b'"[]"', 100) is None
 
 
 TEXTS = st.binary(max_size=40) | st.binary(min_size=1, max_size=4).map(lambda part: part * 100)
@@ -141,7 +132,7 @@ TEXTS = st.binary(max_size=40) | st.binary(min_size=1, max_size=4).map(lambda pa
 @given(TEXTS, TEXTS, TEXTS, TEXTS)
 def test_a_difference_gives_the_new_text(head: bytes, old: bytes, new: bytes, tail: bytes) -> None:
     before, after = head + old + tail, head + new + tail
-    delta = steps().encode_delta(before, after)
+    delta = compiled_steps().encode_delta(before, after)
     assert apply_delta(before, delta, 0) == (after, len(delta))
     if len(new) < DEFLATE_FROM_BYTES:
         assert delta == encode_delta(before, after)

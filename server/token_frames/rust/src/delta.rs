@@ -2,15 +2,13 @@
 
 use std::cell::RefCell;
 
-use blake2b_simd::Params;
-use blake2b_simd::many::{HashManyJob, hash_many};
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
+use crate::digest::DIGEST_BYTES;
 use crate::wire::{read_varint, varint};
 
 /// `Encoding.TOKEN`.
 const TOKEN: u8 = 1;
-const DIGEST_BYTES: usize = 8;
 /// `DEFLATE_FROM_BYTES`: insertions of this size are deflated.
 const DEFLATE_FROM: usize = 128;
 /// The largest dictionary that deflate takes, and what is used of it: with more it takes longer, and gives hardly fewer
@@ -19,23 +17,6 @@ const DICTIONARY: usize = 1 << 15;
 const USED: usize = 1 << 13;
 /// Bytes that are compared at once.
 const STEP: usize = 32;
-
-/// The digests of frames.
-pub fn digests<'a>(frames: impl Iterator<Item = &'a [u8]>) -> Vec<[u8; DIGEST_BYTES]> {
-    let mut params = Params::new();
-    params.hash_length(DIGEST_BYTES);
-    let mut jobs: Vec<_> = frames
-        .map(|frame| HashManyJob::new(&params, frame))
-        .collect();
-    hash_many(&mut jobs);
-    jobs.iter()
-        .map(|job| {
-            let mut digest = [0; DIGEST_BYTES];
-            digest.copy_from_slice(job.to_hash().as_bytes());
-            digest
-        })
-        .collect()
-}
 
 thread_local! {
     /// It takes longer to make than to use, and hundreds of kilobytes.
@@ -130,7 +111,7 @@ fn inflate(out: &mut Vec<u8>, dictionary: &[u8], deflated: &[u8], max: usize) ->
 }
 
 /// Of two texts of the same length.
-fn common_head(a: &[u8], b: &[u8]) -> usize {
+pub fn common_head(a: &[u8], b: &[u8]) -> usize {
     let steps = a.chunks_exact(STEP).zip(b.chunks_exact(STEP));
     let at = STEP * steps.take_while(|(x, y)| x == y).count();
     let rest = a[at..].iter().zip(&b[at..]);

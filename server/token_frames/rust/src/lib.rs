@@ -4,15 +4,18 @@
 #![forbid(unsafe_code)]
 
 mod delta;
+mod digest;
 mod json;
 mod legacy;
 mod messages;
 mod printed;
 mod socket;
+mod states;
 mod wire;
 
 use std::ops::Range;
 
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 
@@ -235,7 +238,7 @@ impl TokenFrames {
         'all: for at in (start..size).step_by(TOGETHER) {
             let group = group(frames, at..size.min(at + TOGETHER))?;
             let ends_here = group.len() < TOGETHER;
-            let hashed = delta::digests(group.iter().map(|frame| frame.as_bytes()));
+            let hashed = digest::together::<8>(group.iter().map(|frame| frame.as_bytes()));
             for (frame_object, digest) in group.into_iter().zip(hashed) {
                 let (old, frame) = (last.as_bytes(), frame_object.as_bytes());
                 text.clear();
@@ -386,10 +389,95 @@ fn message<'py>(py: Python<'py>, found: &messages::Message) -> PyResult<Bound<'p
         .into_pyobject(py)
 }
 
+/// A state frame as its values and what is between them: as `Split` of `server/frames/similar_states.py`.
+#[pyclass(frozen)]
+struct StateSplit {
+    frame: Py<PyBytes>,
+    places: states::Places,
+    pieces: digest::Pieces,
+    digest: [u8; digest::DIGEST_BYTES],
+}
+
+/// A value that is not the last frame's: which one, and its text.
+type Changed<'py> = (usize, Bound<'py, PyBytes>);
+
+#[pymethods]
+impl StateSplit {
+    /// places: where each value begins and ends.
+    #[new]
+    fn new(frame: Bound<'_, PyBytes>, places: states::Places) -> PyResult<Self> {
+        let mut at = 0;
+        for &(start, end) in &places {
+            if start < at || end < start {
+                return Err(PyValueError::new_err(
+                    "the values are not one after the other",
+                ));
+            }
+            at = end;
+        }
+        if at > frame.as_bytes().len() {
+            return Err(PyValueError::new_err("a value ends after the frame"));
+        }
+        let (pieces, digest) =
+            digest::Pieces::of(frame.as_bytes(), b"", &digest::Pieces::default());
+        let frame = frame.unbind();
+        Ok(StateSplit {
+            frame,
+            places,
+            pieces,
+            digest,
+        })
+    }
+
+    fn __deepcopy__<'py>(slf: Bound<'py, Self>, _memo: &Bound<'py, PyAny>) -> Bound<'py, Self> {
+        slf
+    }
+
+    /// The next frame, and the values in which it differs; None if only a parser can tell.
+    fn next<'py>(
+        &self,
+        py: Python<'py>,
+        frame: Bound<'py, PyBytes>,
+    ) -> Option<(StateSplit, Vec<Changed<'py>>)> {
+        let (old, new) = (self.frame.bind(py).as_bytes(), frame.as_bytes());
+        let (places, changed) = states::next(old, &self.places, new)?;
+        let texts = changed.into_iter().map(|index| {
+            let (start, end) = places[index];
+            (index, PyBytes::new(py, &new[start..end]))
+        });
+        let texts = texts.collect();
+        let (pieces, digest) = digest::Pieces::of(new, old, &self.pieces);
+        let frame = frame.unbind();
+        Some((
+            StateSplit {
+                frame,
+                places,
+                pieces,
+                digest,
+            },
+            texts,
+        ))
+    }
+
+    /// The frame's digest.
+    #[getter]
+    fn digest<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.digest)
+    }
+
+    /// Bytes that are kept.
+    #[getter]
+    fn size_bytes(&self, py: Python<'_>) -> usize {
+        let places = size_of::<(usize, usize)>() * self.places.len();
+        self.frame.bind(py).as_bytes().len() + places + self.pieces.size()
+    }
+}
+
 #[pymodule]
 fn ide_orchestrator_tokens(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<TokenFrames>()?;
     module.add_class::<legacy::LegacyTokens>()?;
+    module.add_class::<StateSplit>()?;
     module.add_function(wrap_pyfunction!(difference, module)?)?;
     module.add_function(wrap_pyfunction!(whole_messages, module)?)?;
     module.add_function(wrap_pyfunction!(printed_messages, module)?)
