@@ -1,5 +1,5 @@
 //! Token frames of deepagents-runtime in their regular printed form, from a frame's bytes to its event's and its delta's
-//! entries of the journal. All others are left to Python (`server/frames`), which says what is right: the tests compare
+//! entries of the journal, and steps of reading its state frames and its WebSocket. All others are left to Python (`server/frames`), which says what is right: the tests compare
 //! both.
 #![forbid(unsafe_code)]
 
