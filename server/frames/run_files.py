@@ -149,9 +149,15 @@ class RunFiles:
         files: dict[str, File | _Released] = {}
         unread: dict[str, bytes] = {}
         texts: dict[str, bytes] = {}
+        any_released = False
         for path, text in entries.items():
             known = self._texts.get(path)
+            if known == text:
+                # Most are the same.
+                files[path], texts[path] = self._files[path], text
+                continue
             released = isinstance(known, _Digest) or isinstance(self._files.get(path), _Released)
+            any_released |= released
             texts[path] = _Digest.of(text) if released else text
             if texts[path] == known:
                 files[path] = self._files[path]
@@ -166,8 +172,7 @@ class RunFiles:
         changes = self._difference(files, unread.keys())
         self._texts = {path: texts[path] for path in files}
         self._text_bytes = sum(map(len, self._texts.values()))
-        kept = not unread and not any(isinstance(text, _Digest) for text in texts.values())
-        self._last = entries if kept else None
+        self._last = None if unread or any_released else entries
         return changes, self._note_unread(unread)
 
     def _read_differing(
