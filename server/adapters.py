@@ -23,6 +23,7 @@ from server.domain.streams.wakeups import Wakeups
 from server.grpc.transport import Tls
 from server.observability.metrics import Metrics
 from server.runtime.client import DeepagentsRuntime
+from server.runtime.websocket import FindMessages
 from server.settings.loading import SettingsError
 from server.settings.settings import Settings
 from server.wakeups.postgres import PostgresWakeups
@@ -58,8 +59,11 @@ def quota_limits(settings: Settings) -> QuotaLimits:
     )
 
 
-def create_runtime(settings: Settings, runtime_url: str, metrics: Metrics) -> HubRuntime:
-    """The runtime that the settings ask for (ADR 0052), with the source of its frames (ADR 0013)."""
+def create_runtime(
+    settings: Settings, runtime_url: str, metrics: Metrics, find_messages: FindMessages
+) -> HubRuntime:
+    """The runtime that the settings ask for (ADR 0052), with the source of its frames (ADR 0013).
+    find_messages: in a stream over a WebSocket."""
     if settings.runtime_kind == "langgraph-server":
         api_key = settings.langgraph_api_key
         return AgentServer(
@@ -75,7 +79,12 @@ def create_runtime(settings: Settings, runtime_url: str, metrics: Metrics) -> Hu
         return ChannelRuntime(
             runtime_url, events_url, can_resume=settings.runtime_can_resume, on_answer=metrics.answered
         )
-    return DeepagentsRuntime(runtime_url, can_resume=settings.runtime_can_resume, on_answer=metrics.answered)
+    return DeepagentsRuntime(
+        runtime_url,
+        can_resume=settings.runtime_can_resume,
+        find_messages=find_messages,
+        on_answer=metrics.answered,
+    )
 
 
 def create_wakeups(settings: Settings, pool: asyncpg.Pool, direct_dsn: str) -> Wakeups:

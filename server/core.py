@@ -61,9 +61,10 @@ from server.observability.logs import RunLog
 from server.observability.loop_watch import LoopWatch
 from server.observability.metrics import Metrics
 from server.observability.traces import RunTraces
+from server.runtime.websocket import whole_messages
 from server.settings.settings import Settings
 from server.supervision import supervise_all
-from server.token_frames.choice import interpreter_of_runs, legacy_tokens
+from server.token_frames.choice import compiled_whole_messages, interpreter_of_runs, legacy_tokens
 from server.webhooks.sender import HttpSender
 from server.wire.codec import ProtobufCodec
 from server.wire.webhooks import EVENT_MEDIA_TYPE, cloud_event
@@ -98,7 +99,8 @@ async def open_core(
         )
         await stack.enter_async_context(verifier.running())
         wakeups = create_wakeups(settings, pool, direct_dsn)
-        runtime = create_runtime(settings, runtime_url, metrics)
+        find_messages = compiled_whole_messages(compiled_wanted=settings.compiled_tokens) or whole_messages
+        runtime = create_runtime(settings, runtime_url, metrics, find_messages)
         stack.push_async_callback(runtime.close)
         stores = Stores.on(pool, replica=replica, lease_ttl_s=settings.lease_ttl_s)
         registry = RunRegistry()

@@ -12,9 +12,10 @@ deflated with the previous bytes as its dictionary: frames of one run repeat the
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from hashlib import blake2b
+from typing import TypeAlias
 
 from server.encoding.event_batch import SHORT_VARINTS, read_varint, varint
 
@@ -26,6 +27,10 @@ FILES_PLACEHOLDER = b"\x00F"
 MEMBERS_PLACEHOLDER = b"\x00E"
 
 DIGEST_BYTES = 8
+#: Bytes of the longest frame that is hashed at once, and of the shortest piece of a longer one. A piece goes
+#: up to the next of these signs, so that what comes before it does not move it.
+WHOLE_BYTES, _LEAST_PIECE_BYTES, _PIECE_BEGINS = 16 << 10, 4 << 10, b"{"
+_PIECE_DIGEST_BYTES = 16
 
 #: Insertions of this size and more are deflated; for smaller ones it is not worth the effort.
 DEFLATE_FROM_BYTES = 128
@@ -39,7 +44,21 @@ _LEVEL, _MEMORY_LEVEL = 3, 6
 
 
 def frame_digest(frame: bytes) -> bytes:
-    """Eight bytes that tell frames of one run apart, to align a replay with the journal."""
+    """Eight bytes that tell frames of one run apart, to align a replay with the journal. That of a long frame
+    is the digest of its pieces' digests: pieces that the frame before has, too, need not be hashed again."""
+    if len(frame) <= WHOLE_BYTES:
+        return whole_digest(frame)
+    digests, at, view = [], 0, memoryview(frame)
+    while at < len(frame):
+        end = frame.find(_PIECE_BEGINS, at + _LEAST_PIECE_BYTES)
+        end = len(frame) if end < 0 else end
+        digests.append(blake2b(view[at:end], digest_size=_PIECE_DIGEST_BYTES).digest())
+        at = end
+    return whole_digest(b"".join(digests))
+
+
+def whole_digest(frame: bytes) -> bytes:
+    """The digest of a frame as earlier releases made it, whatever its length."""
     return blake2b(frame, digest_size=DIGEST_BYTES).digest()
 
 
@@ -71,6 +90,10 @@ _FULL_TEXT = bytes((Encoding.FULL_TEXT,))
 def encode_delta(old: bytes, new: bytes) -> bytes:
     """The difference from `old` to `new`: common head, common tail, insertion."""
     return _encode(old, new, 0, 0)[0]
+
+
+#: As `encode_delta`. What it gives may differ in how an insertion is deflated.
+EncodeDelta: TypeAlias = Callable[[bytes, bytes], bytes]
 
 
 def changed_bytes(old: bytes, new: bytes) -> int:
@@ -201,7 +224,7 @@ class DeltaContext:
         size_bytes = (len(old) - self._around_bytes) // (len(parts) - 1)
         last = old[head : head + size_bytes]
         for frame, literal in zip(frames, literals, strict=True):
-            digest = blake2b(frame, digest_size=DIGEST_BYTES).digest()
+            digest = frame_digest(frame)
             digests.append(digest)
             same = quotes = 0
             if literal[:1] == last[:1] and literal[-1:] == last[-1:]:
@@ -218,12 +241,15 @@ class DeltaContext:
         self.token, self._head, self._tail = old, head, tail
         return digests, deltas
 
-    def encode_state(self, digest: bytes, skeleton: bytes, messages: bytes | None) -> bytes:
-        """The delta of a state frame with this digest: its skeleton, and its messages value if it has one."""
-        delta = _STATE + digest + encode_delta(self.skeleton, skeleton)
+    def encode_state(
+        self, digest: bytes, skeleton: bytes, messages: bytes | None, encode: EncodeDelta = encode_delta
+    ) -> bytes:
+        """The delta of a state frame with this digest: its skeleton, and its messages value if it has one.
+        encode: gives the differences."""
+        delta = _STATE + digest + encode(self.skeleton, skeleton)
         self.skeleton = skeleton
         if messages is not None:
-            delta += encode_delta(self.messages, messages)
+            delta += encode(self.messages, messages)
             self.messages = messages
         return delta
 

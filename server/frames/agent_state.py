@@ -25,18 +25,33 @@ from server.encoding.frame_delta import (
     MEMBERS_PLACEHOLDER,
     MESSAGES_PLACEHOLDER,
     DeltaContext,
+    EncodeDelta,
+    encode_delta,
 )
 from server.frames import graphs, raw_json
 from server.frames.input_requests import InputRequests
-from server.frames.message_list import MessageList
+from server.frames.message_list import MessageList, ReadPrinted, left_to_python
 from server.frames.other_keys import OtherKeys
 from server.frames.poller import is_poll_summary, progress_text
 from server.frames.questions import read_request
-from server.frames.run_files import RunFiles
+from server.frames.run_files import Differing, RunFiles
+from server.frames.similar_states import SplitFrame, SplitInPython
 from server.frames.todos import TodoList
 
 #: What Python needs for a message of which only digests are left.
 _MESSAGE_BYTES = 250
+
+
+@dataclass(frozen=True, slots=True)
+class StateSteps:
+    """Steps of reading a state frame, each in Python or compiled (`server/token_frames`)."""
+
+    encode_delta: EncodeDelta = encode_delta
+    read_printed: ReadPrinted = left_to_python
+    split: SplitFrame = SplitInPython.of
+
+
+IN_PYTHON = StateSteps()
 
 
 class AgentState:
@@ -88,10 +103,17 @@ class AgentState:
         self._deltas.forget()
 
     def read(
-        self, digest: bytes, top: dict[str, bytes], data: dict[str, bytes], files: dict[str, bytes] | None
+        self,
+        digest: bytes,
+        top: dict[str, bytes],
+        data: dict[str, bytes],
+        files: dict[str, bytes] | None,
+        differing: Differing | None,
+        steps: StateSteps,
     ) -> Interpretation:
         """The meaning of the next state frame. digest: the frame's. top, data: its members, and those of its
         data. files: the entries of its file map, None if it has none that can be read.
+        differing: as in `RunFiles.read`.
 
         Raises TooMuchUnread, and stays as it is then.
         """
@@ -106,7 +128,7 @@ class AgentState:
         if files is not None:
             del rest["files"]
             if not polled:
-                changes, unread = self.files.read(files)
+                changes, unread = self.files.read(files, differing)
                 skeleton["files"] = self.files.skeleton()
         elif "files" in data and not polled:
             self.files.note_unreadable_map()
@@ -116,7 +138,7 @@ class AgentState:
         # The sentence of a poll summary is not part of the conversation: it stays with the other keys.
         listed = MessageList.covers(raw, polled)
         if listed:
-            messages = self._messages.read(raw)
+            messages = self._messages.read(raw, steps.read_printed)
             skeleton["messages"] = MESSAGES_PLACEHOLDER
             del rest["messages"]
 
@@ -126,6 +148,7 @@ class AgentState:
             digest,
             raw_json.object_text({**top, "data": raw_json.object_text(skeleton)}),
             raw if listed else None,
+            steps.encode_delta,
         )
         kinds: tuple[EventKind, ...] = (update,)
         if request is not None:

@@ -24,11 +24,11 @@ from server.domain.proposals.files import File, FileSet
 from server.domain.runs.runtime import Interpretation, OversizedFrame, UpstreamError
 from server.encoding.frame_delta import DeltaContext, Encoding, frame_digest
 from server.frames import graphs, raw_json, structure
-from server.frames.agent_state import AgentState, StoredState
+from server.frames.agent_state import IN_PYTHON, AgentState, StateSteps, StoredState
 from server.frames.call_indexes import CallIndexes
 from server.frames.file_maps import file_entries
 from server.frames.questions import read_request
-from server.frames.run_files import TooMuchUnread
+from server.frames.run_files import Differing, TooMuchUnread
 from server.frames.similar_states import StateForm, form_of
 from server.frames.similar_tokens import SimilarTokens
 from server.frames.tokens import TokenReader
@@ -38,7 +38,8 @@ class Interpreter:
     """Turns the frames of one run, in order, into events: `FrameInterpreter` without `token_entries`, which
     `server/token_frames` adds."""
 
-    def __init__(self) -> None:
+    def __init__(self, steps: StateSteps = IN_PYTHON) -> None:
+        self._steps = steps
         #: Of tokens and of frames without a meaning; the agent's state has those of state frames.
         self._deltas = DeltaContext()
         self._tokens = TokenReader()
@@ -169,7 +170,9 @@ class Interpreter:
         self._asked = b"", None
         if state is not None and not graphs.is_sub_agents(state.top, state.data):
             self._form = state
-            return self._interpret_state(frame, state.digest.of(frame), state.top, state.data, state.files)
+            return self._interpret_state(
+                frame, state.split.digest, state.top, state.data, state.files, state.differing
+            )
         if not raw_json.is_utf8(frame):
             return self._uninterpreted(frame, "", FrameReason.MALFORMED)
         if structure.is_too_complex(frame):
@@ -247,8 +250,11 @@ class Interpreter:
                 return self._uninterpreted(frame, event_type or "", FrameReason.UNKNOWN_TYPE)
             files = file_entries(data["files"]) if "files" in data else None
             if proper and files is not None:
-                self._form = form_of(frame, top, data, files)
-            return self._interpret_state(frame, frame_digest(frame), top, data, files)
+                self._form = form = form_of(frame, top, data, files, self._steps.split)
+                digest = frame_digest(frame) if form is None else form.split.digest
+            else:
+                digest = frame_digest(frame)
+            return self._interpret_state(frame, digest, top, data, files)
         token = None
         if event_type == "on_llm_stream" or part == "messages":
             token = self._tokens.read(frame, top, data, proper=proper)
@@ -270,10 +276,11 @@ class Interpreter:
         top: dict[str, bytes],
         data: dict[str, bytes],
         files: dict[str, bytes] | None,
+        differing: Differing | None = None,
     ) -> Interpretation:
         """The meaning of a state frame of the agent itself: as `AgentState.read`."""
         try:
-            return self._state.read(digest, top, data, files)
+            return self._state.read(digest, top, data, files, differing, self._steps)
         except TooMuchUnread:
             return self.keep(frame)
 

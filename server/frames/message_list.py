@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from hashlib import blake2b
+from typing import TypeAlias
 
-from server.domain.journal.events import AgentMessage, MessageChange
+from server.domain.journal.events import AgentMessage, MessageChange, Role, TokenUsage, ToolCall
 from server.frames import raw_json, structure
-from server.frames.messages import as_text, from_json, from_printed, from_text
+from server.frames.messages import ROLES, as_text, from_json, from_printed, from_text
+from server.frames.printed import Call
 from server.frames.printed_list import Items, items
 
 #: Maximum number of messages in a list: each takes some ten microseconds to read.
 MAX_MESSAGES = 100_000
+
+#: Class, id, text, calls with id, name and arguments, name, id of the call, status and usage.
+PrintedMessage: TypeAlias = tuple[
+    str, str, str, list[tuple[str, str, str]], str, str, str, tuple[int, int, int, int, int] | None
+]
+#: The texts of the items of a regular printed list, each with the message that it is unless only a parser can
+#: tell; the list's characters, and its marks (`structure.marks`).
+PrintedItems: TypeAlias = tuple[list[tuple[str, PrintedMessage | None]], int, int]
+#: Reads such a list from JSON text whose items begin at an index; None if it is not regular.
+ReadPrinted: TypeAlias = Callable[[bytes, int], PrintedItems | None]
+
+
+def left_to_python(raw: bytes, start: int) -> None:
+    """Reads nothing: as `ReadPrinted`."""
 
 
 class _Digest(str):
@@ -50,6 +66,28 @@ def _texts(value: object) -> Iterator[str]:
         yield repr(value)
 
 
+@dataclass(slots=True)
+class _Found:
+    """What was found in a value. read: reads an item, texts: the items. calls, messages: what is known of
+    them. regular: it is a regular printed list; chars, marks: of its text."""
+
+    read: Callable[[str], AgentMessage]
+    texts: list[str]
+    calls: Sequence[Call | None] = ()
+    messages: Sequence[AgentMessage | None] = ()
+    regular: bool = False
+    chars: int = 0
+    marks: int = 0
+
+    def message(self, index: int) -> AgentMessage:
+        """An item's message."""
+        known = self.messages[index] if self.messages else None
+        if known is not None:
+            return known
+        call = self.calls[index] if self.calls else None
+        return self.read(self.texts[index]) if call is None else from_printed(self.texts[index], call)
+
+
 class MessageList:
     """The message list of a run, read from the `messages` value of each state frame as JSON text.
 
@@ -77,16 +115,13 @@ class MessageList:
             return not from_json(raw.decode()).uninterpreted
         return raw[:1] == b"[" or raw[:2] == b'"[' or (raw[:1] == b'"' and not polled)
 
-    def read(self, raw: bytes) -> tuple[MessageChange, ...]:
-        """Read the next value. Returns the messages that are new or differ."""
+    def read(self, raw: bytes, compiled: ReadPrinted = left_to_python) -> tuple[MessageChange, ...]:
+        """Read the next value. Returns the messages that are new or differ. compiled: reads what it can."""
         if raw == self._raw:
             return ()
-        added = self._extended(raw)
-        if added is None:
-            first, (read, found, text) = 0, _items(raw)
-        else:
-            first, read, (found, text) = len(self._sources), from_printed, added
-        same = self._read is read
+        added = self._added(raw, compiled)
+        first, found = (0, _items(raw, compiled)) if added is None else (len(self._sources), added)
+        same = self._read is found.read
         sources = self._sources[:first] + found.texts
         messages, changes = self.messages[:first], []
         for index in range(first, len(sources)):
@@ -94,19 +129,17 @@ class MessageList:
             if old is not None and same and _is_same(self._sources[index], sources[index]):
                 messages.append(old)
                 continue
-            call = found.calls[index - first] if found.calls else None
-            message = read(sources[index]) if call is None else from_printed(sources[index], call)
+            message = found.message(index - first)
             messages.append(message)
             if old is None or not _is_same(old, message):
                 changes.append(MessageChange(index, message))
-        self._raw, self._read, self._sources, self.messages = raw, read, sources, messages
+        self._raw, self._read, self._sources, self.messages = raw, found.read, sources, messages
         self.size_bytes = 2 * len(raw)
-        self._regular = found.calls is not None
+        self._regular = found.regular
         if added is None:
             self._chars = self._marks = 0
-        if self._regular:
-            self._chars += len(text)
-            self._marks += structure.marks(text)
+        self._chars += found.chars
+        self._marks += found.marks
         return tuple(changes)
 
     def forget(self) -> None:
@@ -116,26 +149,30 @@ class MessageList:
         self.messages = list(map(_Digest.of, self.messages))
         self.size_bytes = 0
 
-    def _extended(self, raw: bytes) -> tuple[Items, str] | None:
-        """The items that `raw` adds to the last printed list, and their text; None when it does not extend
-        it."""
+    def _added(self, raw: bytes, compiled: ReadPrinted) -> _Found | None:
+        """The items that `raw` adds to the last printed list; None when it does not extend it."""
         if not self._regular or not self._sources:
             return None
         # The scan of the old text found it regular, so it is complete without its `]"`.
         cut = len(self._raw) - 2
         if self._raw[cut:] != b']"' or raw[cut : cut + 2] != b", " or not raw.startswith(self._raw[:cut]):
             return None
-        added = raw_json.string(b'"[' + raw[cut + 2 :])
-        if added is None or self._is_too_complex_with(added):
+        found = _compiled(compiled(raw, cut + 2)) or self._added_printed(b'"[' + raw[cut + 2 :])
+        if found is None or not found.regular:
             return None
-        found = items(added)
-        return (found, added) if found is not None and found.calls is not None else None
+        # Then the list is read anew, which tells whether it is too complex: what is read must not depend on
+        # how the list grew.
+        chars, marks = self._chars + found.chars, self._marks + found.marks
+        return None if chars > structure.MAX_PRINTED_CHARS or marks > structure.MAX_MEMBERS else found
 
-    def _is_too_complex_with(self, added: str) -> bool:
-        """Whether the list with this behind it may be too complex to be read. Then it is read anew, which
-        tells: what is read must not depend on how the list grew."""
-        chars, marks = self._chars + len(added), self._marks + structure.marks(added)
-        return chars > structure.MAX_PRINTED_CHARS or marks > structure.MAX_MEMBERS
+    def _added_printed(self, added: bytes) -> _Found | None:
+        text = raw_json.string(added)
+        if text is None or self._chars + len(text) > structure.MAX_PRINTED_CHARS:
+            return None
+        if self._marks + structure.marks(text) > structure.MAX_MEMBERS:
+            return None
+        found = items(text)
+        return None if found is None else _printed(found, text)
 
 
 def _is_same(known: AgentMessage | str, value: AgentMessage | str) -> bool:
@@ -143,18 +180,71 @@ def _is_same(known: AgentMessage | str, value: AgentMessage | str) -> bool:
     return known == (_Digest.of(value) if isinstance(known, _Digest) else value)
 
 
-def _items(raw: bytes) -> tuple[Callable[[str], AgentMessage], Items, str]:
-    """The function that reads a message of the value, the value's items, and the value's text if it is
-    printed. A value that is too complex to read becomes one text."""
+def _items(raw: bytes, compiled: ReadPrinted) -> _Found:
+    """The items of a value. A value that is too complex to read becomes one text."""
     text = raw_json.string(raw)
     if raw[:1] == b"{":
-        return from_json, Items([raw.decode()], None), ""
+        return _Found(from_json, [raw.decode()])
     if text is None:
         listed = raw_json.items(raw) or []
         if len(listed) <= MAX_MESSAGES and not any(map(structure.is_message_too_complex, listed)):
-            return from_json, Items([item.decode() for item in listed], None), ""
-        return as_text, Items([raw.decode()], None), ""
+            return _Found(from_json, [item.decode() for item in listed])
+        return _Found(as_text, [raw.decode()])
     if structure.are_printed_messages_too_complex(text):
-        return as_text, Items([text], None), text
+        return _Found(as_text, [text])
+    if raw[:2] == b'"[' and (regular := _compiled(compiled(raw, 2))) is not None:
+        return regular
     found = items(text)
-    return (from_text, Items([text], None), text) if found is None else (from_printed, found, text)
+    return _Found(from_text, [text]) if found is None else _printed(found, text)
+
+
+def _printed(found: Items, text: str) -> _Found:
+    """The items of a printed list."""
+    if found.calls is None:
+        return _Found(from_printed, found.texts)
+    return _Found(
+        from_printed,
+        found.texts,
+        found.calls,
+        regular=True,
+        chars=len(text),
+        marks=structure.marks(text),
+    )
+
+
+def _compiled(found: PrintedItems | None) -> _Found | None:
+    """The items of a list that compiled code has read."""
+    if found is None:
+        return None
+    listed, chars, marks = found
+    return _Found(
+        from_printed,
+        [text for text, _ in listed],
+        messages=[None if members is None else _message(*members) for _, members in listed],
+        regular=True,
+        chars=chars,
+        marks=marks,
+    )
+
+
+def _message(
+    word: str,
+    id: str,  # noqa: A002 - the member's name
+    text: str,
+    calls: Sequence[tuple[str, str, str]],
+    name: str,
+    tool_call_id: str,
+    status: str,
+    usage: tuple[int, int, int, int, int] | None,
+) -> AgentMessage:
+    role = ROLES[word]
+    return AgentMessage(
+        id=id,
+        role=role,
+        text=text,
+        tool_calls=tuple([ToolCall(*call) for call in calls]),
+        name=name,
+        tool_call_id=tool_call_id,
+        status=status if role is Role.TOOL else "",
+        usage=None if usage is None else TokenUsage(*usage),
+    )

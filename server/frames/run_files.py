@@ -50,6 +50,14 @@ class _Released:
         return cls(seq, _digest_of(file))
 
 
+@dataclass(frozen=True, slots=True)
+class Differing:
+    """How a file map differs from another one: it has the same paths, and other entries at some of them."""
+
+    last: Mapping[str, bytes]
+    paths: Collection[str]
+
+
 class RunFiles:
     """The files of a run, and the entries of its file map that are not files."""
 
@@ -61,6 +69,8 @@ class RunFiles:
         self._content_bytes = self._text_bytes = 0
         self._unread: dict[str, bytes] = {}
         self._seen = False
+        #: The last file map that was read, while nothing else has changed the files, all of which are kept.
+        self._last: Mapping[str, bytes] | None = None
         #: Whether the last value was not a file map.
         self._map_unread = False
 
@@ -97,6 +107,7 @@ class RunFiles:
 
     def release(self, seq: int, changes: Iterable[FileChange]) -> None:
         """Keep only digests of files that event `seq` of the journal has: these changes of it."""
+        self._last = None
         for path, file in ((change.path, change.file) for change in changes):
             if file is None or len(file.content) < MIN_RELEASED_BYTES or self._files.get(path) is not file:
                 continue
@@ -109,6 +120,7 @@ class RunFiles:
 
     def drop(self) -> None:
         """Forget everything, one file after the other: other threads run between two of them."""
+        self._last = None
         for held in (self._files, self._texts, self._unread):
             while held:
                 held.popitem()
@@ -122,17 +134,30 @@ class RunFiles:
         """The next value is not a file map. The files stay."""
         self._map_unread = True
 
-    def read(self, entries: Mapping[str, bytes]) -> tuple[tuple[FileChange, ...], tuple[UnreadFile, ...]]:
-        """Apply a whole file map: the changes, and the new entries that are not files.
+    def read(
+        self, entries: Mapping[str, bytes], differing: Differing | None = None
+    ) -> tuple[tuple[FileChange, ...], tuple[UnreadFile, ...]]:
+        """Apply a whole file map: the changes, and the new entries that are not files. differing: how it
+        differs from another one, if that is known.
 
         Raises TooMuchUnread, and applies nothing then.
         """
+        if differing is not None and differing.last is self._last:
+            changes = self._read_differing(entries, differing.paths)
+            if changes is not None:
+                return changes, ()
         files: dict[str, File | _Released] = {}
         unread: dict[str, bytes] = {}
         texts: dict[str, bytes] = {}
+        any_released = False
         for path, text in entries.items():
             known = self._texts.get(path)
+            if known == text:
+                # Most are the same.
+                files[path], texts[path] = self._files[path], text
+                continue
             released = isinstance(known, _Digest) or isinstance(self._files.get(path), _Released)
+            any_released |= released
             texts[path] = _Digest.of(text) if released else text
             if texts[path] == known:
                 files[path] = self._files[path]
@@ -147,13 +172,40 @@ class RunFiles:
         changes = self._difference(files, unread.keys())
         self._texts = {path: texts[path] for path in files}
         self._text_bytes = sum(map(len, self._texts.values()))
+        self._last = None if unread or any_released else entries
         return changes, self._note_unread(unread)
+
+    def _read_differing(
+        self, entries: Mapping[str, bytes], paths: Collection[str]
+    ) -> tuple[FileChange, ...] | None:
+        """Apply a file map that differs from the last one in the files at these paths; None, and nothing is
+        applied, if one of them was not a file or is none now."""
+        files = list[tuple[str, File | _Released, File]]()
+        for path in sorted(paths):
+            old = self._files.get(path)
+            if old is None or entries[path] == b"null":
+                return None
+            try:
+                files.append((path, old, read_file(entries[path])))
+            except NotAFile:
+                return None
+        changes = []
+        for path, old, new in files:
+            if _is_same(old, new):
+                self._text_bytes -= len(self._texts.pop(path))
+            else:
+                self._put(path, new)
+                changes.append(FileChange(path, new, added=False))
+            self._texts[path] = entries[path]
+            self._text_bytes += len(entries[path])
+        self._last, self._map_unread = entries, False
+        return tuple(changes)
 
     def adopt(
         self, files: Mapping[str, File], *, complete: bool
     ) -> tuple[tuple[FileChange, ...], tuple[UnreadFile, ...]]:
         """Apply the files of a state answer: as `read`. complete: there are no others."""
-        self._seen = True
+        self._seen, self._last = True, None
         unread = {path: file.content for path, file in files.items() if file.unreadable}
         readable: dict[str, File | _Released] = {
             path: file for path, file in files.items() if not file.unreadable
@@ -165,6 +217,7 @@ class RunFiles:
 
     def restore(self, changes: Collection[FileChange]) -> None:
         """Apply journalled changes."""
+        self._last = None
         for change in changes:
             self._put(change.path, change.file)
         self._seen = self._seen or bool(changes)
@@ -172,11 +225,12 @@ class RunFiles:
     def restore_map(self, entries: Mapping[str, bytes]) -> None:
         """Apply what a journalled file map has beside its files: entries that are not files."""
         self._seen, self._map_unread = True, False
-        self._unread = dict(entries)
+        self._unread, self._last = dict(entries), None
 
     def restore_unread(self, unread: Collection[UnreadFile]) -> None:
         """Apply journalled entries of a state answer that are not files."""
         self._unread |= {entry.path: entry.json.encode() for entry in unread}
+        self._last = None
 
     def skeleton(self) -> bytes:
         """The file map with a placeholder for the files."""

@@ -10,12 +10,14 @@ a value must begin can end in one place only.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, Self, TypeAlias
 
 from server.domain.runs.quick_frames import MAX_BYTES
-from server.encoding.prefix_digests import PrefixDigest
+from server.encoding.frame_delta import frame_digest
 from server.frames import raw_json
+from server.frames.run_files import Differing
 
 #: Bytes of the smallest frame that is kept so: those below it are parsed as fast. Those above MAX_BYTES are
 #: read off the event loop.
@@ -29,57 +31,120 @@ _NAME = re.compile(rb"%b\"[^\"\\]*+(?>\\.[^\"\\]*+)*+\"%b:%b" % (_SPACE, _SPACE,
 _COMMA = re.compile(_SPACE + rb",")
 
 
-@dataclass(frozen=True, slots=True)
-class StateForm:
-    """A state frame. top, data: the members of the frame, and of its data, as texts, but nothing for the data
-    and for its `files`; files: the entries of the file map. between: the texts before, between and after the
-    values. changed_bytes: of the values that the frame before does not have. digest: makes the frame's."""
+#: Which members a value is one of, those of the data or those of the file map, and its name.
+_Name: TypeAlias = tuple[bool, str]
 
-    top: dict[str, bytes]
-    data: dict[str, bytes]
-    files: dict[str, bytes]
-    between: Sequence[bytes]
-    changed_bytes: int = 0
-    digest: PrefixDigest = field(default_factory=PrefixDigest, compare=False)
+
+class Split(Protocol):
+    """A state frame as its values and the texts before, between and after them."""
+
+    @property
+    def digest(self) -> bytes:
+        """The frame's digest."""
+        ...
 
     @property
     def size_bytes(self) -> int:
-        """Bytes that are kept for it alone, and not for the messages and the files anyway."""
-        others = sum(len(value) for name, value in self.data.items() if name != "messages")
-        return others + sum(map(len, self.between)) + self.digest.size_bytes
+        """Bytes that are kept."""
+        ...
 
-    def next(self, frame: bytes) -> StateForm | None:
-        """The next frame if it is like this one; otherwise None, also if only a parser could tell."""
-        if len(frame) > MAX_BYTES:
-            return None
-        between, last = self.between, len(self.between) - 1
+    def next(self, frame: bytes) -> tuple[Self, list[tuple[int, bytes]]] | None:
+        """The next frame, with the indexes of the values that differ and their texts; None if it differs in
+        more than values, and also if only a parser could tell."""
+        ...
+
+
+class SplitInPython:
+    """Implements `Split`."""
+
+    def __init__(self, digest: bytes, between: Sequence[bytes], values: Sequence[bytes]) -> None:
+        self.digest, self._between, self._values = digest, between, values
+
+    @classmethod
+    def of(cls, frame: bytes, places: Sequence[tuple[int, int]]) -> Self:
+        """That of a frame. places: where each value begins and ends."""
+        ends = (0, *(end for _, end in places))
+        starts = (*(start for start, _ in places), len(frame))
+        between = [frame[end:start] for end, start in zip(ends, starts, strict=True)]
+        return cls(frame_digest(frame), between, [frame[start:end] for start, end in places])
+
+    @property
+    def size_bytes(self) -> int:
+        """As in `Split`."""
+        return sum(map(len, self._between)) + sum(map(len, self._values))
+
+    def next(self, frame: bytes) -> tuple[Self, list[tuple[int, bytes]]] | None:
+        """As in `Split`."""
+        between, last = self._between, len(self._values) - 1
         # Most frames are tokens, which end here.
         if not frame.startswith(between[0]):
             return None
-        data, files = dict(self.data), dict(self.files)
-        at, changed_bytes = len(between[0]), 0
-        same_bytes: int | None = None
-        for index, (members, name, value) in enumerate(_values(data, files), start=1):
-            following = between[index]
+        values, changed = list(self._values), list[tuple[int, bytes]]()
+        at = len(between[0])
+        for index, value in enumerate(self._values):
+            following = between[index + 1]
             end = at + len(value)
             if not (frame.startswith(value, at) and frame.startswith(following, end)):
-                same_bytes = at if same_bytes is None else same_bytes
                 end = frame.find(following, at) if index < last else len(frame) - len(following)
                 text = frame[at:end]
                 if end < at or not _is_value(text):
                     return None
-                members[name] = text
-                changed_bytes += len(text)
+                values[index] = text
+                changed.append((index, text))
             at = end + len(following)
         # What follows the last value was not looked for.
-        if at != len(frame) or not frame.endswith(between[last]):
+        if at != len(frame) or not frame.endswith(between[-1]):
             return None
-        digest = self.digest.of_next(at if same_bytes is None else same_bytes)
-        return StateForm(self.top, data, files, between, changed_bytes, digest)
+        return type(self)(frame_digest(frame), between, values), changed
+
+
+#: Splits a frame of proper JSON whose values stand at these places.
+SplitFrame: TypeAlias = Callable[[bytes, Sequence[tuple[int, int]]], Split]
+
+
+@dataclass(frozen=True, slots=True)
+class StateForm:
+    """A state frame. top, data: the members of the frame, and of its data, as texts, but nothing for the data
+    and for its `files`; files: the entries of the file map. names: of the values of `split`. changed_bytes:
+    of the values that the frame before does not have. differing: how `files` differs from that frame's."""
+
+    top: dict[str, bytes]
+    data: dict[str, bytes]
+    files: dict[str, bytes]
+    names: Sequence[_Name]
+    split: Split
+    changed_bytes: int = 0
+    differing: Differing | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes that are kept for it alone, and not for the messages and the files anyway."""
+        return self.split.size_bytes
+
+    def next(self, frame: bytes) -> StateForm | None:
+        """The next frame if it is like this one; otherwise None, also if only a parser could tell."""
+        found = self.split.next(frame) if len(frame) <= MAX_BYTES else None
+        if found is None:
+            return None
+        split, changed = found
+        data, files = dict(self.data), dict(self.files)
+        changed_bytes, paths = 0, list[str]()
+        for index, text in changed:
+            is_file, name = self.names[index]
+            if is_file:
+                paths.append(name)
+            (files if is_file else data)[name] = text
+            changed_bytes += len(text)
+        differing = Differing(self.files, paths)
+        return StateForm(self.top, data, files, self.names, split, changed_bytes, differing)
 
 
 def form_of(
-    frame: bytes, top: Mapping[str, bytes], data: Mapping[str, bytes], files: Mapping[str, bytes]
+    frame: bytes,
+    top: Mapping[str, bytes],
+    data: Mapping[str, bytes],
+    files: dict[str, bytes],
+    split: SplitFrame = SplitInPython.of,
 ) -> StateForm | None:
     """The form of a state frame of proper JSON, of whose members these are the texts; None if it is not kept,
     or if one of its objects has a name twice."""
@@ -90,23 +155,16 @@ def form_of(
     entries = inside and _starts(frame, inside["files"], files)
     if not inside or entries is None:
         return None
-    kept, listed = {**data, "files": b""}, dict(files)
-    between, at = [], 0
-    for members, name, value in _values(kept, listed):
-        start = (entries if members is listed else inside)[name]
-        between.append(frame[at:start])
-        at = start + len(value)
-    return StateForm({**top, "data": b""}, kept, listed, (*between, frame[at:]))
-
-
-def _values(data: dict[str, bytes], files: dict[str, bytes]) -> Iterator[tuple[dict[str, bytes], str, bytes]]:
-    """The values in their order in the frame, each with the members that it is one of, and its name."""
+    names, places = list[_Name](), list[tuple[int, int]]()
     for name, value in data.items():
         if name == "files":
-            for path, entry in files.items():
-                yield files, path, entry
+            names += [(True, path) for path in files]
+            places += [(entries[path], entries[path] + len(entry)) for path, entry in files.items()]
         else:
-            yield data, name, value
+            names.append((False, name))
+            places.append((inside[name], inside[name] + len(value)))
+    kept = {**data, "files": b""}
+    return StateForm({**top, "data": b""}, kept, files, names, split(frame, places))
 
 
 def _starts(text: bytes, at: int, members: Mapping[str, bytes]) -> dict[str, int] | None:

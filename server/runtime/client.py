@@ -32,6 +32,7 @@ from server.runtime.breaker import Breaker
 from server.runtime.calls import MAX_ANSWER_BYTES, RuntimeCalls, checked_address
 from server.runtime.http_runtime import HttpRuntime
 from server.runtime.thread_ids import BadThreadId, path_segment, thread_id_in
+from server.runtime.websocket import FindMessages, whole_messages
 from server.runtime.websocket_handshake import HandshakeRefused, NoWebSocket, open_websocket
 
 PREFIX = "/deepagents-runtime"
@@ -70,6 +71,7 @@ class DeepagentsRuntime(HttpRuntime):
         max_answer_bytes: int = MAX_ANSWER_BYTES,
         breaker: Breaker | None = None,
         can_resume: bool = False,
+        find_messages: FindMessages = whole_messages,
         on_answer: Callable[[str, int | None], None] = lambda endpoint, status: None,
     ) -> None:
         scheme, rest = checked_address(base_url)
@@ -80,6 +82,7 @@ class DeepagentsRuntime(HttpRuntime):
         self._on_answer = on_answer
         self._handshake_s = handshake_s
         self._max_frame_bytes = max_frame_bytes
+        self._find_messages = find_messages
         calls = RuntimeCalls(
             f"{scheme}://{rest}",
             connect_s=connect_s,
@@ -175,6 +178,7 @@ class DeepagentsRuntime(HttpRuntime):
             max_frame_bytes=self._max_frame_bytes,
             admit=admit,
             take=take,
+            find=self._find_messages,
             tls=self._calls.tls,
         )
         try:

@@ -15,6 +15,7 @@ from contextlib import suppress
 from fcntl import ioctl
 from io import BytesIO
 from termios import FIONREAD
+from typing import TypeAlias
 
 from websockets.frames import Close, Frame, Opcode
 
@@ -52,6 +53,27 @@ _SHORT_HEAD_BYTES = 4
 _MAX_TAKEN_BYTES = 16 << 10
 _OPCODES = {opcode.value: opcode for opcode in Opcode}
 
+#: Finds the messages in what was read ahead, as `whole_messages`.
+FindMessages: TypeAlias = Callable[[bytes, int, int], tuple[list[bytes], int]]
+
+
+def whole_messages(ahead: bytes, used: int, max_frame_bytes: int) -> tuple[list[bytes], int]:
+    """The messages that lie whole in what was read ahead, each in one frame of less than 64 KiB, up to the
+    first that does not; and how many bytes are used then. used: those before them."""
+    at, size_bytes = used, len(ahead)
+    messages: list[bytes] = []
+    while size_bytes - at > _SHORT_HEAD_BYTES and ahead[at] in _WHOLE:
+        length, start = ahead[at + 1], at + 2
+        if length == _TWO_BYTES_FOLLOW:
+            length, start = ahead[at + 2] << 8 | ahead[at + 3], at + 4
+        elif length > _TWO_BYTES_FOLLOW:
+            break
+        if start + length > size_bytes or length > max_frame_bytes:
+            break
+        at = start + length
+        messages.append(ahead[start:at])
+    return messages, at
+
 
 class WebSocketFrames:
     """The messages of an open connection: its text and binary frames, and those in fragments as one.
@@ -67,8 +89,10 @@ class WebSocketFrames:
         max_frame_bytes: int,
         admit: AdmitFrame,
         take: TakeFrame = take_none,
+        find: FindMessages = whole_messages,
     ) -> None:
         self._reader, self._writer = reader, writer
+        self._find = find
         self._max_frame_bytes, self._admit, self._take = max_frame_bytes, admit, take
         #: Bytes read ahead, often many frames at once, and how many of them have been used.
         self._ahead, self._used = b"", 0
@@ -88,7 +112,7 @@ class WebSocketFrames:
                 # A ping is answered when the reader goes on.
                 on_data = self._take_message if self._unanswered is None else None
                 self._ahead, self._used = await self._read_some(on_data), 0
-            messages = self._whole_messages()
+            messages, self._used = self._find(self._ahead, self._used, self._max_frame_bytes)
             if not messages:
                 return [await self._message()]
             await self._admit(sum(map(len, messages)))
@@ -105,24 +129,6 @@ class WebSocketFrames:
             async with asyncio.timeout(CLOSE_S):
                 await self._writer.wait_closed()
         self._writer.transport.abort()
-
-    def _whole_messages(self) -> list[bytes]:
-        """The messages that lie whole in what was read ahead, each in one frame of less than 64 KiB; up to
-        the first that does not. `_message` reads that one."""
-        ahead, at, size_bytes = self._ahead, self._used, len(self._ahead)
-        messages: list[bytes] = []
-        while size_bytes - at > _SHORT_HEAD_BYTES and ahead[at] in _WHOLE:
-            length, start = ahead[at + 1], at + 2
-            if length == _TWO_BYTES_FOLLOW:
-                length, start = ahead[at + 2] << 8 | ahead[at + 3], at + 4
-            elif length > _TWO_BYTES_FOLLOW:
-                break
-            if start + length > size_bytes or length > self._max_frame_bytes:
-                break
-            at = start + length
-            messages.append(ahead[start:at])
-        self._used = at
-        return messages
 
     def _take_message(self, data: bytes) -> bool:
         """Offer a message to `take` that came alone and whole, in one frame below the limit. Returns whether

@@ -17,7 +17,7 @@ from websockets.uri import parse_uri
 
 from server.domain.runs.runtime import AdmitFrame, TakeFrame, take_none
 from server.runtime.eager_reader import open_eager_connection
-from server.runtime.websocket import READ_AHEAD_BYTES, WebSocketFrames
+from server.runtime.websocket import READ_AHEAD_BYTES, FindMessages, WebSocketFrames, whole_messages
 
 #: Longest answer to a handshake that is kept, in bytes.
 MAX_REFUSAL_BYTES = 64 << 10
@@ -53,6 +53,7 @@ async def open_websocket(
     max_frame_bytes: int,
     admit: AdmitFrame,
     take: TakeFrame = take_none,
+    find: FindMessages = whole_messages,
     tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[WebSocketFrames]:
     """The frames that a server sends, from the handshake on, without those that `take` has handled. tls: how
@@ -76,7 +77,9 @@ async def open_websocket(
         except BaseException:
             writer.transport.abort()
             raise
-    frames = WebSocketFrames(reader, writer, max_frame_bytes=max_frame_bytes, admit=admit, take=take)
+    frames = WebSocketFrames(
+        reader, writer, max_frame_bytes=max_frame_bytes, admit=admit, take=take, find=find
+    )
     try:
         yield frames
     finally:

@@ -40,6 +40,18 @@ def compiled_send_to_all(
     return send_to_all
 
 
+def compiled_whole_messages(
+    *, compiled_wanted: bool
+) -> Callable[[bytes, int, int], tuple[list[bytes], int]] | None:
+    """Finds the messages in what was read of a WebSocket, as `whole_messages` of `runtime/websocket.py`; None
+    to have them found by that."""
+    if not compiled_wanted or why_not_compiled():
+        return None
+    from ide_orchestrator_tokens import whole_messages
+
+    return whole_messages
+
+
 def why_not_compiled(hub_version: str = "") -> str:
     """Why the compiled form cannot be had here; empty if it can. hub_version: that of the hub, if it is not
     the installed one's."""

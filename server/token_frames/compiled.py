@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from ide_orchestrator_tokens import TokenFrames
+from ide_orchestrator_tokens import StateSplit, TokenFrames, difference, printed_messages
 
 from server.domain.runs.runtime import OversizedFrame, TokenEntries
+from server.frames.agent_state import StateSteps
 from server.token_frames.spliced import SplicingInterpreter
 from server.wire.token_encoder import shared_fields, token_keys
 
 _KEYS = token_keys()
+#: Of reading state frames.
+STEPS = StateSteps(difference, printed_messages, StateSplit)
 
 
 class CompiledInterpreter(SplicingInterpreter):
@@ -23,7 +26,7 @@ class CompiledInterpreter(SplicingInterpreter):
     installed."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(STEPS)
         self._regular = TokenFrames(_KEYS)
 
     def token_entries(

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from server.domain.runs.runtime import OversizedFrame, TokenEntries
 from server.encoding.event_batch import batch_of, delta_batch_of
+from server.frames.agent_state import IN_PYTHON, StateSteps
 from server.frames.interpreter import Interpreter
 from server.wire.token_encoder import TokenEncoder
 
@@ -15,8 +16,8 @@ from server.wire.token_encoder import TokenEncoder
 class SplicingInterpreter(Interpreter):
     """Implements `FrameInterpreter`."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, steps: StateSteps = IN_PYTHON) -> None:
+        super().__init__(steps)
         self._encoder = TokenEncoder()
 
     def token_entries(

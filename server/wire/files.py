@@ -9,19 +9,19 @@ from server.domain.proposals.files import File, text_bytes
 from server.encoding.json_text import dump, load, replace_surrogates
 from server.wire import messages as m
 
+# Looked up once: it takes half a microsecond.
+_DELETED = m.FileChangeKind.FILE_CHANGE_KIND_DELETED
+_ADDED, _MODIFIED = m.FileChangeKind.FILE_CHANGE_KIND_ADDED, m.FileChangeKind.FILE_CHANGE_KIND_MODIFIED
+
 
 def fill_file_change(target: m.FileChange, change: FileChange) -> None:
     """Write a change of a file."""
     target.path = replace_surrogates(change.path)
     file = change.file
     if file is None:
-        target.kind = m.FileChangeKind.FILE_CHANGE_KIND_DELETED
+        target.kind = _DELETED
     else:
-        target.kind = (
-            m.FileChangeKind.FILE_CHANGE_KIND_ADDED
-            if change.added
-            else m.FileChangeKind.FILE_CHANGE_KIND_MODIFIED
-        )
+        target.kind = _ADDED if change.added else _MODIFIED
         fill_content(target, file)
     exact = _exact(target, change)
     if exact:
@@ -85,4 +85,4 @@ def read_file_change(change: m.FileChange) -> FileChange:
         exact.get("modified_at", change.modified_at or None),
         exact.get("extra") or dict(change.extra),
     )
-    return FileChange(path, file, added=change.kind == m.FileChangeKind.FILE_CHANGE_KIND_ADDED)
+    return FileChange(path, file, added=change.kind == _ADDED)

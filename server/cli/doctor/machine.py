@@ -51,8 +51,8 @@ async def check_compiled(settings: Settings, dsn: str) -> Finding:
     """Which form reads token frames. Both do the same: that in Python takes more CPU."""
     why = why_not_compiled() if settings.compiled_tokens else "IDEO_COMPILED_TOKENS is false"
     if not why:
-        return Finding("compiled", "token frames are read by the compiled module")
-    return Finding("compiled", f"token frames are read in Python, not by the compiled module: {why}")
+        return Finding("compiled", "frames are read by the compiled module")
+    return Finding("compiled", f"frames are read in Python, not by the compiled module: {why}")
 
 
 async def check_ports(settings: Settings, dsn: str) -> Finding:

@@ -11,11 +11,11 @@ The operator declares what a connection to the runtime gives (`RunLimits.profile
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from server.domain.journal.events import DiscontinuityReason
 from server.domain.runs.limits import Profile
-from server.encoding.frame_delta import frame_digest
+from server.encoding.frame_delta import WHOLE_BYTES, frame_digest, whole_digest
 
 
 class Alignment:
@@ -48,16 +48,16 @@ class Alignment:
     def repeats(self, frame: bytes) -> bytes | None:
         """The digest of the journalled frame that the next frame repeats; None when it repeats none."""
         if self._repeated < len(self._expected):
-            digest = frame_digest(frame)
-            if digest == self._expected[self._repeated]:
+            expected = self._expected[self._repeated]
+            if expected in _digests(frame):
                 self._repeated += 1
                 self.caught_up = self._repeated == len(self._expected)
-                return digest
+                return expected
         elif self._known:
-            digest = frame_digest(frame)
-            if digest in self._known:
-                self._continuous = self.caught_up = self._continuous or digest == self._last
-                return digest
+            for digest in _digests(frame):
+                if digest in self._known:
+                    self._continuous = self.caught_up = self._continuous or digest == self._last
+                    return digest
         return None
 
     @property
@@ -75,3 +75,10 @@ class Alignment:
             reason = DiscontinuityReason.RECONNECTED
         self._continuous = True
         return reason
+
+
+def _digests(frame: bytes) -> Iterator[bytes]:
+    """The digests that a frame may have in the journal: an earlier release made another of a long frame."""
+    yield frame_digest(frame)
+    if len(frame) > WHOLE_BYTES:
+        yield whole_digest(frame)

@@ -1,6 +1,12 @@
 """Token frames of deepagents-runtime into entries of the journal."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
+
+#: Class, id, text, calls with id, name and arguments, name, id of the call, status, usage.
+PrintedMessage: TypeAlias = tuple[
+    str, str, str, list[tuple[str, str, str]], str, str, str, tuple[int, int, int, int, int] | None
+]
 
 class TokenFrames:
     """The reader of one run's token frames: `src/lib.rs`."""
@@ -18,6 +24,22 @@ class TokenFrames:
         last: bytes,
         number: Callable[..., Sequence[object]],
     ) -> tuple[int, bytes, bytes, list[bytes], bytes] | None: ...
+
+def whole_messages(ahead: bytes, used: int, max_frame_bytes: int) -> tuple[list[bytes], int]: ...
+def difference(old: bytes, new: bytes) -> bytes: ...
+def printed_messages(
+    raw: bytes, start: int
+) -> tuple[list[tuple[str, PrintedMessage | None]], int, int] | None: ...
+
+class StateSplit:
+    """A state frame as its values and what is between them: `src/states.rs`."""
+
+    def __new__(cls, frame: bytes, places: Sequence[tuple[int, int]]) -> StateSplit: ...
+    def next(self, frame: bytes) -> tuple[StateSplit, list[tuple[int, bytes]]] | None: ...
+    @property
+    def digest(self) -> bytes: ...
+    @property
+    def size_bytes(self) -> int: ...
 
 class LegacyTokens:
     """Makes legacy frames of tokens: `src/legacy.rs`."""

@@ -20,12 +20,12 @@ from server.domain.journal.frame_reconstruction import FrameReconstructor
 from server.domain.runs.runtime import OversizedFrame, StreamClosed
 from server.domain.streams.legacy_tokens import Framing
 from server.encoding.event_batch import delta_batch_of
-from server.encoding.frame_delta import Encoding
+from server.encoding.frame_delta import DeltaContext, Encoding
 from server.frames.interpreter import Interpreter
 from server.frames.similar_states import MIN_BYTES
 from server.http.websocket_frames import text_header, text_part
 from server.replay.recording import SHIPPED
-from server.runtime.websocket import WebSocketFrames
+from server.runtime.websocket import FindMessages, WebSocketFrames, whole_messages
 from server.token_frames import choice
 from server.wire.codec import ProtobufCodec
 from tests.hostile.fuzz_targets.target import MAX_INPUT, Target
@@ -42,6 +42,7 @@ _CODEC = ProtobufCodec()
 _NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 _LOOP = asyncio.new_event_loop()
 _FORMS = installed_forms()
+_FINDERS = [whole_messages, choice.compiled_whole_messages(compiled_wanted=True) or whole_messages]
 _LEGACY, _FRAMING = choice.legacy_tokens(compiled_wanted=True), Framing(text_part, text_header)
 _TOKEN = bytes((Encoding.TOKEN,)) + b"8 bytes."
 
@@ -104,14 +105,20 @@ def _together(sent: list[bytes]) -> None:
 
 
 def similar_states(data: bytes) -> None:
-    """State frames, each line the members of one: read after each other, they mean the same as to an
-    interpreter that parses each of them."""
-    interpreter, parsing = Interpreter(), Interpreter()
+    """State frames, each line the members of one: read after each other by each form, they mean the same as
+    to an interpreter that parses each of them, and their deltas give the same texts."""
+    parsing, parsed_deltas = Interpreter(), DeltaContext()
+    read = [(form(), DeltaContext()) for form in _FORMS]
     for line in data.split(b"\n"):
         frame = _STATE % line
         parsing.forget_frames()
-        meaning, parsed_meaning = interpreter.interpret(frame), parsing.interpret(frame)
-        assert replace(meaning, delta=b"") == replace(parsed_meaning, delta=b"")
+        parsed_meaning = parsing.interpret(frame)
+        text = parsed_deltas.decode(parsed_meaning.delta) if parsed_meaning.delta else None
+        for interpreter, deltas in read:
+            meaning = interpreter.interpret(frame)
+            assert replace(meaning, delta=b"") == replace(parsed_meaning, delta=b"")
+            assert meaning.delta[:9] == parsed_meaning.delta[:9]
+            assert (deltas.decode(meaning.delta) if meaning.delta else None) == text
 
 
 class _NoSocket:
@@ -137,7 +144,7 @@ class _NoSocket:
         """Drop it."""
 
 
-async def _hubs_messages(data: bytes) -> list[bytes | None]:
+async def _hubs_messages(data: bytes, find: FindMessages) -> list[bytes | None]:
     """The messages that the hub's reader finds, up to the end; None for one that is too large."""
 
     async def admit(size: int) -> None:
@@ -147,7 +154,13 @@ async def _hubs_messages(data: bytes) -> list[bytes | None]:
     reader.feed_data(data)
     reader.feed_eof()
     messages: list[bytes | None] = []
-    opened = WebSocketFrames(reader, writer, max_frame_bytes=_MAX_MESSAGE, admit=admit)  # type: ignore[arg-type]
+    opened = WebSocketFrames(
+        reader,  # type: ignore[arg-type]
+        writer,  # type: ignore[arg-type]
+        max_frame_bytes=_MAX_MESSAGE,
+        admit=admit,
+        find=find,
+    )
     try:
         with suppress(StreamClosed):
             async for some in opened:
@@ -173,9 +186,12 @@ def _librarys_messages(data: bytes) -> list[bytes | None]:
 
 
 def websocket(data: bytes) -> None:
-    """A WebSocket's frames: the hub's own reader finds every message that a library finds."""
-    expected, found = _librarys_messages(data), _LOOP.run_until_complete(_hubs_messages(data))
-    assert found[: len(expected)] == expected
+    """A WebSocket's frames: the hub's own reader finds every message that a library finds, and the compiled
+    one the same as the one in Python."""
+    expected = _librarys_messages(data)
+    found = [_LOOP.run_until_complete(_hubs_messages(data, find)) for find in _FINDERS]
+    assert all(each == found[0] for each in found)
+    assert found[0][: len(expected)] == expected
 
 
 def _recorded() -> list[bytes]:
@@ -226,6 +242,12 @@ TARGETS = {
             b'"files":{"/a":"x"},"todos":[],"ns":[],"__interrupt__":"a"\n'
             b'"files":{"/a":"y"},"todos":[{"content":"a","status":"b"}],"ns":["a:b"],"__interrupt__":"b"\n'
             b'"files":{"/a":"y"},"todos":1,"ns":NaN,"__interrupt__":"\\ud800","files":{}\n',
+            b'"files":{"/a":"y"},"messages":"[HumanMessage(content=\'a\')]"\n'
+            b'"files":{"/a":"y"},"messages":"[HumanMessage(content=\'a\'), AIMessage(content=\'\', id=\'b\', '
+            b"tool_calls=[{'name': 'c', 'args': {'d': [1.5, None]}, 'id': 'e', 'type': 'tool_call'}], "
+            b"invalid_tool_calls=[], "
+            b"usage_metadata={'input_tokens': 1, 'input_token_details': {'cache_read': 2}}), "
+            b"ToolMessage(content=\\\"it's\\\", name='c', tool_call_id='e', status='error')]\"",
         ],
     ),
     "websocket": Target(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from hashlib import blake2b
 from itertools import takewhile
 
 from hypothesis import given
@@ -13,11 +15,13 @@ from server.encoding.frame_delta import (
     DIGEST_BYTES,
     FILES_PLACEHOLDER,
     MESSAGES_PLACEHOLDER,
+    WHOLE_BYTES,
     DeltaContext,
     Encoding,
     digest_of,
     encode_delta,
     frame_digest,
+    whole_digest,
 )
 
 LIKE = st.builds(
@@ -88,3 +92,18 @@ def test_the_digest_is_of_the_frame_as_it_was_received() -> None:
     ):
         assert digest_of(delta) == frame_digest(b"frame")
     assert digest_of(b"") is None
+
+
+@given(st.lists(st.integers(0, 6 << 10), max_size=8), st.binary(min_size=1, max_size=4))
+def test_the_digest_of_a_long_frame_is_that_of_pieces_that_begin_with_a_brace(
+    sizes: list[int], filling: bytes
+) -> None:
+    frame = b"{".join((filling * size)[:size] for size in sizes)
+    digest = frame_digest(frame)
+    if len(frame) <= WHOLE_BYTES:
+        assert digest == whole_digest(frame)
+    else:
+        pieces = re.findall(rb".{1,4096}[^{]*", frame, re.DOTALL)
+        assert b"".join(pieces) == frame
+        digests = [blake2b(piece, digest_size=16).digest() for piece in pieces]
+        assert digest == whole_digest(b"".join(digests))

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 
 from server.domain.journal.events import StateUpdate
 from server.domain.runs.quick_frames import MAX_BYTES
-from server.encoding.frame_delta import digest_of, frame_digest
-from server.encoding.prefix_digests import STEP_BYTES
+from server.encoding.frame_delta import WHOLE_BYTES, digest_of, frame_digest
 from server.frames import raw_json
+from server.frames.agent_state import IN_PYTHON
 from server.frames.interpreter import Interpreter
-from server.frames.similar_states import MAX_VALUES, MIN_BYTES, StateForm, form_of
+from server.frames.similar_states import MAX_VALUES, MIN_BYTES, SplitFrame, StateForm, form_of
 from tests.support.recordings import NAMES, frames
+from tests.unit.token_frames.forms import Form, compiled_steps, installed_forms
 
 Members = dict[str, bytes]
 
@@ -44,11 +45,17 @@ def parsed(frame: bytes) -> tuple[Members, Members, Members] | None:
     return None if top is None or data is None or files is None else (top, data, files)
 
 
-def form(frame: bytes) -> StateForm:
+@pytest.fixture(scope="session", params=["in Python", "compiled"])
+def split(request: pytest.FixtureRequest) -> SplitFrame:
+    """Each way to split a frame."""
+    return IN_PYTHON.split if request.param == "in Python" else compiled_steps().split
+
+
+def form(frame: bytes, split: SplitFrame) -> StateForm:
     """The form of a frame that has one."""
     members = parsed(frame)
     assert members is not None
-    found = form_of(frame, *members)
+    found = form_of(frame, *members, split)
     assert found is not None
     return found
 
@@ -77,11 +84,11 @@ SEPARATORS = st.sampled_from([(", ", ": "), (",", ":"), (" ,\n", "\t: ")])
 
 @given(st.dictionaries(st.sampled_from(list(FILES)), VALUES), VALUES, VALUES, SEPARATORS)
 def test_a_frame_whose_values_differ_has_the_members_that_a_parser_finds(
-    files: dict[str, Any], messages: Any, todos: Any, separators: tuple[str, str]
+    split: SplitFrame, files: dict[str, Any], messages: Any, todos: Any, separators: tuple[str, str]
 ) -> None:
     first = state(separators)
     frame = state(separators, files={**FILES, **files}, messages=messages, todos=todos)
-    found = form(first).next(frame)
+    found = form(first, split).next(frame)
     if found is not None:
         assert_as_parsed(found, frame)
         again = found.next(first)
@@ -100,8 +107,8 @@ def test_a_frame_whose_values_differ_has_the_members_that_a_parser_finds(
         {},
     ],
 )
-def test_a_frame_whose_values_differ_needs_no_parser(changed: dict[str, Any]) -> None:
-    found = form(state()).next(state(**changed))
+def test_a_frame_whose_values_differ_needs_no_parser(split: SplitFrame, changed: dict[str, Any]) -> None:
+    found = form(state(), split).next(state(**changed))
     assert found is not None
     assert_as_parsed(found, state(**changed))
     of_frame = sum(len(json.dumps(each)) for key, each in changed.items() if key != "files")
@@ -113,7 +120,7 @@ def test_a_frame_whose_values_differ_needs_no_parser(changed: dict[str, Any]) ->
 
 @given(st.data(), SEPARATORS)
 def test_any_bytes_in_a_frame_mean_what_they_mean_to_a_parser(
-    draw: st.DataObject, separators: tuple[str, str]
+    split: SplitFrame, draw: st.DataObject, separators: tuple[str, str]
 ) -> None:
     first = state(separators)
     at = draw.draw(st.integers(0, len(first)))
@@ -125,7 +132,7 @@ def test_any_bytes_in_a_frame_mean_what_they_mean_to_a_parser(
         )
     )
     frame = first[:at] + inserted + first[at + removed :]
-    found = form(first).next(frame)
+    found = form(first, split).next(frame)
     if found is not None:
         assert_as_parsed(found, frame)
 
@@ -134,20 +141,19 @@ def test_any_bytes_in_a_frame_mean_what_they_mean_to_a_parser(
     st.sampled_from(list(FILES)),
     st.sampled_from([b"NaN", b'"\\ud800"', b'"\xff"', b" 1", b"1 ", b"1, 2", b"", b"01"]),
 )
-def test_what_is_not_proper_json_is_left_to_the_parser(path: str, value: bytes) -> None:
+def test_what_is_not_proper_json_is_left_to_the_parser(split: SplitFrame, path: str, value: bytes) -> None:
     first = state()
     old = json.dumps(FILES[path]).encode()
-    assert form(first).next(first.replace(old, value)) is None
+    assert form(first, split).next(first.replace(old, value)) is None
 
 
-def test_a_frame_with_more_behind_its_end_is_left_to_the_parser() -> None:
-    first = form(state())
-    assert first.next(state() + first.between[-1]) is None
+def test_a_frame_with_more_behind_its_end_is_left_to_the_parser(split: SplitFrame) -> None:
+    assert form(state(), split).next(state() + b'}, "seq": 7}') is None
 
 
-def test_a_frame_that_differs_beside_its_data_is_left_to_the_parser() -> None:
+def test_a_frame_that_differs_beside_its_data_is_left_to_the_parser(split: SplitFrame) -> None:
     frame = state(n=2).replace(b'"seq": 7', b'"seq": 8')
-    assert form(state()).next(frame) is None
+    assert form(state(), split).next(frame) is None
 
 
 @pytest.mark.parametrize(
@@ -194,11 +200,47 @@ def test_a_frame_is_not_kept_once_what_is_remembered_is_released() -> None:
     assert interpreter.changed_bytes(state(n=2)) is None
 
 
+@pytest.mark.parametrize("make", installed_forms())
 @pytest.mark.parametrize("path", FILES)
-def test_a_large_frame_like_the_one_before_has_the_digest_of_its_bytes(path: str) -> None:
-    large = {name: f"{name} {'x' * 2 * STEP_BYTES}" for name in FILES}
-    interpreter = Interpreter()
-    for changed in ({}, {path: "y"}, {path: "z" * STEP_BYTES}, {}, {}):
+def test_a_large_frame_like_the_one_before_has_the_digest_of_its_bytes(path: str, make: Form) -> None:
+    large = {name: f"{name} {'x' * 2 * WHOLE_BYTES}" for name in FILES}
+    interpreter = make()
+    for changed in ({}, {path: "y"}, {path: "z" * WHOLE_BYTES}, {}, {}):
         frame = state(files={**large, **changed})
         assert digest_of(interpreter.interpret(frame).delta) == frame_digest(frame)
     assert interpreter.changed_bytes(frame) == 0
+
+
+INSERTED = st.sampled_from([b"", b"{", b"x", b"{x", b"x" * 5000, b"{" * 9000, b"x" * 4095 + b"{"])
+
+
+@given(st.lists(st.tuples(st.integers(0, 90_000), st.integers(0, 9_000), INSERTED), min_size=1, max_size=5))
+def test_what_is_known_of_the_frame_before_does_not_change_a_digest(
+    split: SplitFrame, changes: list[tuple[int, int, bytes]]
+) -> None:
+    text = b"".join(b"%06d{" % number + b"a" * 1000 for number in range(80))
+    known = split(b'"%b"' % text, [(0, len(text) + 2)])
+    for at, removed, inserted in changes:
+        text = text[:at] + inserted + text[at + removed :]
+        frame = b'"%b"' % text
+        found = known.next(frame)
+        assert found is not None
+        known = found[0]
+        assert known.digest == frame_digest(frame)
+
+
+@pytest.mark.parametrize("make", installed_forms())
+def test_a_file_map_that_differs_in_some_files_gives_the_changes_that_a_whole_one_gives(make: Form) -> None:
+    interpreter, parsing = make(), make()
+    unreadable = {"content": 1}
+    maps: list[dict[str, Any]] = [{}, {"/a.md": "x"}, {"/a.md": "x", "/b.md": None}, {"/b.md": "y"}]
+    maps += [{"/b.md": unreadable}, {"/b.md": "y"}, {'/"c"': {"content": ["é\\n"]}}, {}, {"/d": "z"}, {}]
+    for number, changed in enumerate(maps * 2):
+        frame = state(files={**FILES, **changed})
+        parsing.forget_frames()
+        meaning, right = interpreter.interpret(frame), parsing.interpret(frame)
+        assert replace(meaning, delta=b"") == replace(right, delta=b"")
+        if number == len(maps):
+            assert interpreter.adopt({}, complete=True) == parsing.adopt({}, complete=True)
+        assert interpreter.size_bytes >= parsing.size_bytes
+        assert interpreter.files == parsing.files

@@ -11,6 +11,7 @@ from server.domain.journal.events import Event, UpstreamFrame
 from server.domain.runs.runtime import FrameInterpreter
 from server.encoding.event_batch import event_ends, split_deltas, split_events
 from server.encoding.frame_delta import DeltaContext, Encoding, digest_of, frame_digest
+from server.frames.agent_state import StateSteps
 from server.frames.interpreter import Interpreter
 from server.token_frames.choice import why_not_compiled
 from server.token_frames.spliced import SplicingInterpreter
@@ -31,6 +32,13 @@ def compiled() -> Form:
     need(not why, f"the compiled module: {why}; make setup builds it where cargo is")
     form: Form = importlib.import_module("server.token_frames.compiled").CompiledInterpreter
     return form
+
+
+def compiled_steps() -> StateSteps:
+    """The steps of reading state frames in Rust. Skips the test as `compiled`."""
+    compiled()
+    found: StateSteps = importlib.import_module("server.token_frames.compiled").STEPS
+    return found
 
 
 def installed_forms() -> list[Form]:

@@ -4,6 +4,7 @@ gives, or leave it to the parser."""
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from random import Random
 
 import pytest
@@ -26,33 +27,33 @@ _PARTS = (
 _MARK = re.compile(rb"[=({\[,:] ?")
 
 
-def _changed(random: Random, frame: bytes) -> bytes:
-    """A frame with one to three parts put in, taken out or repeated."""
-    changed = bytearray(frame)
+def changed(random: Random, frame: bytes, near: Sequence[bytes] = (b"content=",)) -> bytes:
+    """A frame with one to three parts put in, taken out or repeated. near: where, as a rule."""
+    made = bytearray(frame)
     for _ in range(random.choice((1, 1, 1, 2, 3))):
-        at, how = _place(random, changed), random.random()
+        at, how = _place(random, made, near), random.random()
         if how < 0.5:
-            changed[at:at] = random.choice(_PARTS)
+            made[at:at] = random.choice(_PARTS)
         elif how < 0.65:
-            del changed[at : at + random.randrange(1, 12)]
+            del made[at : at + random.randrange(1, 12)]
         elif how < 0.75:
-            changed[at : at + 1] = bytes((random.randrange(256),))
+            made[at : at + 1] = bytes((random.randrange(256),))
         elif how < 0.9:
-            start = _place(random, changed)
-            changed[at:at] = changed[start : start + random.randrange(1, 60)]
+            start = _place(random, made, near)
+            made[at:at] = made[start : start + random.randrange(1, 60)]
         else:
-            changed[at : at + random.randrange(2)] = random.choice(_PARTS)
-    return bytes(changed)
+            made[at : at + random.randrange(2)] = random.choice(_PARTS)
+    return bytes(made)
 
 
-def _place(random: Random, frame: bytearray) -> int:
-    """Anywhere in a frame, after one of its marks, or about where the content begins."""
+def _place(random: Random, frame: bytearray, near: Sequence[bytes]) -> int:
+    """Anywhere in a frame, after one of its marks, or about where a text of `near` begins."""
     how = random.random()
     if how < 0.3:
         return random.randrange(len(frame) + 1)
     if how < 0.7:
         return random.choice([0, *(mark.end() for mark in _MARK.finditer(frame))])
-    return max(frame.find(b"content="), 0) + random.randrange(16)
+    return max(frame.find(random.choice(near)), 0) + random.randrange(16)
 
 
 TOKENS = [frame for name in NAMES for frame in frames(name) if b'"on_llm_stream"' in frame]
@@ -66,7 +67,7 @@ def test_a_changed_token_frame_means_what_it_means_to_the_parser(form: Form, see
     for _ in range(RUNS):
         sent: list[bytes] = []
         for frame in random.sample(TOKENS, 2):
-            sent += [frame, *(_changed(random, frame) for _ in range(3))]
+            sent += [frame, *(changed(random, frame) for _ in range(3))]
         read = together(form, sent, [len(sent)])
         events, digests = parsed(sent)
         assert read.events == events

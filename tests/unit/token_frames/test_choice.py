@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from importlib import metadata
 
-from server.token_frames.choice import interpreter_of_runs, legacy_tokens, why_not_compiled
+from server.token_frames.choice import (
+    compiled_whole_messages,
+    interpreter_of_runs,
+    legacy_tokens,
+    why_not_compiled,
+)
 from server.token_frames.spliced import SplicingInterpreter
 from tests.unit.token_frames.forms import compiled
 
@@ -12,11 +17,13 @@ from tests.unit.token_frames.forms import compiled
 def test_where_the_module_is_installed_it_is_used() -> None:
     assert interpreter_of_runs(compiled_wanted=True) is compiled()
     assert legacy_tokens(compiled_wanted=True) is not None
+    assert compiled_whole_messages(compiled_wanted=True) is not None
 
 
 def test_it_is_not_used_where_it_is_not_wanted() -> None:
     assert interpreter_of_runs(compiled_wanted=False) is SplicingInterpreter
     assert legacy_tokens(compiled_wanted=False) is None
+    assert compiled_whole_messages(compiled_wanted=False) is None
 
 
 def test_the_module_of_another_version_is_not_used() -> None:

@@ -2,38 +2,21 @@
 
 use std::cell::RefCell;
 
-use blake2b_simd::Params;
-use blake2b_simd::many::{HashManyJob, hash_many};
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
+use crate::digest::DIGEST_BYTES;
 use crate::wire::{read_varint, varint};
 
 /// `Encoding.TOKEN`.
 const TOKEN: u8 = 1;
-const DIGEST_BYTES: usize = 8;
 /// `DEFLATE_FROM_BYTES`: insertions of this size are deflated.
 const DEFLATE_FROM: usize = 128;
-/// The largest dictionary that deflate takes.
+/// The largest dictionary that deflate takes, and what is used of it: with more it takes longer, and gives hardly fewer
+/// bytes.
 const DICTIONARY: usize = 1 << 15;
+const USED: usize = 1 << 13;
 /// Bytes that are compared at once.
 const STEP: usize = 32;
-
-/// The digests of frames.
-pub fn digests<'a>(frames: impl Iterator<Item = &'a [u8]>) -> Vec<[u8; DIGEST_BYTES]> {
-    let mut params = Params::new();
-    params.hash_length(DIGEST_BYTES);
-    let mut jobs: Vec<_> = frames
-        .map(|frame| HashManyJob::new(&params, frame))
-        .collect();
-    hash_many(&mut jobs);
-    jobs.iter()
-        .map(|job| {
-            let mut digest = [0; DIGEST_BYTES];
-            digest.copy_from_slice(job.to_hash().as_bytes());
-            digest
-        })
-        .collect()
-}
 
 thread_local! {
     /// It takes longer to make than to use, and hundreds of kilobytes.
@@ -43,6 +26,13 @@ thread_local! {
 
 /// Writes a delta.
 pub fn write(out: &mut Vec<u8>, digest: &[u8], old: &[u8], new: &[u8]) {
+    out.push(TOKEN);
+    out.extend_from_slice(digest);
+    difference(out, old, new);
+}
+
+/// Writes the difference of two texts.
+pub fn difference(out: &mut Vec<u8>, old: &[u8], new: &[u8]) {
     let shorter = old.len().min(new.len());
     let head = common_head(&old[..shorter], &new[..shorter]);
     let (old_rest, new_rest) = (
@@ -50,8 +40,6 @@ pub fn write(out: &mut Vec<u8>, digest: &[u8], old: &[u8], new: &[u8]) {
         &new[new.len() - shorter + head..],
     );
     let tail = common_tail(old_rest, new_rest);
-    out.push(TOKEN);
-    out.extend_from_slice(digest);
     varint(out, head as u64);
     varint(out, tail as u64);
     insert(out, old, &new[head..new.len() - tail]);
@@ -60,7 +48,7 @@ pub fn write(out: &mut Vec<u8>, digest: &[u8], old: &[u8], new: &[u8]) {
 /// Writes an insertion with its length.
 fn insert(out: &mut Vec<u8>, old: &[u8], inserted: &[u8]) {
     if inserted.len() >= DEFLATE_FROM {
-        let dictionary = &old[old.len().saturating_sub(DICTIONARY)..];
+        let dictionary = &old[old.len().saturating_sub(USED)..];
         if let Some(deflated) = deflated(dictionary, inserted) {
             varint(out, (deflated.len() as u64) << 1 | 1);
             out.extend_from_slice(&deflated);
@@ -123,7 +111,7 @@ fn inflate(out: &mut Vec<u8>, dictionary: &[u8], deflated: &[u8], max: usize) ->
 }
 
 /// Of two texts of the same length.
-fn common_head(a: &[u8], b: &[u8]) -> usize {
+pub fn common_head(a: &[u8], b: &[u8]) -> usize {
     let steps = a.chunks_exact(STEP).zip(b.chunks_exact(STEP));
     let at = STEP * steps.take_while(|(x, y)| x == y).count();
     let rest = a[at..].iter().zip(&b[at..]);

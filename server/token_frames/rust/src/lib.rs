@@ -1,19 +1,24 @@
 //! Token frames of deepagents-runtime in their regular printed form, from a frame's bytes to its event's and its delta's
-//! entries of the journal. All others are left to Python (`server/frames`), which says what is right: the tests compare
+//! entries of the journal, and steps of reading its state frames and its WebSocket. All others are left to Python (`server/frames`), which says what is right: the tests compare
 //! both.
 #![forbid(unsafe_code)]
 
 mod delta;
+mod digest;
 mod json;
 mod legacy;
+mod messages;
 mod multicast;
 mod printed;
+mod socket;
+mod states;
 mod wire;
 
 use std::ops::Range;
 
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyString};
+use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 
 use crate::printed::{Chunk, Piece};
 use crate::wire::Keys;
@@ -234,7 +239,7 @@ impl TokenFrames {
         'all: for at in (start..size).step_by(TOGETHER) {
             let group = group(frames, at..size.min(at + TOGETHER))?;
             let ends_here = group.len() < TOGETHER;
-            let hashed = delta::digests(group.iter().map(|frame| frame.as_bytes()));
+            let hashed = digest::together::<8>(group.iter().map(|frame| frame.as_bytes()));
             for (frame_object, digest) in group.into_iter().zip(hashed) {
                 let (old, frame) = (last.as_bytes(), frame_object.as_bytes());
                 text.clear();
@@ -287,9 +292,195 @@ impl TokenFrames {
     }
 }
 
+/// Work on more bytes than this leaves Python's interpreter to others meanwhile.
+const LONG: usize = 32 << 10;
+
+fn beside<T: Send>(py: Python<'_>, bytes: usize, work: impl Send + FnOnce() -> T) -> T {
+    if bytes > LONG {
+        py.detach(work)
+    } else {
+        work()
+    }
+}
+
+/// The difference from one text to another, as `encode_delta` of `server/encoding/frame_delta.py`.
+#[pyfunction]
+fn difference<'py>(py: Python<'py>, old: &[u8], new: &[u8]) -> Bound<'py, PyBytes> {
+    let made = beside(py, old.len() + new.len(), || {
+        let mut out = Vec::with_capacity(64);
+        delta::difference(&mut out, old, new);
+        out
+    });
+    PyBytes::new(py, &made)
+}
+
+/// The messages that lie whole in what was read of a WebSocket from `used` on, and the place after the last: as
+/// `whole_messages` of `server/runtime/websocket.py`.
+#[pyfunction]
+fn whole_messages<'py>(
+    py: Python<'py>,
+    ahead: &[u8],
+    used: usize,
+    max_frame_bytes: usize,
+) -> PyResult<(Bound<'py, PyList>, usize)> {
+    let (found, end) = socket::messages(ahead, used, max_frame_bytes);
+    let messages = found
+        .into_iter()
+        .map(|(start, end)| PyBytes::new(py, &ahead[start..end]));
+    Ok((PyList::new(py, messages.collect::<Vec<_>>())?, end))
+}
+
+/// The text of an item, and the message that it is.
+type PrintedItem<'py> = (Bound<'py, PyString>, Option<Bound<'py, PyTuple>>);
+
+/// The items of a printed list of messages, which begin at `start` in the JSON text, the characters of the list and its
+/// marks (`server/frames/structure.py`). None if the list is not regular. A message that needs more than this is None.
+#[pyfunction]
+fn printed_messages<'py>(
+    py: Python<'py>,
+    raw: &[u8],
+    start: usize,
+) -> PyResult<Option<(Vec<PrintedItem<'py>>, usize, usize)>> {
+    let Some(found) = beside(py, raw.len().saturating_sub(start), || {
+        messages::list(raw, start)
+    }) else {
+        return Ok(None);
+    };
+    let items = found
+        .items
+        .iter()
+        .map(|item| {
+            let text = PyString::from_bytes(py, &found.text[item.start..item.end])?;
+            Ok((
+                text,
+                item.message
+                    .as_ref()
+                    .map(|it| message(py, it))
+                    .transpose()?,
+            ))
+        })
+        .collect::<PyResult<Vec<_>>>()?;
+    Ok(Some((items, found.chars(), found.marks())))
+}
+
+/// The class of a message, its id, text, calls, name, the id of the call that it answers, its status, and its usage.
+fn message<'py>(py: Python<'py>, found: &messages::Message) -> PyResult<Bound<'py, PyTuple>> {
+    let string = |bytes: &[u8]| PyString::from_bytes(py, bytes);
+    let calls = found
+        .calls
+        .iter()
+        .map(|call| {
+            Ok((
+                string(&call.id)?,
+                string(&call.name)?,
+                string(&call.arguments)?,
+            ))
+        })
+        .collect::<PyResult<Vec<_>>>()?;
+    (
+        found.class,
+        string(&found.id)?,
+        string(&found.text)?,
+        calls,
+        string(&found.name)?,
+        string(&found.tool_call_id)?,
+        string(&found.status)?,
+        found.usage.map(|[a, b, c, d, e]| (a, b, c, d, e)),
+    )
+        .into_pyobject(py)
+}
+
+/// A state frame as its values and what is between them: as `Split` of `server/frames/similar_states.py`.
+#[pyclass(frozen)]
+struct StateSplit {
+    frame: Py<PyBytes>,
+    places: states::Places,
+    pieces: digest::Pieces,
+    digest: [u8; digest::DIGEST_BYTES],
+}
+
+/// A value that is not the last frame's: which one, and its text.
+type Changed<'py> = (usize, Bound<'py, PyBytes>);
+
+#[pymethods]
+impl StateSplit {
+    /// places: where each value begins and ends.
+    #[new]
+    fn new(frame: Bound<'_, PyBytes>, places: states::Places) -> PyResult<Self> {
+        let mut at = 0;
+        for &(start, end) in &places {
+            if start < at || end < start {
+                return Err(PyValueError::new_err(
+                    "the values are not one after the other",
+                ));
+            }
+            at = end;
+        }
+        if at > frame.as_bytes().len() {
+            return Err(PyValueError::new_err("a value ends after the frame"));
+        }
+        let (pieces, digest) =
+            digest::Pieces::of(frame.as_bytes(), b"", &digest::Pieces::default());
+        let frame = frame.unbind();
+        Ok(StateSplit {
+            frame,
+            places,
+            pieces,
+            digest,
+        })
+    }
+
+    fn __deepcopy__<'py>(slf: Bound<'py, Self>, _memo: &Bound<'py, PyAny>) -> Bound<'py, Self> {
+        slf
+    }
+
+    /// The next frame, and the values in which it differs; None if only a parser can tell.
+    fn next<'py>(
+        &self,
+        py: Python<'py>,
+        frame: Bound<'py, PyBytes>,
+    ) -> Option<(StateSplit, Vec<Changed<'py>>)> {
+        let (old, new) = (self.frame.bind(py).as_bytes(), frame.as_bytes());
+        let (places, changed) = states::next(old, &self.places, new)?;
+        let texts = changed.into_iter().map(|index| {
+            let (start, end) = places[index];
+            (index, PyBytes::new(py, &new[start..end]))
+        });
+        let texts = texts.collect();
+        let (pieces, digest) = digest::Pieces::of(new, old, &self.pieces);
+        let frame = frame.unbind();
+        Some((
+            StateSplit {
+                frame,
+                places,
+                pieces,
+                digest,
+            },
+            texts,
+        ))
+    }
+
+    /// The frame's digest.
+    #[getter]
+    fn digest<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.digest)
+    }
+
+    /// Bytes that are kept.
+    #[getter]
+    fn size_bytes(&self, py: Python<'_>) -> usize {
+        let places = size_of::<(usize, usize)>() * self.places.len();
+        self.frame.bind(py).as_bytes().len() + places + self.pieces.size()
+    }
+}
+
 #[pymodule]
 fn ide_orchestrator_tokens(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<TokenFrames>()?;
     module.add_class::<legacy::LegacyTokens>()?;
+    module.add_class::<StateSplit>()?;
+    module.add_function(wrap_pyfunction!(difference, module)?)?;
+    module.add_function(wrap_pyfunction!(whole_messages, module)?)?;
+    module.add_function(wrap_pyfunction!(printed_messages, module)?)?;
     module.add_function(wrap_pyfunction!(multicast::send_to_all, module)?)
 }

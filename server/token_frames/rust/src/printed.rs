@@ -78,7 +78,7 @@ fn skip_literal(text: &[u8], at: usize) -> Option<usize> {
     }
 }
 /// The place after the value at `at`; None if it is not as `repr` writes JSON's kinds of values.
-fn skip(text: &[u8], at: usize, depth: usize) -> Option<usize> {
+pub fn skip(text: &[u8], at: usize, depth: usize) -> Option<usize> {
     match *text.get(at)? {
         b'\'' | b'"' => skip_literal(text, at),
         open @ (b'[' | b'(' | b'{') if depth < MAX_DEPTH => {
@@ -127,7 +127,7 @@ fn skip(text: &[u8], at: usize, depth: usize) -> Option<usize> {
         _ => None,
     }
 }
-fn number(text: &[u8], at: usize) -> Option<usize> {
+pub fn number(text: &[u8], at: usize) -> Option<usize> {
     let mut here = at + (text[at] == b'-') as usize;
     let digits = |from: usize| {
         text[from..]
@@ -149,7 +149,7 @@ fn number(text: &[u8], at: usize) -> Option<usize> {
     }
     Some(here)
 }
-fn word(text: &[u8], at: usize) -> usize {
+pub fn word(text: &[u8], at: usize) -> usize {
     at + text[at..]
         .iter()
         .take_while(|b| b.is_ascii_alphanumeric() || **b == b'_')

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from server.domain.journal.events import DiscontinuityReason
 from server.domain.runs.alignment import Alignment
 from server.domain.runs.limits import Profile
-from server.encoding.frame_delta import frame_digest
+from server.encoding.frame_delta import WHOLE_BYTES, frame_digest, whole_digest
 
 DIFFERED, RECONNECTED = DiscontinuityReason.REPLAY_DIFFERED, DiscontinuityReason.RECONNECTED
 
@@ -171,3 +171,14 @@ def test_a_connection_has_at_most_one_gap_and_invents_no_frame(
     assert len(gaps_of(journal)) <= 1
     taken = iter(came)
     assert all(frame in taken for frame in frames_of(journal))
+
+
+@pytest.mark.parametrize("profile", ["full", "ids"])
+def test_a_long_frame_that_an_earlier_release_journalled_is_found_again(profile: Profile) -> None:
+    long, other = b"{" * (WHOLE_BYTES + 1), b"[" * (WHOLE_BYTES + 1)
+    journalled = [whole_digest(long), frame_digest(other)]
+    assert journalled[0] != frame_digest(long)
+    alignment = Alignment(profile, journalled, epoch=1, from_first_frame=False)
+    assert [alignment.repeats(frame) for frame in (long, other, b"new")] == [*journalled, None]
+    assert alignment.caught_up
+    assert alignment.gap_before_new_frame() is None
