@@ -11,51 +11,82 @@ from typing import Any
 
 import asyncpg
 
+from server.db.pipeline import Pipeline
 from server.db.pool import BoundedPool
 
 
 class DedicatedConnection:
-    """A connection outside the pool for one task, made when it is needed; made again after a failure."""
+    """A connection outside the pool for one task, made when it is needed; made again after a failure.
 
-    def __init__(self, pool: BoundedPool) -> None:
-        self._pool = pool
+    A connection on which a statement failed is dropped, whatever the server still does with it: nobody
+    waits for an answer that may never come. Like those of the pool, it is replaced when another one was lost
+    and none has been answered since. timeout_s: for each statement.
+    """
+
+    def __init__(self, pool: BoundedPool, *, timeout_s: float) -> None:
+        self._pool, self._timeout_s = pool, timeout_s
         self._connection: asyncpg.Connection | None = None
+        self._pipeline: Pipeline
         #: The statements that are prepared on it. The driver's cache of them costs more to ask.
         self._statements: dict[str, asyncpg.prepared_stmt.PreparedStatement] = {}
         #: The pool's generation when the connection was made.
         self._generation = 0
 
-    async def fetch(self, query: str, *args: Any, timeout: float) -> list[asyncpg.Record]:
-        """The rows of a statement that may take `timeout` seconds. Raises as asyncpg does.
-
-        A connection on which a statement failed is dropped, whatever the server still does with it: nobody
-        waits for an answer that may never come. Like those of the pool, it is replaced when another one was
-        lost and none has been answered since.
-        """
+    async def fetch(self, query: str, *args: Any) -> list[asyncpg.Record]:
+        """The rows of a statement. Raises as asyncpg does."""
         began_at = asyncio.get_running_loop().time()
-        connection = self._connection
-        if connection is None or connection.is_closed() or self._generation != self._pool.generation:
-            self.close()
-            self._generation = self._pool.generation
-            connection = self._connection = await self._pool.connect()
         try:
+            connection = self._usable() or await self._open()
+            self._pipeline.hand_back()
             if self._pool.pooled:
-                rows = await connection.fetch(query, *args, timeout=timeout)
+                rows = await connection.fetch(query, *args, timeout=self._timeout_s)
             else:
                 statement = self._statements.get(query)
                 if statement is None:
-                    statement = self._statements[query] = await connection.prepare(query, timeout=timeout)
-                rows = await statement.fetch(*args, timeout=timeout)
+                    statement = await connection.prepare(query, timeout=self._timeout_s)
+                    self._statements[query] = statement
+                rows = await statement.fetch(*args, timeout=self._timeout_s)
         except BaseException:
-            self.close()
-            await self._pool.on_lost(began_at)
+            await self._on_failed(began_at)
             raise
         self._pool.on_answered()
         return rows  # type: ignore[no-any-return]
 
+    async def insert(self, query: str, executions: list[bytes]) -> list[int]:
+        """As `Pipeline.insert`. Not through a pooler. Raises as asyncpg does."""
+        began_at = asyncio.get_running_loop().time()
+        try:
+            self._usable() or await self._open()
+            counts = await self._pipeline.insert(query, executions)
+        except BaseException:
+            await self._on_failed(began_at)
+            raise
+        self._pool.on_answered()
+        return counts
+
+    def _usable(self) -> asyncpg.Connection | None:
+        """The connection, if there is one that may still work."""
+        connection = self._connection
+        if connection is None or self._generation != self._pool.generation or connection.is_closed():
+            return None
+        return connection
+
+    async def _open(self) -> asyncpg.Connection:
+        self.close()
+        self._generation = self._pool.generation
+        connection = self._connection = await self._pool.connect()
+        self._pipeline = Pipeline(connection, timeout_s=self._timeout_s)
+        return connection
+
+    async def _on_failed(self, began_at: float) -> None:
+        if self._connection is not None:
+            self.close()
+            await self._pool.on_lost(began_at)
+
     def close(self) -> None:
         """Drop the connection, if there is one."""
         if self._connection is not None:
+            self._pipeline.close()
             self._connection.terminate()
             self._connection = None
             self._statements.clear()

@@ -8,8 +8,8 @@ Callers never see the driver's text; the cause is chained for the log.
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
+from types import TracebackType
 
 import asyncpg
 
@@ -55,15 +55,25 @@ def is_unavailable(error: BaseException) -> bool:
     return isinstance(error, _LOST + _REFUSED + _ROLLED_BACK)
 
 
-@contextmanager
-def database_errors() -> Iterator[None]:
-    """Raise DatabaseUnavailable for an error that `is_unavailable`; raise any other unchanged."""
-    try:
-        yield
-    except Exception as error:
-        if is_unavailable(error):
+class _DatabaseErrors:
+    """As a class, since each commit enters it: a generator would take seven calls."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, Exception) and is_unavailable(error):
             raise DatabaseUnavailable from error
-        raise
+
+
+_DATABASE_ERRORS = _DatabaseErrors()
+
+
+def database_errors() -> AbstractContextManager[None, None]:
+    """Raises DatabaseUnavailable for an error that `is_unavailable`; any other is raised unchanged."""
+    return _DATABASE_ERRORS
 
 
 def is_unknown_host(error: DatabaseUnavailable) -> bool:

@@ -15,12 +15,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
+from struct import Struct
+
+import asyncpg
 
 from server.db.dedicated_connection import DedicatedConnection
 from server.db.errors import database_errors
 from server.db.outbox import ADD_EVENTS, data_of
+from server.db.pipeline import parameter
 from server.db.pool import BoundedPool
 from server.db.quarantine_entries import ADD_KEPT, MARK_PUT_BACK, kept_columns, put_back_columns
 from server.db.runs import ACTIVE_STATUSES
@@ -47,18 +51,21 @@ _RENEWED_BELOW = 2 / 3
 _LEASE = f"""CASE WHEN r.lease_until > now() + {_RENEWED_BELOW} * $9::interval THEN r.lease_until
     ELSE now() + $9::interval END"""
 
-#: The batch of one run, as most commits are.
+#: The batch of one run.
 _APPEND_ONE = f"""
 WITH moved AS (
   UPDATE runs r SET last_seq = $4, epoch = $5, lease_until = {_LEASE}
   WHERE r.thread_id = $1 AND r.fence = $2 AND r.last_seq = $3 AND r.status IN {ACTIVE_STATUSES}
   RETURNING r.thread_id
-), added AS (
-  INSERT INTO events (thread_id, first_seq, last_seq, batch, residues, file_changes)
-  SELECT thread_id, $3::int + 1, $4::int, $6::bytea, $7::bytea, $8::bytea FROM moved
 )
-SELECT 0 FROM moved
+INSERT INTO events (thread_id, first_seq, last_seq, batch, residues, file_changes)
+SELECT thread_id, $3::int + 1, $4::int, $6::bytea, $7::bytea, $8::bytea FROM moved
 """  # noqa: S608 - only constants
+#: It is executed for each of up to so many runs of a commit: for more, PostgreSQL would take longer than for
+#: arrays.
+_FEW = 5
+#: Its parameters up to the length of $6, each after its length, and $9: microseconds, days and months.
+_PARAMETERS, _INTERVAL = Struct("!i16siqiiiiiii"), Struct("!qii")
 
 #: The same with an array for each parameter. As subqueries the arrays do not show their lengths, so that
 #: PostgreSQL plans it once: it would read all runs for some, and plan each commit.
@@ -115,8 +122,9 @@ class JournalWriter:
     ) -> None:
         self._pool, self._clock, self._ready = pool, clock, ready
         #: For `write_forever` alone.
-        self._connection = DedicatedConnection(pool)
+        self._connection = DedicatedConnection(pool, timeout_s=APPEND_S)
         self._lease_ttl = lease_ttl
+        self._lease_parameter = parameter(_INTERVAL.pack(lease_ttl // timedelta(microseconds=1), 0, 0))
         self._on_commit, self._on_commit_time = on_commit, on_commit_time
 
     async def write_forever(self) -> None:
@@ -146,7 +154,7 @@ class JournalWriter:
 
     async def _commit_together(self, batches: list[Batch]) -> None:
         """Commit the batches in one statement, through any number of outages of the database."""
-        backoff = Backoff(RETRY_FIRST_S, MAX_RETRY_S)
+        backoff: Backoff | None = None
         #: Whether the batches may be committed already, or their lease be lost: then the rows are read first.
         uncertain = False
         while batches:
@@ -155,15 +163,16 @@ class JournalWriter:
                 uncertain = not uncertain
             except DatabaseUnavailable:
                 uncertain = True
+                backoff = backoff or Backoff(RETRY_FIRST_S, MAX_RETRY_S)
                 await self._clock.sleep(backoff.next_pause_s())
 
     async def _append(self, batches: list[Batch]) -> list[Batch]:
         """Send the batches once. Returns those that the database did not accept."""
         crash_point("before_append")
         began = self._clock.monotonic()
-        moved = await self._send(batches, self._connection)
+        moved = await self._send(batches)
         now = self._clock.monotonic()
-        self._on_commit_time(now - began, now - min(batch.put_at for batch in batches))
+        self._on_commit_time(now - began, now - min([batch.put_at for batch in batches]))
         crash_point("after_append")
         refused: list[Batch] = []
         for index, batch in enumerate(batches):
@@ -173,21 +182,41 @@ class JournalWriter:
                 refused.append(batch)
         return refused
 
-    async def _send(self, batches: list[Batch], database: BoundedPool | DedicatedConnection) -> set[int]:
-        """Execute the statement once. Returns the indexes of the batches that were committed."""
+    async def _send(self, batches: list[Batch]) -> Sequence[int]:
+        """Execute the statement once, on the writer's own connection. Returns the indexes of the batches that
+        were committed."""
+        with database_errors():
+            if len(batches) <= _FEW and not self._pool.pooled and not any(map(_has_more, batches)):
+                executions = list(map(self._parameters, batches))
+                counts = await self._connection.insert(_APPEND_ONE, executions)
+                return [index for index, count in enumerate(counts) if count]
+            statement, arguments = self._statement(batches)
+            return _indexes(await self._connection.fetch(statement, *arguments))
+
+    def _statement(self, batches: list[Batch]) -> tuple[str, tuple[object, ...]]:
+        """The statement that commits any batches, and its arguments."""
         reported = [(batch.log, event) for batch in batches for event in batch.commit.outbox]
         entries = [(batch.log, entry) for batch in batches for entry in batch.commit.quarantine]
-        arguments: tuple[object, ...]
-        if reported or entries:
-            more = (*_outbox_columns(reported), *kept_columns(entries), *put_back_columns(entries))
-            statement, arguments = _APPEND_WITH_MORE, (*_columns(batches), self._lease_ttl, *more)
-        elif len(batches) == 1:
-            statement, arguments = _APPEND_ONE, (*_row(batches[0]), self._lease_ttl)
-        else:
-            statement, arguments = _APPEND, (*_columns(batches), self._lease_ttl)
-        with database_errors():
-            rows = await database.fetch(statement, *arguments, timeout=APPEND_S)
-        return {row[0] for row in rows}
+        if not reported and not entries:
+            return _APPEND, (*_columns(batches), self._lease_ttl)
+        more = (*_outbox_columns(reported), *kept_columns(entries), *put_back_columns(entries))
+        return _APPEND_WITH_MORE, (*_columns(batches), self._lease_ttl, *more)
+
+    def _parameters(self, batch: Batch) -> bytes:
+        """A batch as the parameters of `_APPEND_ONE`."""
+        log, commit = batch.log, batch.commit
+        thread, events, deltas = log.thread_id.bytes, commit.event_bytes, commit.delta_bytes
+        return b"".join(
+            (
+                _PARAMETERS.pack(
+                    16, thread, 8, log.fence, 4, commit.base, 4, commit.last, 4, commit.epoch, len(events)
+                ),
+                events,
+                parameter(deltas),
+                parameter(commit.file_changes),
+                self._lease_parameter,
+            )
+        )
 
     async def _reconcile(self, batches: list[Batch]) -> list[Batch]:
         """Find out which of the batches were committed. Returns those to send again."""
@@ -243,7 +272,9 @@ class JournalWriter:
         """Commit again what readers already have. Returns the batches that were committed."""
         if not batches:
             return []
-        moved = await self._send(batches, self._pool)
+        statement, arguments = self._statement(batches)
+        with database_errors():
+            moved = _indexes(await self._pool.fetch(statement, *arguments, timeout=APPEND_S))
         written = [batch for index, batch in enumerate(batches) if index in moved]
         for batch in written:
             commit = batch.commit
@@ -271,8 +302,18 @@ def _lost_by_database(log: JournalLog, known: int, position: tuple[int, int] | N
     return log.committed_after(position[1])
 
 
+def _has_more(batch: Batch) -> bool:
+    """Whether something goes into the outbox or the quarantine with it."""
+    return bool(batch.commit.outbox or batch.commit.quarantine)
+
+
+def _indexes(rows: list[asyncpg.Record]) -> list[int]:
+    """Those of the batches that were committed, as the statement gives them."""
+    return [row[0] for row in rows]
+
+
 def _row(batch: Batch) -> tuple[object, ...]:
-    """A batch as the first parameters of the append statement."""
+    """A batch as the first arguments of the append statement, each in an array."""
     log, commit = batch.log, batch.commit
     return (
         log.thread_id,
@@ -287,7 +328,7 @@ def _row(batch: Batch) -> tuple[object, ...]:
 
 
 def _columns(batches: list[Batch]) -> list[list[object]]:
-    """The same for some batches, as arrays."""
+    """The same for some batches."""
     return list(map(list, zip(*map(_row, batches), strict=True)))
 
 

@@ -47,6 +47,11 @@ class ByteBudget:
             self._take(size_bytes)
         return free
 
+    def has_room(self, size_bytes: int) -> bool:
+        """Whether so many bytes are free and no reservation waits: then a small frame may be handled at once,
+        without one."""
+        return not self._small and not self._large and self.used_bytes + size_bytes <= self._max_bytes
+
     async def reserve(self, size_bytes: int) -> None:
         """Take so many bytes into use, once they are free and it is this reservation's turn."""
         if self.reserve_now(size_bytes):
@@ -90,7 +95,8 @@ class ByteBudget:
     def release(self, size_bytes: int) -> None:
         """Give so many bytes back."""
         self.used_bytes -= size_bytes
-        self._grant()
+        if self._small or self._large:
+            self._grant()
 
     def _queue(self, size_bytes: int) -> _Places:
         return self._small if size_bytes <= SMALL_BYTES else self._large

@@ -22,6 +22,9 @@ class Form(Enum):
     JSON = "json"
     PROTO = "proto"
 
+    #: Enum's own one is Python code, and each message is found by its form.
+    __hash__ = object.__hash__
+
 
 #: The forms, by their subprotocols.
 FORMS = {LEGACY_PROTOCOL: Form.LEGACY, "ideo.v1": Form.JSON, "ideo.v1.proto": Form.PROTO}

@@ -22,13 +22,15 @@ _LAST = 0x80
 #: Bytes of a frame at most, its header of four included.
 FRAME_BYTES = 64 << 10
 _FRAGMENT_BYTES = FRAME_BYTES - 4
+#: First byte, the mark that the length follows in two bytes, and the length.
+_LONG_HEADER = struct.Struct("!BBH")
 
 
 def frame_header(kind: int, size: int) -> bytes:
     """The header of an unmasked frame of at most FRAME_BYTES; `kind` is its first byte."""
     if size < 126:
         return bytes((kind, size))
-    return struct.pack("!BBH", kind, 126, size)
+    return _LONG_HEADER.pack(kind, 126, size)
 
 
 def text_frame(*payload: bytes) -> bytes:
@@ -48,6 +50,10 @@ def text_header(size: int) -> bytes:
 
 def binary_frame(payload: bytes) -> bytes:
     """A binary message."""
+    size = len(payload)
+    if 126 <= size <= _FRAGMENT_BYTES:
+        # That of a token, made for each event: without the calls for the other sizes.
+        return _LONG_HEADER.pack(_BINARY, 126, size) + payload
     return _message(_BINARY, payload)
 
 

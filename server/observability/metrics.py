@@ -115,6 +115,9 @@ HISTOGRAMS: dict[str, tuple[str, dict[str, tuple[str, ...]], tuple[float, ...]]]
     ),
 }
 
+#: Commits that are counted together: one alone would run through this code with none of it in the caches.
+_COMMITS_TOGETHER = 64
+
 #: A gauge with labels, and its help text.
 SOCKETS = (
     "websocket_connections",
@@ -143,6 +146,8 @@ class Metrics(RunObserver, DeliveryObserver):
                 histogram.labels(*values)
         #: Open WebSockets by form and thread.
         self.sockets: Counter[tuple[str, str]] = Counter()
+        #: Duration and lag of the last commits, in seconds.
+        self._commits: list[tuple[float, float]] = []
 
     # --- Runs ------------------------------------------------------------------------------------
 
@@ -179,8 +184,17 @@ class Metrics(RunObserver, DeliveryObserver):
 
     def committed(self, seconds: float, lag_s: float) -> None:
         """A batch of events was committed in `seconds`, `lag_s` after the first of them arrived."""
-        self._histograms["journal_commit_seconds"].observe(seconds)
-        self._histograms["ingest_lag_seconds"].observe(lag_s)
+        self._commits.append((seconds, lag_s))
+        if len(self._commits) >= _COMMITS_TOGETHER:
+            self.count_commits()
+
+    def count_commits(self) -> None:
+        """Count the last commits, which are counted some at a time."""
+        commits, self._commits = self._commits, []
+        durations, lags = self._histograms["journal_commit_seconds"], self._histograms["ingest_lag_seconds"]
+        for seconds, lag_s in commits:
+            durations.observe(seconds)
+            lags.observe(lag_s)
 
     def loop_ticked(self, late_s: float) -> None:
         """A timer of the event loop was late."""
@@ -268,4 +282,5 @@ class MetricsExporter(Collector):
 
     async def exposition(self) -> tuple[bytes, str]:
         """The text of a scrape and its media type."""
+        self._metrics.count_commits()
         return generate_latest(self._metrics.registry), CONTENT_TYPE_LATEST

@@ -31,12 +31,29 @@ class EagerReader(asyncio.StreamReader):
         super().feed_data(data)
 
 
+class _EagerProtocol(asyncio.StreamReaderProtocol):
+    """Gives what comes to its reader, which asyncio's asks a weak reference for each time."""
+
+    def __init__(self, reader: EagerReader, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(reader, loop=loop)
+        self._eager = reader
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        self._eager.feed_data(data)
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        del self._eager
+
+
 async def open_eager_connection(
     host: str, port: int, *, limit: int, **more: Any
 ) -> tuple[EagerReader, asyncio.StreamWriter]:
     """As `asyncio.open_connection`. Raises OSError."""
     loop = asyncio.get_running_loop()
     reader = EagerReader(limit=limit, loop=loop)
-    protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+    protocol = _EagerProtocol(reader, loop)
     transport, _ = await loop.create_connection(lambda: protocol, host, port, **more)
     return reader, asyncio.StreamWriter(transport, protocol, reader, loop)

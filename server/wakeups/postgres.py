@@ -65,6 +65,8 @@ class PostgresWakeups(Wakeups):
         #: Newest progress text of each thread, and whether runs were released; lost with a failed statement.
         self._progress: dict[UUID, str] = {}
         self._released = False
+        #: The hints that were sent last: this process hears them, too.
+        self._own: frozenset[str] = frozenset()
         self._work = asyncio.Event()
         #: Statements that announced something, and connections made to listen, since the start.
         self.publications = self.connections = 0
@@ -112,8 +114,10 @@ class PostgresWakeups(Wakeups):
             unpublished, self._unpublished = self._unpublished, {}
             progress, self._progress = self._progress, {}
             released, self._released = [RELEASED] if self._released else [], False
+            hints = list(payloads_of(unpublished))
+            self._own = frozenset(hints)
             try:
-                await self._notify([*released, *payloads_of(unpublished), *progress_payloads_of(progress)])
+                await self._notify([*released, *hints, *progress_payloads_of(progress)])
                 self.publications += 1
             except AWAY:
                 # What was committed meanwhile is newer.
@@ -145,6 +149,8 @@ class PostgresWakeups(Wakeups):
         def on_notification(_connection: Any, _pid: int, _channel: str, payload: str) -> None:
             if payload.startswith(NONCE):
                 self._health.on_nonce(payload.removeprefix(NONCE))
+                return
+            if payload in self._own:
                 return
             if payload == RELEASED:
                 on_released()

@@ -299,17 +299,17 @@ async def test_what_a_store_does_after_an_outage_succeeds_at_once(database: str)
 
 async def test_a_kept_connection_is_replaced_once_it_or_all_idle_ones_may_be_dead(database: str) -> None:
     async with through_a_proxy(database) as (dsn, between), open_pool(dsn) as pool:
-        kept = DedicatedConnection(pool)
+        kept = DedicatedConnection(pool, timeout_s=1)
 
         async def pid() -> int:
-            (row,) = await kept.fetch("SELECT pg_backend_pid() AS pid", timeout=20)
+            (row,) = await kept.fetch("SELECT pg_backend_pid() AS pid")
             return int(row["pid"])
 
         first = await pid()
         assert await pid() == first
         between.open.clear()
         with pytest.raises(TimeoutError):
-            await kept.fetch("SELECT 1", timeout=0.1)
+            await kept.fetch("SELECT 1")
         between.open.set()
         second = await pid()
         assert second != first

@@ -129,28 +129,42 @@ async def test_a_single_commit_is_notified_at_once_and_a_flood_at_most_every_pau
 
 @asynccontextmanager
 async def told_by(wakeups: PostgresWakeups) -> AsyncIterator[RecordingListener]:
-    """What wake-ups hear, once they do."""
-    heard = RecordingListener()
-    task = asyncio.create_task(wakeups.run_forever(heard))
+    """What another replica hears of these wake-ups, once both do."""
+    heard, other = RecordingListener(), PostgresWakeups(wakeups._pool, wakeups._dsn)
+    tasks = [
+        asyncio.create_task(wakeups.run_forever(RecordingListener())),
+        asyncio.create_task(other.run_forever(heard)),
+    ]
     try:
-        await until(lambda: wakeups.healthy)
+        await until(lambda: wakeups.healthy and other.healthy)
         yield heard
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def test_hints_for_more_threads_than_a_notification_holds_all_arrive(database: str, pool: Any) -> None:
-    wakeups, heard = PostgresWakeups(pool, database), RecordingListener()
-    task = asyncio.create_task(wakeups.run_forever(heard))
-    try:
-        await until(lambda: wakeups.healthy)
+    async with told_by(wakeups := PostgresWakeups(pool, database)) as heard:
         threads = {uuid4(): number for number in range(1, 1001)}
         for thread_id, seq in threads.items():
             wakeups.on_commit(thread_id, Segment(seq, seq, b"", b""), HEAD)
         await until(lambda: len(heard.hints) >= len(threads))
         assert dict(heard.hints) == threads
         await until(lambda: wakeups.publications == 1)
+
+
+async def test_a_replica_does_not_read_the_hints_that_it_sent_itself(database: str, pool: Any) -> None:
+    wakeups, heard = PostgresWakeups(pool, database), RecordingListener()
+    task = asyncio.create_task(wakeups.run_forever(heard))
+    try:
+        await until(lambda: wakeups.healthy)
+        wakeups.on_commit(uuid4(), Segment(1, 1, b"", b""), HEAD)
+        await until(lambda: wakeups.publications == 1)
+        # Another's, which comes after it.
+        await pool.execute("SELECT pg_notify($1, $2)", CHANNEL, f"{(other := uuid4()).hex}:7")
+        await until(lambda: bool(heard.hints))
+        assert heard.hints == [(other, 7)]
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

@@ -32,16 +32,23 @@ class ReadyLogs:
 
     def __init__(self) -> None:
         self._logs: dict[JournalLog, None] = {}
-        self._filled = asyncio.Event()
+        #: Of the writer, while it waits.
+        self._filled: asyncio.Future[None] | None = None
 
     def add(self, log: JournalLog) -> None:
         """Add a log at the end, unless it is already here."""
         self._logs[log] = None
-        self._filled.set()
+        if self._filled is not None and not self._filled.done():
+            self._filled.set_result(None)
 
     async def wait(self) -> None:
-        """Wait until there is a log."""
-        await self._filled.wait()
+        """Wait until there is a log. For one writer."""
+        while not self._logs:
+            self._filled = asyncio.get_running_loop().create_future()
+            try:
+                await self._filled
+            finally:
+                self._filled = None
 
     def next_batches(self, max_bytes: int = COMMIT_BYTES) -> list[Batch]:
         """Batches from each log in turn, up to `max_bytes` in total; a single larger event counts as one."""
@@ -56,8 +63,6 @@ class ReadyLogs:
             left -= batch.commit.size_bytes
             if left <= 0:
                 break
-        if not self._logs:
-            self._filled.clear()
         return batches
 
 
@@ -130,6 +135,8 @@ class JournalLog:
         #: What is noted in the quarantine, likewise.
         self._quarantine: deque[tuple[int, QuarantineEntry]] = deque()
         self._changed = asyncio.Event()
+        #: How many wait for it.
+        self._waiting = 0
         #: When the oldest queued event was put, or was left over by the batch before.
         self._put_at = 0.0
 
@@ -163,17 +170,19 @@ class JournalLog:
     def put_all(self, entries: bytes, deltas: bytes, count: int, *, epoch: int) -> None:
         """Queue the next events, few and small ones, to be committed together. entries: of an `EventBatch`.
         deltas: entries, too. count: of the events. Raises LeaseLost."""
-        self._check_lease()
+        if self.lost:
+            raise LeaseLost
         self._put(entries, deltas, count, epoch)
 
     def _put(self, event_entries: bytes, delta_entries: bytes, count: int, epoch: int) -> None:
-        if not self._queue:
-            self._put_at = self._clock.monotonic()
+        was_empty = not self._queue
         self._queue.append((event_entries, delta_entries, count, epoch))
         self._queued(len(event_entries) + len(delta_entries))
         self.last_seq += count
-        if not self._committing:
-            self._queues.add(self)
+        if was_empty:
+            self._put_at = self._clock.monotonic()
+            if not self._committing:
+                self._queues.add(self)
 
     @property
     def is_full(self) -> bool:
@@ -183,14 +192,21 @@ class JournalLog:
     async def wait_for_capacity(self) -> None:
         """Wait until at most `max_queued_bytes` are queued. Raises LeaseLost."""
         while self.is_full and not self.lost:
-            await self._changed.wait()
+            await self._wait()
         self._check_lease()
 
     async def flush(self) -> None:
         """Wait until everything put is committed. Raises LeaseLost."""
         while self.committed < self.last_seq and not self.lost:
-            await self._changed.wait()
+            await self._wait()
         self._check_lease()
+
+    async def _wait(self) -> None:
+        self._waiting += 1
+        try:
+            await self._changed.wait()
+        finally:
+            self._waiting -= 1
 
     def _check_lease(self) -> None:
         if self.lost:
@@ -206,36 +222,40 @@ class JournalLog:
     @property
     def next_event_bytes(self) -> int:
         """Bytes of the next event to commit, or of the next few small ones."""
-        return sum(map(len, self._queue[0][:2]))
+        events, deltas, _, _ = self._queue[0]
+        return len(events) + len(deltas)
 
     def next_batch(self, max_bytes: int) -> Batch:
         """The next events to commit: as many as fit, at least one. The next batch waits for their commit."""
         self._committing = True
-        all_events: list[bytes] = []
-        all_deltas: list[bytes] = []
-        size = 0
-        last, epoch = self.committed, self.epoch
-        while self._queue:
-            events, deltas, count, epoch_then = self._queue[0]
-            if all_events and size + len(events) + len(deltas) > max_bytes:
-                break
-            self._queue.popleft()
-            all_events.append(events)
-            all_deltas.append(deltas)
-            size += len(events) + len(deltas)
-            last += count
-            epoch = epoch_then
-        put_at, self._put_at = self._put_at, self._clock.monotonic()
-        file_changes: list[bytes] = list(_taken(self._file_changes, last))
+        queue, put_at = self._queue, self._put_at
+        events, deltas, count, epoch = queue.popleft()
+        last = self.committed + count
+        if queue:
+            all_events, all_deltas = [events], [deltas]
+            size = len(events) + len(deltas)
+            while queue:
+                events, deltas, count, epoch_then = queue[0]
+                size += len(events) + len(deltas)
+                if size > max_bytes:
+                    break
+                queue.popleft()
+                all_events.append(events)
+                all_deltas.append(deltas)
+                last += count
+                epoch = epoch_then
+            events, deltas = b"".join(all_events), b"".join(all_deltas)
+            self._put_at = self._clock.monotonic()
+        file_changes: list[bytes] = list(_taken(self._file_changes, last)) if self._file_changes else []
         commit = Commit(
             self.committed,
             last,
-            b"".join(all_events),
-            b"".join(all_deltas),
+            events,
+            deltas,
             b"".join(file_changes),
             epoch,
-            tuple(_taken(self._outbox, last)),
-            tuple(_taken(self._quarantine, last)),
+            tuple(_taken(self._outbox, last)) if self._outbox else (),
+            tuple(_taken(self._quarantine, last)) if self._quarantine else (),
         )
         return Batch(self, commit, put_at)
 
@@ -246,10 +266,9 @@ class JournalLog:
         self.epoch = commit.epoch
         self._committing = False
         if not self.lost:
-            self._unqueued(commit.size_bytes)
-            self._recent.add(commit)
-        if self.has_pending:
-            self._queues.add(self)
+            self._unqueued(self._recent.add(commit))
+            if self._queue:
+                self._queues.add(self)
         self._wake_waiters()
 
     @property
@@ -295,8 +314,9 @@ class JournalLog:
         self._budget.release(size_bytes)
 
     def _wake_waiters(self) -> None:
-        self._changed.set()
-        self._changed.clear()
+        if self._waiting:
+            self._changed.set()
+            self._changed.clear()
 
 
 def _taken(queue: deque[tuple[int, T]], last: int) -> Iterator[T]:

@@ -56,21 +56,24 @@ class RecentCommits:
 
     def __init__(self, clock: Clock, budget: RecentBudget) -> None:
         self._clock, self._budget = clock, budget
-        self._commits: deque[tuple[float, Commit]] = deque()
+        #: When each was added, and its bytes.
+        self._commits: deque[tuple[float, int, Commit]] = deque()
 
-    def add(self, commit: Commit) -> None:
-        """Keep a commit, which continues the one before; drop those that are too old or too many."""
-        now = self._clock.monotonic()
-        self._commits.append((now, commit))
-        self._budget.used_bytes += commit.size_bytes
+    def add(self, commit: Commit) -> int:
+        """Keep a commit, which continues the one before; drop those that are too old or too many. Returns its
+        bytes."""
+        now, size_bytes = self._clock.monotonic(), commit.size_bytes
+        self._commits.append((now, size_bytes, commit))
+        self._budget.used_bytes += size_bytes
         while self._commits and (
             self._commits[0][0] < now - KEEP_S or self._budget.used_bytes > self._budget.max_bytes
         ):
             self._drop_oldest()
+        return size_bytes
 
     def after(self, seq: int) -> Commit | None:
         """All events after `seq` as one; None when not all of them are kept."""
-        commits = [commit for _, commit in self._commits if commit.base >= seq]
+        commits = [commit for _, _, commit in self._commits if commit.base >= seq]
         if not commits or commits[0].base != seq:
             return None
         return Commit(
@@ -90,5 +93,5 @@ class RecentCommits:
             self._drop_oldest()
 
     def _drop_oldest(self) -> None:
-        _, commit = self._commits.popleft()
-        self._budget.used_bytes -= commit.size_bytes
+        _, size_bytes, _ = self._commits.popleft()
+        self._budget.used_bytes -= size_bytes

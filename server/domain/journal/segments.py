@@ -170,8 +170,10 @@ class Segment:
         if key not in self._renderings:
             rendering = render(self)
             self._renderings[key] = rendering
-            parts = rendering if isinstance(rendering, list) else [rendering]
-            self._grow(sum(len(part) for part in parts if isinstance(part, bytes)))
+            if isinstance(rendering, bytes):
+                self._grow(len(rendering))
+            elif isinstance(rendering, list):
+                self._grow(sum(len(part) for part in rendering if isinstance(part, bytes)))
         return self._renderings[key]  # type: ignore[no-any-return]
 
     def made(self, key: object) -> Any:

@@ -119,15 +119,12 @@ class Connection:
     def take(self, frame: bytes) -> bool:
         """Journal a small frame that came while `read` waits for some, if it is a token that needs no parsing
         and there is nothing to wait for. Returns whether it did. Raises LeaseLost."""
-        size_bytes = len(frame)
-        if self.ended or not self._alignment.over or self._recorder.is_full:
+        context, size_bytes = self._context, len(frame)
+        if self._end is not None or not self._alignment.over or self._recorder.is_full:
             return False
-        if not self._context.turns.take_now(size_bytes) or not self._context.budget.reserve_now(size_bytes):
+        if not context.budget.has_room(size_bytes) or not context.turns.take_now(size_bytes):
             return False
-        try:
-            return bool(self._on_tokens((frame,), 0))
-        finally:
-            self._context.budget.release(size_bytes)
+        return bool(self._on_tokens((frame,), 0))
 
     async def _on_frames(self, frames: Sequence[bytes | OversizedFrame]) -> None:
         """Journal frames that came together."""

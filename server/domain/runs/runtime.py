@@ -186,7 +186,7 @@ class Interpretation:
     shows_files: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TokenEntries:
     """Token frames as the journal has them, one event for each.
 
