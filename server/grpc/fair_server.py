@@ -25,7 +25,7 @@ from grpc._cython import cygrpc
 from grpc.aio._server import Server, _augment_channel_arguments
 
 from server.domain.arrivals import Arrivals
-from server.grpc.call_ends import CallLoop
+from server.grpc.call_ends import CallLoop, DroppedCalls
 from server.grpc.hang_ups import HangUps
 from server.grpc.peers import Peers
 
@@ -59,7 +59,7 @@ class _InTurn(cygrpc.AioServer):  # type: ignore[misc]  # the library has no typ
             max_strangers=MAX_QUEUED_OF_STRANGERS, max_of_caller=MAX_QUEUED_OF_CALLER, max_known=MAX_QUEUED
         )
         self._ports: set[int] = set()
-        self._hang_ups = HangUps(self._ports)
+        self._hang_ups, self._dropped = HangUps(self._ports), DroppedCalls()
         peers.on_identified, peers.hang_up = self._identified, self._hang_up
         peers.crowded = lambda: self._queue.strangers >= CROWDED
         self._next: asyncio.Future[object] = loop.create_future()
@@ -79,11 +79,13 @@ class _InTurn(cygrpc.AioServer):  # type: ignore[misc]  # the library has no typ
         return port
 
     def _identified(self, peer: str, group: Hashable) -> None:
-        for _ in self._queue.identify(peer, group):
+        dropped = self._queue.identify(peer, group)
+        self._dropped.add(call for _, call in dropped)
+        for _ in dropped:
             self._peers.exceed(peer)
 
     def _hang_up(self, peer: str) -> None:
-        self._queue.discard(peer)
+        self._dropped.add(call for _, call in self._queue.discard(peer))
         self._hang_ups.add(peer)
 
     def _make_request_call_future(self, _method: object) -> asyncio.Future[object]:
@@ -101,11 +103,14 @@ class _InTurn(cygrpc.AioServer):  # type: ignore[misc]  # the library has no typ
         """Give the call whose turn it is to who waits for it, if there is one."""
         if self._next.done():
             return
-        if self._queue:
+        while self._queue:
             peer, call = self._queue.take()
-            self._peers.begin(peer)
-            self._next.set_result(call)
-        elif self._failure is not None:
+            if not self._peers.is_closing(peer):
+                self._peers.begin(peer)
+                self._next.set_result(call)
+                return
+            self._dropped.add((call,))
+        if self._failure is not None:
             self._next.set_exception(self._failure)
 
     async def _request_calls(self) -> None:
@@ -129,7 +134,10 @@ class _InTurn(cygrpc.AioServer):  # type: ignore[misc]  # the library has no typ
             self._looking.add(looking)
             looking.add_done_callback(self._looking.discard)
         group = self._peers.arrive(peer)
-        if group is not None and (dropped := self._queue.put(group, (peer, call))) is not None:
+        if group is None:
+            self._dropped.add((call,))
+        elif (dropped := self._queue.put(group, (peer, call))) is not None:
+            self._dropped.add((dropped[1],))
             self._peers.exceed(dropped[0])
 
     async def _start_shutting_down(self) -> None:

@@ -85,6 +85,11 @@ class Peers:
             return None
         return Stranger(name, is_new=not peer.begun)
 
+    def is_closing(self, name: str) -> bool:
+        """Whether a connection was given up a moment ago: its calls need not begin."""
+        peer = self._peers.get(name)
+        return peer is not None and self._now() - peer.closed_at < CLOSING_S
+
     def is_first(self, name: str) -> bool:
         """Whether a call has arrived on a connection of which nothing is known."""
         return name not in self._peers

@@ -6,6 +6,10 @@ import socket
 
 #: Send buffer of a client's socket, in bytes: what the kernel holds for a client that stopped reading.
 SEND_BUFFER_BYTES = 128 << 10
+#: Receive buffer, in bytes: what the kernel holds of a request that the hub does not read yet. By itself it
+#: would grow to what the machine allows, often 32 MiB; a few hundred such requests fill the memory that all
+#: TCP connections of the machine share, and then all of them lose packets.
+RECEIVE_BUFFER_BYTES = 128 << 10
 #: Milliseconds after which the kernel gives up a client that acknowledges none of the data sent to it.
 USER_TIMEOUT_MS = 10_000
 
@@ -16,7 +20,8 @@ def family_of(host: str) -> socket.AddressFamily:
 
 
 def listening_socket(host: str, port: int, *, shared: bool = False) -> socket.socket:
-    """A listening TCP socket. Bounds the data that the kernel holds for a client that stopped reading.
+    """A listening TCP socket. Bounds the data that the kernel holds for a client that stopped reading, and of
+    one whose request is not read.
 
     shared: its address with other such sockets of the same user. The kernel gives each connection to one
     that listens; it does so only once it is served, because what comes earlier would have to wait. Raises
@@ -28,6 +33,8 @@ def listening_socket(host: str, port: int, *, shared: bool = False) -> socket.so
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        # Before it listens: a connection's window is scaled for it.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         # Headers and body leave in two writes. uvloop sets this itself, asyncio only for some sockets.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if hasattr(socket, "TCP_USER_TIMEOUT"):

@@ -265,6 +265,32 @@ def test_of_calls_that_turn_out_to_be_one_callers_no_more_wait_than_the_caller_m
     holds_once(test)
 
 
+def test_calls_of_a_connection_that_is_being_closed_do_not_begin() -> None:
+    ann = Principal(uuid4(), "ann", None, None)
+
+    async def test() -> None:
+        async def look(peer: str, _: Any) -> None:
+            served.peers.identify(peer, ann)
+
+        # Its socket is not found, so that its calls do not end by themselves.
+        served = Server(look=look)
+        served.peers.hang_up = closed.append
+        await served.server.start()
+        with ExitStack() as stack:
+            make_calls(served.port, stack, CALLS)
+            await served.have_begun(1)
+            while not closed:
+                served.peers.exceed(served.begun[0])
+            begun = len(served.begun)
+            await turns(4 * CALLS)
+        await served.server.stop(None)
+        # Those that were accepted already begin.
+        assert len(served.begun) < begun + 5
+
+    closed: list[str] = []
+    run(test)
+
+
 async def turns(count: int) -> None:
     """So many turns of the event loop pass."""
     for _ in range(count):
