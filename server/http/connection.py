@@ -126,8 +126,8 @@ class Connection:
 
     @property
     def acknowledged_bytes(self) -> int:
-        """Bytes of the written ones that the client's system has acknowledged; where the kernel does not tell,
-        those that this process no longer holds."""
+        """Bytes of the written ones that the client's system has acknowledged; where the kernel does not
+        tell, those that this process no longer holds."""
         # uvloop raises ValueError once the socket is closed.
         with contextlib.suppress(OSError, AttributeError, ValueError):
             unacknowledged = fcntl.ioctl(self._transport.get_extra_info("socket"), termios.TIOCOUTQ, bytes(4))
