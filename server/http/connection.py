@@ -126,7 +126,7 @@ class Connection:
 
     @property
     def acknowledged_bytes(self) -> int:
-        """Bytes of the written ones that the client's system has acknowledged; where the kernel does not tell,
+        """Bytes of the written ones that the client's system has acknowledged; where the kernel does not say,
         those that this process no longer holds."""
         # uvloop raises ValueError once the socket is closed.
         with contextlib.suppress(OSError, AttributeError, ValueError):
