@@ -39,7 +39,7 @@ MAX_QUEUED, MAX_QUEUED_OF_STRANGERS, MAX_QUEUED_OF_CALLER = 4_000, 2_000, 1_000
 CROWDED = 500
 #: Calls that wait in the core while the event loop does something else, as large each. It refuses everybody's
 #: beyond that.
-MAX_PENDING = 16_000
+MAX_PENDING = 14_000
 #: Looks at a connection's first call, of which it is given the metadata.
 Look: TypeAlias = Callable[[str, Any], Coroutine[Any, Any, None]]
 

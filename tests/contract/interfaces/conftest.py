@@ -1,15 +1,22 @@
-"""What most tests of the interfaces begin with: a hub, a caller of its HTTP, and a finished refinement."""
+"""What the tests of the interfaces begin with: the hub's event loop, and most of them with a hub, a caller of
+its HTTP, and a finished refinement."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from uuid import UUID
 
 import httpx
 import pytest
 
+from server.cli.event_loop import CommandLoop
 from tests.support.hub import RunningHub, running_hub, start
 from tests.support.tokens import bearer
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], CommandLoop]]:
+    """The loop of all tests here is the hub's own: its transports differ from asyncio's."""
+    return {"the hub's": CommandLoop}
 
 
 @pytest.fixture
