@@ -11,9 +11,9 @@ UV      := $(BIN)/python tools/uv.py pip install --quiet --compile-bytecode
 INSTALL := $(UV) --require-hashes --constraints requirements.lock --requirements pyproject.toml
 # $(call step,TEXT,COMMAND) says what goes on, and how long it took.
 step = @printf '%s … ' "$(1)"; began=$$(date +%s); $(2) && echo "$$(($$(date +%s) - began)) s"
-# What the module for token frames is made from.
-CRATE := tools/token_frames.py $(wildcard server/token_frames/rust/*.* server/token_frames/rust/src/*)
-MODULE := $(VENV)/token_frames.installed
+# What the compiled module is made from.
+CRATE := tools/compiled.py $(wildcard server/compiled/rust/*.* server/compiled/rust/src/*)
+MODULE := $(VENV)/compiled.installed
 
 .PHONY: help setup run test bench faults hostile
 help: ## Lists the tasks
@@ -49,7 +49,7 @@ $(VENV)/bench.installed: $(VENV)/test.installed
 
 # Without cargo, or where the build fails, the hub goes on in Python, and the next `make` tries again. Not in CI.
 $(MODULE): $(VENV)/test.installed $(CRATE)
-	$(call step,Building the module for token frames,$(BIN)/python tools/token_frames.py install && touch $@) || { rm -f $@; test -z "$$CI"; }
+	$(call step,Building the compiled module,$(BIN)/python tools/compiled.py install && touch $@) || { rm -f $@; test -z "$$CI"; }
 
 # Starting does not build it, but neither uses one of other sources.
 ifneq ($(wildcard $(MODULE)),)

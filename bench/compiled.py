@@ -1,4 +1,4 @@
-"""`compiled`: what each form of `server/token_frames` takes to make the journal's entries of token frames.
+"""`compiled`: what each form of `server/compiled` takes to make the journal's entries of token frames.
 
 Without socket and database. Each sample is taken in a process of its own: `python -m bench.compiled JOB`
 prints as JSON what a form costs.
@@ -26,7 +26,7 @@ from server.domain.journal.events import Event, Token
 from server.domain.runs.journal_entries import entry_of
 from server.domain.runs.runtime import FrameInterpreter
 from server.frames.interpreter import Interpreter
-from server.token_frames.choice import interpreter_of_runs, why_not_compiled
+from server.compiled.choice import interpreter_of_runs, why_not_compiled
 from server.wire.codec import ProtobufCodec
 
 _PYTHON, _COMPILED = "Python", "compiled"

@@ -48,7 +48,7 @@ from server.ports import CannotListen, check_ports, http_listener
 from server.settings.settings import Settings
 from server.start_error import StartError
 from server.supervision import supervise
-from server.token_frames.choice import compiled_send_to_all
+from server.compiled.choice import compiled_send_to_all
 
 _log = structlog.stdlib.get_logger("server.compose")
 
@@ -143,7 +143,7 @@ async def open_hub(
                 dev=settings.dev,
                 workbench=settings.workbench,
                 development=development,
-                send_to_all=compiled_send_to_all(compiled_wanted=settings.compiled_tokens) or send_to_all,
+                send_to_all=compiled_send_to_all(compiled_wanted=settings.compiled) or send_to_all,
             ),
             throttle=throttle,
             services=ConnectApp(core, throttle, dev=settings.dev),

@@ -64,7 +64,7 @@ from server.observability.traces import RunTraces
 from server.runtime.websocket import whole_messages
 from server.settings.settings import Settings
 from server.supervision import supervise_all
-from server.token_frames.choice import compiled_whole_messages, interpreter_of_runs, legacy_tokens
+from server.compiled.choice import compiled_whole_messages, interpreter_of_runs, legacy_tokens
 from server.webhooks.sender import HttpSender
 from server.wire.codec import ProtobufCodec
 from server.wire.webhooks import EVENT_MEDIA_TYPE, cloud_event
@@ -99,7 +99,7 @@ async def open_core(
         )
         await stack.enter_async_context(verifier.running())
         wakeups = create_wakeups(settings, pool, direct_dsn)
-        find_messages = compiled_whole_messages(compiled_wanted=settings.compiled_tokens) or whole_messages
+        find_messages = compiled_whole_messages(compiled_wanted=settings.compiled) or whole_messages
         runtime = create_runtime(settings, runtime_url, metrics, find_messages)
         stack.push_async_callback(runtime.close)
         stores = Stores.on(pool, replica=replica, lease_ttl_s=settings.lease_ttl_s)
@@ -120,7 +120,7 @@ async def open_core(
             max_window_bytes=settings.max_window_mib << 20,
             max_shared_bytes=settings.max_total_window_mib << 20,
             wakeups=wakeups,
-            legacy_tokens=legacy_tokens(compiled_wanted=settings.compiled_tokens),
+            legacy_tokens=legacy_tokens(compiled_wanted=settings.compiled),
         )
         journal.subscribe(broadcaster.on_commit)
         journal.subscribe(wakeups.on_commit)
@@ -142,7 +142,7 @@ async def open_core(
             codec=ProtobufCodec(),
             clock=clock,
             on_progress=show_progress,
-            interpreter=interpreter_of_runs(compiled_wanted=settings.compiled_tokens),
+            interpreter=interpreter_of_runs(compiled_wanted=settings.compiled),
             limits=run_limits(settings),
             budget=budget,
             observer=RunObservers(RunLog(), metrics, *((RunTraces(),) if settings.traces else ())),

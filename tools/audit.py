@@ -28,7 +28,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 UV = [sys.executable, str(ROOT / "tools" / "uv.py")]
 LOCK = ROOT / "requirements.lock"
-CRATES = ROOT / "server" / "token_frames" / "rust" / "crates.lock"
+CRATES = ROOT / "server" / "compiled" / "rust" / "crates.lock"
 BILLS = ROOT / "build" / "sbom"
 TOOLS = ROOT / "build" / "audit"
 #: A version with published advisories.

@@ -25,8 +25,8 @@ VERSIONS = {
     "pyproject.toml": r'^version = "(.+)"$',
     "clients/python/pyproject.toml": r'^version = "(.+)"$',
     "clients/typescript/package.json": r'^  "version": "(.+)",$',
-    "server/token_frames/rust/Cargo.toml": r'^version = "(.+)"$',
-    "server/token_frames/rust/crates.lock": r'^name = "ide_orchestrator_tokens"\nversion = "(.+)"$',
+    "server/compiled/rust/Cargo.toml": r'^version = "(.+)"$',
+    "server/compiled/rust/crates.lock": r'^name = "ide_orchestrator_compiled"\nversion = "(.+)"$',
     "clients/go/go.mod": r"/gen/go v(\S+)$",
     "deploy/helm/ide-orchestrator/Chart.yaml": r"^version: (.+)\nappVersion: \1$",
 }

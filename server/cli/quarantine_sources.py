@@ -22,7 +22,7 @@ from server.db.quarantine import PostgresQuarantineStore
 from server.domain.model import Page
 from server.domain.quarantine.quarantine import Quarantine
 from server.settings.settings import Settings
-from server.token_frames.spliced import SplicingInterpreter
+from server.compiled.spliced import SplicingInterpreter
 from server.wire.codec import ProtobufCodec
 from server.wire.quarantine import (
     QuarantinedFrame,

@@ -44,7 +44,7 @@ _MESSAGE_BYTES = 250
 
 @dataclass(frozen=True, slots=True)
 class StateSteps:
-    """Steps of reading a state frame, each in Python or compiled (`server/token_frames`)."""
+    """Steps of reading a state frame, each in Python or compiled (`server/compiled`)."""
 
     encode_delta: EncodeDelta = encode_delta
     read_printed: ReadPrinted = left_to_python

@@ -36,7 +36,7 @@ from server.frames.tokens import TokenReader
 
 class Interpreter:
     """Turns the frames of one run, in order, into events: `FrameInterpreter` without `token_entries`, which
-    `server/token_frames` adds."""
+    `server/compiled` adds."""
 
     def __init__(self, steps: StateSteps = IN_PYTHON) -> None:
         self._steps = steps

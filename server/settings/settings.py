@@ -231,7 +231,7 @@ class Settings(BaseSettings):
     """the same, for traces alone"""
     otel_disabled: bool = Field(False, alias="OTEL_SDK_DISABLED")
     """turns traces off"""
-    compiled_tokens: bool = Field(True, alias="IDEO_COMPILED_TOKENS")
+    compiled: bool = Field(True, alias="IDEO_COMPILED")
     """reads frames, and writes to the readers of a run, with the compiled module where it is installed,
     which takes less CPU; `false`: in Python (ADR 0075)"""
     metrics_threads: bool = Field(False, alias="IDEO_METRICS_THREADS")

@@ -34,7 +34,7 @@ def shared_fields(epoch: int, time: datetime) -> bytes:
 
 
 def token_keys() -> dict[str, bytes]:
-    """The keys of the fields that `server/token_frames/rust` writes, by its names for them, in the order in
+    """The keys of the fields that `server/compiled/rust` writes, by its names for them, in the order in
     which it writes those of one message. Those of `role` and `last` have the field's value, too."""
     token, call = m.Token.DESCRIPTOR.fields_by_name, m.ToolCallPiece.DESCRIPTOR.fields_by_name
     role = field_key(token["role"].number, VARINT)

@@ -20,7 +20,7 @@ from server.domain.streams.broadcaster import Broadcaster
 from server.domain.streams.legacy_tokens import Framing
 from server.domain.streams.subscription import Subscription
 from server.encoding.event_batch import delimited_event
-from server.token_frames.choice import legacy_tokens
+from server.compiled.choice import legacy_tokens
 from server.wire.codec import ProtobufCodec
 from tests.support.stored import NOON, a_run, a_user, a_workflow
 

@@ -22,7 +22,7 @@ from server.domain.journal.events import (
 )
 from server.domain.off_loop import SMALL_BYTES
 from server.frames.structure import MAX_MEMBERS
-from server.token_frames.spliced import SplicingInterpreter
+from server.compiled.spliced import SplicingInterpreter
 from tests.support.driven import Driven, driven, verdict
 from tests.support.hand_clock import until
 from tests.support.runtime import (

@@ -28,7 +28,7 @@ from server.domain.quarantine.quarantine import Quarantine
 from server.domain.quarantine.shapes import shape_of
 from server.domain.runs.runtime import Interpretation
 from server.encoding.event_batch import delimited_event
-from server.token_frames.spliced import SplicingInterpreter
+from server.compiled.spliced import SplicingInterpreter
 from server.wire.codec import ProtobufCodec
 from tests.support.commands import Commands, Ideo
 from tests.support.driven import Driven, driven, verdict

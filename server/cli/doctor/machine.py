@@ -14,7 +14,7 @@ from server import file_descriptors
 from server.addresses import listening
 from server.cli.doctor.finding import TIMEOUT_S, Finding
 from server.settings.settings import Settings
-from server.token_frames.choice import why_not_compiled
+from server.compiled.choice import why_not_compiled
 
 #: A certificate that expires earlier is a finding.
 MIN_CERTIFICATE_VALIDITY = timedelta(days=14)
@@ -49,7 +49,7 @@ async def check_descriptors(settings: Settings, dsn: str) -> Finding:
 
 async def check_compiled(settings: Settings, dsn: str) -> Finding:
     """Which form reads token frames. Both do the same: that in Python takes more CPU."""
-    why = why_not_compiled() if settings.compiled_tokens else "IDEO_COMPILED_TOKENS is false"
+    why = why_not_compiled() if settings.compiled else "IDEO_COMPILED is false"
     if not why:
         return Finding("compiled", "frames are read by the compiled module")
     return Finding("compiled", f"frames are read in Python, not by the compiled module: {why}")

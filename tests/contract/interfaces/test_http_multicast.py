@@ -47,7 +47,7 @@ def send(request: pytest.FixtureRequest) -> SendToAll:
     """Either form of what sends."""
     if request.param == "python":
         return send_to_all
-    return pytest.importorskip("ide_orchestrator_tokens").send_to_all
+    return pytest.importorskip("ide_orchestrator_compiled").send_to_all
 
 
 class Served:

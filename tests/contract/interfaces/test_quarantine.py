@@ -23,7 +23,7 @@ from server.db.quarantine import PostgresQuarantineStore
 from server.domain.errors import LimitReached
 from server.domain.quarantine.quarantine import Quarantine, Scanned
 from server.domain.quarantine.shapes import MAX_STRUCTURE_CHARS, MAX_TYPE_CHARS
-from server.token_frames.spliced import SplicingInterpreter
+from server.compiled.spliced import SplicingInterpreter
 from server.wire import messages as m
 from server.wire.codec import ProtobufCodec
 from tests.integration.test_quarantine import EarlierInterpreter, OpenRuntime, new

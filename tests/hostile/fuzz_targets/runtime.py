@@ -26,11 +26,11 @@ from server.frames.similar_states import MIN_BYTES
 from server.http.websocket_frames import text_header, text_part
 from server.replay.recording import SHIPPED
 from server.runtime.websocket import FindMessages, WebSocketFrames, whole_messages
-from server.token_frames import choice
+from server.compiled import choice
 from server.wire.codec import ProtobufCodec
 from tests.hostile.fuzz_targets.target import MAX_INPUT, Target
 from tests.support.legacy_frames import frames_for
-from tests.unit.token_frames.forms import installed_forms, parsed, together
+from tests.unit.compiled.forms import installed_forms, parsed, together
 
 #: Where a line of `similar_frames` puts the texts of the lines after it.
 _PLACE = b"TEXT"

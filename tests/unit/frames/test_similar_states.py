@@ -18,7 +18,7 @@ from server.frames.agent_state import IN_PYTHON
 from server.frames.interpreter import Interpreter
 from server.frames.similar_states import MAX_VALUES, MIN_BYTES, SplitFrame, StateForm, form_of
 from tests.support.recordings import NAMES, frames
-from tests.unit.token_frames.forms import Form, compiled_steps, installed_forms
+from tests.unit.compiled.forms import Form, compiled_steps, installed_forms
 
 Members = dict[str, bytes]
 

@@ -1,4 +1,4 @@
-"""tools/token_frames.py: the module in Rust is built from pinned crates or not at all; a line says why."""
+"""tools/compiled.py: the module in Rust is built from pinned crates or not at all; a line says why."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.programs import installed
 from tools.audit import crate_components
 
 ROOT = Path(__file__).parents[2]
-CRATE = Path("server", "token_frames", "rust")
+CRATE = Path("server", "compiled", "rust")
 LOCK = CRATE / "crates.lock"
 
 
@@ -34,14 +34,14 @@ def project(tmp_path: Path) -> Path:
     """A folder with the crate and the tool alone."""
     shutil.copytree(ROOT / CRATE, tmp_path / CRATE)
     (tmp_path / "tools").mkdir()
-    shutil.copy(ROOT / "tools" / "token_frames.py", tmp_path / "tools")
+    shutil.copy(ROOT / "tools" / "compiled.py", tmp_path / "tools")
     return tmp_path
 
 
 def tool(
     project: Path, *arguments: str, environment: Mapping[str, str] = os.environ
 ) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(project / "tools" / "token_frames.py"), *arguments]
+    command = [sys.executable, str(project / "tools" / "compiled.py"), *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -53,7 +53,7 @@ def wheel_of(project: Path) -> subprocess.CompletedProcess[str]:
 
 def test_every_crate_is_pinned_with_a_checksum_and_no_address() -> None:
     module, *others = sorted(crates(), key=lambda package: "checksum" in package)
-    assert module["name"] == "ide_orchestrator_tokens"
+    assert module["name"] == "ide_orchestrator_compiled"
     assert all(re.fullmatch(r"[0-9a-f]{64}", package["checksum"]) for package in others)
     assert "://" not in (ROOT / LOCK).read_text()
     assert not (ROOT / CRATE / "Cargo.lock").exists()
@@ -136,7 +136,7 @@ def test_one_wheel_has_the_module_with_its_types_for_all_versions_of_python(tmp_
     [wheel] = tmp_path.iterdir()
     assert "-cp311-abi3-" in wheel.name
     names = zipfile.ZipFile(wheel).namelist()
-    assert {"__init__.pyi", "py.typed", "ide_orchestrator_tokens.abi3.so"} <= {
-        name.removeprefix("ide_orchestrator_tokens/") for name in names
+    assert {"__init__.pyi", "py.typed", "ide_orchestrator_compiled.abi3.so"} <= {
+        name.removeprefix("ide_orchestrator_compiled/") for name in names
     }
     assert not [name for name in names if name.endswith(".rs")]

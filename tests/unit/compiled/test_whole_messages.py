@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.runtime.websocket import FindMessages, whole_messages
-from server.token_frames.choice import compiled_whole_messages
-from tests.unit.token_frames.forms import compiled
+from server.compiled.choice import compiled_whole_messages
+from tests.unit.compiled.forms import compiled
 
 
 @pytest.fixture(scope="session")

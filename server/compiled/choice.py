@@ -1,4 +1,4 @@
-"""Which form reads token frames, and sends to many sockets: in Python, or compiled."""
+"""What the compiled module does where it is installed, and Python elsewhere."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from importlib import metadata
 
 from server.domain.runs.runtime import FrameInterpreter
 from server.domain.streams.legacy_tokens import LegacyTokens
-from server.token_frames.spliced import SplicingInterpreter
+from server.compiled.spliced import SplicingInterpreter
 
 
 def interpreter_of_runs(*, compiled_wanted: bool) -> Callable[[], FrameInterpreter]:
@@ -15,7 +15,7 @@ def interpreter_of_runs(*, compiled_wanted: bool) -> Callable[[], FrameInterpret
     if not compiled_wanted or why_not_compiled():
         return SplicingInterpreter
     # It imports the module that is not everywhere.
-    from server.token_frames.compiled import CompiledInterpreter
+    from server.compiled.interpreter import CompiledInterpreter
 
     return CompiledInterpreter
 
@@ -24,7 +24,7 @@ def legacy_tokens(*, compiled_wanted: bool) -> LegacyTokens | None:
     """Makes the legacy frames of tokens; None to have them made as all others."""
     if not compiled_wanted or why_not_compiled():
         return None
-    from server.token_frames.legacy import CompiledLegacyTokens
+    from server.compiled.legacy import CompiledLegacyTokens
 
     return CompiledLegacyTokens()
 
@@ -35,7 +35,7 @@ def compiled_send_to_all(
     """Sends the same bytes to many sockets, as `send_to_all` of `http/multicast.py`; None to use that."""
     if not compiled_wanted or why_not_compiled():
         return None
-    from ide_orchestrator_tokens import send_to_all
+    from ide_orchestrator_compiled import send_to_all
 
     return send_to_all
 
@@ -47,7 +47,7 @@ def compiled_whole_messages(
     to have them found by that."""
     if not compiled_wanted or why_not_compiled():
         return None
-    from ide_orchestrator_tokens import whole_messages
+    from ide_orchestrator_compiled import whole_messages
 
     return whole_messages
 
@@ -57,10 +57,10 @@ def why_not_compiled(hub_version: str = "") -> str:
     the installed one's."""
     ours = hub_version or metadata.version("ide-orchestrator")
     try:
-        its = metadata.version("ide-orchestrator-tokens")
+        its = metadata.version("ide-orchestrator-compiled")
         if its != ours:
             return f"the installed module has the version {its}, and the hub {ours}"
-        import ide_orchestrator_tokens  # noqa: F401 - whether it loads
+        import ide_orchestrator_compiled  # noqa: F401 - whether it loads
     except metadata.PackageNotFoundError:
         return "it is not installed"
     except ImportError as error:

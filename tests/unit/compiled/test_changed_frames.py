@@ -9,9 +9,9 @@ from random import Random
 
 import pytest
 
-from server.token_frames.spliced import SplicingInterpreter
+from server.compiled.spliced import SplicingInterpreter
 from tests.support.recordings import NAMES, frames
-from tests.unit.token_frames.forms import Form, parsed, together
+from tests.unit.compiled.forms import Form, parsed, together
 
 #: What is put into frames: parts of printed text, of JSON, and of a piece's members.
 _PARTS = (

@@ -16,8 +16,8 @@ from server.encoding.frame_delta import DEFLATE_FROM_BYTES, DeltaContext, Encodi
 from server.frames.interpreter import Interpreter
 from server.frames.message_list import MessageList
 from tests.support.recordings import NAMES, frames
-from tests.unit.token_frames.forms import compiled, compiled_steps
-from tests.unit.token_frames.test_changed_frames import changed
+from tests.unit.compiled.forms import compiled, compiled_steps
+from tests.unit.compiled.test_changed_frames import changed
 
 STATES = [frame for name in NAMES for frame in frames(name) if b'"on_state_update"' in frame[:64]]
 #: Each seed: so many runs of up to six frames.

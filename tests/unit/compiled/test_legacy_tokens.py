@@ -15,8 +15,8 @@ from server.encoding.event_batch import delta_batch_of
 from server.frames.interpreter import Interpreter
 from server.http.websocket_frames import text_header, text_part
 from tests.support.recordings import NAMES, frames
-from tests.unit.token_frames.forms import compiled, together
-from tests.unit.token_frames.test_similar_tokens import token_frame
+from tests.unit.compiled.forms import compiled, together
+from tests.unit.compiled.test_similar_tokens import token_frame
 
 FRAMING = Framing(text_part, text_header)
 FIRST_SEQ = 7
@@ -25,7 +25,7 @@ FIRST_SEQ = 7
 @pytest.fixture(scope="session")
 def made() -> LegacyTokens:
     compiled()
-    tokens: LegacyTokens = importlib.import_module("server.token_frames.legacy").CompiledLegacyTokens()
+    tokens: LegacyTokens = importlib.import_module("server.compiled.legacy").CompiledLegacyTokens()
     return tokens
 
 

@@ -1,6 +1,7 @@
-//! Token frames of deepagents-runtime in their regular printed form, from a frame's bytes to its event's and its delta's
-//! entries of the journal, and steps of reading its state frames and its WebSocket. All others are left to Python (`server/frames`), which says what is right: the tests compare
-//! both.
+//! The steps of the hub that cost most. Of token frames of deepagents-runtime in their regular printed form, the whole way
+//! from a frame's bytes to its event's and its delta's entries of the journal; steps of reading state frames and the
+//! runtime's WebSocket; legacy frames of tokens; and the same bytes to many sockets. What is not regular is left to Python,
+//! which says what is right: the tests compare both.
 #![forbid(unsafe_code)]
 
 mod delta;
@@ -475,7 +476,7 @@ impl StateSplit {
 }
 
 #[pymodule]
-fn ide_orchestrator_tokens(module: &Bound<'_, PyModule>) -> PyResult<()> {
+fn ide_orchestrator_compiled(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<TokenFrames>()?;
     module.add_class::<legacy::LegacyTokens>()?;
     module.add_class::<StateSplit>()?;

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from ide_orchestrator_tokens import StateSplit, TokenFrames, difference, printed_messages
+from ide_orchestrator_compiled import StateSplit, TokenFrames, difference, printed_messages
 
 from server.domain.runs.runtime import OversizedFrame, TokenEntries
 from server.frames.agent_state import StateSteps
-from server.token_frames.spliced import SplicingInterpreter
+from server.compiled.spliced import SplicingInterpreter
 from server.wire.token_encoder import shared_fields, token_keys
 
 _KEYS = token_keys()

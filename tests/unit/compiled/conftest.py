@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from server.token_frames.spliced import SplicingInterpreter
-from tests.unit.token_frames.forms import Form, compiled
+from server.compiled.spliced import SplicingInterpreter
+from tests.unit.compiled.forms import Form, compiled
 
 
 @pytest.fixture(scope="session", params=["spliced", "compiled"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 
-from ide_orchestrator_tokens import LegacyTokens
+from ide_orchestrator_compiled import LegacyTokens
 
 from server.domain.streams.legacy_tokens import Framing, TokensMade
 

@@ -13,8 +13,8 @@ from server.encoding.event_batch import event_ends, split_deltas, split_events
 from server.encoding.frame_delta import DeltaContext, Encoding, digest_of, frame_digest
 from server.frames.agent_state import StateSteps
 from server.frames.interpreter import Interpreter
-from server.token_frames.choice import why_not_compiled
-from server.token_frames.spliced import SplicingInterpreter
+from server.compiled.choice import why_not_compiled
+from server.compiled.spliced import SplicingInterpreter
 from server.wire.codec import ProtobufCodec
 from tests.support.tools import need
 
@@ -30,14 +30,14 @@ def compiled() -> Form:
     """The form in Rust. Skips the test where it is not installed; in CI, fails it."""
     why = why_not_compiled()
     need(not why, f"the compiled module: {why}; make setup builds it where cargo is")
-    form: Form = importlib.import_module("server.token_frames.compiled").CompiledInterpreter
+    form: Form = importlib.import_module("server.compiled.interpreter").CompiledInterpreter
     return form
 
 
 def compiled_steps() -> StateSteps:
     """The steps of reading state frames in Rust. Skips the test as `compiled`."""
     compiled()
-    found: StateSteps = importlib.import_module("server.token_frames.compiled").STEPS
+    found: StateSteps = importlib.import_module("server.compiled.interpreter").STEPS
     return found
 
 

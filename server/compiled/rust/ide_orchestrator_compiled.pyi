@@ -1,4 +1,4 @@
-"""Token frames of deepagents-runtime into entries of the journal."""
+"""The steps of the hub that cost most, in Rust."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias

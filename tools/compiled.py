@@ -1,9 +1,9 @@
-"""The hub's module in Rust for token frames: builds it where cargo is, checks it, and pins its crates.
+"""The hub's module in Rust: builds it where cargo is, checks it, and pins its crates.
 
-    python tools/token_frames.py install            build its wheel, and install it beside the hub
-    python tools/token_frames.py wheel FOLDER       write its wheel to FOLDER
-    python tools/token_frames.py check              its format, and what clippy says
-    python tools/token_frames.py lock [--upgrade]   write crates.lock; with --upgrade the newest versions
+    python tools/compiled.py install            build its wheel, and install it beside the hub
+    python tools/compiled.py wheel FOLDER       write its wheel to FOLDER
+    python tools/compiled.py check              its format, and what clippy says
+    python tools/compiled.py lock [--upgrade]   write crates.lock; with --upgrade the newest versions
 
 crates.lock is Cargo's lock file without the addresses of the index: names, versions and checksums of all
 crates. A build uses exactly these, or fails. Without cargo, or where a build fails, a line says why, the exit
@@ -32,10 +32,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-CRATE = ROOT / "server" / "token_frames" / "rust"
+CRATE = ROOT / "server" / "compiled" / "rust"
 LOCK = CRATE / "crates.lock"
-DISTRIBUTION = "ide-orchestrator-tokens"
-BUILD = ROOT / "build" / "token_frames"
+DISTRIBUTION = "ide-orchestrator-compiled"
+BUILD = ROOT / "build" / "compiled"
 #: Cargo writes beside the sources, so it gets a copy of them.
 COPY, TARGET, LOG = BUILD / "crate", BUILD / "target", BUILD / "log"
 _HEAD = "# Written by `poe lock-crates`: Cargo's lock file without the addresses of the index.\n"
@@ -167,7 +167,7 @@ def lock(*, upgrade: bool) -> None:
 
 def main() -> int:
     """The command line. Returns 0, or 1 when it could not be done."""
-    parser = argparse.ArgumentParser(description="The hub's module in Rust for token frames.")
+    parser = argparse.ArgumentParser(description="The hub's module in Rust.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("install", help="build its wheel, and install it beside the hub")
     commands.add_parser("wheel", help="write its wheel").add_argument("folder", type=Path)
