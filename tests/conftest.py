@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -21,11 +23,18 @@ settings.register_profile(
 settings.load_profile("beside others")
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def postgres(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Postgres]:
-    """A server for the whole session."""
-    async with running_postgres(tmp_path_factory.mktemp("postgres")) as server:
-        yield server
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """A server for the whole session. It starts in an event loop of its own: a fixture of the session's loop
+    ends whenever the next test has another kind of loop, and a new server would start for each change."""
+    with asyncio.Runner() as runner:
+        stack = AsyncExitStack()
+        folder = tmp_path_factory.mktemp("postgres")
+        server = runner.run(stack.enter_async_context(running_postgres(folder)))
+        try:
+            yield server
+        finally:
+            runner.run(stack.aclose())
 
 
 @pytest_asyncio.fixture

@@ -179,6 +179,11 @@ class _Pipe(asyncio.StreamReaderProtocol):
         self.transport = transport
         super().connection_made(transport)
 
+    def eof_received(self) -> bool:
+        """Nothing more comes. uvloop keeps the pipe open for a protocol that wants it, asyncio never does."""
+        super().eof_received()
+        return False
+
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self.closed.set_result(None)
