@@ -22,11 +22,11 @@ from bench.environment import Environment, in_turn
 from bench.figures import Stats, Table, ratios
 from bench.jobs import run_module
 from bench.loads import load
+from server.compiled.choice import interpreter_of_runs, why_not_compiled
 from server.domain.journal.events import Event, Token
 from server.domain.runs.journal_entries import entry_of
 from server.domain.runs.runtime import FrameInterpreter
 from server.frames.interpreter import Interpreter
-from server.compiled.choice import interpreter_of_runs, why_not_compiled
 from server.wire.codec import ProtobufCodec
 
 _PYTHON, _COMPILED = "Python", "compiled"

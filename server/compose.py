@@ -15,6 +15,7 @@ from server import file_descriptors
 from server.adapters import grpc_endpoint, tls_files
 from server.auth.tokens import TokenVerifier
 from server.clock import SystemClock
+from server.compiled.choice import compiled_send_to_all
 from server.connect.app import ConnectApp
 from server.core import open_core
 from server.db.migrate import status as migration_status
@@ -48,7 +49,6 @@ from server.ports import CannotListen, check_ports, http_listener
 from server.settings.settings import Settings
 from server.start_error import StartError
 from server.supervision import supervise
-from server.compiled.choice import compiled_send_to_all
 
 _log = structlog.stdlib.get_logger("server.compose")
 

@@ -17,6 +17,7 @@ from server.adapters import HubRuntime, create_runtime, create_wakeups, quota_li
 from server.auth.authenticator import Authenticator
 from server.auth.tokens import TokenVerifier
 from server.clock import SystemClock
+from server.compiled.choice import compiled_whole_messages, interpreter_of_runs, legacy_tokens
 from server.db.journal import PostgresJournal
 from server.db.pool import open_pool
 from server.db.stores import Stores
@@ -64,7 +65,6 @@ from server.observability.traces import RunTraces
 from server.runtime.websocket import whole_messages
 from server.settings.settings import Settings
 from server.supervision import supervise_all
-from server.compiled.choice import compiled_whole_messages, interpreter_of_runs, legacy_tokens
 from server.webhooks.sender import HttpSender
 from server.wire.codec import ProtobufCodec
 from server.wire.webhooks import EVENT_MEDIA_TYPE, cloud_event

@@ -16,13 +16,13 @@ from typing_extensions import override
 from ide_orchestrator.client.http_calls import PAGE, address, with_query
 from server.cli.hub_client import HubClient
 from server.clock import SystemClock
+from server.compiled.spliced import SplicingInterpreter
 from server.db.journal import PostgresJournal
 from server.db.pool import open_pool
 from server.db.quarantine import PostgresQuarantineStore
 from server.domain.model import Page
 from server.domain.quarantine.quarantine import Quarantine
 from server.settings.settings import Settings
-from server.compiled.spliced import SplicingInterpreter
 from server.wire.codec import ProtobufCodec
 from server.wire.quarantine import (
     QuarantinedFrame,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from importlib import metadata
 
+from server.compiled.spliced import SplicingInterpreter
 from server.domain.runs.runtime import FrameInterpreter
 from server.domain.streams.legacy_tokens import LegacyTokens
-from server.compiled.spliced import SplicingInterpreter
 
 
 def interpreter_of_runs(*, compiled_wanted: bool) -> Callable[[], FrameInterpreter]:

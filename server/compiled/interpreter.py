@@ -11,9 +11,9 @@ from datetime import datetime
 
 from ide_orchestrator_compiled import StateSplit, TokenFrames, difference, printed_messages
 
+from server.compiled.spliced import SplicingInterpreter
 from server.domain.runs.runtime import OversizedFrame, TokenEntries
 from server.frames.agent_state import StateSteps
-from server.compiled.spliced import SplicingInterpreter
 from server.wire.token_encoder import shared_fields, token_keys
 
 _KEYS = token_keys()

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from server.clock import SystemClock
+from server.compiled.choice import legacy_tokens
 from server.db.journal import PostgresJournal
 from server.domain.clock import Clock
 from server.domain.journal.events import Event, EventKind, Outcome, RunStarted, Terminal
@@ -20,7 +21,6 @@ from server.domain.streams.broadcaster import Broadcaster
 from server.domain.streams.legacy_tokens import Framing
 from server.domain.streams.subscription import Subscription
 from server.encoding.event_batch import delimited_event
-from server.compiled.choice import legacy_tokens
 from server.wire.codec import ProtobufCodec
 from tests.support.stored import NOON, a_run, a_user, a_workflow
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from server.compiled.spliced import SplicingInterpreter
 from server.domain.journal.events import (
     Discontinuity,
     FrameReason,
@@ -22,7 +23,6 @@ from server.domain.journal.events import (
 )
 from server.domain.off_loop import SMALL_BYTES
 from server.frames.structure import MAX_MEMBERS
-from server.compiled.spliced import SplicingInterpreter
 from tests.support.driven import Driven, driven, verdict
 from tests.support.hand_clock import until
 from tests.support.runtime import (

@@ -15,6 +15,7 @@ from uuid import UUID
 import pytest
 
 from server.clock import SystemClock
+from server.compiled.spliced import SplicingInterpreter
 from server.db.journal import PostgresJournal
 from server.db.quarantine import PostgresQuarantineStore
 from server.db.retention import PostgresRetentionStore
@@ -28,7 +29,6 @@ from server.domain.quarantine.quarantine import Quarantine
 from server.domain.quarantine.shapes import shape_of
 from server.domain.runs.runtime import Interpretation
 from server.encoding.event_batch import delimited_event
-from server.compiled.spliced import SplicingInterpreter
 from server.wire.codec import ProtobufCodec
 from tests.support.commands import Commands, Ideo
 from tests.support.driven import Driven, driven, verdict

@@ -13,8 +13,8 @@ from cryptography import x509
 from server import file_descriptors
 from server.addresses import listening
 from server.cli.doctor.finding import TIMEOUT_S, Finding
-from server.settings.settings import Settings
 from server.compiled.choice import why_not_compiled
+from server.settings.settings import Settings
 
 #: A certificate that expires earlier is a finding.
 MIN_CERTIFICATE_VALIDITY = timedelta(days=14)

@@ -142,9 +142,7 @@ def test_the_base_images_are_versions_and_the_lowest_python_that_is_locked_for()
         ("python:3.11@sha256:0123", "", 0),
     ],
 )
-@pytest.mark.parametrize(
-    ("name", "variable"), [("installer", "PYTHON_IMAGE"), ("compiled", "RUST_IMAGE")]
-)
+@pytest.mark.parametrize(("name", "variable"), [("installer", "PYTHON_IMAGE"), ("compiled", "RUST_IMAGE")])
 def test_an_image_is_released_only_on_bases_with_digests(
     name: str, variable: str, image: str, unpinned: str, code: int
 ) -> None:

@@ -19,11 +19,11 @@ from structlog.testing import capture_logs
 from ide_orchestrator.conformance.callers import PROTOCOLS, caller, open_channel
 from ide_orchestrator.conformance.target import Target
 from ide_orchestrator.v1.quarantine_pb2_grpc import QuarantineServiceStub
+from server.compiled.spliced import SplicingInterpreter
 from server.db.quarantine import PostgresQuarantineStore
 from server.domain.errors import LimitReached
 from server.domain.quarantine.quarantine import Quarantine, Scanned
 from server.domain.quarantine.shapes import MAX_STRUCTURE_CHARS, MAX_TYPE_CHARS
-from server.compiled.spliced import SplicingInterpreter
 from server.wire import messages as m
 from server.wire.codec import ProtobufCodec
 from tests.integration.test_quarantine import EarlierInterpreter, OpenRuntime, new

@@ -15,6 +15,7 @@ from websockets.frames import DATA_OPCODES, Frame
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
+from server.compiled import choice
 from server.domain.journal.events import Event
 from server.domain.journal.frame_reconstruction import FrameReconstructor
 from server.domain.runs.runtime import OversizedFrame, StreamClosed
@@ -26,7 +27,6 @@ from server.frames.similar_states import MIN_BYTES
 from server.http.websocket_frames import text_header, text_part
 from server.replay.recording import SHIPPED
 from server.runtime.websocket import FindMessages, WebSocketFrames, whole_messages
-from server.compiled import choice
 from server.wire.codec import ProtobufCodec
 from tests.hostile.fuzz_targets.target import MAX_INPUT, Target
 from tests.support.legacy_frames import frames_for

@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+from server.compiled.choice import why_not_compiled
+from server.compiled.spliced import SplicingInterpreter
 from server.domain.journal.events import Event, UpstreamFrame
 from server.domain.runs.runtime import FrameInterpreter
 from server.encoding.event_batch import event_ends, split_deltas, split_events
 from server.encoding.frame_delta import DeltaContext, Encoding, digest_of, frame_digest
 from server.frames.agent_state import StateSteps
 from server.frames.interpreter import Interpreter
-from server.compiled.choice import why_not_compiled
-from server.compiled.spliced import SplicingInterpreter
 from server.wire.codec import ProtobufCodec
 from tests.support.tools import need
 

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.domain.journal.events import Token
 from server.compiled.spliced import SplicingInterpreter
+from server.domain.journal.events import Token
 from tests.support.recordings import NAMES, frames
-from tests.unit.frames import printed_messages
 from tests.unit.compiled.forms import CODEC, Form, parsed, together, tokens_again
+from tests.unit.frames import printed_messages
 
 
 def token_frame(text: str, *, message_id: str = "run--1", node: str = "agent") -> bytes:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.runtime.websocket import FindMessages, whole_messages
 from server.compiled.choice import compiled_whole_messages
+from server.runtime.websocket import FindMessages, whole_messages
 from tests.unit.compiled.forms import compiled
 
 
