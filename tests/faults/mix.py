@@ -10,10 +10,12 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import urlsplit
 
+from server.cli import exit_codes
 from tests.faults.personas import PERSONAS, Profile
 from tests.faults.rig.environment import Environment, NotStarted, Rig, open_rig
 from tests.faults.rig.report import Result
 from tests.faults.rig.run import Run
+from tests.support.processes import StartFailed
 from tests.support.proxy import How, Proxy, proxy
 
 #: VerdictRules that are right besides a persona's own, when any way may break at any time.
@@ -106,10 +108,21 @@ class Mix:
     def _victim(self) -> str:
         return self._random.choice("AB")
 
+    async def _start(self, name: str) -> None:
+        """Start it, and once more where its database was away, as a supervisor does: the mix of the other
+        profile kills all backends of the same PostgreSQL."""
+        try:
+            await self._rig.start(name)
+        except StartFailed as error:
+            if error.exit_code != exit_codes.UNAVAILABLE:
+                raise
+            self.faults["start without its database"] = self.faults.get("start without its database", 0) + 1
+            await self._rig.start(name)
+
     async def _kill(self) -> str:
         name = self._victim()
         await self._rig.replicas[name].kill()
-        await self._rig.start(name)
+        await self._start(name)
         return "kill -9"
 
     async def _pause(self) -> str:
@@ -125,7 +138,7 @@ class Mix:
         with contextlib.suppress(TimeoutError):
             await self._rig.replicas[name].gone(40)
         await self._rig.replicas[name].kill()
-        await self._rig.start(name)
+        await self._start(name)
         return "SIGTERM"
 
     async def _break_runtime(self) -> str:

@@ -21,7 +21,11 @@ UNLIMITED = dict.fromkeys(("IDEO_MAX_ACTIVE_RUNS", "IDEO_MAX_CREATES_PER_MINUTE"
 
 
 class StartFailed(Exception):
-    """A process ended before it served."""
+    """A process ended before it served, with this exit code."""
+
+    def __init__(self, exit_code: int, log: str) -> None:
+        super().__init__(f"the process ended with {exit_code}: {log}")
+        self.exit_code = exit_code
 
 
 class Process:
@@ -47,7 +51,7 @@ class Process:
                 line = (await self._process.stdout.readline()).decode()
                 if not line:
                     text = self._log.read_text(errors="replace")[-2000:] if self._log else ""
-                    raise StartFailed(f"the process ended with {await self._process.wait()}: {text}")
+                    raise StartFailed(await self._process.wait(), text)
                 name, _, address = line.strip().partition(" ")
                 self.addresses[name] = address
 
