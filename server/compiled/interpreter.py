@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from ide_orchestrator_compiled import StateSplit, TokenFrames, difference, printed_messages
+from ide_orchestrator_compiled import StateSplit, TokenFrames, difference, printed_messages, text_file
 
 from server.compiled.spliced import SplicingInterpreter
 from server.domain.runs.runtime import OversizedFrame, TokenEntries
@@ -18,7 +18,7 @@ from server.wire.token_encoder import shared_fields, token_keys
 
 _KEYS = token_keys()
 #: Of reading state frames.
-STEPS = StateSteps(difference, printed_messages, StateSplit)
+STEPS = StateSteps(difference, printed_messages, StateSplit, text_file)
 
 
 class CompiledInterpreter(SplicingInterpreter):

@@ -29,6 +29,7 @@ from server.encoding.frame_delta import (
     encode_delta,
 )
 from server.frames import graphs, raw_json
+from server.frames.file_maps import ReadTextFile, left_to_parser
 from server.frames.input_requests import InputRequests
 from server.frames.message_list import MessageList, ReadPrinted, left_to_python
 from server.frames.other_keys import OtherKeys
@@ -49,6 +50,7 @@ class StateSteps:
     encode_delta: EncodeDelta = encode_delta
     read_printed: ReadPrinted = left_to_python
     split: SplitFrame = SplitInPython.of
+    read_text: ReadTextFile = left_to_parser
 
 
 IN_PYTHON = StateSteps()
@@ -128,7 +130,7 @@ class AgentState:
         if files is not None:
             del rest["files"]
             if not polled:
-                changes, unread = self.files.read(files, differing)
+                changes, unread = self.files.read(files, differing, steps.read_text)
                 skeleton["files"] = self.files.skeleton()
         elif "files" in data and not polled:
             self.files.note_unreadable_map()

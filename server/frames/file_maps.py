@@ -8,8 +8,8 @@ from __future__ import annotations
 import ast
 import base64
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
 from server.domain.proposals.files import File, NotAFile, parse_file
 from server.encoding.json_text import dump, load
@@ -23,6 +23,10 @@ _BYTES = r"""b(?:'(?>[^'\\\n]|\\.)*+'|"(?>[^"\\\n]|\\.)*+")"""
 _BINARY = re.compile(rf"(?P<call>bytearray\()?(?P<literal>{_BYTES})(?(call)\))", re.ASCII)
 #: A printed path of the standard library.
 _PATH = re.compile(rf"(?>\w+\.)*+(?:Pure)?(?:Posix)?Path\(({STRING})\)", re.DOTALL)
+
+#: Reads the entry of a text file as most come: its content, and when it was created and modified. None for
+#: others.
+ReadTextFile: TypeAlias = Callable[[bytes], tuple[bytes, str | None, str | None] | None]
 
 
 def file_entries(text: bytes) -> dict[str, bytes] | None:
@@ -95,9 +99,17 @@ def _binary(content: bytes, *, encoding: Any = None) -> dict[str, str]:
     return {"content": base64.b64encode(content).decode(), "encoding": "base64"}
 
 
-def read_file(text: bytes) -> File:
-    """The file of an entry's JSON text. Raises NotAFile."""
-    return parse_file(raw_json.lenient_value(text))
+def left_to_parser(text: bytes) -> None:
+    """Reads nothing: as `ReadTextFile`."""
+
+
+def read_file(text: bytes, read_text: ReadTextFile = left_to_parser) -> File:
+    """The file of an entry's JSON text. read_text: reads what it can. Raises NotAFile."""
+    found = read_text(text)
+    if found is None:
+        return parse_file(raw_json.lenient_value(text))
+    content, created_at, modified_at = found
+    return File(content, True, created_at, modified_at)
 
 
 def state_files(text: raw_json.Text) -> dict[str, File] | None:

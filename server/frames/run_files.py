@@ -12,7 +12,7 @@ from server.domain.journal.events import FileChange, UnreadFile
 from server.domain.proposals.files import File, FileSet, NotAFile
 from server.encoding.frame_delta import FILES_PLACEHOLDER, MEMBERS_PLACEHOLDER
 from server.encoding.json_text import dump
-from server.frames.file_maps import read_file
+from server.frames.file_maps import ReadTextFile, left_to_parser, read_file
 
 #: Contents of fewer bytes are kept in any case: what takes their place is not much smaller.
 MIN_RELEASED_BYTES = 1 << 10
@@ -135,15 +135,18 @@ class RunFiles:
         self._map_unread = True
 
     def read(
-        self, entries: Mapping[str, bytes], differing: Differing | None = None
+        self,
+        entries: Mapping[str, bytes],
+        differing: Differing | None = None,
+        read_text: ReadTextFile = left_to_parser,
     ) -> tuple[tuple[FileChange, ...], tuple[UnreadFile, ...]]:
         """Apply a whole file map: the changes, and the new entries that are not files. differing: how it
-        differs from another one, if that is known.
+        differs from another one, if that is known. read_text: as in `read_file`.
 
         Raises TooMuchUnread, and applies nothing then.
         """
         if differing is not None and differing.last is self._last:
-            changes = self._read_differing(entries, differing.paths)
+            changes = self._read_differing(entries, differing.paths, read_text)
             if changes is not None:
                 return changes, ()
         files: dict[str, File | _Released] = {}
@@ -163,7 +166,7 @@ class RunFiles:
                 files[path] = self._files[path]
             elif text != b"null":
                 try:
-                    files[path] = read_file(text)
+                    files[path] = read_file(text, read_text)
                 except NotAFile:
                     unread[path] = text
         if sum(len(path) + len(text) for path, text in unread.items()) > MAX_UNREAD_BYTES:
@@ -176,7 +179,7 @@ class RunFiles:
         return changes, self._note_unread(unread)
 
     def _read_differing(
-        self, entries: Mapping[str, bytes], paths: Collection[str]
+        self, entries: Mapping[str, bytes], paths: Collection[str], read_text: ReadTextFile
     ) -> tuple[FileChange, ...] | None:
         """Apply a file map that differs from the last one in the files at these paths; None, and nothing is
         applied, if one of them was not a file or is none now."""
@@ -186,7 +189,7 @@ class RunFiles:
             if old is None or entries[path] == b"null":
                 return None
             try:
-                files.append((path, old, read_file(entries[path])))
+                files.append((path, old, read_file(entries[path], read_text)))
             except NotAFile:
                 return None
         changes = []

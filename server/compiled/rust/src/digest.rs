@@ -3,6 +3,8 @@
 use blake2b_simd::Params;
 use blake2b_simd::many::{HashManyJob, hash_many};
 
+use crate::states::Same;
+
 /// `DIGEST_BYTES`, and those of a piece.
 pub const DIGEST_BYTES: usize = 8;
 const PIECE_DIGEST_BYTES: usize = 16;
@@ -11,8 +13,7 @@ const PIECE_DIGEST_BYTES: usize = 16;
 const WHOLE: usize = 16 << 10;
 const LEAST: usize = 4 << 10;
 const FIRST: u8 = b'{';
-/// Places around its own at which a piece is looked for, and bytes that are looked at together.
-const NEAR: usize = 2;
+/// Bytes that are looked at together.
 const STEP: usize = 64;
 
 /// The digests of several texts, computed together.
@@ -30,54 +31,70 @@ pub fn together<'a, const N: usize>(texts: impl Iterator<Item = &'a [u8]>) -> Ve
         .collect()
 }
 
-/// The pieces of a frame: where each ends, and its digest.
+/// A piece of a frame: where it begins and ends, and its digest.
+#[derive(Clone, Copy)]
+struct Piece {
+    start: usize,
+    end: usize,
+    digest: [u8; PIECE_DIGEST_BYTES],
+}
+
+/// The pieces of a frame.
 #[derive(Default)]
-pub struct Pieces(Vec<(usize, [u8; PIECE_DIGEST_BYTES])>);
+pub struct Pieces(Vec<Piece>);
 
 impl Pieces {
-    /// Those of a frame, and the frame's digest. last, known: of the frame before.
-    pub fn of(frame: &[u8], last: &[u8], known: &Pieces) -> (Self, [u8; DIGEST_BYTES]) {
+    /// Those of a frame, and the frame's digest. known: those of the last frame. same: what both frames have.
+    pub fn of(frame: &[u8], known: &Pieces, same: &[Same]) -> (Self, [u8; DIGEST_BYTES]) {
         if frame.len() <= WHOLE {
             return (Pieces::default(), together(std::iter::once(frame))[0]);
         }
-        let mut found = Pieces(Vec::with_capacity(known.0.len() + 2));
-        let mut new = Vec::new();
-        let (mut at, mut known_at) = (0, 0usize);
-        while at < frame.len() {
-            let end = end(frame, at);
-            let piece = &frame[at..end];
-            // Pieces come in the same order, and most are the same: each is looked for around its place.
-            let near = known_at.saturating_sub(NEAR)..known.0.len().min(known_at + NEAR + 1);
-            let same = near.into_iter().find(|&index| {
-                let (known_end, _) = known.0[index];
-                let start = if index == 0 { 0 } else { known.0[index - 1].0 };
-                last[start..known_end] == *piece
-            });
-            known_at = same.map_or((known_at + 1).min(known.0.len()), |index| index + 1);
-            match same {
-                Some(index) => found.0.push((end, known.0[index].1)),
-                None => {
-                    new.push(found.0.len());
-                    found.0.push((end, [0; PIECE_DIGEST_BYTES]));
+        let (mut same, mut known) = (same.iter().peekable(), known.0.iter().peekable());
+        let (mut found, mut new) = (Vec::with_capacity(known.len() + 2), Vec::new());
+        let mut start = 0;
+        while start < frame.len() {
+            while same.next_if(|each| each.new_end() <= start).is_some() {}
+            let kept = same
+                .peek()
+                .and_then(|each| Some((each, each.old_place(start)?)))
+                .and_then(|(each, old)| {
+                    while known.next_if(|piece| piece.start < old).is_some() {}
+                    let piece = known.next_if(|piece| piece.start == old)?;
+                    let end = start + piece.end - old;
+                    // So is the sign that the next piece begins with, unless there is none.
+                    let ends_same = end < each.new_end()
+                        || (end == each.new_end() && end == frame.len() && known.peek().is_none());
+                    ends_same.then_some(Piece {
+                        start,
+                        end,
+                        ..*piece
+                    })
+                });
+            let piece = kept.unwrap_or_else(|| {
+                new.push(found.len());
+                Piece {
+                    start,
+                    end: end(frame, start),
+                    digest: [0; PIECE_DIGEST_BYTES],
                 }
-            }
-            at = end;
+            });
+            start = piece.end;
+            found.push(piece);
         }
-        let starts = |index: usize| if index == 0 { 0 } else { found.0[index - 1].0 };
-        let texts = new
-            .iter()
-            .map(|&index| &frame[starts(index)..found.0[index].0]);
-        let digests = together(texts);
-        for (index, digest) in new.into_iter().zip(digests) {
-            found.0[index].1 = digest;
+        let texts = new.iter().map(|&index| {
+            let Piece { start, end, .. } = found[index];
+            &frame[start..end]
+        });
+        for (index, digest) in new.iter().zip(together(texts)) {
+            found[*index].digest = digest;
         }
-        let all: Vec<u8> = found.0.iter().flat_map(|piece| piece.1).collect();
+        let all: Vec<u8> = found.iter().flat_map(|piece| piece.digest).collect();
         let digest = together(std::iter::once(all.as_slice()))[0];
-        (found, digest)
+        (Pieces(found), digest)
     }
 
     pub fn size(&self) -> usize {
-        self.0.len() * size_of::<(usize, [u8; PIECE_DIGEST_BYTES])>()
+        self.0.len() * size_of::<Piece>()
     }
 }
 

@@ -99,7 +99,8 @@ pub fn value(text: &[u8], at: usize, depth: usize) -> Option<usize> {
         _ => None,
     }
 }
-fn space(text: &[u8], mut at: usize) -> usize {
+/// The place after the space at `at`.
+pub fn space(text: &[u8], mut at: usize) -> usize {
     while matches!(text.get(at), Some(b' ' | b'\t' | b'\r' | b'\n')) {
         at += 1;
     }

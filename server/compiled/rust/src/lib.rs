@@ -391,6 +391,31 @@ fn message<'py>(py: Python<'py>, found: &messages::Message) -> PyResult<Bound<'p
         .into_pyobject(py)
 }
 
+/// The content of a text file, and when it was created and modified.
+type ReadFile<'py> = (
+    Bound<'py, PyBytes>,
+    Option<Bound<'py, PyString>>,
+    Option<Bound<'py, PyString>>,
+);
+
+/// The text file that an entry of a file map is, as `ReadTextFile` of `server/frames/run_files.py`. None if it needs more
+/// than this.
+#[pyfunction]
+fn text_file<'py>(py: Python<'py>, entry: &[u8]) -> PyResult<Option<ReadFile<'py>>> {
+    let Some(file) = beside(py, entry.len(), || states::text_file(entry)) else {
+        return Ok(None);
+    };
+    let string = |bytes: &Option<Vec<u8>>| {
+        let text = bytes.as_ref();
+        text.map(|text| PyString::from_bytes(py, text)).transpose()
+    };
+    Ok(Some((
+        PyBytes::new(py, &file.content),
+        string(&file.created_at)?,
+        string(&file.modified_at)?,
+    )))
+}
+
 /// A state frame as its values and what is between them: as `Split` of `server/frames/similar_states.py`.
 #[pyclass(frozen)]
 struct StateSplit {
@@ -421,7 +446,7 @@ impl StateSplit {
             return Err(PyValueError::new_err("a value ends after the frame"));
         }
         let (pieces, digest) =
-            digest::Pieces::of(frame.as_bytes(), b"", &digest::Pieces::default());
+            digest::Pieces::of(frame.as_bytes(), &digest::Pieces::default(), &[]);
         let frame = frame.unbind();
         Ok(StateSplit {
             frame,
@@ -442,13 +467,17 @@ impl StateSplit {
         frame: Bound<'py, PyBytes>,
     ) -> Option<(StateSplit, Vec<Changed<'py>>)> {
         let (old, new) = (self.frame.bind(py).as_bytes(), frame.as_bytes());
-        let (places, changed) = states::next(old, &self.places, new)?;
+        let states::Next {
+            places,
+            changed,
+            same,
+        } = states::next(old, &self.places, new)?;
         let texts = changed.into_iter().map(|index| {
             let (start, end) = places[index];
             (index, PyBytes::new(py, &new[start..end]))
         });
         let texts = texts.collect();
-        let (pieces, digest) = digest::Pieces::of(new, old, &self.pieces);
+        let (pieces, digest) = digest::Pieces::of(new, &self.pieces, &same);
         let frame = frame.unbind();
         Some((
             StateSplit {
@@ -483,5 +512,6 @@ fn ide_orchestrator_compiled(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(difference, module)?)?;
     module.add_function(wrap_pyfunction!(whole_messages, module)?)?;
     module.add_function(wrap_pyfunction!(printed_messages, module)?)?;
+    module.add_function(wrap_pyfunction!(text_file, module)?)?;
     module.add_function(wrap_pyfunction!(multicast::send_to_all, module)?)
 }
