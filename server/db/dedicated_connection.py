@@ -7,11 +7,12 @@ the event loop.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import asyncpg
 
-from server.db.pipeline import Pipeline
+from server.db.pipeline import Outcome, Pipeline
 from server.db.pool import BoundedPool
 
 
@@ -47,7 +48,7 @@ class DedicatedConnection:
                     self._statements[query] = statement
                 rows = await statement.fetch(*args, timeout=self._timeout_s)
         except BaseException:
-            await self._on_failed(began_at)
+            await self._on_lost(began_at)
             raise
         self._pool.on_answered()
         return rows  # type: ignore[no-any-return]
@@ -59,10 +60,18 @@ class DedicatedConnection:
             self._usable() or await self._open()
             counts = await self._pipeline.insert(query, executions)
         except BaseException:
-            await self._on_failed(began_at)
+            await self._on_lost(began_at)
             raise
         self._pool.on_answered()
         return counts
+
+    def send(self, query: str, executions: list[bytes], on_outcome: Callable[[Outcome], None]) -> bool:
+        """As `Pipeline.send`, if the connection may still work and `insert` has sent the query on it. Returns
+        whether it was sent; then await `on_failed` after an error."""
+        if self._usable() is None or not self._pipeline.is_prepared(query):
+            return False
+        self._pipeline.send(query, executions, on_outcome)
+        return True
 
     def _usable(self) -> asyncpg.Connection | None:
         """The connection, if there is one that may still work."""
@@ -78,7 +87,12 @@ class DedicatedConnection:
         self._pipeline = Pipeline(connection, timeout_s=self._timeout_s)
         return connection
 
-    async def _on_failed(self, began_at: float) -> None:
+    async def on_failed(self) -> None:
+        """Drop the connection: what was sent last has failed."""
+        if self._connection is not None:
+            await self._on_lost(self._pipeline.sent_at)
+
+    async def _on_lost(self, began_at: float) -> None:
         if self._connection is not None:
             self.close()
             await self._pool.on_lost(began_at)

@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
@@ -24,7 +25,7 @@ import asyncpg
 from server.db.dedicated_connection import DedicatedConnection
 from server.db.errors import database_errors
 from server.db.outbox import ADD_EVENTS, data_of
-from server.db.pipeline import parameter
+from server.db.pipeline import Outcome, parameter
 from server.db.pool import BoundedPool
 from server.db.quarantine_entries import ADD_KEPT, MARK_PUT_BACK, kept_columns, put_back_columns
 from server.db.runs import ACTIVE_STATUSES
@@ -126,22 +127,84 @@ class JournalWriter:
         self._lease_ttl = lease_ttl
         self._lease_parameter = parameter(_INTERVAL.pack(lease_ttl // timedelta(microseconds=1), 0, 0))
         self._on_commit, self._on_commit_time = on_commit, on_commit_time
+        #: What was sent and is not answered, and when, in seconds of the clock's `monotonic`.
+        self._batches: list[Batch] = []
+        self._began = 0.0
+        #: What `write_forever` has to commit, and the outcome of the first attempt, if there was one.
+        self._left: asyncio.Queue[tuple[list[Batch], Outcome | None]] = asyncio.Queue()
 
     async def write_forever(self) -> None:
         """Commit until cancelled."""
         try:
+            self._go_on()
             while True:
-                await self._ready.wait()
-                batches = self._ready.next_batches()
-                if batches:
-                    await self._commit(batches)
+                batches, outcome = await self._left.get()
+                await self._commit(batches, outcome)
+                del batches, outcome
+                self._go_on()
         finally:
+            self._ready.when_filled(None)
             self._connection.close()
 
-    async def _commit(self, batches: list[Batch]) -> None:
-        """Commit the batches. A batch that cannot be committed loses its lease; the others do not."""
+    # --- The usual commit: no task wakes for it ----------------------------------------------
+
+    def _go_on(self) -> None:
+        """Begin the next commit, or wait for something to commit."""
+        batches = self._ready.next_batches()
+        if not batches:
+            self._ready.when_filled(self._on_filled)
+            return
+        if self._is_usual(batches):
+            crash_point("before_append")
+            self._batches, self._began = batches, self._clock.monotonic()
+            try:
+                executions = list(map(self._parameters, batches))
+            except Exception:
+                # One of them has something that PostgreSQL has no number for: `_commit` finds out which.
+                executions = []
+            if executions and self._connection.send(_APPEND_ONE, executions, self._on_outcome):
+                return
+        self._leave(batches)
+
+    def _on_filled(self) -> None:
         try:
-            await self._commit_together(batches)
+            self._go_on()
+        except Exception:
+            # A fault ends the task, and not only a callback.
+            self._leave([])
+
+    def _on_outcome(self, outcome: Outcome) -> None:
+        """The answer to what `_go_on` has sent."""
+        batches, self._batches = self._batches, []
+        if isinstance(outcome, BaseException) or not all(outcome):
+            self._leave(batches, outcome)
+            return
+        try:
+            self._pool.on_answered()
+            self._on_answered(batches)
+            for batch in batches:
+                self._mark_committed(batch)
+            self._go_on()
+        except Exception:
+            self._leave([batch for batch in batches if not batch.settled])
+
+    def _leave(self, batches: list[Batch], outcome: Outcome | None = None) -> None:
+        """Leave batches to `write_forever`. outcome: that of their first attempt, if there was one."""
+        self._left.put_nowait((batches, outcome))
+
+    def _is_usual(self, batches: list[Batch]) -> bool:
+        """Whether the batches are few, and nothing else is to be written with them."""
+        return len(batches) <= _FEW and not self._pool.pooled and not any(map(_has_more, batches))
+
+    # --- Any commit --------------------------------------------------------------------------
+
+    async def _commit(self, batches: list[Batch], outcome: Outcome | None = None) -> None:
+        """Commit the batches. A batch that cannot be committed loses its lease; the others do not.
+
+        outcome: that of the first attempt, if there was one.
+        """
+        try:
+            await self._commit_together(batches, outcome)
         except Exception:
             unsettled = [batch for batch in batches if not batch.settled]
             if len(batches) > 1:
@@ -152,28 +215,43 @@ class JournalWriter:
             for batch in unsettled:
                 batch.log.mark_lost()
 
-    async def _commit_together(self, batches: list[Batch]) -> None:
+    async def _commit_together(self, batches: list[Batch], outcome: Outcome | None) -> None:
         """Commit the batches in one statement, through any number of outages of the database."""
         backoff: Backoff | None = None
         #: Whether the batches may be committed already, or their lease be lost: then the rows are read first.
         uncertain = False
         while batches:
             try:
-                batches = await (self._reconcile(batches) if uncertain else self._append(batches))
+                if uncertain:
+                    batches = await self._reconcile(batches)
+                else:
+                    first, outcome = outcome, None
+                    batches = self._settle(batches, await self._send(batches, first))
                 uncertain = not uncertain
             except DatabaseUnavailable:
                 uncertain = True
                 backoff = backoff or Backoff(RETRY_FIRST_S, MAX_RETRY_S)
                 await self._clock.sleep(backoff.next_pause_s())
 
-    async def _append(self, batches: list[Batch]) -> list[Batch]:
-        """Send the batches once. Returns those that the database did not accept."""
-        crash_point("before_append")
-        began = self._clock.monotonic()
-        moved = await self._send(batches)
-        now = self._clock.monotonic()
-        self._on_commit_time(now - began, now - min([batch.put_at for batch in batches]))
-        crash_point("after_append")
+    async def _send(self, batches: list[Batch], outcome: Outcome | None) -> Sequence[int]:
+        """Send the batches once, on the writer's own connection, unless they have an outcome. Returns the
+        indexes of those that were committed."""
+        with database_errors():
+            if isinstance(outcome, BaseException):
+                await self._connection.on_failed()
+                raise outcome
+            if outcome is None:
+                crash_point("before_append")
+                self._began = self._clock.monotonic()
+                if not self._is_usual(batches):
+                    statement, arguments = self._statement(batches)
+                    return _indexes(await self._connection.fetch(statement, *arguments))
+                outcome = await self._connection.insert(_APPEND_ONE, list(map(self._parameters, batches)))
+            return [index for index, count in enumerate(outcome) if count]
+
+    def _settle(self, batches: list[Batch], moved: Sequence[int]) -> list[Batch]:
+        """Mark those of the batches that were committed. Returns those that the database did not accept."""
+        self._on_answered(batches)
         refused: list[Batch] = []
         for index, batch in enumerate(batches):
             if index in moved:
@@ -182,16 +260,10 @@ class JournalWriter:
                 refused.append(batch)
         return refused
 
-    async def _send(self, batches: list[Batch]) -> Sequence[int]:
-        """Execute the statement once, on the writer's own connection. Returns the indexes of the batches that
-        were committed."""
-        with database_errors():
-            if len(batches) <= _FEW and not self._pool.pooled and not any(map(_has_more, batches)):
-                executions = list(map(self._parameters, batches))
-                counts = await self._connection.insert(_APPEND_ONE, executions)
-                return [index for index, count in enumerate(counts) if count]
-            statement, arguments = self._statement(batches)
-            return _indexes(await self._connection.fetch(statement, *arguments))
+    def _on_answered(self, batches: list[Batch]) -> None:
+        now = self._clock.monotonic()
+        self._on_commit_time(now - self._began, now - min([batch.put_at for batch in batches]))
+        crash_point("after_append")
 
     def _statement(self, batches: list[Batch]) -> tuple[str, tuple[object, ...]]:
         """The statement that commits any batches, and its arguments."""

@@ -8,7 +8,9 @@ is compared with what it has to be.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from struct import Struct
+from typing import TypeAlias
 
 import asyncpg
 from typing_extensions import override
@@ -24,6 +26,9 @@ _NO_RESULTS = b"\0\0"
 _ONE_INSERTED, _READY = b"2\0\0\0\x04C\0\0\0\x0fINSERT 0 1\0", b"Z\0\0\0\x05I"
 #: An answer to an INSERT is a few bytes, and an error a few lines.
 _MAX_ANSWER_BYTES = 1 << 20
+
+#: How many rows each execution has inserted, or why that is not known.
+Outcome: TypeAlias = list[int] | BaseException
 
 
 def parameter(value: bytes) -> bytes:
@@ -44,22 +49,45 @@ class Pipeline(asyncio.Protocol):
         #: Of each query its statement, which the driver would close if nobody had it, and the message Bind
         #: between its length and its parameters.
         self._prepared: dict[str, tuple[asyncpg.prepared_stmt.PreparedStatement, bytes]] = {}
-        self._answer: asyncio.Future[list[int]] | None = None
+        #: Gets the outcome of what was sent last, until it has.
+        self._on_outcome: Callable[[Outcome], None] | None = None
         #: The usual answer to what was sent last, what came of another one, and the rows that it reports.
         self._usual, self._unusual = b"", bytearray()
         self._counts: list[int] = []
         self._executions = 0
-        self._sent_at = 0.0
+        #: When, in seconds of the loop's time.
+        self.sent_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     async def insert(self, query: str, executions: list[bytes]) -> list[int]:
-        """Execute an INSERT, once for each list of parameters, in one transaction. Returns how many rows each
-        has inserted.
+        """As `send`; the query is prepared first. Returns the outcome, or raises it."""
+        if query not in self._prepared:
+            await self._prepare(query)
+        answer: asyncio.Future[list[int]] = self._loop.create_future()
 
-        executions: all parameters of each, as `parameter` gives them. After an error the connection is of no
-        more use. Raises as the driver does.
+        def end(outcome: Outcome) -> None:
+            if answer.done():
+                return
+            if isinstance(outcome, BaseException):
+                answer.set_exception(outcome)
+            else:
+                answer.set_result(outcome)
+
+        self.send(query, executions, end)
+        return await answer
+
+    def is_prepared(self, query: str) -> bool:
+        """Whether it can be sent."""
+        return query in self._prepared
+
+    def send(self, query: str, executions: list[bytes], on_outcome: Callable[[Outcome], None]) -> None:
+        """Execute an INSERT that is prepared, once for each list of parameters, in one transaction.
+
+        executions: all parameters of each, as `parameter` gives them. on_outcome: called with the answer as
+        it comes, in which the next ones may be sent; an error is the driver's, and after it the connection is
+        of no more use.
         """
-        _, bind = self._prepared.get(query) or await self._prepare(query)
+        bind = self._prepared[query][1]
         parts: list[bytes] = []
         for parameters in executions:
             size_bytes = 6 + len(bind) + len(parameters)
@@ -67,27 +95,22 @@ class Pipeline(asyncio.Protocol):
         parts.append(_SYNC)
         self._executions = len(executions)
         self._usual = _ONE_INSERTED * self._executions + _READY
-        self._sent_at = self._loop.time()
+        self.sent_at = self._loop.time()
         if self._timer is None:
-            self._timer = self._loop.call_at(self._sent_at + self._timeout_s, self._look)
+            self._timer = self._loop.call_at(self.sent_at + self._timeout_s, self._look)
         if not self._receives:
             self._receives = True
             self._transport.set_protocol(self)
-        self._answer = self._loop.create_future()
+        self._on_outcome = on_outcome
         self._transport.write(b"".join(parts))
-        try:
-            return await self._answer
-        finally:
-            self._answer = None
 
-    async def _prepare(self, query: str) -> tuple[asyncpg.prepared_stmt.PreparedStatement, bytes]:
+    async def _prepare(self, query: str) -> None:
         self.hand_back()
         statement = await self._connection.prepare(query, timeout=self._timeout_s)
         count = len(statement.get_parameters())
         # The portal has no name, and all parameters are binary.
         bind = b"\0%s\0\0\1\0\1" % statement.get_name().encode() + count.to_bytes(2, "big")
         self._prepared[query] = statement, bind
-        return statement, bind
 
     def hand_back(self) -> None:
         """Let the driver use the connection, up to the next `insert`."""
@@ -97,6 +120,7 @@ class Pipeline(asyncio.Protocol):
 
     def close(self) -> None:
         """Look no more for answers: the connection is dropped."""
+        self._on_outcome = None
         if self._timer is not None:
             self._timer.cancel()
 
@@ -129,26 +153,26 @@ class Pipeline(asyncio.Protocol):
                 raise _error_of(content)
             elif kind == b"Z":
                 counts, self._counts = self._counts, []
-                if self._answer is None or len(counts) != self._executions:
+                if self._on_outcome is None or len(counts) != self._executions:
                     raise asyncpg.ProtocolError("the server answered what it was not asked")
                 self._end(counts)
             # Others are notices, and settings that have changed.
 
-    def _end(self, counts: list[int]) -> None:
+    def _end(self, outcome: Outcome) -> None:
         self._usual = b""
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_result(counts)
+        on_outcome, self._on_outcome = self._on_outcome, None
+        if on_outcome is not None:
+            on_outcome(outcome)
 
     def _fail(self, error: BaseException) -> None:
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(error)
         self._transport.abort()
+        self._end(error)
 
     def _look(self) -> None:
         """Whether an answer takes too long: one timer for all."""
         self._timer = None
-        if self._answer is not None:
-            due = self._sent_at + self._timeout_s
+        if self._on_outcome is not None:
+            due = self.sent_at + self._timeout_s
             if due <= self._loop.time():
                 self._fail(TimeoutError())
             else:

@@ -11,7 +11,7 @@ import pytest
 
 from server.db.dedicated_connection import DedicatedConnection
 from server.db.errors import is_unavailable
-from server.db.pipeline import parameter
+from server.db.pipeline import Outcome, parameter
 from server.db.pool import open_pool
 from tests.support.hand_clock import until
 from tests.support.proxy import through_a_proxy
@@ -51,6 +51,35 @@ async def test_what_is_sent_together_is_one_transaction(pool: Any, kept: Dedicat
     assert await stored(pool) == 0
     assert await kept.insert(_DIVIDE, [of(1)]) == [1]
     kept.close()
+
+
+async def test_the_next_ones_are_sent_as_an_answer_comes(pool: Any, kept: DedicatedConnection) -> None:
+    assert not kept.send(_INSERT, [of(1)], lambda _: None)
+    assert await kept.insert(_INSERT, [of(1)]) == [1]
+    outcomes: list[Outcome] = []
+
+    def go_on(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        if len(outcomes) < 3:
+            assert kept.send(_INSERT, [of(2), of(3)], go_on)
+
+    go_on([])
+    await until(lambda: len(outcomes) == 3)
+    assert outcomes[1:] == [[1, 1], [1, 1]]
+    assert await stored(pool) == 5
+    kept.close()
+    assert not kept.send(_INSERT, [of(4)], go_on)
+
+
+async def test_an_error_is_the_outcome_of_what_was_sent(pool: Any, kept: DedicatedConnection) -> None:
+    assert await kept.insert(_DIVIDE, [of(1)]) == [1]
+    outcomes: list[Outcome] = []
+    assert kept.send(_DIVIDE, [of(0)], outcomes.append)
+    await until(lambda: bool(outcomes))
+    assert isinstance(outcomes[0], asyncpg.DivisionByZeroError)
+    await kept.on_failed()
+    assert not kept.send(_DIVIDE, [of(1)], outcomes.append)
+    assert await stored(pool) == 1
 
 
 async def test_the_driver_uses_the_connection_between_two_of_them(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeVar
 
 from server.domain.byte_budget import ByteBudget
@@ -33,22 +33,19 @@ class ReadyLogs:
     def __init__(self) -> None:
         self._logs: dict[JournalLog, None] = {}
         #: Of the writer, while it waits.
-        self._filled: asyncio.Future[None] | None = None
+        self._on_filled: Callable[[], None] | None = None
 
     def add(self, log: JournalLog) -> None:
         """Add a log at the end, unless it is already here."""
         self._logs[log] = None
-        if self._filled is not None and not self._filled.done():
-            self._filled.set_result(None)
+        if self._on_filled is not None:
+            # In the next turn of the loop, so that what comes in this one is committed together.
+            asyncio.get_running_loop().call_soon(self._on_filled)
+            self._on_filled = None
 
-    async def wait(self) -> None:
-        """Wait until there is a log. For one writer."""
-        while not self._logs:
-            self._filled = asyncio.get_running_loop().create_future()
-            try:
-                await self._filled
-            finally:
-                self._filled = None
+    def when_filled(self, go_on: Callable[[], None] | None) -> None:
+        """Have `go_on` called once, soon after there is a log; None: nothing. For one writer."""
+        self._on_filled = go_on
 
     def next_batches(self, max_bytes: int = COMMIT_BYTES) -> list[Batch]:
         """Batches from each log in turn, up to `max_bytes` in total; a single larger event counts as one."""

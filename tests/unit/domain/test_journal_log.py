@@ -184,19 +184,18 @@ async def test_a_lost_lease_ends_every_wait_and_drops_what_is_queued() -> None:
         await log.flush()
 
 
-async def test_the_writer_waits_until_a_log_has_something() -> None:
+async def test_the_writer_is_called_once_for_all_logs_that_a_turn_of_the_loop_fills() -> None:
     queues = CommitQueues()
-    log = a_log(queues)
-    waiting = asyncio.ensure_future(queues.small.wait())
+    found: list[int] = []
+    queues.small.when_filled(lambda: found.append(len(queues.small.next_batches())))
+    for _ in range(3):
+        a_log(queues).put(delimited_event(b"event"), b"", epoch=1)
+    assert not found
     await asyncio.sleep(0)
-    assert not waiting.done()
-    log.put(delimited_event(b"event"), b"", epoch=1)
-    await waiting
-    queues.small.next_batches(1000)
-    again = asyncio.ensure_future(queues.small.wait())
+    assert found == [3]
+    a_log(queues).put(delimited_event(b"event"), b"", epoch=1)
     await asyncio.sleep(0)
-    assert not again.done()
-    again.cancel()
+    assert found == [3]
 
 
 def test_the_terminal_event_moves_the_end_though_it_was_never_queued() -> None:
