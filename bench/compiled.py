@@ -107,7 +107,7 @@ def costs(job: Job) -> Costs:
     """The costs of a form in this process."""
     frames, kinds = _long_run()
     similar, others = sum(kinds), len(kinds) - sum(kinds)
-    make = interpreter_of_runs(compiled_wanted=job.compiled)
+    make = interpreter_of_runs(compiled=job.compiled)
 
     def means(batches: Sequence[Sequence[bytes]]) -> list[float]:
         """Nanoseconds of each batch: the mean of the passes."""

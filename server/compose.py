@@ -15,7 +15,7 @@ from server import file_descriptors
 from server.adapters import grpc_endpoint, tls_files
 from server.auth.tokens import TokenVerifier
 from server.clock import SystemClock
-from server.compiled.choice import compiled_send_to_all
+from server.compiled.choice import compiled_send_to_all, why_not_compiled
 from server.connect.app import ConnectApp
 from server.core import open_core
 from server.db.migrate import status as migration_status
@@ -112,6 +112,7 @@ async def open_hub(
                 raise StartError(
                     "a setting of OpenTelemetry (OTEL_*) has a value that it cannot use"
                 ) from error
+        compiled = settings.compiled and not why_not_compiled()
         listener = http_listener(settings, shared=place is not None)
         stack.callback(listener.close)
         core = await stack.enter_async_context(
@@ -120,6 +121,7 @@ async def open_hub(
                 dsn=dsn,
                 runtime_url=runtime_url,
                 verifier=verifier,
+                compiled=compiled,
                 development_controls=development is not None,
             )
         )
@@ -143,7 +145,7 @@ async def open_hub(
                 dev=settings.dev,
                 workbench=settings.workbench,
                 development=development,
-                send_to_all=compiled_send_to_all(compiled_wanted=settings.compiled) or send_to_all,
+                send_to_all=compiled_send_to_all(compiled=compiled) or send_to_all,
             ),
             throttle=throttle,
             services=ConnectApp(core, throttle, dev=settings.dev),

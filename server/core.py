@@ -79,11 +79,12 @@ async def open_core(
     dsn: str,
     runtime_url: str,
     verifier: TokenVerifier,
+    compiled: bool = False,
     replica: str | None = None,
     development_controls: bool = False,
 ) -> AsyncIterator[Core]:
-    """The hub's parts on a migrated database. `replica` names this process among its peers;
-    development_controls: whether a interface offers them."""
+    """The hub's parts on a migrated database. `compiled`: whether they use the compiled module. `replica`
+    names this process among its peers; development_controls: whether an interface offers them."""
     clock, metrics = SystemClock(), Metrics()
     replica = replica or f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
     async with contextlib.AsyncExitStack() as stack:
@@ -99,7 +100,7 @@ async def open_core(
         )
         await stack.enter_async_context(verifier.running())
         wakeups = create_wakeups(settings, pool, direct_dsn)
-        find_messages = compiled_whole_messages(compiled_wanted=settings.compiled) or whole_messages
+        find_messages = compiled_whole_messages(compiled=compiled) or whole_messages
         runtime = create_runtime(settings, runtime_url, metrics, find_messages)
         stack.push_async_callback(runtime.close)
         stores = Stores.on(pool, replica=replica, lease_ttl_s=settings.lease_ttl_s)
@@ -120,7 +121,7 @@ async def open_core(
             max_window_bytes=settings.max_window_mib << 20,
             max_shared_bytes=settings.max_total_window_mib << 20,
             wakeups=wakeups,
-            legacy_tokens=legacy_tokens(compiled_wanted=settings.compiled),
+            legacy_tokens=legacy_tokens(compiled=compiled),
         )
         journal.subscribe(broadcaster.on_commit)
         journal.subscribe(wakeups.on_commit)
@@ -142,7 +143,7 @@ async def open_core(
             codec=ProtobufCodec(),
             clock=clock,
             on_progress=show_progress,
-            interpreter=interpreter_of_runs(compiled_wanted=settings.compiled),
+            interpreter=interpreter_of_runs(compiled=compiled),
             limits=run_limits(settings),
             budget=budget,
             observer=RunObservers(RunLog(), metrics, *((RunTraces(),) if settings.traces else ())),

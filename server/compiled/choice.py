@@ -1,4 +1,6 @@
-"""What the compiled module does where it is installed, and Python elsewhere."""
+"""What the compiled module does where it is wanted and can be had (`compiled`), and Python elsewhere.
+
+Whether it can be had is asked once, where the hub is composed."""
 
 from __future__ import annotations
 
@@ -10,9 +12,9 @@ from server.domain.runs.runtime import FrameInterpreter
 from server.domain.streams.legacy_tokens import LegacyTokens
 
 
-def interpreter_of_runs(*, compiled_wanted: bool) -> Callable[[], FrameInterpreter]:
-    """Makes the interpreter of a run: the compiled one if it is wanted and can be had."""
-    if not compiled_wanted or why_not_compiled():
+def interpreter_of_runs(*, compiled: bool) -> Callable[[], FrameInterpreter]:
+    """Makes the interpreter of a run."""
+    if not compiled:
         return SplicingInterpreter
     # It imports the module that is not everywhere.
     from server.compiled.interpreter import CompiledInterpreter
@@ -20,32 +22,28 @@ def interpreter_of_runs(*, compiled_wanted: bool) -> Callable[[], FrameInterpret
     return CompiledInterpreter
 
 
-def legacy_tokens(*, compiled_wanted: bool) -> LegacyTokens | None:
+def legacy_tokens(*, compiled: bool) -> LegacyTokens | None:
     """Makes the legacy frames of tokens; None to have them made as all others."""
-    if not compiled_wanted or why_not_compiled():
+    if not compiled:
         return None
     from server.compiled.legacy import CompiledLegacyTokens
 
     return CompiledLegacyTokens()
 
 
-def compiled_send_to_all(
-    *, compiled_wanted: bool
-) -> Callable[[bytes, bytes], Sequence[tuple[int, int]]] | None:
+def compiled_send_to_all(*, compiled: bool) -> Callable[[bytes, bytes], Sequence[tuple[int, int]]] | None:
     """Sends the same bytes to many sockets, as `send_to_all` of `http/multicast.py`; None to use that."""
-    if not compiled_wanted or why_not_compiled():
+    if not compiled:
         return None
     from ide_orchestrator_compiled import send_to_all
 
     return send_to_all
 
 
-def compiled_whole_messages(
-    *, compiled_wanted: bool
-) -> Callable[[bytes, int, int], tuple[list[bytes], int]] | None:
+def compiled_whole_messages(*, compiled: bool) -> Callable[[bytes, int, int], tuple[list[bytes], int]] | None:
     """Finds the messages in what was read of a WebSocket, as `whole_messages` of `runtime/websocket.py`; None
     to have them found by that."""
-    if not compiled_wanted or why_not_compiled():
+    if not compiled:
         return None
     from ide_orchestrator_compiled import whole_messages
 

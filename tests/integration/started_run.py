@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from server.clock import SystemClock
-from server.compiled.choice import legacy_tokens
+from server.compiled.choice import legacy_tokens, why_not_compiled
 from server.db.journal import PostgresJournal
 from server.domain.clock import Clock
 from server.domain.journal.events import Event, EventKind, Outcome, RunStarted, Terminal
@@ -68,7 +68,7 @@ async def started_run(
         clock,
         is_local=lambda thread_id: local,
         max_window_bytes=window_bytes,
-        legacy_tokens=legacy_tokens(compiled_wanted=True),
+        legacy_tokens=legacy_tokens(compiled=not why_not_compiled()),
     )
     if local:
         journal.subscribe(broadcaster.on_commit)

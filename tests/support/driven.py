@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
+from server.compiled.choice import why_not_compiled
 from server.core import open_core
 from server.domain.journal.events import Event
 from server.domain.model import (
@@ -81,7 +82,12 @@ async def driven(
     defaults: dict[str, Any] = {"env": "dev", "empty_result_grace_s": 0.6}
     chosen = load(**defaults | settings)
     async with open_core(
-        chosen, dsn=database, runtime_url=runtime_url, verifier=VERIFIER, replica=replica
+        chosen,
+        dsn=database,
+        runtime_url=runtime_url,
+        verifier=VERIFIER,
+        compiled=not why_not_compiled(),
+        replica=replica,
     ) as core:
         quick: dict[str, Any] = {
             "state_poll_s": 0.05,

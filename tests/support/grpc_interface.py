@@ -19,6 +19,7 @@ from ide_orchestrator.v1.refinement_pb2_grpc import RefinementServiceStub
 from ide_orchestrator.v1.review_pb2_grpc import ReviewServiceStub
 from ide_orchestrator.v1.user_pb2_grpc import UserServiceStub
 from ide_orchestrator.v1.workflow_pb2_grpc import WorkflowServiceStub
+from server.compiled.choice import why_not_compiled
 from server.core import open_core
 from server.grpc.app import GrpcLimits, GrpcServer, create_grpc_server
 from server.lifecycle import Core
@@ -91,7 +92,13 @@ async def open_grpc_hub(
     settings = load(env="dev", runtime_profile="full")
     async with (
         replay_runtime() as replay_url,
-        open_core(settings, dsn=dsn, runtime_url=runtime_url or replay_url, verifier=VERIFIER) as core,
+        open_core(
+            settings,
+            dsn=dsn,
+            runtime_url=runtime_url or replay_url,
+            verifier=VERIFIER,
+            compiled=not why_not_compiled(),
+        ) as core,
     ):
         interface = create_grpc_server(
             core,

@@ -42,8 +42,9 @@ _CODEC = ProtobufCodec()
 _NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 _LOOP = asyncio.new_event_loop()
 _FORMS = installed_forms()
-_FINDERS = [whole_messages, choice.compiled_whole_messages(compiled_wanted=True) or whole_messages]
-_LEGACY, _FRAMING = choice.legacy_tokens(compiled_wanted=True), Framing(text_part, text_header)
+_COMPILED = not choice.why_not_compiled()
+_FINDERS = [whole_messages, choice.compiled_whole_messages(compiled=_COMPILED) or whole_messages]
+_LEGACY, _FRAMING = choice.legacy_tokens(compiled=_COMPILED), Framing(text_part, text_header)
 _TOKEN = bytes((Encoding.TOKEN,)) + b"8 bytes."
 
 

@@ -15,15 +15,16 @@ from tests.unit.compiled.forms import compiled
 
 
 def test_where_the_module_is_installed_it_is_used() -> None:
-    assert interpreter_of_runs(compiled_wanted=True) is compiled()
-    assert legacy_tokens(compiled_wanted=True) is not None
-    assert compiled_whole_messages(compiled_wanted=True) is not None
+    form = compiled()
+    assert interpreter_of_runs(compiled=True) is form
+    assert legacy_tokens(compiled=True) is not None
+    assert compiled_whole_messages(compiled=True) is not None
 
 
 def test_it_is_not_used_where_it_is_not_wanted() -> None:
-    assert interpreter_of_runs(compiled_wanted=False) is SplicingInterpreter
-    assert legacy_tokens(compiled_wanted=False) is None
-    assert compiled_whole_messages(compiled_wanted=False) is None
+    assert interpreter_of_runs(compiled=False) is SplicingInterpreter
+    assert legacy_tokens(compiled=False) is None
+    assert compiled_whole_messages(compiled=False) is None
 
 
 def test_the_module_of_another_version_is_not_used() -> None:

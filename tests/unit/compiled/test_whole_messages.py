@@ -15,7 +15,7 @@ from tests.unit.compiled.forms import compiled
 @pytest.fixture(scope="session")
 def find() -> FindMessages:
     compiled()
-    found = compiled_whole_messages(compiled_wanted=True)
+    found = compiled_whole_messages(compiled=True)
     assert found is not None
     return found
 
