@@ -57,11 +57,14 @@ class LoopTurns:
 
     async def take(self, caller: Hashable, size_bytes: int) -> None:
         """Wait for a turn in which so many bytes of a caller's run may be handled."""
-        if self.take_now(size_bytes):
-            return
+        if not self.take_now(size_bytes):
+            await self.later(caller, size_bytes)
+
+    def later(self, caller: Hashable, size_bytes: int) -> asyncio.Future[None]:
+        """The turn in which so many bytes of a caller may be handled, where `take_now` found no room."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.put(caller, (turn, size_bytes))
-        await turn
+        return turn
 
     def take_now(self, size_bytes: int) -> bool:
         """Whether so many bytes may be handled in this turn: then they count as handled."""

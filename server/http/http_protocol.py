@@ -4,7 +4,8 @@
 2. Everything is counted as it arrives: heads, trailers, requests with their framing, and what a client sends
    while it waits for an answer.
 3. The rest of a request that is answered already is read and dropped, so that its client, which may still be
-   sending, receives the answer and can use the connection again.
+   sending, receives the answer and can use the connection again. Callers take turns in this: so much is
+   dropped in a turn of the event loop (ADR 0085).
 4. Streams learn when their client is gone.
 5. A request waits for its turn (`server.http.admission`), unless it is a probe on a new connection.
 """
@@ -34,6 +35,9 @@ MAX_PIECES = 16_384
 MAX_UNREAD_BYTES = 64 << 10
 #: Bytes of blank lines before a request, and after the last one.
 MAX_BLANK_BYTES = 1 << 10
+#: Bytes of requests that are answered already which are dropped in a turn of the loop, and for which some
+#: count at least: what the kernel has of one connection takes 0.1 ms.
+DROPPED_PER_TURN, MIN_DROPPED_BYTES = 256 << 10, 4 << 10
 #: Requests that may wait behind the one that is being answered. Browsers and libraries send none.
 MAX_PIPELINED = 16
 #: Seconds for which the answer to a request that is not read any more can be taken, before the connection is
@@ -147,6 +151,25 @@ class HubHttpProtocol(HttpToolsProtocol):
         super().data_received(data)
         if self._blank_bytes > MAX_BLANK_BYTES:
             self._cut_off(FLOOD)
+        elif self._in_request and self._is_answered:
+            self._drop_in_turn(len(data))
+
+    @property
+    def _is_answered(self) -> bool:
+        """Whether the request that arrives is answered already."""
+        return not self._in_head and self.cycle is not None and self.cycle.response_complete
+
+    def _drop_in_turn(self, size_bytes: int) -> None:
+        """So much of an answered request was read: more is read now, or when it is its caller's turn."""
+        turns, size_bytes = hub_config(self.config).dropped, max(size_bytes, MIN_DROPPED_BYTES)
+        if not turns.take_now(size_bytes):
+            self.flow.pause_reading()
+            caller = self.stream.caller or id(self)
+            turns.later(caller, size_bytes).add_done_callback(self._go_on_dropping)
+
+    def _go_on_dropping(self, _: object) -> None:
+        if not self._cut and not self.transport.is_closing():
+            self.flow.resume_reading()
 
     def _enter(self, data: bytes) -> bool:
         """Whether the request that begins with these bytes may be read now. Otherwise they are kept."""

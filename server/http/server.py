@@ -11,11 +11,12 @@ import uvicorn
 from litestar import Litestar
 
 from server.domain.endings import Endings
+from server.domain.loop_turns import LoopTurns
 from server.domain.rates import Rate
 from server.http.admission import STRANGERS, Admission
 from server.http.connection import SEND_DEADLINE_S
 from server.http.connection_limit import ConnectionLimit
-from server.http.http_protocol import HubHttpProtocol
+from server.http.http_protocol import DROPPED_PER_TURN, HubHttpProtocol
 from server.http.websocket_protocol import (
     BODY_DEADLINE_S,
     HEAD_DEADLINE_S,
@@ -81,7 +82,7 @@ def uvicorn_config(
     config.send_deadline_s = send_deadline_s
     config.head_deadline_s, config.body_deadline_s = head_deadline_s, body_deadline_s
     config.connection_limit, config.admission = ConnectionLimit(max_connections), Admission(strangers)
-    config.endings = Endings()
+    config.endings, config.dropped = Endings(), LoopTurns(DROPPED_PER_TURN, small_bytes=0)
     config.on_cut_off = on_cut_off
     return config
 

@@ -21,6 +21,7 @@ from websockets.frames import CloseCode
 from server.domain.access.cut_offs import FLOOD
 from server.domain.endings import Endings
 from server.domain.errors import HubError, InvalidArgument
+from server.domain.loop_turns import LoopTurns
 from server.domain.rates import TokenBucket
 from server.domain.shared_times import shared_time
 from server.http.admission import Admission, credentials_of
@@ -69,6 +70,8 @@ class HubConfig(Config):
     connection_limit: ConnectionLimit
     admission: Admission
     endings: Endings
+    #: What of requests that are answered already is read in a turn of the loop.
+    dropped: LoopTurns
     on_cut_off: Callable[[str], None]
 
 

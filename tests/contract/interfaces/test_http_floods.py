@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import httpx
 import pytest
@@ -222,6 +222,35 @@ async def test_the_body_of_a_refused_request_is_not_read(
             answer = await client.until_end(sending=b" " * 65536)
         assert answer.split()[1] == status
     assert reasons == ["large_request"] * 2
+
+
+async def test_what_is_dropped_of_answered_requests_is_dropped_in_turns(interface: HttpInterface) -> None:
+    refused = b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 5000000\r\n\r\n"
+    before: dict[int, int] = {}
+    most = 0
+
+    def look() -> None:
+        nonlocal most
+        grown = 0
+        for connection in interface.connections:
+            seen = before.get(id(connection), 0)
+            before[id(connection)] = connection._request_bytes
+            # What has arrived before the first pause is read at once.
+            grown += connection._request_bytes > max(seen, 1 << 20)
+        most = max(most, grown)
+        asyncio.get_running_loop().call_soon(look)
+
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(connected(interface)) for _ in range(20)]
+        for client in clients:
+            await client.send(refused)
+            await client.until_answer(b"}")
+        look()
+        await asyncio.gather(*(client.send(b" " * 4_999_999) for client in clients))
+        for client in clients:
+            await client.send(b" " + HEALTH)
+            await client.until_answer(b'{"status":"ok"}')
+    assert 0 < most <= 3
 
 
 async def test_after_a_refusal_with_a_small_body_the_connection_goes_on(interface: HttpInterface) -> None:
