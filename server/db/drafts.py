@@ -21,6 +21,7 @@ from server.db.contents import FILES_COPIES, FILES_USE_S, read_contents, read_pi
 from server.db.draft_files import add_draft_files, read_draft_files, size_of_draft_files, with_contents
 from server.db.errors import database_errors
 from server.db.idempotency import Written, find_written, store_key
+from server.db.large_reads import LargeReads
 from server.db.lock_queues import LockQueues
 from server.db.page_tokens import version_place, version_token
 from server.domain.drafts.changes import Changes
@@ -99,7 +100,7 @@ class PostgresDraftStore(DraftStore):
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
-        self._locks = LockQueues()
+        self._locks, self._large_reads = LockQueues(), LargeReads()
 
     @override
     async def get(
@@ -122,7 +123,9 @@ class PostgresDraftStore(DraftStore):
             if contents and reservation is not None:
                 # Not while a connection is held: others may need it to give back what they have reserved.
                 await reservation.resize(size * _COPIES)
-            found = await read_draft_files(self._pool, draft_id, draft.version, contents=contents)
+            async with self._large_reads.turn(draft_id):
+                found = await read_draft_files(self._pool, draft_id, draft.version, contents=contents)
+            self._large_reads.note(draft_id, len(found))
         return replace(draft, files=found)
 
     @override

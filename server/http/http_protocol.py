@@ -35,9 +35,9 @@ MAX_PIECES = 16_384
 MAX_UNREAD_BYTES = 64 << 10
 #: Bytes of blank lines before a request, and after the last one.
 MAX_BLANK_BYTES = 1 << 10
-#: Bytes of requests that are answered already which are dropped in a turn of the loop, and for which some
-#: count at least: what the kernel has of one connection takes 0.1 ms.
-DROPPED_PER_TURN, MIN_DROPPED_BYTES = 256 << 10, 4 << 10
+#: Bytes of requests that are answered already which are dropped in a turn of the loop, and for which those of
+#: one connection count at least: what it has sent by its next turn may be more.
+DROPPED_PER_TURN, MIN_DROPPED_BYTES = 256 << 10, 64 << 10
 #: Requests that may wait behind the one that is being answered. Browsers and libraries send none.
 MAX_PIPELINED = 16
 #: Seconds for which the answer to a request that is not read any more can be taken, before the connection is

@@ -42,6 +42,8 @@ OWN = {
     "_refuse_flood",
     "_expect_within",
     "_read",
+    "_drop_in_turn",
+    "_go_on_dropping",
     "_enter",
     "_hold",
     "_take_held",

@@ -162,9 +162,13 @@ class Connection:
 
 
 @asynccontextmanager
-async def connection(address: str, *, window: int = 65535) -> AsyncIterator[Connection]:
-    """A connection. `window`: bytes that the hub may send for each call, of which none is ever given back."""
-    reader, writer = await asyncio.open_connection(*place(address))
+async def connection(
+    address: str, *, window: int = 65535, source: str | None = None
+) -> AsyncIterator[Connection]:
+    """A connection. `window`: bytes that the hub may send for each call, of which none is ever given back.
+    `source`: the address that it comes from."""
+    from_where = None if source is None else (source, 0)
+    reader, writer = await asyncio.open_connection(*place(address), local_addr=from_where)
     made = Connection(reader, writer)
     made.write(PREFACE + frame(SETTINGS, 0, 0, struct.pack("!HI", _INITIAL_WINDOW, window)))
     made.write(frame(WINDOW, 0, 0, struct.pack("!I", 1 << 30)))

@@ -18,6 +18,8 @@ from tests.hostile.attacks.sockets import BLOCK, head, place
 FAMILY = Family("calls on many connections")
 #: Calls that are sent at a time on one connection.
 AT_ONCE = 25
+#: An address of the loopback that no other user of the campaign has.
+OWN_ADDRESS = "127.0.0.2"
 
 
 async def _kept(aim: Aim, count: int, requests: Sequence[bytes]) -> str:
@@ -120,14 +122,15 @@ async def grpc_health_checks_on_many_connections(aim: Aim) -> str:
     return await _many(aim, 300, http2.HEALTH_CHECK, "", 100)
 
 
-async def _anew(aim: Aim, count: int, path: str, token: str, calls: int) -> str:
-    """So many connections at a time, each left for another once its calls have ended or it is closed."""
+async def _anew(aim: Aim, count: int, path: str, token: str, calls: int, source: str | None = None) -> str:
+    """So many connections at a time, each left for another once its calls have ended or it is closed. source:
+    the address that they come from, by default that of the other users."""
     until, made = time.monotonic() + aim.seconds, Counter[str]()
 
     async def one() -> None:
         while (left_s := until - time.monotonic()) > 0:
             with suppress(OSError, TimeoutError):
-                async with asyncio.timeout(left_s), connection(aim.grpc) as each:
+                async with asyncio.timeout(left_s), connection(aim.grpc, source=source) as each:
                     made["connections"] += 1
                     for _ in range(calls):
                         each.call(path, token, message(b""), ends=True)
@@ -151,6 +154,19 @@ async def grpc_forged_tokens_on_new_connections(aim: Aim) -> str:
 async def grpc_calls_of_an_account_on_new_connections(aim: Aim) -> str:
     """An account's 1,000 lists on each of 30 connections, and on others when these are closed."""
     return await _anew(aim, 30, http2.LIST_PROPOSALS, aim.token, 1_000)
+
+
+@FAMILY.attack()
+async def grpc_forged_tokens_from_an_address_of_its_own(aim: Aim) -> str:
+    """A stranger's 100 calls with forged tokens on each of 100 connections, likewise, from an address that
+    nobody else has."""
+    return await _anew(aim, 100, http2.LIST_PROPOSALS, "x.y.z", 100, OWN_ADDRESS)
+
+
+@FAMILY.attack()
+async def grpc_calls_of_an_account_from_an_address_of_its_own(aim: Aim) -> str:
+    """An account's 1,000 lists on each of 30 connections, likewise, from an address that nobody else has."""
+    return await _anew(aim, 30, http2.LIST_PROPOSALS, aim.token, 1_000, OWN_ADDRESS)
 
 
 @FAMILY.attack()
