@@ -25,7 +25,6 @@ from grpc._cython import cygrpc
 from grpc.aio._server import Server, _augment_channel_arguments
 
 from server.domain.arrivals import Arrivals
-from server.grpc.blocked_addresses import BlockedAddresses
 from server.grpc.call_ends import CallLoop, DroppedCalls
 from server.grpc.hang_ups import HangUps
 from server.grpc.peers import Peers
@@ -62,7 +61,6 @@ class _InTurn(cygrpc.AioServer):  # type: ignore[misc]  # the library has no typ
         self._ports: set[int] = set()
         self._hang_ups, self._dropped = HangUps(self._ports), DroppedCalls()
         peers.on_identified, peers.hang_up = self._identified, self._hang_up
-        peers.addresses.block = BlockedAddresses(self._ports).add
         peers.crowded = lambda: self._queue.strangers >= CROWDED
         self._next: asyncio.Future[object] = loop.create_future()
         self._requests: list[asyncio.Task[None]] = []

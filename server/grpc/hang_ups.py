@@ -45,10 +45,10 @@ class HangUps:
             await asyncio.sleep(_COLLECTED_S)
             places, self._places = self._places, set()
             took_s = 0.0
-            found = descriptors()
-            for start in range(0, len(found), _LOOKED_AT):
+            descriptors = _descriptors()
+            for start in range(0, len(descriptors), _LOOKED_AT):
                 began = loop.time()
-                for each in found[start : start + _LOOKED_AT]:
+                for each in descriptors[start : start + _LOOKED_AT]:
                     if _peer(each) in places:
                         self._shut_down(each, places)
                 took_s += loop.time() - began
@@ -63,7 +63,7 @@ class HangUps:
                 duplicate.shutdown(socket.SHUT_RDWR)
 
 
-def descriptors() -> list[int]:
+def _descriptors() -> list[int]:
     """The numbers of the process's file descriptors."""
     try:
         return [int(name) for name in os.listdir(_DESCRIPTORS)]

@@ -8,7 +8,6 @@ everybody's calls are behind it. Only a connection that is closed brings no call
 2. While many calls of strangers wait, a connection on which nobody was identified is closed when it brings
    more calls than `OF_STRANGER`. Not before one of them was looked at: a client may begin with hundreds.
 3. A connection of one caller alone is closed when it brings calls for which that caller has no place.
-4. An address whose connections are closed again and again is blocked (`server.grpc.addresses`).
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ from server.domain.access.cut_offs import FLOOD, CutOffObserver
 from server.domain.arrivals import Stranger
 from server.domain.model import Principal
 from server.domain.rates import Rate, TokenBucket, TokenBuckets
-from server.grpc.addresses import Addresses, address_of
 from server.grpc.admission import OF_STRANGER
 
 #: Connections that are remembered: more than there may be.
@@ -34,13 +32,11 @@ CLOSING_S = 5.0
 
 class _Peer:
     """A connection. group: of its calls; None of a stranger's. shared: by several callers. begun, met: one of
-    its calls began, and one had no caller. closed_at: when it was given up. address: as
-    `address_of`."""
+    its calls began, and one had no caller. closed_at: when it was given up."""
 
-    __slots__ = ("address", "begun", "calls", "closed_at", "group", "met", "shared")
+    __slots__ = ("begun", "calls", "closed_at", "group", "met", "shared")
 
-    def __init__(self, address: str) -> None:
-        self.address = address
+    def __init__(self) -> None:
         self.group: Hashable | None = None
         self.shared = self.begun = self.met = False
         self.calls = TokenBucket(OF_STRANGER)
@@ -60,7 +56,6 @@ class Peers:
         self._observer, self._now, self._max_peers = observer, now, max_peers
         self._peers: OrderedDict[str, _Peer] = OrderedDict()
         self._without_a_place = TokenBuckets(max_peers)
-        self.addresses = Addresses()
         #: Called with a connection and its group when it was a stranger's before.
         self.on_identified: Callable[[str, Hashable], None] = lambda peer, group: None
         #: Whether many calls of strangers wait.
@@ -71,7 +66,7 @@ class Peers:
     def _of(self, name: str) -> _Peer:
         peer = self._peers.get(name)
         if peer is None:
-            peer = self._peers[name] = _Peer(address_of(name))
+            peer = self._peers[name] = _Peer()
             if len(self._peers) > self._max_peers:
                 self._peers.popitem(last=False)
         else:
@@ -85,9 +80,6 @@ class Peers:
             return None
         if peer.group is not None:
             return peer.group
-        if self.addresses.is_blocked(peer.address, now):
-            self._close(name, peer, now)
-            return None
         if peer.calls.take(1, now) and peer.met and self.crowded():
             self._close(name, peer, now)
             return None
@@ -110,11 +102,7 @@ class Peers:
         """A call had a caller."""
         peer, group = self._of(name), caller.memory_id
         peer.shared |= peer.group not in (None, group)
-        was_stranger = peer.group is None
-        if peer.group != group:
-            peer.group = group
-            if peer.address:
-                self.addresses.identify(peer.address, group)
+        was_stranger, peer.group = peer.group is None, group
         if was_stranger:
             self.on_identified(name, group)
 
@@ -137,8 +125,6 @@ class Peers:
     def _close(self, name: str, peer: _Peer, now: float) -> None:
         if now - peer.closed_at >= CLOSING_S:
             peer.closed_at = now
-            if peer.address:
-                self.addresses.flood(peer.address, now)
             if self._observer is not None:
                 self._observer.on_cut_off(FLOOD)
             self.hang_up(name)

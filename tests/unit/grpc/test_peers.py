@@ -7,7 +7,6 @@ from uuid import UUID
 from server.domain.access.cut_offs import FLOOD
 from server.domain.arrivals import Stranger
 from server.domain.model import Principal
-from server.grpc.addresses import FLOODS
 from server.grpc.admission import OF_STRANGER
 from server.grpc.peers import CLOSING_S, WITHOUT_A_PLACE, Peers
 
@@ -138,20 +137,3 @@ def test_those_that_came_longest_ago_are_forgotten() -> None:
     peers.identify("c", BOB)
     assert peers.arrive("a") == ANN.memory_id
     assert peers.arrive("b") == Stranger("b")
-
-
-def test_strangers_connections_of_a_blocked_address_are_closed_with_their_next_call() -> None:
-    connections = Connections()
-    connections.peers.identify("ipv4:192.0.2.1:1", ANN)
-    for number in range(round(FLOODS.burst) + 1):
-        connections.make_calls(f"ipv4:192.0.2.1:{10 + number}", AT_ONCE + 1)
-        connections.peers.meet(f"ipv4:192.0.2.1:{10 + number}")
-    connections.closed.clear()
-    assert connections.peers.arrive("ipv4:192.0.2.1:2") is None
-    assert connections.closed == ["ipv4:192.0.2.1:2"]
-    # Who was identified goes on, and so does everybody elsewhere.
-    assert connections.peers.arrive("ipv4:192.0.2.1:1") == ANN.memory_id
-    assert connections.peers.arrive("ipv4:192.0.2.2:1") == Stranger("ipv4:192.0.2.2:1")
-    # A proxy's address is not blocked.
-    connections.peers.identify("ipv4:192.0.2.1:1", BOB)
-    assert connections.peers.arrive("ipv4:192.0.2.1:3") == Stranger("ipv4:192.0.2.1:3")
