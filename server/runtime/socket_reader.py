@@ -34,6 +34,7 @@ class SocketReader(asyncio.BufferedProtocol):
 
     def __init__(self, buffer: bytearray) -> None:
         self._buffer = memoryview(buffer)
+        self._one_read = self._buffer[:READ_BYTES]
         #: What has come and is not handled.
         self._left = b""
         self._offer: Offer | None = None
@@ -129,6 +130,8 @@ class SocketReader(asyncio.BufferedProtocol):
     def get_buffer(self, sizehint: int) -> Any:
         if self._into is not None:
             return self._into
+        if not self._left:
+            return self._one_read
         kept = len(self._left)
         self._buffer[:kept] = self._left
         return self._buffer[kept : kept + READ_BYTES]

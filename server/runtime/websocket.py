@@ -137,7 +137,7 @@ class WebSocketFrames:
         if messages:
             del messages[: self._take(messages)]
         self._found = messages
-        return used, not messages and self._has_begun(data, used)
+        return used, not messages and (used == len(data) or self._has_begun(data, used))
 
     def _has_begun(self, data: bytes, at: int) -> bool:
         """Whether nothing has come at `at`, or the beginning of a message that `whole_messages` finds once it

@@ -115,9 +115,9 @@ class Connection:
     def take(self, frames: Sequence[bytes]) -> int:
         """Journal the first of the frames that came together while `read` waits for some, as far as there is
         nothing to wait for. Returns how many. Raises LeaseLost."""
-        context, (count, size_bytes) = self._context, fill_turn(list(map(len, frames)))
         if self._end is not None or not self._alignment.over or self._recorder.is_full:
             return 0
+        context, (count, size_bytes) = self._context, fill_turn(list(map(len, frames)))
         if not context.budget.has_room(size_bytes) or not context.turns.take_now(size_bytes):
             return 0
         return self._on_quick_frames(frames[:count])
