@@ -28,7 +28,7 @@ from server.domain.runs.runtime import (
     Invocation,
     RuntimeState,
     StreamClosed,
-    TakeFrame,
+    TakeFrames,
     admit_at_once,
     take_none,
 )
@@ -154,7 +154,7 @@ class AgentServer(HttpRuntime):
 
     @asynccontextmanager
     async def stream(
-        self, thread_id: str, admit: AdmitFrame = admit_at_once, take: TakeFrame = take_none
+        self, thread_id: str, admit: AdmitFrame = admit_at_once, take: TakeFrames = take_none
     ) -> AsyncIterator[Frames]:
         """The frames of the thread's newest run from its first one on, as in `Runtime`."""
         async with AsyncExitStack() as stack:

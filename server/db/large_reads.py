@@ -1,4 +1,4 @@
-"""Reads of drafts with many files: one of a caller goes on at a time (ADR 0085).
+"""Reads of drafts with many files: one of a caller goes on at a time (ADR 0083).
 
 The driver makes thousands of rows of a draft's files in one step of the event loop, which takes milliseconds.
 Ten readers of one account, who have as many connections, would have ten such steps follow each other.

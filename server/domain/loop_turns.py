@@ -21,21 +21,18 @@ from server.domain.round_robin import RoundRobin
 #: Bytes of frames of all runs that are handled in one turn of the loop: 25 ms at most, whether they are
 #: tokens or states. Smaller turns would make smaller commits, which cost more.
 TURN_BYTES = 1 << 20
-#: Bytes of one run in a turn, bytes below which frames do not wait, and bytes for which each counts at least.
-RUN_BYTES, SMALL_BYTES, MIN_FRAME_BYTES = 64 << 10, 16 << 10, 1 << 10
+#: Frames of one run in a turn, of those that one read brought; bytes below which frames do not wait, and
+#: bytes for which each counts at least.
+RUN_FRAMES, SMALL_BYTES, MIN_FRAME_BYTES = 128, 16 << 10, 1 << 10
 #: One who waits, and how much is to be handled then.
 Turn: TypeAlias = "tuple[asyncio.Future[None], int]"
 
 
-def fill_turn(sizes: Sequence[int], start: int) -> tuple[int, int]:
-    """The end of the frames from `start` on that a run handles in one turn, at least one, and their bytes.
-    sizes: bytes of each frame."""
-    size_bytes = 0
-    for end in range(start, len(sizes)):
-        size_bytes += max(sizes[end], MIN_FRAME_BYTES)
-        if size_bytes >= RUN_BYTES:
-            return end + 1, size_bytes
-    return len(sizes), size_bytes
+def fill_turn(sizes: Sequence[int]) -> tuple[int, int]:
+    """How many frames, of those that a read brought, a run handles in one turn, and for how many bytes they
+    count. sizes: bytes of each frame."""
+    count = min(len(sizes), RUN_FRAMES)
+    return count, max(sum(sizes[:count]), count * MIN_FRAME_BYTES)
 
 
 class LoopTurns:

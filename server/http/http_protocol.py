@@ -5,7 +5,7 @@
    while it waits for an answer.
 3. The rest of a request that is answered already is read and dropped, so that its client, which may still be
    sending, receives the answer and can use the connection again. Callers take turns in this: so much is
-   dropped in a turn of the event loop (ADR 0085).
+   dropped in a turn of the event loop (ADR 0083).
 4. Streams learn when their client is gone.
 5. A request waits for its turn (`server.http.admission`), unless it is a probe on a new connection.
 """

@@ -26,7 +26,7 @@ from server.domain.runs.runtime import (
     Frames,
     OversizedFrame,
     StreamClosed,
-    TakeFrame,
+    TakeFrames,
     admit_at_once,
     take_none,
 )
@@ -161,7 +161,7 @@ class ChannelRuntime(DeepagentsRuntime):
 
     @asynccontextmanager
     async def stream(
-        self, thread_id: str, admit: AdmitFrame = admit_at_once, take: TakeFrame = take_none
+        self, thread_id: str, admit: AdmitFrame = admit_at_once, take: TakeFrames = take_none
     ) -> AsyncIterator[Frames]:
         """The thread's frames from now on: the server has confirmed the subscription once it is entered.
 

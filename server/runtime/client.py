@@ -20,7 +20,7 @@ from server.domain.runs.runtime import (
     Frames,
     Invocation,
     RuntimeState,
-    TakeFrame,
+    TakeFrames,
     admit_at_once,
     take_none,
 )
@@ -31,6 +31,7 @@ from server.frames.file_maps import state_files
 from server.runtime.breaker import Breaker
 from server.runtime.calls import MAX_ANSWER_BYTES, RuntimeCalls, checked_address
 from server.runtime.http_runtime import HttpRuntime
+from server.runtime.socket_reader import BUFFER_BYTES
 from server.runtime.thread_ids import BadThreadId, path_segment, thread_id_in
 from server.runtime.websocket import FindMessages, whole_messages
 from server.runtime.websocket_handshake import HandshakeRefused, NoWebSocket, open_websocket
@@ -83,6 +84,8 @@ class DeepagentsRuntime(HttpRuntime):
         self._handshake_s = handshake_s
         self._max_frame_bytes = max_frame_bytes
         self._find_messages = find_messages
+        #: Of all streams: those of one process are read by one event loop.
+        self._read_buffer = bytearray(BUFFER_BYTES)
         calls = RuntimeCalls(
             f"{scheme}://{rest}",
             connect_s=connect_s,
@@ -159,7 +162,7 @@ class DeepagentsRuntime(HttpRuntime):
 
     @asynccontextmanager
     async def stream(
-        self, thread_id: str, admit: AdmitFrame = admit_at_once, take: TakeFrame = take_none
+        self, thread_id: str, admit: AdmitFrame = admit_at_once, take: TakeFrames = take_none
     ) -> AsyncIterator[Frames]:
         """The thread's frames, as in `Runtime`."""
         async with AsyncExitStack() as stack:
@@ -168,7 +171,7 @@ class DeepagentsRuntime(HttpRuntime):
             yield frames
 
     async def _opened(
-        self, stack: AsyncExitStack, thread_id: str, admit: AdmitFrame, take: TakeFrame
+        self, stack: AsyncExitStack, thread_id: str, admit: AdmitFrame, take: TakeFrames
     ) -> Frames:
         """The frames of a new connection, which `stack` closes."""
         status: int | None = None
@@ -176,6 +179,7 @@ class DeepagentsRuntime(HttpRuntime):
             f"{self._stream_base}/stream/{path_segment(thread_id)}",
             handshake_s=self._handshake_s,
             max_frame_bytes=self._max_frame_bytes,
+            buffer=self._read_buffer,
             admit=admit,
             take=take,
             find=self._find_messages,

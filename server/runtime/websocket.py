@@ -24,14 +24,14 @@ from server.domain.runs.runtime import (
     Frames,
     OversizedFrame,
     StreamClosed,
-    TakeFrame,
+    TakeFrames,
     take_none,
 )
 from server.domain.shared_times import shared_time
-from server.runtime.eager_reader import EagerReader
+from server.runtime.socket_reader import READ_BYTES, SocketReader
 
-#: Bytes that the transport reads ahead at most, and of one read of a frame that is skipped.
-READ_AHEAD_BYTES = 64 << 10
+#: Bytes of answers to pings that may wait to be sent.
+MAX_UNSENT_BYTES = 64 << 10
 #: Seconds that the end of a connection may take.
 CLOSE_S = 0.2
 #: Seconds between pings, which keep intermediaries from closing the connection. A runtime that is busy with a
@@ -49,8 +49,6 @@ _WHOLE = frozenset(0x80 | opcode for opcode in (Opcode.TEXT, Opcode.BINARY))
 #: This length says that the frame's length follows in two bytes; a greater one, in eight or behind a mask.
 _TWO_BYTES_FOLLOW = 126
 _SHORT_HEAD_BYTES = 4
-#: Bytes of a frame, with its head, that is offered to `take` at most.
-_MAX_TAKEN_BYTES = 16 << 10
 _OPCODES = {opcode.value: opcode for opcode in Opcode}
 
 #: Finds the messages in what was read ahead, as `whole_messages`.
@@ -83,19 +81,20 @@ class WebSocketFrames:
 
     def __init__(
         self,
-        reader: EagerReader,
-        writer: asyncio.StreamWriter,
+        reader: SocketReader,
         *,
         max_frame_bytes: int,
         admit: AdmitFrame,
-        take: TakeFrame = take_none,
+        take: TakeFrames = take_none,
         find: FindMessages = whole_messages,
     ) -> None:
-        self._reader, self._writer = reader, writer
+        self._reader, self._transport = reader, reader.transport
         self._find = find
         self._max_frame_bytes, self._admit, self._take = max_frame_bytes, admit, take
         #: Bytes read ahead, often many frames at once, and how many of them have been used.
         self._ahead, self._used = b"", 0
+        #: Messages before these that `take` has left.
+        self._found: list[bytes] = []
         self._pinging = self._schedule_ping()
         #: The content of the last ping, until it is answered.
         self._unanswered: bytes | None = None
@@ -107,12 +106,15 @@ class WebSocketFrames:
 
     async def __anext__(self) -> Sequence[bytes | OversizedFrame]:
         try:
-            if self._used == len(self._ahead):
+            if self._has_begun(self._ahead, self._used):
                 self._answer_ping()
                 # A ping is answered when the reader goes on.
-                on_data = self._take_message if self._unanswered is None else None
-                self._ahead, self._used = await self._read_some(on_data), 0
-            messages, self._used = self._find(self._ahead, self._used, self._max_frame_bytes)
+                offer = self._take_messages if self._unanswered is None else None
+                self._reader.unread(self._ahead[self._used :])
+                self._ahead, self._used = await self._reader.read(offer), 0
+            messages, self._found = self._found, []
+            if not messages:
+                messages, self._used = self._find(self._ahead, self._used, self._max_frame_bytes)
             if not messages:
                 return [await self._message()]
             await self._admit(sum(map(len, messages)))
@@ -123,27 +125,37 @@ class WebSocketFrames:
     async def close(self) -> None:
         """Close the connection; what the server still sends is not read."""
         self._pinging.cancel()
-        with suppress(OSError, TimeoutError, StreamClosed):
+        with suppress(OSError, StreamClosed):
             self._send(Opcode.CLOSE, Close(_NORMAL_CLOSURE, "").serialize())
-            self._writer.close()
-            async with asyncio.timeout(CLOSE_S):
-                await self._writer.wait_closed()
-        self._writer.transport.abort()
+            self._transport.close()
+            await asyncio.wait({self._reader.closed}, timeout=CLOSE_S)
+        self._transport.abort()
 
-    def _take_message(self, data: bytes) -> bool:
-        """Offer a message to `take` that came alone and whole, in one frame below the limit. Returns whether
-        it was taken."""
-        size_bytes = len(data)
-        if not _SHORT_HEAD_BYTES < size_bytes <= _MAX_TAKEN_BYTES or data[0] not in _WHOLE:
+    def _take_messages(self, data: bytes) -> tuple[int, bool]:
+        """Offer the messages that lie whole in what has come to `take`. As an `Offer`."""
+        messages, used = self._find(data, 0, self._max_frame_bytes)
+        if messages:
+            del messages[: self._take(messages)]
+        self._found = messages
+        return used, not messages and (used == len(data) or self._has_begun(data, used))
+
+    def _has_begun(self, data: bytes, at: int) -> bool:
+        """Whether nothing has come at `at`, or the beginning of a message that `whole_messages` finds once it
+        is whole."""
+        size_bytes = len(data) - at
+        if size_bytes and data[at] not in _WHOLE:
             return False
-        length, start = data[1], 2
+        if size_bytes < 2:
+            return True
+        length, head_bytes = data[at + 1], 2
         if length == _TWO_BYTES_FOLLOW:
-            length, start = data[2] << 8 | data[3], 4
+            if size_bytes < _SHORT_HEAD_BYTES:
+                return True
+            length, head_bytes = data[at + 2] << 8 | data[at + 3], _SHORT_HEAD_BYTES
         elif length > _TWO_BYTES_FOLLOW:
             return False
-        if start + length != size_bytes or length > self._max_frame_bytes:
-            return False
-        return self._take(data[start:])
+        frame_bytes = head_bytes + length
+        return size_bytes < frame_bytes <= READ_BYTES and length <= self._max_frame_bytes
 
     async def _message(self) -> bytes | OversizedFrame:
         """The next message. The room for it is asked for with the length of its first fragment."""
@@ -217,37 +229,29 @@ class WebSocketFrames:
 
     async def _exactly(self, length: int) -> bytes:
         """The next bytes. Raises EOFError."""
+        if length <= _MAX_CONTROL_BYTES:
+            while len(self._ahead) - self._used < length:
+                self._ahead, self._used = self._ahead[self._used :] + await self._reader.read(), 0
         end = self._used + length
         if end <= len(self._ahead):
             content, self._used = self._ahead[self._used : end], end
             return content
-        read = BytesIO()
-        read.write(memoryview(self._ahead)[self._used :])
-        self._ahead, self._used = b"", 0
-        while missing := length - read.tell():
-            ahead = await self._read_some()
-            self._ahead, self._used = ahead, min(missing, len(ahead))
-            read.write(memoryview(ahead)[: self._used])
-        # Not a copy.
-        return read.getvalue()
+        begun = len(self._ahead) - self._used
+        # Filled in place, and its value is not a copy.
+        filled = BytesIO(bytes(length))
+        with filled.getbuffer() as view:
+            view[:begun] = memoryview(self._ahead)[self._used :]
+            self._ahead, self._used = b"", 0
+            await self._reader.fill(view[begun:])
+        return filled.getvalue()
 
     async def _skip(self, length: int) -> None:
         while length:
             if self._used == len(self._ahead):
-                self._ahead, self._used = await self._read_some(), 0
+                self._ahead, self._used = await self._reader.read(), 0
             skipped = min(length, len(self._ahead) - self._used)
             self._used += skipped
             length -= skipped
-
-    async def _read_some(self, on_data: Callable[[bytes], bool] | None = None) -> bytes:
-        self._reader.on_data = on_data
-        try:
-            data = await self._reader.read(READ_AHEAD_BYTES)
-        finally:
-            self._reader.on_data = None
-        if not data:
-            raise EOFError
-        return data
 
     def _schedule_ping(self) -> asyncio.TimerHandle:
         loop = asyncio.get_running_loop()
@@ -270,7 +274,7 @@ class WebSocketFrames:
     def _is_caught_up(self) -> bool:
         """Whether nothing waits to be read. While something does, the server may have left, as it does after
         the `end`: it would answer a frame with a reset, and what waits would be lost."""
-        connected = self._writer.get_extra_info("socket")
+        connected = self._transport.get_extra_info("socket")
         if connected is None or not hasattr(socket, "TCP_INFO"):
             return True
         if connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _CLOSE_WAIT:
@@ -280,12 +284,12 @@ class WebSocketFrames:
         return not waiting[0]
 
     def _send(self, opcode: Opcode, content: bytes) -> None:
-        if self._writer.transport.is_closing():
+        if self._transport.is_closing():
             # uvloop's transport raises RuntimeError then.
             return
-        if self._writer.transport.get_write_buffer_size() > READ_AHEAD_BYTES:
+        if self._transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
             raise StreamClosed("the runtime does not take the answers to its pings")
-        self._writer.write(Frame(opcode, content).serialize(mask=True))
+        self._transport.write(Frame(opcode, content).serialize(mask=True))
 
 
 def _protocol_error() -> StreamClosed:

@@ -15,12 +15,13 @@ from websockets.exceptions import InvalidStatus
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
-from server.domain.runs.runtime import AdmitFrame, TakeFrame, take_none
-from server.runtime.eager_reader import open_eager_connection
-from server.runtime.websocket import READ_AHEAD_BYTES, FindMessages, WebSocketFrames, whole_messages
+from server.domain.runs.runtime import AdmitFrame, TakeFrames, take_none
+from server.runtime.socket_reader import SocketReader, open_connection
+from server.runtime.websocket import FindMessages, WebSocketFrames, whole_messages
 
-#: Longest answer to a handshake that is kept, in bytes.
-MAX_REFUSAL_BYTES = 64 << 10
+#: Longest head of an answer to a handshake, and longest answer that is kept, in bytes.
+MAX_HEAD_BYTES = MAX_REFUSAL_BYTES = 64 << 10
+_HEAD_END = b"\r\n\r\n"
 #: Seconds that the rest of a refusal may take.
 REFUSAL_S = 1.0
 #: Milliseconds after which the kernel gives up a peer that acknowledges nothing, not even a ping. A peer's
@@ -51,50 +52,46 @@ async def open_websocket(
     *,
     handshake_s: float,
     max_frame_bytes: int,
+    buffer: bytearray,
     admit: AdmitFrame,
-    take: TakeFrame = take_none,
+    take: TakeFrames = take_none,
     find: FindMessages = whole_messages,
     tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[WebSocketFrames]:
-    """The frames that a server sends, from the handshake on, without those that `take` has handled. tls: how
-    the certificate of a wss address is verified; to make it takes too long for each connection.
+    """The frames that a server sends, from the handshake on, without those that `take` has handled.
+
+    buffer: as for SocketReader. tls: how the certificate of a wss address is verified; to make it takes too
+    long for each connection.
 
     Raises HandshakeRefused, NoWebSocket, TimeoutError, OSError.
     """
     uri = parse_uri(url)
     async with asyncio.timeout(handshake_s):
-        reader, writer = await open_eager_connection(
+        reader = await open_connection(
             uri.host,
             uri.port,
+            buffer=buffer,
             ssl=(tls or ssl.create_default_context()) if uri.secure else None,
-            limit=READ_AHEAD_BYTES,
         )
         if hasattr(socket, "TCP_USER_TIMEOUT"):
-            connected = writer.get_extra_info("socket")
+            connected = reader.transport.get_extra_info("socket")
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
         try:
-            await _shake_hands(ClientProtocol(uri, logger=_LIBRARY_LOG), reader, writer)
+            await _shake_hands(ClientProtocol(uri, logger=_LIBRARY_LOG), reader)
         except BaseException:
-            writer.transport.abort()
+            reader.transport.abort()
             raise
-    frames = WebSocketFrames(
-        reader, writer, max_frame_bytes=max_frame_bytes, admit=admit, take=take, find=find
-    )
+    frames = WebSocketFrames(reader, max_frame_bytes=max_frame_bytes, admit=admit, take=take, find=find)
     try:
         yield frames
     finally:
         await frames.close()
 
 
-async def _shake_hands(
-    protocol: ClientProtocol, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-) -> None:
+async def _shake_hands(protocol: ClientProtocol, reader: SocketReader) -> None:
     protocol.send_request(protocol.connect())
-    writer.write(b"".join(protocol.data_to_send()))
-    try:
-        head = await reader.readuntil(b"\r\n\r\n")
-    except (asyncio.LimitOverrunError, EOFError):
-        raise NoWebSocket from None
+    reader.transport.write(b"".join(protocol.data_to_send()))
+    head = await _head(reader)
     protocol.receive_data(head)
     if protocol.state is State.OPEN:
         return
@@ -102,8 +99,9 @@ async def _shake_hands(
         async with asyncio.timeout(REFUSAL_S):
             left = MAX_REFUSAL_BYTES
             while protocol.handshake_exc is None and left > 0:
-                data = await reader.read(READ_AHEAD_BYTES)
-                if not data:
+                try:
+                    data = await reader.read()
+                except EOFError:
                     protocol.receive_eof()
                     break
                 left -= len(data)
@@ -119,3 +117,18 @@ async def _shake_hands(
         raise NoWebSocket
     # A refusal whose body did not come whole, or is too long.
     raise HandshakeRefused(int(status[1]))
+
+
+async def _head(reader: SocketReader) -> bytes:
+    """The answer up to the end of its head. Raises NoWebSocket."""
+    read = b""
+    while (end := read.find(_HEAD_END)) < 0:
+        if len(read) > MAX_HEAD_BYTES:
+            raise NoWebSocket
+        try:
+            read += await reader.read()
+        except EOFError:
+            raise NoWebSocket from None
+    end += len(_HEAD_END)
+    reader.unread(read[end:])
+    return read[:end]

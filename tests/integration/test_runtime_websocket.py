@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,8 +14,9 @@ from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
 from server.domain.errors import LeaseLost
-from server.domain.runs.runtime import OversizedFrame, StreamClosed, TakeFrame, admit_at_once, take_none
-from server.runtime.websocket import MAX_EMPTY_FRAMES, MAX_FRAGMENTS, READ_AHEAD_BYTES, TURN_FRAMES
+from server.domain.runs.runtime import OversizedFrame, StreamClosed, TakeFrames, admit_at_once, take_none
+from server.runtime.socket_reader import BUFFER_BYTES, READ_BYTES
+from server.runtime.websocket import MAX_EMPTY_FRAMES, MAX_FRAGMENTS, TURN_FRAMES
 from server.runtime.websocket_handshake import HandshakeRefused, NoWebSocket, open_websocket
 from tests.support.hand_clock import until
 from tests.support.proxy import reset
@@ -45,7 +46,7 @@ def accepted(head: bytes) -> bytes:
 
 @asynccontextmanager
 async def connected(
-    script: Script, admit: Callable[[int], Awaitable[None]] = admit_at_once, take: TakeFrame = take_none
+    script: Script, admit: Callable[[int], Awaitable[None]] = admit_at_once, take: TakeFrames = take_none
 ) -> AsyncIterator[AsyncIterator[bytes | OversizedFrame]]:
     """The frames of a connection to a server that does as the script says after the handshake."""
 
@@ -55,7 +56,7 @@ async def connected(
 
 @asynccontextmanager
 async def opened(
-    script: Script, admit: Callable[[int], Awaitable[None]] = admit_at_once, take: TakeFrame = take_none
+    script: Script, admit: Callable[[int], Awaitable[None]] = admit_at_once, take: TakeFrames = take_none
 ) -> AsyncIterator[Any]:
     """The same, as it is read."""
 
@@ -66,7 +67,12 @@ async def opened(
     async with (
         tcp_server(handle) as port,
         open_websocket(
-            f"ws://127.0.0.1:{port}/", handshake_s=60, max_frame_bytes=MAX, admit=admit, take=take
+            f"ws://127.0.0.1:{port}/",
+            handshake_s=60,
+            max_frame_bytes=MAX,
+            buffer=bytearray(BUFFER_BYTES),
+            admit=admit,
+            take=take,
         ) as frames,
     ):
         yield frames
@@ -229,30 +235,63 @@ class Sender:
         self._pieces.put_nowait(b"".join(data))
 
 
-async def test_a_frame_that_comes_alone_is_offered_before_it_is_read() -> None:
-    sender, offered, taken = Sender(), [], asyncio.Queue[bytes]()
+async def test_frames_that_come_whole_are_offered_before_they_are_read() -> None:
+    sender, offered, taken = Sender(), list[list[bytes]](), asyncio.Queue[None]()
 
-    def take(content: bytes) -> bool:
-        offered.append(content)
-        if content != b"not taken":
-            taken.put_nowait(content)
-        return content != b"not taken"
+    def take(frames: Sequence[bytes]) -> int:
+        offered.append(list(frames))
+        taken.put_nowait(None)
+        return len(frames) - frames.count(b"not taken")
 
     async with connected(sender, take=take) as frames:
         reading = asyncio.ensure_future(anext(frames))
-        for content in (b"taken", b"x" * 126, b"y" * MAX):
-            sender.send(frame(content))
-            assert await taken.get() == content
+        for contents in ([b"taken"], [b"x" * 126, b"y" * MAX]):
+            sender.send(*map(frame, contents))
+            await taken.get()
+            assert offered[-1] == contents
             assert not reading.done()
-        sender.send(frame(b"not taken"))
+        sender.send(frame(b"taken"), frame(b"not taken"), frame(b"", Opcode.PING))
         assert await reading == b"not taken"
-        assert len(offered) == 4
+        assert offered[-1] == [b"taken", b"not taken"]
+
+
+async def test_a_frame_without_content_is_not_waited_for() -> None:
+    sender = Sender()
+    async with connected(sender, take=len) as frames:
+        reading = asyncio.ensure_future(anext(frames))
+        # Its two bytes could be the beginning of a longer frame.
+        sender.send(frame(b""))
+        assert await reading == b""
+
+
+@pytest.mark.parametrize("loop", [asyncio.run, uvloop.run])
+def test_a_frame_whose_rest_is_to_come_is_offered_once_it_is_whole(
+    loop: Callable[[Awaitable[None]], None],
+) -> None:
+    async def main() -> None:
+        sender, taken = Sender(), asyncio.Queue[Sequence[bytes]]()
+
+        def take(frames: Sequence[bytes]) -> int:
+            taken.put_nowait(frames[:])
+            return len(frames)
+
+        whole = frame(b"long" * 100)
+        async with opened(sender, take=take) as frames:
+            reading = asyncio.ensure_future(anext(frames))
+            for size in (1, 2, 3, 4, 5, len(whole) - 1):
+                sender.send(frame(b"short"), whole[:size])
+                assert await taken.get() == [b"short"]
+                sender.send(whole[size:], frame(b"end"))
+                assert await taken.get() == [b"long" * 100, b"end"]
+            assert not reading.done()
+            reading.cancel()
+
+    loop(main())
 
 
 @pytest.mark.parametrize(
     ("data", "read"),
     [
-        ([frame(b"one"), frame(b"two")], [b"one", b"two"]),
         ([frame(b"one", final=False), frame(b"two", Opcode.CONT)], [b"onetwo"]),
         ([frame(b"a ping", Opcode.PING), frame(b"one")], [b"one"]),
         ([frame(b"x" * (MAX + 1)), frame(b"one")], [OversizedFrame(MAX + 1), b"one"]),
@@ -260,14 +299,14 @@ async def test_a_frame_that_comes_alone_is_offered_before_it_is_read() -> None:
         ([b"\x81\x7f" + (119).to_bytes(8, "big") + b"x" * 119], [b"x" * 119]),
     ],
 )
-async def test_what_is_not_one_whole_frame_is_read(
+async def test_what_is_not_in_one_small_frame_is_read(
     data: list[bytes], read: list[bytes | OversizedFrame]
 ) -> None:
     sender, offered = Sender(), list[bytes]()
 
-    def take(content: bytes) -> bool:
-        offered.append(content)
-        return True
+    def take(frames: Sequence[bytes]) -> int:
+        offered.extend(frames)
+        return 0
 
     async with connected(sender, take=take) as frames:
         for expected in read:
@@ -281,9 +320,9 @@ async def test_what_is_not_one_whole_frame_is_read(
 async def test_a_frame_behind_a_ping_is_read_as_the_ping_is() -> None:
     sender, offered = Sender(), list[bytes]()
 
-    def take(content: bytes) -> bool:
-        offered.append(content)
-        return False
+    def take(frames: Sequence[bytes]) -> int:
+        offered.extend(frames)
+        return 0
 
     async with connected(sender, take=take) as frames:
         reading = asyncio.ensure_future(anext(frames))
@@ -296,7 +335,7 @@ async def test_a_frame_behind_a_ping_is_read_as_the_ping_is() -> None:
 async def test_what_stops_a_run_at_an_offered_frame_ends_its_reading() -> None:
     sender = Sender()
 
-    def take(content: bytes) -> bool:
+    def take(frames: Sequence[bytes]) -> int:
         raise LeaseLost
 
     async with connected(sender, take=take) as frames:
@@ -348,7 +387,7 @@ async def test_a_frame_waits_at_the_sender_until_it_is_admitted() -> None:
         # What the sockets hold, and no more: 100 MB are to come.
         assert sent < 20_000
         assert len(admitted) == 1
-        assert admitted[0] <= READ_AHEAD_BYTES
+        assert admitted[0] <= READ_BYTES
         room.set()
         assert await first == b"x" * 1000
         assert sum([1 async for _ in frames]) == 99_999
@@ -370,8 +409,11 @@ async def answering(data: bytes, *, stays: bool = False) -> AsyncIterator[str]:
         yield f"ws://127.0.0.1:{port}/"
 
 
-async def _open(url: str) -> None:
-    async with open_websocket(url, handshake_s=60, max_frame_bytes=MAX, admit=admit_at_once):
+async def _open(url: str, handshake_s: float = 60) -> None:
+    buffer = bytearray(BUFFER_BYTES)
+    async with open_websocket(
+        url, handshake_s=handshake_s, max_frame_bytes=MAX, buffer=buffer, admit=admit_at_once
+    ):
         pytest.fail("the stream opened")
 
 
@@ -421,8 +463,7 @@ async def test_an_answer_that_is_not_a_handshake_is_no_stream(data: bytes) -> No
 async def test_a_handshake_without_an_answer_is_given_up() -> None:
     async with answering(b"HTTP/1.1 101", stays=True) as url:
         with pytest.raises(TimeoutError):
-            async with open_websocket(url, handshake_s=0.1, max_frame_bytes=MAX, admit=admit_at_once):
-                pytest.fail("the stream opened")
+            await _open(url, handshake_s=0.1)
 
 
 @pytest.mark.parametrize(

@@ -96,10 +96,16 @@ _DEVICES = frozenset(
 #: Windows.
 _REPOSITORY = re.compile(r"\.(git|hg|jj)|git~[0-9]+")
 _RESERVED = frozenset('?*|<>"')
+#: A segment as most are: of ASCII letters, digits, `_`, `-` and `.`, without a dot at either end, and no
+#: device; and a path of up to 31 of them. To it neither a rejection nor a mark of its own applies.
+_PLAIN_SEGMENT = r"(?!(?:con|prn|aux|nul|(?:com|lpt)[0-9])(?:[./]|\Z))[\w-](?:[\w.-]*[\w-])?"
+_PLAIN = re.compile(rf"/?(?:{_PLAIN_SEGMENT}/){{0,30}}{_PLAIN_SEGMENT}", re.ASCII | re.IGNORECASE)
 
 
 def rejection_of(path: str) -> Rejection | None:
     """Why no file may be written at the path; None if one may."""
+    if _is_plain(path):
+        return None
     # First what bounds the work of the rest.
     if len(path) > MAX_PATH_BYTES:
         return Rejection.TOO_LONG
@@ -116,6 +122,10 @@ def rejection_of(path: str) -> Rejection | None:
     if _has_look_alike_separator(path):
         return Rejection.SEPARATOR
     return _segments_rejection(path)
+
+
+def _is_plain(path: str) -> bool:
+    return len(path) <= MAX_SEGMENT_UNITS and _PLAIN.fullmatch(path) is not None
 
 
 def _segments(path: str) -> list[str]:
@@ -154,6 +164,8 @@ def _bare_name(segment: str) -> str:
 
 def portability_of(path: str) -> tuple[Portability, ...]:
     """What some systems cannot store about a path that is not rejected, in the order of Portability."""
+    if _is_plain(path):
+        return ()
     segments = _segments(path)
     folded = segments if path.isascii() else _segments(_nfkc(path))
     marks = {
@@ -209,8 +221,11 @@ def _mark_neighbours(by_key: Mapping[str, list[str]], marks: dict[str, set[Porta
     above: set[str] = set()
     under: set[str] = set()
     for key in by_key:
-        folders = (key[:index] for index, character in enumerate(key) if character == "/")
-        files = [folder for folder in folders if folder in by_key]
+        folder, files = key.rpartition("/")[0], []
+        while folder:
+            if folder in by_key:
+                files.append(folder)
+            folder = folder.rpartition("/")[0]
         if files:
             above.update(files)
             under.add(key)

@@ -65,8 +65,9 @@ class Connection:
         self._rules, self._clock, self._room = rules, clock, room
         #: Frames since other work had a turn.
         self._handled = 0
-        #: The delta of its `end`.
+        #: The delta of its `end`, behind which the runtime may send more for a while; a channel stays open.
         self._end: bytes | None = None
+        self._remaining = asyncio.timeout(None)
         rules.connecting(clock.now())
         self._alignment = Alignment(
             context.limits.profile,
@@ -88,20 +89,15 @@ class Connection:
     async def read(self, stream: AbstractAsyncContextManager[Frames]) -> Action:
         """Journal its frames until it breaks, or has brought its `end` and all behind it."""
         try:
-            async with stream as frames, asyncio.timeout(None) as remaining:
+            async with stream as frames, self._remaining:
                 self._rules.connected(self._clock.now())
                 crash_point("stream_open")
                 async for together in frames:
-                    ended = self.ended
                     await self._on_frames(together)
                     # Only their events wait for capacity.
                     del together
                     self._room.give_back()
                     await self._wait_for_capacity()
-                    if self.ended and not ended:
-                        # The runtime may send more, and closes when it likes; a channel stays open.
-                        limit_s = self._context.limits.after_end_s
-                        remaining.reschedule(asyncio.get_running_loop().time() + limit_s)
             why = "the runtime closed its stream without an end"
         except RuntimeRefused as error:
             why = error.summary
@@ -116,35 +112,54 @@ class Connection:
             return LeaveConnection(why)
         return self._rules.ended(self._end, self._clock.now(), self._recorder.facts)
 
-    def take(self, frame: bytes) -> bool:
-        """Journal a small frame that came while `read` waits for some, if it is a token that needs no parsing
-        and there is nothing to wait for. Returns whether it did. Raises LeaseLost."""
-        context, size_bytes = self._context, len(frame)
+    def take(self, frames: Sequence[bytes]) -> int:
+        """Journal the first of the frames that came together while `read` waits for some, as far as there is
+        nothing to wait for. Returns how many. Raises LeaseLost."""
         if self._end is not None or not self._alignment.over or self._recorder.is_full:
-            return False
+            return 0
+        context, (count, size_bytes) = self._context, fill_turn(list(map(len, frames)))
         if not context.budget.has_room(size_bytes) or not context.turns.take_now(size_bytes):
-            return False
-        return bool(self._on_tokens((frame,), 0))
+            return 0
+        return self._on_quick_frames(frames[:count])
 
     async def _on_frames(self, frames: Sequence[bytes | OversizedFrame]) -> None:
         """Journal frames that came together."""
-        sizes = [0 if isinstance(frame, OversizedFrame) else len(frame) for frame in frames]
-        at = granted = 0
-        while at < len(frames):
-            if at >= granted:
-                granted, size_bytes = fill_turn(sizes, at)
-                await self._context.turns.take(on_behalf_of.get(), size_bytes)
-            count = self._on_tokens(frames, at) if self._alignment.over else 0
-            if not count:
-                count = 1
-                await self._on_frame(frames[at])
-            at += count
-            if at < len(frames):
-                await self._wait_for_capacity()
-            self._handled += count
+        while frames:
+            granted, size_bytes = fill_turn(
+                [0 if isinstance(each, OversizedFrame) else len(each) for each in frames]
+            )
+            await self._context.turns.take(on_behalf_of.get(), size_bytes)
+            together, frames = frames[:granted], frames[granted:]
+            while together:
+                count = self._on_quick_frames(together) if self._alignment.over else 0
+                if not count:
+                    count = 1
+                    await self._on_frame(together[0])
+                together = together[count:]
+                if together or frames:
+                    await self._wait_for_capacity()
+            self._handled += granted
             if self._handled >= TURN_FRAMES:
                 self._handled = 0
                 await asyncio.sleep(0)
+
+    def _on_quick_frames(self, frames: Sequence[bytes | OversizedFrame]) -> int:
+        """Journal the first frames, up to the connection's `end`, as far as they are small and nothing has to
+        be waited for. Returns how many."""
+        at = 0
+        while at < len(frames) and self._end is None:
+            count = self._on_tokens(frames, at)
+            if not count:
+                frame = frames[at]
+                if isinstance(frame, OversizedFrame) or len(frame) > SMALL_BYTES:
+                    break
+                if not self._recorder.is_quick(frame):
+                    break
+                self._rules.heard(self._clock.now())
+                self._on_quick_frame(frame)
+                count = 1
+            at += count
+        return at
 
     def _on_tokens(self, frames: Sequence[bytes | OversizedFrame], start: int) -> int:
         """Journal the frames from `start` on that `RunRecorder.record_tokens` takes; how many."""
@@ -164,19 +179,30 @@ class Connection:
         if self._alignment.repeats(frame) is not None:
             return
         if self._recorder.is_quick(frame):
-            meaning = self._recorder.interpret(frame)
-            if self._on_meaning(meaning, frame):
-                self._recorder.record(meaning)
-                if len(frame) > SMALL_BYTES and not self._recorder.has_room():
-                    await to_the_end(self._recorder.shrink_memory(meaning))
+            meaning = self._on_quick_frame(frame)
+            if meaning.progress is None and len(frame) > SMALL_BYTES and not self._recorder.has_room():
+                await to_the_end(self._recorder.shrink_memory(meaning))
         else:
             with self._clock.standing_still():
-                meaning = await to_the_end(self._journal_large(frame))
+                self._note_end(await to_the_end(self._journal_large(frame)))
+
+    def _on_quick_frame(self, frame: bytes) -> Interpretation:
+        """Journal a frame that is interpreted in the loop. Returns its meaning."""
+        meaning = self._recorder.interpret(frame)
+        if self._on_meaning(meaning, frame):
+            self._recorder.record(meaning)
+        self._note_end(meaning)
+        return meaning
+
+    def _note_end(self, meaning: Interpretation) -> None:
+        """Note whether a frame that was handled is the connection's `end`."""
         if meaning.progress is not None:
             return
         crash_point("frame_recorded")
         if meaning.end and not self.ended:
             self._end = meaning.delta
+            limit_s = self._context.limits.after_end_s
+            self._remaining.reschedule(asyncio.get_running_loop().time() + limit_s)
 
     async def _wait_for_capacity(self) -> None:
         """Wait while much is queued: meanwhile it is the hub that is silent."""

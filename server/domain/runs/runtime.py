@@ -59,14 +59,14 @@ async def admit_at_once(size_bytes: int) -> None:
     """An AdmitFrame that has room for everything."""
 
 
-#: Called with a small frame that came alone while its reader waits for some. Returns whether it was handled;
-#: otherwise the reader gets it. Waits for nothing.
-TakeFrame: TypeAlias = Callable[[bytes], bool]
+#: Called with frames of less than 64 KiB that came together while their reader waits for some. Returns how
+#: many of them, from the first on, were handled; the reader gets the others. Waits for nothing.
+TakeFrames: TypeAlias = Callable[[Sequence[bytes]], int]
 
 
-def take_none(frame: bytes) -> bool:
-    """A TakeFrame that leaves every frame to the reader."""
-    return False
+def take_none(frames: Sequence[bytes]) -> int:
+    """A TakeFrames that leaves every frame to the reader."""
+    return 0
 
 
 #: The frames of a stream, each as its bytes on the wire: at each step those that came together, which may be
@@ -136,7 +136,7 @@ class Runtime(Protocol):
         ...
 
     def stream(
-        self, thread_id: str, admit: AdmitFrame = admit_at_once, take: TakeFrame = take_none
+        self, thread_id: str, admit: AdmitFrame = admit_at_once, take: TakeFrames = take_none
     ) -> AbstractAsyncContextManager[Frames]:
         """The thread's frames until the runtime closes, without those that `take` has handled. Little more
         than the frames that `admit` was called for are in memory; the rest waits at the runtime.

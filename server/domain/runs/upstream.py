@@ -7,7 +7,7 @@ answer is carried out.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from functools import partial
 from types import TracebackType
@@ -179,9 +179,9 @@ class UpstreamSession:
         self._rules.heard(self._now())
         await self._room.reserve(size_bytes)
 
-    def _take(self, frame: bytes) -> bool:
+    def _take(self, frames: Sequence[bytes]) -> int:
         # Frames come for a connection that `_connect` has made: it opens the stream.
-        return self._connection.take(frame)
+        return self._connection.take(frames)
 
     def _connect(self) -> None:
         stream = self._stream() if self._channel_frames is None else nullcontext(self._channel_frames)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import zlib
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -26,6 +27,7 @@ from server.frames.interpreter import Interpreter
 from server.frames.similar_states import MIN_BYTES
 from server.http.websocket_frames import text_header, text_part
 from server.replay.recording import SHIPPED
+from server.runtime.socket_reader import BUFFER_BYTES, SocketReader
 from server.runtime.websocket import FindMessages, WebSocketFrames, whole_messages
 from server.wire.codec import ProtobufCodec
 from tests.hostile.fuzz_targets.target import MAX_INPUT, Target
@@ -44,6 +46,8 @@ _LOOP = asyncio.new_event_loop()
 _FORMS = installed_forms()
 _COMPILED = not choice.why_not_compiled()
 _FINDERS = [whole_messages, choice.compiled_whole_messages(compiled=_COMPILED) or whole_messages]
+#: Bytes of the pieces in which the bytes of a WebSocket come.
+_PIECES_BYTES = (5, MAX_INPUT)
 _LEGACY, _FRAMING = choice.legacy_tokens(compiled=_COMPILED), Framing(text_part, text_header)
 _TOKEN = bytes((Encoding.TOKEN,)) + b"8 bytes."
 
@@ -122,15 +126,12 @@ def similar_states(data: bytes) -> None:
             assert (deltas.decode(meaning.delta) if meaning.delta else None) == text
 
 
-class _NoSocket:
-    """The writing side of a connection, which nobody reads."""
+class _NoSocket(asyncio.Transport):
+    """A connection that nobody reads, and whose bytes are handed over by `_feed`. reads: whether it reads."""
 
-    transport: Any
+    reads = True
 
-    def __init__(self) -> None:
-        self.transport = self
-
-    def get_extra_info(self, name: str) -> None:
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
         """No socket."""
 
     def is_closing(self) -> bool:
@@ -141,34 +142,56 @@ class _NoSocket:
         """Nothing waits."""
         return 0
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Any) -> None:
         """Drop it."""
 
+    def pause_reading(self) -> None:
+        """Let the rest wait."""
+        self.reads = False
 
-async def _hubs_messages(data: bytes, find: FindMessages) -> list[bytes | None]:
-    """The messages that the hub's reader finds, up to the end; None for one that is too large."""
+    def resume_reading(self) -> None:
+        """Read on."""
+        self.reads = True
+
+
+async def _hubs_messages(data: bytes, find: FindMessages, piece_bytes: int) -> list[bytes | None]:
+    """The messages that the hub's reader finds in bytes that come in pieces, up to the end; None for one that
+    is too large."""
 
     async def admit(size: int) -> None:
         assert 0 <= size <= _MAX_MESSAGE
 
-    reader, writer = asyncio.StreamReader(), _NoSocket()
-    reader.feed_data(data)
-    reader.feed_eof()
     messages: list[bytes | None] = []
-    opened = WebSocketFrames(
-        reader,  # type: ignore[arg-type]
-        writer,  # type: ignore[arg-type]
-        max_frame_bytes=_MAX_MESSAGE,
-        admit=admit,
-        find=find,
-    )
+
+    def take(frames: Sequence[bytes]) -> int:
+        messages.extend(frames)
+        return len(frames)
+
+    reader = SocketReader(bytearray(BUFFER_BYTES))
+    reader.connection_made(socket := _NoSocket())
+    opened = WebSocketFrames(reader, max_frame_bytes=_MAX_MESSAGE, admit=admit, take=take, find=find)
+    feeding = asyncio.ensure_future(_feed(reader, socket, data, piece_bytes))
     try:
         with suppress(StreamClosed):
             async for some in opened:
                 messages += [None if isinstance(each, OversizedFrame) else each for each in some]
     finally:
         opened._pinging.cancel()
+        feeding.cancel()
     return messages
+
+
+async def _feed(reader: SocketReader, socket: _NoSocket, data: bytes, piece_bytes: int) -> None:
+    """Hand over the bytes in pieces, and then the end, as an event loop does."""
+    while data:
+        await asyncio.sleep(0)
+        if not socket.reads:
+            continue
+        view = reader.get_buffer(-1)
+        size = min(len(view), piece_bytes, len(data))
+        view[:size], data = data[:size], data[size:]
+        reader.buffer_updated(size)
+    reader.eof_received()
 
 
 def _librarys_messages(data: bytes) -> list[bytes | None]:
@@ -190,7 +213,11 @@ def websocket(data: bytes) -> None:
     """A WebSocket's frames: the hub's own reader finds every message that a library finds, and the compiled
     one the same as the one in Python."""
     expected = _librarys_messages(data)
-    found = [_LOOP.run_until_complete(_hubs_messages(data, find)) for find in _FINDERS]
+    found = [
+        _LOOP.run_until_complete(_hubs_messages(data, find, piece_bytes))
+        for find in _FINDERS
+        for piece_bytes in _PIECES_BYTES
+    ]
     assert all(each == found[0] for each in found)
     assert found[0][: len(expected)] == expected
 

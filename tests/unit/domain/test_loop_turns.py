@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from server.domain.loop_turns import MIN_FRAME_BYTES, RUN_BYTES, SMALL_BYTES, LoopTurns, fill_turn
+from server.domain.loop_turns import MIN_FRAME_BYTES, RUN_FRAMES, SMALL_BYTES, LoopTurns, fill_turn
 
 
 async def test_a_turn_is_for_a_few_bytes_and_callers_take_turns() -> None:
@@ -62,16 +62,13 @@ async def test_a_few_frames_wait_only_behind_others() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sizes", "start", "filled"),
+    ("sizes", "filled"),
     [
-        ([0, 5], 0, (2, 2 * MIN_FRAME_BYTES)),
-        ([0, RUN_BYTES, 5], 0, (2, RUN_BYTES + MIN_FRAME_BYTES)),
-        ([9 * RUN_BYTES, 5], 0, (1, 9 * RUN_BYTES)),
-        ([9 * RUN_BYTES, 5], 1, (2, MIN_FRAME_BYTES)),
-        ([1] * 100, 10, (10 + RUN_BYTES // MIN_FRAME_BYTES, RUN_BYTES)),
+        ([0, 5], (2, 2 * MIN_FRAME_BYTES)),
+        ([0, 9 * MIN_FRAME_BYTES, 5], (3, 9 * MIN_FRAME_BYTES + 5)),
+        ([1] * (RUN_FRAMES + 1), (RUN_FRAMES, RUN_FRAMES * MIN_FRAME_BYTES)),
+        ([9 * MIN_FRAME_BYTES] * (RUN_FRAMES + 1), (RUN_FRAMES, RUN_FRAMES * 9 * MIN_FRAME_BYTES)),
     ],
 )
-def test_a_frame_counts_for_a_kibibyte_at_least(
-    sizes: list[int], start: int, filled: tuple[int, int]
-) -> None:
-    assert fill_turn(sizes, start) == filled
+def test_frames_count_for_a_kibibyte_each_at_least(sizes: list[int], filled: tuple[int, int]) -> None:
+    assert fill_turn(sizes) == filled

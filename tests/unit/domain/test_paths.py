@@ -10,7 +10,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from server.domain.proposals.files import File, FileSet
@@ -151,6 +151,16 @@ def test_every_path_that_some_systems_cannot_store_is_kept_with_a_mark() -> None
 def test_a_portable_path_has_no_mark(path: str) -> None:
     assert (rejection_of(path), portability_of(path)) == (None, ())
     assert len(path.encode()) <= MAX_PATH_BYTES
+
+
+SEGMENTS = st.text("aX9_-.", max_size=3) | st.sampled_from([*_DEVICES, *_GIT, "nul.txt", "com1.", "console"])
+
+
+@given(st.lists(SEGMENTS, min_size=1, max_size=4).map("/".join))
+def test_a_path_of_plain_names_is_judged_as_it_is_under_a_folder_with_another_name(path: str) -> None:
+    assume(not path.startswith("/"))
+    under = f"é/{path}"
+    assert (rejection_of(path), portability_of(path)) == (rejection_of(under), portability_of(under))
 
 
 def test_a_path_may_have_several_marks_in_a_fixed_order() -> None:
