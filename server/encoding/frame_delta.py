@@ -69,12 +69,13 @@ def pieces_of(frame: bytes, last: bytes = b"", known: Sequence[Piece] = ()) -> l
         end = frame.find(_PIECE_BEGINS, at + _LEAST_PIECE_BYTES)
         text = frame[at:end] if end > 0 else frame[at:]
         first = max(expected - _NEAR, 0)
-        for index, (start, known_end, digest) in enumerate(known[first : expected + _NEAR + 1], first):
-            if known_end - start == len(text) and last.startswith(text, start):
-                expected = index + 1
+        expected += 1
+        digest = None
+        for index, piece in enumerate(known[first : expected + _NEAR], first):
+            if piece.end - piece.start == len(text) and last.startswith(text, piece.start):
+                expected, digest = index + 1, piece.digest
                 break
-        else:
-            expected += 1
+        if digest is None:
             digest = blake2b(text, digest_size=_PIECE_DIGEST_BYTES).digest()
         found.append(Piece(at, at + len(text), digest))
         at += len(text)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from server.domain.journal.events import Event, FileChange, StateUpdate
+from server.domain.journal.events import Event, StateUpdate
 from server.domain.journal.file_writers import writers_of
 from server.domain.proposals.files import text_bytes
 from server.encoding.event_batch import read_varint, varint
