@@ -61,24 +61,24 @@ class Piece(NamedTuple):
 
 def pieces_of(frame: bytes, last: bytes = b"", known: Sequence[Piece] = ()) -> list[Piece]:
     """The pieces of a frame, none of a short one. last, known: the frame before, and its pieces."""
-    found: list[Piece] = []
+    found, view = list[Piece](), memoryview(frame)
     at = 0 if len(frame) > WHOLE_BYTES else len(frame)
     #: The piece that is expected next: they come in the same order, and most are the same.
     expected = 0
     while at < len(frame):
         end = frame.find(_PIECE_BEGINS, at + _LEAST_PIECE_BYTES)
-        text = frame[at:end] if end > 0 else frame[at:]
+        end = len(frame) if end < 0 else end
         first = max(expected - _NEAR, 0)
         expected += 1
         digest = None
         for index, piece in enumerate(known[first : expected + _NEAR], first):
-            if piece.end - piece.start == len(text) and last.startswith(text, piece.start):
+            if piece.end - piece.start == end - at and last.startswith(frame[at:end], piece.start):
                 expected, digest = index + 1, piece.digest
                 break
         if digest is None:
-            digest = blake2b(text, digest_size=_PIECE_DIGEST_BYTES).digest()
-        found.append(Piece(at, at + len(text), digest))
-        at += len(text)
+            digest = blake2b(view[at:end], digest_size=_PIECE_DIGEST_BYTES).digest()
+        found.append(Piece(at, end, digest))
+        at = end
     return found
 
 
