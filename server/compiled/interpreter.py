@@ -17,6 +17,8 @@ from server.frames.agent_state import StateSteps
 from server.wire.token_encoder import shared_fields, token_keys
 
 _KEYS = token_keys()
+#: Bytes of a frame that may be a token: larger ones are left to `interpret`.
+MAX_TOKEN_BYTES = 64 << 10
 #: Of reading state frames.
 STEPS = StateSteps(difference, printed_messages, StateSplit, text_file)
 
@@ -39,6 +41,10 @@ class CompiledInterpreter(SplicingInterpreter):
         time: datetime,
     ) -> TokenEntries | None:
         """As in `FrameInterpreter`."""
+        frame = frames[start]
+        if isinstance(frame, OversizedFrame) or len(frame) > MAX_TOKEN_BYTES:
+            # Most of these are state frames.
+            return None
         shared = shared_fields(epoch, time)
         found = self._regular.take(frames, start, first_seq, shared, self.last_token, self.calls.number)
         if found is None:

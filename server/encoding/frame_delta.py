@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from enum import IntEnum
 from hashlib import blake2b
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from server.encoding.event_batch import SHORT_VARINTS, read_varint, varint
 
@@ -31,6 +31,8 @@ DIGEST_BYTES = 8
 #: up to the next of these signs, so that what comes before it does not move it.
 WHOLE_BYTES, _LEAST_PIECE_BYTES, _PIECE_BEGINS = 16 << 10, 4 << 10, b"{"
 _PIECE_DIGEST_BYTES = 16
+#: Places around its own at which a piece of the frame before is looked for.
+_NEAR = 1
 
 #: Insertions of this size and more are deflated; for smaller ones it is not worth the effort.
 DEFLATE_FROM_BYTES = 128
@@ -46,15 +48,43 @@ _LEVEL, _MEMORY_LEVEL = 3, 6
 def frame_digest(frame: bytes) -> bytes:
     """Eight bytes that tell frames of one run apart, to align a replay with the journal. That of a long frame
     is the digest of its pieces' digests: pieces that the frame before has, too, need not be hashed again."""
-    if len(frame) <= WHOLE_BYTES:
-        return whole_digest(frame)
-    digests, at, view = [], 0, memoryview(frame)
+    return pieces_digest(frame, pieces_of(frame))
+
+
+class Piece(NamedTuple):
+    """A piece of a long frame: where it begins and ends, and its digest."""
+
+    start: int
+    end: int
+    digest: bytes
+
+
+def pieces_of(frame: bytes, last: bytes = b"", known: Sequence[Piece] = ()) -> list[Piece]:
+    """The pieces of a frame, none of a short one. last, known: the frame before, and its pieces."""
+    found, view = list[Piece](), memoryview(frame)
+    at = 0 if len(frame) > WHOLE_BYTES else len(frame)
+    #: The piece that is expected next: they come in the same order, and most are the same.
+    expected = 0
     while at < len(frame):
         end = frame.find(_PIECE_BEGINS, at + _LEAST_PIECE_BYTES)
         end = len(frame) if end < 0 else end
-        digests.append(blake2b(view[at:end], digest_size=_PIECE_DIGEST_BYTES).digest())
+        first = max(expected - _NEAR, 0)
+        expected += 1
+        digest = None
+        for index, piece in enumerate(known[first : expected + _NEAR], first):
+            if piece.end - piece.start == end - at and last.startswith(frame[at:end], piece.start):
+                expected, digest = index + 1, piece.digest
+                break
+        if digest is None:
+            digest = blake2b(view[at:end], digest_size=_PIECE_DIGEST_BYTES).digest()
+        found.append(Piece(at, end, digest))
         at = end
-    return whole_digest(b"".join(digests))
+    return found
+
+
+def pieces_digest(frame: bytes, pieces: Sequence[Piece]) -> bytes:
+    """As `frame_digest`, of a frame with these pieces."""
+    return whole_digest(b"".join([piece.digest for piece in pieces]) if pieces else frame)
 
 
 def whole_digest(frame: bytes) -> bytes:

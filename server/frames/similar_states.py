@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol, Self, TypeAlias
 
 from server.domain.runs.quick_frames import MAX_BYTES
-from server.encoding.frame_delta import frame_digest
+from server.encoding.frame_delta import Piece, pieces_digest, pieces_of
 from server.frames import raw_json
 from server.frames.run_files import Differing
 
@@ -57,8 +57,11 @@ class Split(Protocol):
 class SplitInPython:
     """Implements `Split`."""
 
-    def __init__(self, digest: bytes, between: Sequence[bytes], values: Sequence[bytes]) -> None:
-        self.digest, self._between, self._values = digest, between, values
+    def __init__(
+        self, frame: bytes, pieces: Sequence[Piece], between: Sequence[bytes], values: Sequence[bytes]
+    ) -> None:
+        self.digest = pieces_digest(frame, pieces)
+        self._frame, self._pieces, self._between, self._values = frame, pieces, between, values
 
     @classmethod
     def of(cls, frame: bytes, places: Sequence[tuple[int, int]]) -> Self:
@@ -66,12 +69,12 @@ class SplitInPython:
         ends = (0, *(end for _, end in places))
         starts = (*(start for start, _ in places), len(frame))
         between = [frame[end:start] for end, start in zip(ends, starts, strict=True)]
-        return cls(frame_digest(frame), between, [frame[start:end] for start, end in places])
+        return cls(frame, pieces_of(frame), between, [frame[start:end] for start, end in places])
 
     @property
     def size_bytes(self) -> int:
         """As in `Split`."""
-        return sum(map(len, self._between)) + sum(map(len, self._values))
+        return len(self._frame) + sum(map(len, self._between)) + sum(map(len, self._values))
 
     def next(self, frame: bytes) -> tuple[Self, list[tuple[int, bytes]]] | None:
         """As in `Split`."""
@@ -95,7 +98,8 @@ class SplitInPython:
         # What follows the last value was not looked for.
         if at != len(frame) or not frame.endswith(between[-1]):
             return None
-        return type(self)(frame_digest(frame), between, values), changed
+        pieces = pieces_of(frame, self._frame, self._pieces)
+        return type(self)(frame, pieces, between, values), changed
 
 
 #: Splits a frame of proper JSON whose values stand at these places.

@@ -40,7 +40,7 @@ def _exact(target: m.FileChange, change: FileChange) -> dict[str, Any]:
         exact |= {
             name: time for name, time in file.times.items() if not time or getattr(target, name) != time
         }
-        if target.extra.keys() != file.extra.keys():
+        if file.extra and target.extra.keys() != file.extra.keys():
             exact["extra"] = dict(file.extra)
     return exact
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from server.domain.journal.events import Event, FileChange, StateUpdate
+from server.domain.journal.events import Event, StateUpdate
 from server.domain.journal.file_writers import writers_of
 from server.domain.proposals.files import text_bytes
 from server.encoding.event_batch import read_varint, varint
@@ -51,32 +51,27 @@ def index_entries(event: Event) -> bytes:
     if not isinstance(kind, StateUpdate) or not kind.files:
         return b""
     writers = writers_of(kind)
-    # A hundred thousand files have a million parts, which are not kept.
     entries = bytearray()
     entries += varint(event.seq)
     entries += varint(max((event.time - _EPOCH) // _MICROSECOND, 0))
     entries += varint(len(kind.files))
     for change in kind.files:
-        entries += b"".join(_file_parts(change, writers.get(change.path, "")))
+        _put_text(entries, change.path)
+        _put_text(entries, writers.get(change.path, ""))
+        file = change.file
+        if file is None:
+            entries += varint(_DELETED)
+        else:
+            entries += varint(_TEXT if file.is_text else _BINARY)
+            entries += bytes.fromhex(file.sha256)
+            entries += varint(len(file.content))
     return bytes(entries)
 
 
-def _file_parts(change: FileChange, tool_call_id: str) -> Iterator[bytes]:
-    yield from _text_parts(change.path)
-    yield from _text_parts(tool_call_id)
-    file = change.file
-    if file is None:
-        yield varint(_DELETED)
-    else:
-        yield varint(_TEXT if file.is_text else _BINARY)
-        yield bytes.fromhex(file.sha256)
-        yield varint(len(file.content))
-
-
-def _text_parts(text: str) -> Iterator[bytes]:
+def _put_text(entries: bytearray, text: str) -> None:
     data = text_bytes(text)
-    yield varint(len(data))
-    yield data
+    entries += varint(len(data))
+    entries += data
 
 
 def read_index(entries: bytes) -> Iterator[IndexedChange]:

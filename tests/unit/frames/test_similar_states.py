@@ -229,6 +229,24 @@ def test_what_is_known_of_the_frame_before_does_not_change_a_digest(
         assert known.digest == frame_digest(frame)
 
 
+@given(st.lists(st.dictionaries(st.integers(0, 19), INSERTED, max_size=3), min_size=1, max_size=5))
+def test_a_frame_has_its_own_digest_whichever_of_its_values_differ(
+    split: SplitFrame, changes: list[dict[int, bytes]]
+) -> None:
+    values = [b'"%06d{%b"' % (number, b"a" * 1000 * (number % 4)) for number in range(20)]
+    ends = [sum(map(len, values[: number + 1])) + number for number in range(len(values))]
+    places = [(end - len(value), end) for end, value in zip(ends, values, strict=True)]
+    known = split(b",".join(values), places)
+    for changed in changes:
+        for number, text in changed.items():
+            values[number] = b'"%06d%b"' % (number, text)
+        frame = b",".join(values)
+        found = known.next(frame)
+        assert found is not None
+        known = found[0]
+        assert known.digest == frame_digest(frame)
+
+
 @pytest.mark.parametrize("make", installed_forms())
 def test_a_file_map_that_differs_in_some_files_gives_the_changes_that_a_whole_one_gives(make: Form) -> None:
     interpreter, parsing = make(), make()
