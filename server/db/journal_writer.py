@@ -18,17 +18,21 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
-from struct import Struct
 
-import asyncpg
-
+from server.db.commit_statements import (
+    APPEND_ONE,
+    FEW,
+    POSITIONS,
+    has_more,
+    indexes_of,
+    interval,
+    parameters_of,
+    statement_of,
+)
 from server.db.dedicated_connection import DedicatedConnection
 from server.db.errors import database_errors
-from server.db.outbox import ADD_EVENTS, data_of
-from server.db.pipeline import Outcome, parameter
+from server.db.pipeline import Outcome
 from server.db.pool import BoundedPool
-from server.db.quarantine_entries import ADD_KEPT, MARK_PUT_BACK, kept_columns, put_back_columns
-from server.db.runs import ACTIVE_STATUSES
 from server.domain.clock import Clock
 from server.domain.crash_points import crash_point
 from server.domain.errors import DatabaseUnavailable
@@ -36,7 +40,6 @@ from server.domain.journal.journal import CommitListener, JournalHead
 from server.domain.journal.log import Batch, JournalLog, ReadyLogs
 from server.domain.journal.segments import Segment
 from server.domain.retry import Backoff
-from server.domain.webhooks.events import OutboxEvent
 
 _logger = logging.getLogger(__name__)
 
@@ -44,68 +47,6 @@ _logger = logging.getLogger(__name__)
 APPEND_S = 10.0
 #: Pauses between attempts while the database is away, in seconds.
 RETRY_FIRST_S, MAX_RETRY_S = 0.05, 1.0
-
-#: A lease that lasts longer than this part of its time is left as it is: otherwise each commit would also
-#: write the row's entries in all indexes (ADR 0066).
-_RENEWED_BELOW = 2 / 3
-
-_LEASE = f"""CASE WHEN r.lease_until > now() + {_RENEWED_BELOW} * $9::interval THEN r.lease_until
-    ELSE now() + $9::interval END"""
-
-#: The batch of one run.
-_APPEND_ONE = f"""
-WITH moved AS (
-  UPDATE runs r SET last_seq = $4, epoch = $5, lease_until = {_LEASE}
-  WHERE r.thread_id = $1 AND r.fence = $2 AND r.last_seq = $3 AND r.status IN {ACTIVE_STATUSES}
-  RETURNING r.thread_id
-)
-INSERT INTO events (thread_id, first_seq, last_seq, batch, residues, file_changes)
-SELECT thread_id, $3::int + 1, $4::int, $6::bytea, $7::bytea, $8::bytea FROM moved
-"""  # noqa: S608 - only constants
-#: It is executed for each of up to so many runs of a commit: for more, PostgreSQL would take longer than for
-#: arrays.
-_FEW = 5
-#: Its parameters up to the length of $6, each after its length, and $9: microseconds, days and months.
-_PARAMETERS, _INTERVAL = Struct("!i16siqiiiiiii"), Struct("!qii")
-
-#: The same with an array for each parameter. As subqueries the arrays do not show their lengths, so that
-#: PostgreSQL plans it once: it would read all runs for some, and plan each commit.
-_WRITES = f"""
-WITH input AS (
-  SELECT * FROM unnest(
-    (SELECT $1::uuid[]), (SELECT $2::bigint[]), (SELECT $3::int[]), (SELECT $4::int[]), (SELECT $5::int[]),
-    (SELECT $6::bytea[]), (SELECT $7::bytea[]), (SELECT $8::bytea[])
-  ) WITH ORDINALITY AS i(thread_id, fence, base, last, epoch, batch, residues, file_changes, number)
-), moved AS (
-  UPDATE runs r SET last_seq = i.last, epoch = i.epoch, lease_until = {_LEASE}
-  FROM input i
-  WHERE r.thread_id = i.thread_id AND r.fence = i.fence AND r.last_seq = i.base
-    AND r.status IN {ACTIVE_STATUSES}
-  RETURNING r.thread_id, r.fence, i.number
-), added AS (
-  INSERT INTO events (thread_id, first_seq, last_seq, batch, residues, file_changes)
-  SELECT i.thread_id, i.base + 1, i.last, i.batch, i.residues, i.file_changes
-  FROM input i JOIN moved USING (thread_id, fence)
-)"""  # noqa: S608 - only constants
-_SELECT_MOVED = "\nSELECT number - 1 FROM moved"
-_APPEND = _WRITES + _SELECT_MOVED
-
-_OUTBOX_EVENTS = """
-SELECT o.id, o.type, o.proposal_id, o.data
-FROM unnest($10::uuid[], $11::bigint[], $12::uuid[], $13::text[], $14::uuid[], $15::jsonb[])
-  AS o(thread_id, fence, id, type, proposal_id, data) JOIN moved USING (thread_id, fence)
-"""
-#: The same, where some of the events are also reported, or frames in quarantine: the outbox and the
-#: quarantine get those of the runs that moved.
-_APPEND_WITH_MORE = (
-    f"{_WRITES}, reported AS ({ADD_EVENTS.format(_OUTBOX_EVENTS)}),"
-    f" kept AS ({ADD_KEPT}), put_back AS ({MARK_PUT_BACK}){_SELECT_MOVED}"
-)
-
-_POSITIONS = f"""
-SELECT thread_id, fence, last_seq FROM runs
-WHERE thread_id = ANY($1::uuid[]) AND status IN {ACTIVE_STATUSES}
-"""  # noqa: S608 - only constants
 
 
 class JournalWriter:
@@ -124,8 +65,7 @@ class JournalWriter:
         self._pool, self._clock, self._ready = pool, clock, ready
         #: For `write_forever` alone.
         self._connection = DedicatedConnection(pool, timeout_s=APPEND_S)
-        self._lease_ttl = lease_ttl
-        self._lease_parameter = parameter(_INTERVAL.pack(lease_ttl // timedelta(microseconds=1), 0, 0))
+        self._lease_ttl, self._lease = lease_ttl, interval(lease_ttl)
         self._on_commit, self._on_commit_time = on_commit, on_commit_time
         #: What was sent and is not answered, and when, in seconds of the clock's `monotonic`.
         self._batches: list[Batch] = []
@@ -158,11 +98,11 @@ class JournalWriter:
             crash_point("before_append")
             self._batches, self._began = batches, self._clock.monotonic()
             try:
-                executions = list(map(self._parameters, batches))
+                executions = self._executions(batches)
             except Exception:
                 # One of them has something that PostgreSQL has no number for: `_commit` finds out which.
                 executions = []
-            if executions and self._connection.send(_APPEND_ONE, executions, self._on_outcome):
+            if executions and self._connection.send(APPEND_ONE, executions, self._on_outcome):
                 return
         self._leave(batches)
 
@@ -194,7 +134,11 @@ class JournalWriter:
 
     def _is_usual(self, batches: list[Batch]) -> bool:
         """Whether the batches are few, and nothing else is to be written with them."""
-        return len(batches) <= _FEW and not self._pool.pooled and not any(map(_has_more, batches))
+        return len(batches) <= FEW and not self._pool.pooled and not any(map(has_more, batches))
+
+    def _executions(self, batches: list[Batch]) -> list[bytes]:
+        """The batches as executions of APPEND_ONE."""
+        return [parameters_of(batch, self._lease) for batch in batches]
 
     # --- Any commit --------------------------------------------------------------------------
 
@@ -244,9 +188,9 @@ class JournalWriter:
                 crash_point("before_append")
                 self._began = self._clock.monotonic()
                 if not self._is_usual(batches):
-                    statement, arguments = self._statement(batches)
-                    return _indexes(await self._connection.fetch(statement, *arguments))
-                outcome = await self._connection.insert(_APPEND_ONE, list(map(self._parameters, batches)))
+                    statement, arguments = statement_of(batches, self._lease_ttl)
+                    return indexes_of(await self._connection.fetch(statement, *arguments))
+                outcome = await self._connection.insert(APPEND_ONE, self._executions(batches))
             return [index for index, count in enumerate(outcome) if count]
 
     def _settle(self, batches: list[Batch], moved: Sequence[int]) -> list[Batch]:
@@ -265,35 +209,10 @@ class JournalWriter:
         self._on_commit_time(now - self._began, now - min([batch.put_at for batch in batches]))
         crash_point("after_append")
 
-    def _statement(self, batches: list[Batch]) -> tuple[str, tuple[object, ...]]:
-        """The statement that commits any batches, and its arguments."""
-        reported = [(batch.log, event) for batch in batches for event in batch.commit.outbox]
-        entries = [(batch.log, entry) for batch in batches for entry in batch.commit.quarantine]
-        if not reported and not entries:
-            return _APPEND, (*_columns(batches), self._lease_ttl)
-        more = (*_outbox_columns(reported), *kept_columns(entries), *put_back_columns(entries))
-        return _APPEND_WITH_MORE, (*_columns(batches), self._lease_ttl, *more)
-
-    def _parameters(self, batch: Batch) -> bytes:
-        """A batch as the parameters of `_APPEND_ONE`."""
-        log, commit = batch.log, batch.commit
-        thread, events, deltas = log.thread_id.bytes, commit.event_bytes, commit.delta_bytes
-        return b"".join(
-            (
-                _PARAMETERS.pack(
-                    16, thread, 8, log.fence, 4, commit.base, 4, commit.last, 4, commit.epoch, len(events)
-                ),
-                events,
-                parameter(deltas),
-                parameter(commit.file_changes),
-                self._lease_parameter,
-            )
-        )
-
     async def _reconcile(self, batches: list[Batch]) -> list[Batch]:
         """Find out which of the batches were committed. Returns those to send again."""
         with database_errors():
-            rows = await self._pool.fetch(_POSITIONS, [batch.log.thread_id for batch in batches])
+            rows = await self._pool.fetch(POSITIONS, [batch.log.thread_id for batch in batches])
         positions = {row["thread_id"]: (row["fence"], row["last_seq"]) for row in rows}
         again: list[Batch] = []
         behind: list[tuple[Batch, Batch]] = []
@@ -326,7 +245,7 @@ class JournalWriter:
         if not known:
             return 0
         with database_errors():
-            rows = await self._pool.fetch(_POSITIONS, list(known))
+            rows = await self._pool.fetch(POSITIONS, list(known))
         behind: list[Batch] = []
         for row in rows:
             log, written = known[row["thread_id"]]
@@ -344,9 +263,9 @@ class JournalWriter:
         """Commit again what readers already have. Returns the batches that were committed."""
         if not batches:
             return []
-        statement, arguments = self._statement(batches)
+        statement, arguments = statement_of(batches, self._lease_ttl)
         with database_errors():
-            moved = _indexes(await self._pool.fetch(statement, *arguments, timeout=APPEND_S))
+            moved = indexes_of(await self._pool.fetch(statement, *arguments, timeout=APPEND_S))
         written = [batch for index, batch in enumerate(batches) if index in moved]
         for batch in written:
             commit = batch.commit
@@ -372,45 +291,3 @@ def _lost_by_database(log: JournalLog, known: int, position: tuple[int, int] | N
     if position is None or position[0] != log.fence or position[1] >= known:
         return None
     return log.committed_after(position[1])
-
-
-def _has_more(batch: Batch) -> bool:
-    """Whether something goes into the outbox or the quarantine with it."""
-    return bool(batch.commit.outbox or batch.commit.quarantine)
-
-
-def _indexes(rows: list[asyncpg.Record]) -> list[int]:
-    """Those of the batches that were committed, as the statement gives them."""
-    return [row[0] for row in rows]
-
-
-def _row(batch: Batch) -> tuple[object, ...]:
-    """A batch as the first arguments of the append statement, each in an array."""
-    log, commit = batch.log, batch.commit
-    return (
-        log.thread_id,
-        log.fence,
-        commit.base,
-        commit.last,
-        commit.epoch,
-        commit.event_bytes,
-        commit.delta_bytes,
-        commit.file_changes,
-    )
-
-
-def _columns(batches: list[Batch]) -> list[list[object]]:
-    """The same for some batches."""
-    return list(map(list, zip(*map(_row, batches), strict=True)))
-
-
-def _outbox_columns(reported: list[tuple[JournalLog, OutboxEvent]]) -> tuple[list[object], ...]:
-    """What goes into the outbox, as the columns of the append statement."""
-    return (
-        [log.thread_id for log, _ in reported],
-        [log.fence for log, _ in reported],
-        [event.id for _, event in reported],
-        [event.type.value for _, event in reported],
-        [event.proposal_id for _, event in reported],
-        [data_of(event) for _, event in reported],
-    )

@@ -15,7 +15,7 @@ import asyncpg
 import pytest
 
 from server.clock import SystemClock
-from server.db import journal_writer
+from server.db import commit_statements
 from server.db.file_json import files_from_jsonb, rejected_from_jsonb
 from server.db.journal import PostgresJournal
 from server.db.pool import open_pool
@@ -98,7 +98,7 @@ async def test_one_commit_takes_what_came_from_many_runs(pool: Any) -> None:
 @pytest.mark.parametrize("runs", [1, 2])
 async def test_a_commit_writes_no_index_of_the_runs_and_is_planned_once(pool: Any, runs: int) -> None:
     leases = [await a_running_run(pool) for _ in range(runs)]
-    statement = journal_writer._APPEND_ONE if runs == 1 else journal_writer._APPEND
+    statement = commit_statements.APPEND_ONE if runs == 1 else commit_statements.APPEND
     written = (
         "SELECT pg_stat_get_xact_tuples_updated('runs'::regclass) AS rows,"
         " pg_stat_get_xact_tuples_hot_updated('runs'::regclass) AS in_place"
