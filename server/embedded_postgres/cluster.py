@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from server.embedded_postgres.accounts import Account, has_account, initdb_accou
 from server.embedded_postgres.errors import EmbeddedServerError
 from server.embedded_postgres.folders import exists, is_safe_path, read_small, subfolder
 from server.embedded_postgres.ownership import CLUSTER, COPY, copy_cluster, replace_cluster
-from server.embedded_postgres.process import last_lines, start_in
+from server.embedded_postgres.process import last_lines, start_in, stop
 
 #: The only role, which owns the database.
 ROLE = "ide_orchestrator"
@@ -46,19 +47,21 @@ async def initialise(data: int, cluster: Path, account: Account, programs: Path,
     """
     shutil.rmtree(_UNFINISHED, ignore_errors=True, dir_fd=data)
     os.mkdir(_UNFINISHED, 0o700, dir_fd=data)
-    maker = initdb_account(account)
-    arguments = [f"--username={ROLE}", "--encoding=UTF8", "--locale=C"]
-    arguments += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--auth=peer", "--no-sync"]
-    unfinished = cluster.with_name(_UNFINISHED)
-    await _initdb(data, unfinished, maker, programs, arguments)
-    made = _UNFINISHED
-    if account.is_other:
-        copy_cluster(data, _UNFINISHED, maker.uid, account)
-        shutil.rmtree(_UNFINISHED, dir_fd=data)
-        made = COPY
-    if sync:
-        await _initdb(data, cluster.with_name(made), account, programs, ["--sync-only"])
-    os.rename(made, CLUSTER, src_dir_fd=data, dst_dir_fd=data)
+    try:
+        maker = initdb_account(account)
+        arguments = [f"--username={ROLE}", "--encoding=UTF8", "--locale=C"]
+        arguments += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--auth=peer", "--no-sync"]
+        unfinished = cluster.with_name(_UNFINISHED)
+        await _initdb(data, unfinished, maker, programs, arguments)
+        made = _UNFINISHED
+        if account.is_other:
+            copy_cluster(data, _UNFINISHED, maker.uid, account)
+            made = COPY
+        if sync:
+            await _initdb(data, cluster.with_name(made), account, programs, ["--sync-only"])
+        os.rename(made, CLUSTER, src_dir_fd=data, dst_dir_fd=data)
+    finally:
+        shutil.rmtree(_UNFINISHED, ignore_errors=True, dir_fd=data)
 
 
 async def take_over(
@@ -90,10 +93,9 @@ async def _initdb(data: int, folder: Path, account: Account, programs: Path, arg
             process = await start_in(opened, account, command, output=output.fileno())
             try:
                 code = await process.wait()
-            except asyncio.CancelledError:
-                process.kill()
-                await process.wait()
-                raise
+            finally:
+                # It ends its own server and removes what it made. SIGKILL would leave that server at work.
+                await stop(process, signal.SIGTERM)
             if code != 0:
                 output.seek(0)
                 raise EmbeddedServerError(f"initdb failed: {last_lines(output.read())}")

@@ -13,10 +13,8 @@ from server.embedded_postgres.accounts import Account
 from server.embedded_postgres.errors import EmbeddedServerError
 from server.embedded_postgres.folders import own_file, subfolder
 from server.embedded_postgres.ownership import CLUSTER
-from server.embedded_postgres.process import start_in
+from server.embedded_postgres.process import STOP_TIMEOUT_S, start_in
 
-#: Seconds that an old server has to stop.
-STOP_TIMEOUT_S = 30.0
 _POLL_S = 0.02
 #: Seconds between two signals: a server that is starting has no pid file yet.
 _SIGNAL_S = 1.0

@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
 from asyncio.subprocess import Process
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from server.embedded_postgres.accounts import Account
+
+#: Seconds that a program has to end after a signal.
+STOP_TIMEOUT_S = 30.0
 
 
 async def start_in(
@@ -42,6 +47,17 @@ async def start_in(
         pass_fds=(folder, *fds),
         start_new_session=True,
     )
+
+
+async def stop(process: Process, *signals: signal.Signals) -> None:
+    """End a program by the first of the signals that ends it in time, else by SIGKILL."""
+    for number in (*signals, signal.SIGKILL):
+        if process.returncode is not None:
+            return
+        with suppress(ProcessLookupError):
+            process.send_signal(number)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), STOP_TIMEOUT_S)
 
 
 def last_lines(output: bytes) -> str:

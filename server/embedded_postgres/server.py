@@ -36,9 +36,9 @@ from server.embedded_postgres.cluster import (
 )
 from server.embedded_postgres.errors import EmbeddedServerError, folder_errors
 from server.embedded_postgres.folders import opened_folder, own_file, read_small, subfolder
-from server.embedded_postgres.locks import STOP_TIMEOUT_S, owner_lock, take_server_lock
+from server.embedded_postgres.locks import owner_lock, take_server_lock
 from server.embedded_postgres.ownership import CLUSTER, finish_replacement
-from server.embedded_postgres.process import last_lines, start_in
+from server.embedded_postgres.process import last_lines, start_in, stop
 from server.embedded_postgres.programs import program_folder
 
 #: The hub's database.
@@ -92,7 +92,8 @@ async def embedded(
             await _until_ready(process, data, log)
             yield await _with_database(socket_dir)
         finally:
-            await _stop(process)
+            # Fast, with a checkpoint; when that takes too long, immediately, which loses no data.
+            await stop(process, signal.SIGINT, signal.SIGQUIT)
 
 
 def running_dsn(data_dir: Path) -> str | None:
@@ -189,14 +190,3 @@ async def _with_database(socket_dir: Path) -> str:
             "and is there room on its disk?"
         ) from error
     return dsn_of(socket_dir, DATABASE)
-
-
-async def _stop(process: Process) -> None:
-    """Shut down fast, with a checkpoint; when that takes too long, immediately, which loses no data."""
-    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
-        if process.returncode is not None:
-            return
-        with suppress(ProcessLookupError):
-            process.send_signal(number)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), STOP_TIMEOUT_S)

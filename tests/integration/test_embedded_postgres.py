@@ -49,7 +49,7 @@ async def says(process: Process) -> tuple[str, str]:
     return word, rest
 
 
-def servers_on(data_dir: Path) -> list[int]:
+def servers_on(data_dir: Path, cluster: str = "postgres") -> list[int]:
     """The pids of server processes that work in the folder, without children of theirs that have no name of
     their own yet."""
     parents: dict[int, int] = {}
@@ -58,7 +58,7 @@ def servers_on(data_dir: Path) -> list[int]:
             command, folder, parent = process.cmdline(), process.cwd(), process.ppid()
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
-        if command and command[0].endswith("/postgres") and folder == str(data_dir / "postgres"):
+        if command and command[0].endswith("/postgres") and folder == str(data_dir / cluster):
             parents[process.pid] = parent
     return [pid for pid, parent in parents.items() if parent not in parents]
 
@@ -139,19 +139,23 @@ async def test_ctrl_c_stops_the_hub_first_and_then_the_server(tmp_path: Path) ->
         assert servers_on(tmp_path) == []
 
 
-async def test_a_cancelled_start_leaves_no_process_and_no_half_made_cluster(tmp_path: Path) -> None:
+@pytest.mark.parametrize("made", ["base", "postmaster.pid", "base/1", "pg_ident.conf", "base/4", "base/5"])
+async def test_a_cancelled_start_leaves_no_process_and_no_half_made_cluster(
+    tmp_path: Path, made: str
+) -> None:
     async def start() -> None:
         async with embedded(tmp_path):
             pytest.fail("should have been cancelled before")
 
     task = asyncio.create_task(start())
     async with asyncio.timeout(60):
-        while not (tmp_path / "postgres.new" / "base").exists():
+        while not (tmp_path / "postgres.new" / made).exists():
             await asyncio.sleep(0.001)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert not (tmp_path / "postgres").exists()
+    assert servers_on(tmp_path, "postgres.new") == []
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["owner.lock", "server.lock"]
     async with embedded(tmp_path) as dsn:
         assert await query(dsn, "SELECT 1") == 1
 
