@@ -8,7 +8,7 @@ from struct import Struct
 import asyncpg
 
 from server.db.outbox import ADD_EVENTS, data_of
-from server.db.pipeline import parameter
+from server.db.pipeline import LENGTH, parameter
 from server.db.quarantine_entries import ADD_KEPT, MARK_PUT_BACK, kept_columns, put_back_columns
 from server.db.runs import ACTIVE_STATUSES
 from server.domain.journal.log import Batch, JournalLog
@@ -36,6 +36,8 @@ SELECT thread_id, $3::int + 1, $4::int, $6::bytea, $7::bytea, $8::bytea FROM mov
 FEW = 5
 #: Its parameters up to the length of $6, each after its length, and $9: microseconds, days and months.
 _PARAMETERS, _INTERVAL = Struct("!i16siqiiiiiii"), Struct("!qii")
+
+_EMPTY = parameter(b"")
 
 #: The same with an array for each parameter. As subqueries the arrays do not show their lengths, so that
 #: PostgreSQL plans it once: it would read all runs for some, and plan each commit.
@@ -77,11 +79,6 @@ WHERE thread_id = ANY($1::uuid[]) AND status IN {ACTIVE_STATUSES}
 """  # noqa: S608 - only constants
 
 
-def has_more(batch: Batch) -> bool:
-    """Whether something goes into the outbox or the quarantine with it."""
-    return bool(batch.commit.outbox or batch.commit.quarantine)
-
-
 def indexes_of(rows: list[asyncpg.Record]) -> list[int]:
     """Those of the batches that were committed, as the statement gives them."""
     return [row[0] for row in rows]
@@ -99,16 +96,15 @@ def statement_of(batches: list[Batch], lease_ttl: timedelta) -> tuple[str, tuple
 
 def parameters_of(batch: Batch, lease: bytes) -> bytes:
     """A batch as the parameters of APPEND_ONE. lease: its time, as `interval`."""
-    log, commit = batch.log, batch.commit
-    thread, events, deltas = log.thread_id.bytes, commit.event_bytes, commit.delta_bytes
+    log, _, _ = batch
+    base, last, _, events, deltas, file_changes, epoch, _, _ = batch.commit
     return b"".join(
         (
-            _PARAMETERS.pack(
-                16, thread, 8, log.fence, 4, commit.base, 4, commit.last, 4, commit.epoch, len(events)
-            ),
+            _PARAMETERS.pack(16, log.thread_bytes, 8, log.fence, 4, base, 4, last, 4, epoch, len(events)),
             events,
-            parameter(deltas),
-            parameter(commit.file_changes),
+            LENGTH.pack(len(deltas)),
+            deltas,
+            parameter(file_changes) if file_changes else _EMPTY,
             lease,
         )
     )

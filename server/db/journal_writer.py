@@ -23,7 +23,6 @@ from server.db.commit_statements import (
     APPEND_ONE,
     FEW,
     POSITIONS,
-    has_more,
     indexes_of,
     interval,
     parameters_of,
@@ -94,11 +93,11 @@ class JournalWriter:
         if not batches:
             self._ready.when_filled(self._on_filled)
             return
-        if self._is_usual(batches):
+        if not self._pool.pooled and self._is_usual(batches):
             crash_point("before_append")
             self._batches, self._began = batches, self._clock.monotonic()
             try:
-                executions = self._executions(batches)
+                executions = [parameters_of(batch, self._lease) for batch in batches]
             except Exception:
                 # One of them has something that PostgreSQL has no number for: `_commit` finds out which.
                 executions = []
@@ -116,7 +115,7 @@ class JournalWriter:
     def _on_outcome(self, outcome: Outcome) -> None:
         """The answer to what `_go_on` has sent."""
         batches, self._batches = self._batches, []
-        if isinstance(outcome, BaseException) or not all(outcome):
+        if isinstance(outcome, BaseException) or 0 in outcome:
             self._leave(batches, outcome)
             return
         try:
@@ -134,11 +133,12 @@ class JournalWriter:
 
     def _is_usual(self, batches: list[Batch]) -> bool:
         """Whether the batches are few, and nothing else is to be written with them."""
-        return len(batches) <= FEW and not self._pool.pooled and not any(map(has_more, batches))
-
-    def _executions(self, batches: list[Batch]) -> list[bytes]:
-        """The batches as executions of APPEND_ONE."""
-        return [parameters_of(batch, self._lease) for batch in batches]
+        if len(batches) > FEW:
+            return False
+        for _, commit, _ in batches:  # noqa: SIM110 - for each commit, without a generator
+            if commit.outbox or commit.quarantine:
+                return False
+        return True
 
     # --- Any commit --------------------------------------------------------------------------
 
@@ -187,10 +187,11 @@ class JournalWriter:
             if outcome is None:
                 crash_point("before_append")
                 self._began = self._clock.monotonic()
-                if not self._is_usual(batches):
+                if self._pool.pooled or not self._is_usual(batches):
                     statement, arguments = statement_of(batches, self._lease_ttl)
                     return indexes_of(await self._connection.fetch(statement, *arguments))
-                outcome = await self._connection.insert(APPEND_ONE, self._executions(batches))
+                executions = [parameters_of(batch, self._lease) for batch in batches]
+                outcome = await self._connection.insert(APPEND_ONE, executions)
             return [index for index, count in enumerate(outcome) if count]
 
     def _settle(self, batches: list[Batch], moved: Sequence[int]) -> list[Batch]:
@@ -206,7 +207,8 @@ class JournalWriter:
 
     def _on_answered(self, batches: list[Batch]) -> None:
         now = self._clock.monotonic()
-        self._on_commit_time(now - self._began, now - min([batch.put_at for batch in batches]))
+        put_at = batches[0].put_at if len(batches) == 1 else min([batch.put_at for batch in batches])
+        self._on_commit_time(now - self._began, now - put_at)
         crash_point("after_append")
 
     async def _reconcile(self, batches: list[Batch]) -> list[Batch]:
@@ -273,13 +275,13 @@ class JournalWriter:
         return written
 
     def _mark_committed(self, batch: Batch) -> None:
-        batch.log.mark_committed(batch)
-        commit = batch.commit
+        log, commit, _ = batch
+        log.mark_committed(commit)
         segment = Segment(commit.base + 1, commit.last, commit.event_bytes, commit.delta_bytes)
         # The floor is 1: retention removes events of ended runs alone.
         head = JournalHead(last_seq=commit.last, epoch=commit.epoch, floor=1, terminal=False)
         try:
-            self._on_commit(batch.log.thread_id, segment, head)
+            self._on_commit(log.thread_id, segment, head)
         except Exception:
             # It is committed: readers find it in the journal.
             _logger.exception("commit_listener_failed")

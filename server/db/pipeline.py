@@ -15,7 +15,8 @@ from typing import TypeAlias
 import asyncpg
 from typing_extensions import override
 
-_LENGTH = Struct("!i")
+#: What comes before a parameter.
+LENGTH = Struct("!i")
 _HEAD = Struct("!ci")
 _HEAD_BYTES = _HEAD.size
 #: The messages Execute, for all rows of the portal without a name, and Sync.
@@ -33,7 +34,7 @@ Outcome: TypeAlias = list[int] | BaseException
 
 def parameter(value: bytes) -> bytes:
     """A parameter in binary form with its length before it."""
-    return _LENGTH.pack(len(value)) + value
+    return LENGTH.pack(len(value)) + value
 
 
 class Pipeline(asyncio.Protocol):

@@ -219,7 +219,7 @@ class BoundedPool(asyncpg.Pool):  # type: ignore[misc] # the driver has no types
 
     def on_answered(self) -> None:
         """The database answered a use that is over."""
-        self._answered_at = asyncio.get_running_loop().time()
+        self._answered_at = self._loop.time()
 
     async def on_lost(self, began_at: float) -> None:
         """A connection was lost or dropped, whose use began at `began_at`.

@@ -47,7 +47,8 @@ def _json_message(segment: Segment) -> bytes:
 
 
 def _proto_message(segment: Segment) -> bytes:
-    return binary_frame(rendering.batch_response(segment.batch))
+    batch = segment.batch
+    return binary_frame(batch, rendering.batch_head(len(batch)))
 
 
 #: Bytes of events whose messages are made at once, for all readers at the live end. JSON takes time for each
@@ -134,7 +135,8 @@ class ProtoEventEncoder:
             return None
         if self.max_message_bytes is not None and size_bytes + MAX_HEAD_BYTES > self.max_message_bytes:
             return None
-        return segment.cached(Form.PROTO, _proto_message)
+        # Not kept: those who read it later make it again in less than a microsecond.
+        return _proto_message(segment)
 
     def heartbeat(self, step: Heartbeat) -> bytes:
         """A heartbeat, made once for all readers."""

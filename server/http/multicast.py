@@ -81,8 +81,10 @@ class Multicast:
 
     def write(self, data: bytes) -> Sequence[Connection]:
         """As of Group. What a socket does not take is left to its transport."""
-        late = list(self._late)
-        self._late.clear()
+        late: list[Connection] = []
+        if self._late:
+            late = list(self._late)
+            self._late.clear()
         descriptors = self._descriptors
         if descriptors is None:
             descriptors = self._descriptors = array("i", sorted(self._ready)).tobytes()

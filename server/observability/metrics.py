@@ -25,6 +25,7 @@ from server.domain.runs.observer import RunObserver
 from server.domain.streams.observer import FORMS, TRANSPORTS
 from server.domain.webhooks.delivery import ATTEMPT_FAILURES, DeliveryObserver
 from server.domain.webhooks.store import Claim
+from server.observability.seconds_histogram import SecondsHistogram
 
 PREFIX = "ide_orchestrator_"
 
@@ -133,16 +134,21 @@ class Metrics(RunObserver, DeliveryObserver):
     def __init__(self) -> None:
         self.registry = CollectorRegistry(auto_describe=False)
         self._counters: dict[str, prometheus_client.Counter] = {}
-        self._histograms: dict[str, Histogram] = {}
+        self._histograms: dict[str, SecondsHistogram] = {}
+        self._labelled_histograms: dict[str, Histogram] = {}
         for name, (text, labels) in COUNTERS.items():
             counter = prometheus_client.Counter(PREFIX + name, text, labels.keys(), registry=self.registry)
             self._counters[name] = counter
             for values in product(*labels.values()) if labels else ():
                 counter.labels(*values)
         for name, (text, labels, buckets) in HISTOGRAMS.items():
+            if not labels:
+                self._histograms[name] = SecondsHistogram(PREFIX + name, text, buckets)
+                self.registry.register(self._histograms[name])
+                continue
             histogram = Histogram(PREFIX + name, text, labels.keys(), registry=self.registry, buckets=buckets)
-            self._histograms[name] = histogram
-            for values in product(*labels.values()) if labels else ():
+            self._labelled_histograms[name] = histogram
+            for values in product(*labels.values()):
                 histogram.labels(*values)
         #: Open WebSockets by form and thread.
         self.sockets: Counter[tuple[str, str]] = Counter()
@@ -153,7 +159,7 @@ class Metrics(RunObserver, DeliveryObserver):
 
     def finished(self, lease: Lease, outcome: Outcome, reason: str, seconds: float) -> None:
         """A run reached its terminal status."""
-        self._histograms["refinement_duration_seconds"].labels(outcome.value).observe(seconds)
+        self._labelled_histograms["refinement_duration_seconds"].labels(outcome.value).observe(seconds)
 
     def lost_upstream(self, lease: Lease, why: str) -> None:
         """The connection to the runtime was lost."""
@@ -191,10 +197,8 @@ class Metrics(RunObserver, DeliveryObserver):
     def count_commits(self) -> None:
         """Count the last commits, which are counted some at a time."""
         commits, self._commits = self._commits, []
-        durations, lags = self._histograms["journal_commit_seconds"], self._histograms["ingest_lag_seconds"]
-        for seconds, lag_s in commits:
-            durations.observe(seconds)
-            lags.observe(lag_s)
+        self._histograms["journal_commit_seconds"].observe(*(seconds for seconds, _ in commits))
+        self._histograms["ingest_lag_seconds"].observe(*(lag_s for _, lag_s in commits))
 
     def loop_ticked(self, late_s: float) -> None:
         """A timer of the event loop was late."""

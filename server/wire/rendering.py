@@ -84,7 +84,12 @@ def _response(segments: Sequence[Segment]) -> bytes:
 
 def batch_response(batch: bytes) -> bytes:
     """The serialised `WatchRefinementResponse` of a serialised `EventBatch`."""
-    return b"".join((_BATCH_KEY, varint(len(batch)), batch))
+    return batch_head(len(batch)) + batch
+
+
+def batch_head(size_bytes: int) -> bytes:
+    """What comes in it before a serialised `EventBatch` of this size."""
+    return _BATCH_KEY + varint(size_bytes)
 
 
 async def _large_segment_responses(segment: Segment, max_event_bytes: int) -> list[bytes]:

@@ -103,7 +103,7 @@ class JournalLog:
         budget: ByteBudget,
         recent: RecentCommits,
     ) -> None:
-        self.thread_id = lease.thread_id
+        self.thread_id, self.thread_bytes = lease.thread_id, lease.thread_id.bytes
         self.fence = lease.fence
         #: Whether nothing more is written under this lease.
         self.lost = False
@@ -123,8 +123,8 @@ class JournalLog:
         self._clock = clock
         self._recent = recent
         self._finished = False
-        #: Entries of events and of deltas, how many events they are, and their epoch.
-        self._queue: deque[tuple[bytes, bytes, int, int]] = deque()
+        #: Entries of events and of deltas, the bytes of both, how many events they are, and their epoch.
+        self._queue: deque[tuple[bytes, bytes, int, int, int]] = deque()
         #: Seq and index entries of the queued events that change files: few of all.
         self._file_changes: deque[tuple[int, bytes]] = deque()
         #: What goes into the outbox, with the seq of the event that it goes with.
@@ -173,8 +173,9 @@ class JournalLog:
 
     def _put(self, event_entries: bytes, delta_entries: bytes, count: int, epoch: int) -> None:
         was_empty = not self._queue
-        self._queue.append((event_entries, delta_entries, count, epoch))
-        self._queued(len(event_entries) + len(delta_entries))
+        size_bytes = len(event_entries) + len(delta_entries)
+        self._queue.append((event_entries, delta_entries, size_bytes, count, epoch))
+        self._queued(size_bytes)
         self.last_seq += count
         if was_empty:
             self._put_at = self._clock.monotonic()
@@ -219,54 +220,57 @@ class JournalLog:
     @property
     def next_event_bytes(self) -> int:
         """Bytes of the next event to commit, or of the next few small ones."""
-        events, deltas, _, _ = self._queue[0]
-        return len(events) + len(deltas)
+        return self._queue[0][2]
 
     def next_batch(self, max_bytes: int) -> Batch:
         """The next events to commit: as many as fit, at least one. The next batch waits for their commit."""
         self._committing = True
         queue, put_at = self._queue, self._put_at
-        events, deltas, count, epoch = queue.popleft()
+        events, deltas, size_bytes, count, epoch = queue.popleft()
         last = self.committed + count
         if queue:
             all_events, all_deltas = [events], [deltas]
-            size = len(events) + len(deltas)
             while queue:
-                events, deltas, count, epoch_then = queue[0]
-                size += len(events) + len(deltas)
-                if size > max_bytes:
+                events, deltas, next_bytes, count, epoch_then = queue[0]
+                if size_bytes + next_bytes > max_bytes:
                     break
                 queue.popleft()
+                size_bytes += next_bytes
                 all_events.append(events)
                 all_deltas.append(deltas)
                 last += count
                 epoch = epoch_then
             events, deltas = b"".join(all_events), b"".join(all_deltas)
             self._put_at = self._clock.monotonic()
-        file_changes: list[bytes] = list(_taken(self._file_changes, last)) if self._file_changes else []
+        file_changes = b""
+        if self._file_changes:
+            changes: Iterator[bytes] = _taken(self._file_changes, last)
+            file_changes = b"".join(changes)
         commit = Commit(
             self.committed,
             last,
+            size_bytes + len(file_changes),
             events,
             deltas,
-            b"".join(file_changes),
+            file_changes,
             epoch,
             tuple(_taken(self._outbox, last)) if self._outbox else (),
             tuple(_taken(self._quarantine, last)) if self._quarantine else (),
         )
         return Batch(self, commit, put_at)
 
-    def mark_committed(self, batch: Batch) -> None:
-        """Take the batch off the queued bytes: it is committed."""
-        commit = batch.commit
+    def mark_committed(self, commit: Commit) -> None:
+        """Take the batch with this commit off the queued bytes: it is committed."""
         self.committed = commit.last
         self.epoch = commit.epoch
         self._committing = False
         if not self.lost:
-            self._unqueued(self._recent.add(commit))
+            self._recent.add(commit)
+            self._unqueued(commit.size_bytes)
             if self._queue:
                 self._queues.add(self)
-        self._wake_waiters()
+        if self._waiting:
+            self._wake_waiters()
 
     @property
     def written(self) -> int:
@@ -311,9 +315,8 @@ class JournalLog:
         self._budget.release(size_bytes)
 
     def _wake_waiters(self) -> None:
-        if self._waiting:
-            self._changed.set()
-            self._changed.clear()
+        self._changed.set()
+        self._changed.clear()
 
 
 def _taken(queue: deque[tuple[int, T]], last: int) -> Iterator[T]:

@@ -23,24 +23,20 @@ RESTORE_S = 3.0
 class Commit(NamedTuple):
     """Consecutive events of a run that are committed together: `base + 1` to `last`.
 
-    file_changes: entries of the index of changed files (`file_index`); empty when no event changes a file.
-    epoch: that of the last event. outbox: what is stored in the outbox with them. quarantine: what is noted
-    in the quarantine with them.
+    size_bytes: of what is stored. file_changes: entries of the index of changed files (`file_index`); empty
+    when no event changes a file. epoch: that of the last event. outbox: what is stored in the outbox with
+    them. quarantine: what is noted in the quarantine with them.
     """
 
     base: int
     last: int
+    size_bytes: int
     event_bytes: bytes
     delta_bytes: bytes
     file_changes: bytes
     epoch: int
     outbox: tuple[OutboxEvent, ...] = ()
     quarantine: tuple[QuarantineEntry, ...] = ()
-
-    @property
-    def size_bytes(self) -> int:
-        """Bytes of what is stored."""
-        return len(self.event_bytes) + len(self.delta_bytes) + len(self.file_changes)
 
 
 class RecentBudget:
@@ -56,29 +52,28 @@ class RecentCommits:
 
     def __init__(self, clock: Clock, budget: RecentBudget) -> None:
         self._clock, self._budget = clock, budget
-        #: When each was added, and its bytes.
-        self._commits: deque[tuple[float, int, Commit]] = deque()
+        #: When each was added.
+        self._commits: deque[tuple[float, Commit]] = deque()
 
-    def add(self, commit: Commit) -> int:
-        """Keep a commit, which continues the one before; drop those that are too old or too many. Returns its
-        bytes."""
-        now, size_bytes = self._clock.monotonic(), commit.size_bytes
-        self._commits.append((now, size_bytes, commit))
-        self._budget.used_bytes += size_bytes
+    def add(self, commit: Commit) -> None:
+        """Keep a commit, which continues the one before; drop those that are too old or too many."""
+        now = self._clock.monotonic()
+        self._commits.append((now, commit))
+        self._budget.used_bytes += commit.size_bytes
         while self._commits and (
             self._commits[0][0] < now - KEEP_S or self._budget.used_bytes > self._budget.max_bytes
         ):
             self._drop_oldest()
-        return size_bytes
 
     def after(self, seq: int) -> Commit | None:
         """All events after `seq` as one; None when not all of them are kept."""
-        commits = [commit for _, _, commit in self._commits if commit.base >= seq]
+        commits = [commit for _, commit in self._commits if commit.base >= seq]
         if not commits or commits[0].base != seq:
             return None
         return Commit(
             seq,
             commits[-1].last,
+            sum(commit.size_bytes for commit in commits),
             b"".join(commit.event_bytes for commit in commits),
             b"".join(commit.delta_bytes for commit in commits),
             b"".join(commit.file_changes for commit in commits),
@@ -93,5 +88,5 @@ class RecentCommits:
             self._drop_oldest()
 
     def _drop_oldest(self) -> None:
-        _, size_bytes, _ = self._commits.popleft()
-        self._budget.used_bytes -= size_bytes
+        _, commit = self._commits.popleft()
+        self._budget.used_bytes -= commit.size_bytes

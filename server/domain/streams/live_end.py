@@ -119,7 +119,8 @@ class LiveEnd:
         follow what they have, if it ends the thread, or if the right of one of them has ended."""
         if not self._readers:
             return
-        if segment.first_seq != self._seq + 1 or segment.terminal or self._has_ended():
+        ended = self._ends_at is not None and self._has_ended()
+        if segment.first_seq != self._seq + 1 or segment.terminal or ended:
             self.wake()
             return
         for key, readers in list(self._readers.items()):
@@ -149,8 +150,9 @@ class LiveEnd:
         readers = self._readers[key]
         if made is None:
             self._let_go(key, list(readers.writers))
-        elif late := set(map(id, readers.group.write(made))):
-            self._let_go(key, [each for each, writer in readers.writers.items() if id(writer) in late])
+        elif late := readers.group.write(made):
+            ids = set(map(id, late))
+            self._let_go(key, [each for each, writer in readers.writers.items() if id(writer) in ids])
 
     def wake(self) -> None:
         """Have all readers leave."""

@@ -42,7 +42,7 @@ def a_log(
 
 
 def a_commit(base: int, last: int) -> Commit:
-    return Commit(base, last, b"e" * (last - base), b"d" * (last - base), b"", 1)
+    return Commit(base, last, 2 * (last - base), b"e" * (last - base), b"d" * (last - base), b"", 1)
 
 
 def test_recent_commits_give_what_follows_the_end_of_one_of_them() -> None:
@@ -98,7 +98,7 @@ def test_batches_bring_every_event_once_in_order_within_the_bound(
             assert batch.commit.last - batch.commit.base == len(events) == len(deltas) > 0
             assert len(events) == 1 or batch.commit.size_bytes <= max_bytes
             committed[batch.log] += zip(events, deltas, strict=True)
-            batch.log.mark_committed(batch)
+            batch.log.mark_committed(batch.commit)
     for number, log in enumerate(logs):
         assert committed[log] == [(event, delta) for to, event, delta in puts if to == number]
         assert (log.committed, log.queued_bytes) == (log.last_seq, 0)
@@ -112,7 +112,7 @@ def test_the_log_that_waits_longest_comes_first() -> None:
     (batch,) = queues.small.next_batches(1)
     assert batch.log is first
     # What is left of it comes once this is committed, and goes to the end of the line.
-    first.mark_committed(batch)
+    first.mark_committed(batch.commit)
     assert [batch.log for batch in queues.small.next_batches(1000)] == [second, first]
 
 
@@ -124,7 +124,7 @@ def test_a_run_has_one_batch_at_a_time() -> None:
     log.put(delimited_event(b"next"), b"", epoch=1)
     log.put(delimited_event(b"l" * COMMIT_BYTES), b"", epoch=1)
     assert queues.small.next_batches() == queues.large.next_batches() == []
-    log.mark_committed(batch)
+    log.mark_committed(batch.commit)
     (batch,) = queues.small.next_batches()
     assert batch.commit.last == batch.commit.base + 1 == log.last_seq - 1
 
@@ -138,7 +138,7 @@ def test_the_events_of_other_runs_do_not_wait_for_a_large_one_and_those_of_its_o
     (large,) = queues.large.next_batches()
     assert (large.log, large.commit.last) == (log, log.last_seq - 1)
     assert [batch.log for batch in queues.small.next_batches()] == [other]
-    log.mark_committed(large)
+    log.mark_committed(large.commit)
     assert queues.large.next_batches() == []
     assert [batch.log for batch in queues.small.next_batches()] == [log]
 
@@ -151,7 +151,7 @@ def test_a_batch_has_the_epoch_of_its_last_event_and_the_time_of_its_first() -> 
     log.put(delimited_event(b"b"), b"", epoch=2)
     (batch,) = queues.small.next_batches(1000)
     assert (batch.commit.epoch, batch.put_at) == (2, 0.0)
-    log.mark_committed(batch)
+    log.mark_committed(batch.commit)
     assert log.epoch == 2
 
 
@@ -164,7 +164,7 @@ async def test_a_run_waits_while_much_is_queued_and_until_all_is_committed() -> 
     assert not capacity.done()
     assert not flushed.done()
     (batch,) = queues.small.next_batches(1000)
-    log.mark_committed(batch)
+    log.mark_committed(batch.commit)
     await asyncio.gather(capacity, flushed)
 
 
@@ -218,7 +218,7 @@ def test_entries_of_changed_files_are_in_the_batch_of_their_event_and_written_ag
         numbers = range(batch.commit.base - 1, batch.commit.last - 1)
         expected = b"".join(b"%d " % number + entries[number] for number in numbers if entries[number])
         assert batch.commit.file_changes == expected
-        log.mark_committed(batch)
+        log.mark_committed(batch.commit)
         again = log.committed_after(batch.commit.base)
         assert again is not None
         assert again.commit.file_changes == expected
