@@ -53,14 +53,16 @@ JOIN proposal_callers a ON a.proposal_id = p.id AND a.caller_id = $1
 WHERE p.id = $2 AND NOT EXISTS (SELECT FROM proposal_hashes h WHERE h.proposal_id = p.id)
 """
 
-_ADD = """
-INSERT INTO contents (sha256, content) SELECT * FROM unnest($1::bytea[], $2::bytea[]) ON CONFLICT DO NOTHING
-"""
+#: Stores contents by their hashes, with `{}` for the arrays of hashes and of contents. Those that are there
+#: stay.
+ADD_CONTENTS = "INSERT INTO contents (sha256, content) SELECT * FROM unnest({}, {}) ON CONFLICT DO NOTHING"
+_ADD = ADD_CONTENTS.format("$1::bytea[]", "$2::bytea[]")
 
-_NAME = """
-INSERT INTO proposal_hashes (proposal_id, sha256)
-SELECT $1, * FROM unnest($2::bytea[]) ON CONFLICT DO NOTHING
+#: Names the contents of a proposal's files, with `{}` for its id and the array of the hashes.
+NAME_CONTENTS = """
+INSERT INTO proposal_hashes (proposal_id, sha256) SELECT {}, * FROM unnest({}) ON CONFLICT DO NOTHING
 """
+_NAME = NAME_CONTENTS.format("$1", "$2::bytea[]")
 
 #: The files of a proposal, with their contents as far as they are stored by their hash.
 _FILES = """
@@ -118,6 +120,12 @@ _FEW_FILES_BYTES = 32 << 20
 _STATEMENT_FILES, _STATEMENT_BYTES = 1_000, 4 << 20
 #: No content is larger: PostgreSQL's values are below 1 GiB.
 _MAX_OFFSET = (1 << 31) - 2
+
+
+def fit_in_statement(contents: Mapping[str, bytes]) -> bool:
+    """Whether these contents may be arguments of one statement: the driver encodes them without yielding to
+    the event loop."""
+    return len(contents) <= _STATEMENT_FILES and sum(map(len, contents.values())) <= _STATEMENT_BYTES
 
 
 async def add_contents(

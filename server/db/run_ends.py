@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from server.db.contents import add_proposal_contents
+from server.db.contents import ADD_CONTENTS, NAME_CONTENTS, add_contents, fit_in_statement
 from server.db.errors import database_errors
 from server.db.file_json import StoredFiles
-from server.db.outbox import add_to_outbox
+from server.db.outbox import ADD_EVENTS, data_of
 from server.db.runs import ACTIVE_STATUSES
 from server.domain.clock import Clock
 from server.domain.crash_points import crash_point
@@ -33,25 +33,35 @@ MAX_FINISH_S = 240.0
 #: Bytes of files that the kept ends of all runs of a process have at most.
 MAX_FILE_BYTES = 16 << 20
 
-_FINISH_RUN = f"""
-UPDATE runs SET last_seq = $3 + 1, epoch = $4, status = $5, finished_at = now(), lease_until = NULL,
-  owner = NULL, reply = NULL
-WHERE thread_id = $1 AND fence = $2 AND last_seq = $3 AND status IN {ACTIVE_STATUSES}
-RETURNING proposal_id
+#: The run, its last event and its proposal. Gives the proposal's id; no row when the lease is another's.
+_FINISH = f"""
+WITH moved AS (
+  UPDATE runs SET last_seq = $3 + 1, epoch = $4, status = $5, finished_at = now(), lease_until = NULL,
+    owner = NULL, reply = NULL
+  WHERE thread_id = $1 AND fence = $2 AND last_seq = $3 AND status IN {ACTIVE_STATUSES}
+  RETURNING proposal_id
+), ended AS (
+  INSERT INTO events (thread_id, first_seq, last_seq, batch, residues, terminal, file_changes)
+  SELECT $1, $3 + 1, $3 + 1, $6, $7, true, '' FROM moved
+)
+UPDATE proposals SET status = $5, generated_files = $8::jsonb, file_count = $9, rejections = $10::jsonb,
+  failure_reason = $11, failure_message = $12, completed_at = now()
+FROM moved WHERE id = moved.proposal_id
+RETURNING id
 """  # noqa: S608 - only constants
 
-_FINISH_EVENT = """
-INSERT INTO events (thread_id, first_seq, last_seq, batch, residues, terminal, file_changes)
-VALUES ($1, $2, $2, $3, $4, true, '')
-"""
-
-_FINISH_PROPOSAL = """
-UPDATE proposals SET status = $2, generated_files = $3::jsonb, file_count = $4, rejections = $5::jsonb,
-  failure_reason = $6, failure_message = $7, completed_at = now()
-WHERE id = $1
-RETURNING EXISTS (
-  SELECT FROM proposals n WHERE n.draft_id = proposals.draft_id AND n.status = 'queued' AND n.id <> $1)
-"""
+#: What belongs to the proposal, $1. A statement of its own: it sees others that were queued while the first
+#: one waited for a lock. Gives whether there are any.
+_FINISH_REST = f"""
+WITH added AS ({ADD_CONTENTS.format("$2::bytea[]", "$3::bytea[]")}),
+named AS ({NAME_CONTENTS.format("$1", "$4::bytea[]")}),
+reported AS (
+  {ADD_EVENTS.format("SELECT $5::uuid AS id, $6::text AS type, $1 AS proposal_id, $7::jsonb AS data")}
+)
+SELECT EXISTS (
+  SELECT FROM proposals p JOIN proposals n USING (draft_id)
+  WHERE p.id = $1 AND n.status = 'queued' AND n.id <> $1)
+"""  # noqa: S608 - only constants
 
 #: Runs that are active, though their end was committed under the same fence.
 _LOST = """
@@ -89,26 +99,21 @@ class RunEnd:
         Raises DatabaseUnavailable; called again, it finds out whether it was committed before.
         """
         log, outcome = self.log, self.outcome.value
+        hashes, contents = [bytes.fromhex(sha256) for sha256 in sorted(self.contents)], self.contents
         with database_errors():
             async with (
                 pool.acquire(limit_s=None) as connection,
                 connection.transaction(isolation="read_committed"),
             ):
                 proposal_id = await connection.fetchval(
-                    _FINISH_RUN, log.thread_id, log.fence, self.base, log.epoch, outcome
-                )
-                if proposal_id is None:
-                    row = await connection.fetchrow(
-                        "SELECT fence, last_seq, status FROM runs WHERE thread_id = $1", log.thread_id
-                    )
-                    return row is not None and tuple(row) == (log.fence, self.base + 1, outcome)
-                crash_point("in_finish")
-                terminal = (log.thread_id, self.base + 1, self.event, self.delta)
-                await connection.execute(_FINISH_EVENT, *terminal, timeout=timeout_s)
-                others_queued = await connection.fetchval(
-                    _FINISH_PROPOSAL,
-                    proposal_id,
+                    _FINISH,
+                    log.thread_id,
+                    log.fence,
+                    self.base,
+                    log.epoch,
                     outcome,
+                    self.event,
+                    self.delta,
                     self.files.generated,
                     self.files.count,
                     self.files.rejected,
@@ -116,7 +121,15 @@ class RunEnd:
                     self.failure.message if self.failure else None,
                     timeout=timeout_s,
                 )
-                await add_proposal_contents(connection, proposal_id, self.contents, timeout_s=timeout_s)
+                if proposal_id is None:
+                    row = await connection.fetchrow(
+                        "SELECT fence, last_seq, status FROM runs WHERE thread_id = $1", log.thread_id
+                    )
+                    return row is not None and tuple(row) == (log.fence, self.base + 1, outcome)
+                crash_point("in_finish")
+                if not fit_in_statement(contents):
+                    await add_contents(connection, contents, timeout_s=timeout_s)
+                    contents = {}
                 event = run_finished(
                     proposal_id,
                     seq=self.base + 1,
@@ -124,7 +137,17 @@ class RunEnd:
                     failure=self.failure,
                     file_count=self.files.count,
                 )
-                await add_to_outbox(connection, event, timeout_s=timeout_s)
+                others_queued = await connection.fetchval(
+                    _FINISH_REST,
+                    proposal_id,
+                    hashes if contents else [],
+                    [contents[sha256] for sha256 in sorted(contents)],
+                    hashes,
+                    event.id,
+                    event.type.value,
+                    data_of(event),
+                    timeout=timeout_s,
+                )
                 crash_point("end_of_finish")
         if others_queued:
             self.on_queue()

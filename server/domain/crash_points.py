@@ -34,7 +34,7 @@ POINTS = {
     "answered": "the reply is journalled; the runtime does not have it",
     "resumed": "the runtime has the reply; that is not recorded",
     "before_finish": "the verdict is clear; the finishing transaction did not begin",
-    "in_finish": "inside the finishing transaction: the run's row is written, the event is not",
+    "in_finish": "inside the finishing transaction: run, event and proposal are written, contents are not",
     "end_of_finish": "inside the finishing transaction: all is written, nothing is committed",
     "after_finish": "the finishing transaction is committed; no reader knows",
     "after_compact": "the journal is compacted; neither the starter nor the log knows",
