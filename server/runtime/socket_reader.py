@@ -42,24 +42,23 @@ OfferWhole: TypeAlias = Callable[[memoryview], bool]
 class ReadBuffers:
     """What all connections of an event loop read into.
 
-    They share one buffer, since the loop reads and hands over in one step. One that reads a large part of its
-    stream whole has a buffer of its own meanwhile.
+    They share one buffer, since the loop reads and hands over in one step. A part that is read whole has a
+    buffer of its own once a read has brought some of it, and not all.
     """
 
-    #: Bytes of such a buffer.
-    LENT_BYTES = WHOLE_BYTES + _AHEAD_BYTES
+    #: Bytes of a buffer.
+    BYTES = WHOLE_BYTES + _AHEAD_BYTES
 
     def __init__(self) -> None:
-        #: For one read, and before it what an offer has left.
-        self.shared = memoryview(bytearray(2 * READ_BYTES))
+        self.shared = memoryview(bytearray(self.BYTES))
         self._free: list[memoryview] = []
 
     def lend(self) -> memoryview:
-        """A buffer for a part that is read whole."""
-        return self._free.pop() if self._free else memoryview(bytearray(self.LENT_BYTES))
+        """A buffer of one's own."""
+        return self._free.pop() if self._free else memoryview(bytearray(self.BYTES))
 
     def take_back(self, buffer: memoryview) -> None:
-        """The part has been read, or is no longer read whole."""
+        """It is no longer used."""
         if len(self._free) < _KEPT_BUFFERS:
             self._free.append(buffer)
 
@@ -73,16 +72,16 @@ class SocketReader(asyncio.BufferedProtocol):
     transport: asyncio.Transport
 
     def __init__(self, buffers: ReadBuffers) -> None:
-        self._buffers, self._buffer = buffers, buffers.shared
-        self._one_read = self._buffer[:READ_BYTES]
+        self._buffers = buffers
+        self._one_read = buffers.shared[:READ_BYTES]
         #: What has come and is not handled.
         self._left = b""
         self._offer: Offer | None = None
         self._offer_whole: OfferWhole | None = None
-        #: While a part of the stream is read whole: the buffer, how many bytes are in it, and how many the
-        #: part has.
+        #: Bytes of the part that is read whole, 0 for none; its own buffer, and how many bytes are in it.
+        self._whole_bytes = 0
         self._lent: memoryview | None = None
-        self._lent_used = self._whole_bytes = 0
+        self._lent_used = 0
         #: Bytes of the buffer that the loop reads into.
         self._wanted_bytes = 0
         #: What `fill` has still to fill.
@@ -103,8 +102,10 @@ class SocketReader(asyncio.BufferedProtocol):
                 await self._wait()
         finally:
             self._offer = self._offer_whole = None
+            self._whole_bytes = 0
             if self._lent is not None:
-                self._left = self._unlent(self._lent)
+                self._left = bytes(self._lent[: self._lent_used])
+                self._return_lent()
         left, self._left = self._left, b""
         return left
 
@@ -127,31 +128,40 @@ class SocketReader(asyncio.BufferedProtocol):
         """Offer what has come. Returns whether the owner waits for more."""
         if self._offer is None:
             return False
-        used, goes_on, whole_bytes = self._offer(self._left)
+        used, goes_on, self._whole_bytes = self._offer(self._left)
         self._left = self._left[used:]
-        if not whole_bytes:
-            return goes_on
-        self._lent, self._whole_bytes = self._buffers.lend(), whole_bytes
-        self._lent_used = len(self._left)
-        self._lent[: self._lent_used], self._left = self._left, b""
-        return self._goes_on_whole(self._lent)
+        if self._whole_bytes:
+            return len(self._left) < self._whole_bytes or self._goes_on_whole(self._left)
+        return goes_on
 
-    def _goes_on_whole(self, lent: memoryview) -> bool:
-        """Offer the part that is read whole once it is there. Returns as `_goes_on`."""
-        if self._lent_used < self._whole_bytes:
-            return True
+    def _goes_on_whole(self, come: bytes | memoryview) -> bool:
+        """Offer the part that is read whole, with which begins what has come. Returns as `_goes_on`."""
         assert self._offer_whole is not None
-        try:
-            goes_on = self._offer_whole(lent[: self._whole_bytes])
-        finally:
-            self._left = self._unlent(lent, self._whole_bytes)
-        return goes_on and (not self._left or self._goes_on())
+        at, self._whole_bytes = self._whole_bytes, 0
+        self._left = bytes(come[at:])
+        return self._offer_whole(memoryview(come)[:at]) and (not self._left or self._goes_on())
 
-    def _unlent(self, lent: memoryview, at: int = 0) -> bytes:
-        """What is in the buffer from `at` on. It is given back."""
-        left, self._lent = bytes(lent[at : self._lent_used]), None
-        self._buffers.take_back(lent)
-        return left
+    def _come(self, size_bytes: int) -> bool:
+        """Note that so many bytes have come. Returns as `_goes_on`."""
+        lent, is_waiting = self._lent, self._is_waiting
+        used = size_bytes + (len(self._left) if lent is None else self._lent_used)
+        if is_waiting and used < self._whole_bytes:
+            if lent is None:
+                self._lent = lent = self._buffers.lend()
+                lent[:used], self._left = self._buffers.shared[:used], b""
+            self._lent_used = used
+            return True
+        come = (self._buffers.shared if lent is None else lent)[:used]
+        self._return_lent()
+        if is_waiting and self._whole_bytes:
+            return self._goes_on_whole(come)
+        self._left, self._whole_bytes = bytes(come), 0
+        return is_waiting and self._goes_on()
+
+    def _return_lent(self) -> None:
+        if self._lent is not None:
+            self._buffers.take_back(self._lent)
+            self._lent = None
 
     async def _wait(self) -> None:
         if self._error is not None:
@@ -205,14 +215,15 @@ class SocketReader(asyncio.BufferedProtocol):
             return self._into
         if self._lent is not None:
             free = self._lent[self._lent_used : self._whole_bytes + _AHEAD_BYTES]
-            self._wanted_bytes = len(free)
-            return free
-        self._wanted_bytes = READ_BYTES
-        if not self._left:
-            return self._one_read
-        kept = len(self._left)
-        self._buffer[:kept] = self._left
-        return self._buffer[kept : kept + READ_BYTES]
+        elif not self._left:
+            free = self._one_read
+        else:
+            kept = len(self._left)
+            self._buffers.shared[:kept] = self._left
+            end = self._whole_bytes + _AHEAD_BYTES if self._whole_bytes else kept + READ_BYTES
+            free = self._buffers.shared[kept:end]
+        self._wanted_bytes = len(free)
+        return free
 
     @override
     def buffer_updated(self, nbytes: int) -> None:
@@ -223,17 +234,12 @@ class SocketReader(asyncio.BufferedProtocol):
                 self._wake()
             return
         more = False
-        if self._lent is None:
-            self._left = bytes(self._buffer[: len(self._left) + nbytes])
-        else:
-            self._lent_used += nbytes
-        if self._is_waiting:
-            try:
-                more = self._goes_on() if self._lent is None else self._goes_on_whole(self._lent)
-            except Exception as error:
-                self._fail(error)
+        try:
+            more = self._come(nbytes)
+        except Exception as error:
+            self._fail(error)
         if not more:
-            if self._left or self._lent is not None:
+            if self._left:
                 self._pause()
             self._wake()
         elif nbytes == self._wanted_bytes:

@@ -152,7 +152,7 @@ class WebSocketFrames:
         if used == len(data) or self._has_begun(data, used):
             return Offered(used, True)
         large_bytes = self._large_bytes(data, used)
-        if large_bytes and self._reserve(ReadBuffers.LENT_BYTES):
+        if large_bytes and self._reserve(ReadBuffers.BYTES):
             return Offered(used, True, large_bytes)
         return Offered(used, False)
 

@@ -450,7 +450,7 @@ async def test_a_large_frame_is_offered_whole_while_its_reader_waits(piece_bytes
     assert len(offered) + len(read) == len(SOME_LARGE)
     assert [each for each in SOME_LARGE if each in read] == read
     assert [each for each in SOME_LARGE if each in offered] == offered
-    assert reserved == [ReadBuffers.LENT_BYTES] * len(reserved)
+    assert reserved == [ReadBuffers.BYTES] * len(reserved)
 
 
 async def test_a_large_frame_without_room_waits_for_it_as_the_readers() -> None:
