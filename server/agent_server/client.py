@@ -26,10 +26,12 @@ from server.domain.runs.runtime import (
     AdmitFrame,
     Frames,
     Invocation,
+    ReserveFrame,
     RuntimeState,
     StreamClosed,
     TakeFrames,
     admit_at_once,
+    reserve_none,
     take_none,
 )
 from server.encoding.json_text import dump
@@ -154,7 +156,11 @@ class AgentServer(HttpRuntime):
 
     @asynccontextmanager
     async def stream(
-        self, thread_id: str, admit: AdmitFrame = admit_at_once, take: TakeFrames = take_none
+        self,
+        thread_id: str,
+        admit: AdmitFrame = admit_at_once,
+        take: TakeFrames = take_none,
+        reserve: ReserveFrame = reserve_none,
     ) -> AsyncIterator[Frames]:
         """The frames of the thread's newest run from its first one on, as in `Runtime`."""
         async with AsyncExitStack() as stack:

@@ -126,6 +126,11 @@ def encode_delta(old: bytes, new: bytes) -> bytes:
 EncodeDelta: TypeAlias = Callable[[bytes, bytes], bytes]
 
 
+def _same(text: bytes) -> bytes:
+    """The difference from a text to itself."""
+    return varint(len(text)) + b"\0\0"
+
+
 def changed_bytes(old: bytes, new: bytes) -> int:
     """Bytes of `new` between the head and the tail that both have."""
     shorter = min(len(old), len(new))
@@ -282,6 +287,11 @@ class DeltaContext:
             delta += encode(self.messages, messages)
             self.messages = messages
         return delta
+
+    def encode_same_state(self, digest: bytes, *, with_messages: bool) -> bytes:
+        """The same for a frame whose skeleton and messages value are the last one's."""
+        delta = _STATE + digest + _same(self.skeleton)
+        return delta + _same(self.messages) if with_messages else delta
 
     @property
     def size_bytes(self) -> int:

@@ -68,6 +68,9 @@ class AgentState:
         self.requests = InputRequests()
         #: As in `FrameInterpreter`.
         self.shows_files = False
+        #: Whether the last frame would mean no more than its files if it came again with others; and whether
+        #: it has a list of messages.
+        self._files_alone = self._listed = False
 
     @property
     def size_bytes(self) -> int:
@@ -103,6 +106,7 @@ class AgentState:
         """Drop what saves work and space when the next frames are like the last ones."""
         self._messages.forget()
         self._deltas.forget()
+        self._files_alone = False
 
     def read(
         self,
@@ -112,13 +116,22 @@ class AgentState:
         files: dict[str, bytes] | None,
         differing: Differing | None,
         steps: StateSteps,
+        *,
+        same: bool = False,
     ) -> Interpretation:
         """The meaning of the next state frame. digest: the frame's. top, data: its members, and those of its
         data. files: the entries of its file map, None if it has none that can be read.
-        differing: as in `RunFiles.read`.
+        differing: as in `RunFiles.read`. same: whether it is the last frame but for the files.
 
         Raises TooMuchUnread, and stays as it is then.
         """
+        if same and self._files_alone and files is not None and differing is not None:
+            found = self.files.read_differing(files, differing, steps.read_text)
+            if found is not None:
+                update = StateUpdate(message_count=len(self._messages.messages), files=found)
+                delta = self._deltas.encode_same_state(digest, with_messages=self._listed)
+                return Interpretation((update,), delta, shows_files=True)
+        self._files_alone = False
         progress = progress_text(data)
         if progress is not None:
             return Interpretation(progress=progress)
@@ -156,6 +169,10 @@ class AgentState:
         if request is not None:
             kinds += (read_request(request),)
         self.shows_files = files is not None and not polled
+        # A request for input counts again once it was answered.
+        asks = "__interrupt__" in data or "interrupts" in top
+        self._files_alone = skeleton.get("files") == FILES_PLACEHOLDER and not asks
+        self._listed = listed
         return Interpretation(kinds, delta, polled=polled, shows_files=self.shows_files)
 
     def adopt(self, files: Mapping[str, File], *, complete: bool) -> tuple[EventKind, ...]:
@@ -168,6 +185,7 @@ class AgentState:
 
     def restore(self, delta: bytes) -> None:
         """Apply all but the files of a journalled state frame."""
+        self._files_alone = False
         self._deltas.decode(delta)
         skeleton = self._deltas.skeleton
         has_messages = MESSAGES_PLACEHOLDER in skeleton

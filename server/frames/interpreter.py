@@ -46,6 +46,8 @@ class Interpreter:
         self._held: AgentState | StoredState = AgentState()
         #: The last state frame, if it is kept, and that of the last frame that was asked about.
         self._form: StateForm | None = None
+        #: Whether it is the last that the agent's state has read.
+        self._form_is_last = False
         self._asked: tuple[bytes, StateForm | None] = b"", None
 
     @property
@@ -166,13 +168,15 @@ class Interpreter:
         if similar is not None:
             form, _, (text,) = similar
             return Interpretation((form.token_with(text),), self._deltas.encode_token(frame))
-        state = self._form_of(frame)
+        last, state = self._form, self._form_of(frame)
         self._asked = b"", None
-        if state is not None and not graphs.is_sub_agents(state.top, state.data):
-            self._form = state
-            return self._interpret_state(
-                frame, state.split.digest, state.top, state.data, state.files, state.differing
-            )
+        if state is not None and last is not None:
+            same = state.data is last.data
+            if same or not graphs.is_sub_agents(state.top, state.data):
+                same, self._form, self._form_is_last = same and self._form_is_last, state, True
+                return self._interpret_state(
+                    frame, state.split.digest, state.top, state.data, state.files, state.differing, same=same
+                )
         if not raw_json.is_utf8(frame):
             return self._uninterpreted(frame, "", FrameReason.MALFORMED)
         if structure.is_too_complex(frame):
@@ -254,6 +258,7 @@ class Interpreter:
                 digest = frame_digest(frame) if form is None else form.split.digest
             else:
                 digest = frame_digest(frame)
+            self._form_is_last = False
             return self._interpret_state(frame, digest, top, data, files)
         token = None
         if event_type == "on_llm_stream" or part == "messages":
@@ -277,10 +282,12 @@ class Interpreter:
         data: dict[str, bytes],
         files: dict[str, bytes] | None,
         differing: Differing | None = None,
+        *,
+        same: bool = False,
     ) -> Interpretation:
         """The meaning of a state frame of the agent itself: as `AgentState.read`."""
         try:
-            return self._state.read(digest, top, data, files, differing, self._steps)
+            return self._state.read(digest, top, data, files, differing, self._steps, same=same)
         except TooMuchUnread:
             return self.keep(frame)
 

@@ -145,10 +145,9 @@ class RunFiles:
 
         Raises TooMuchUnread, and applies nothing then.
         """
-        if differing is not None and differing.last is self._last:
-            changes = self._read_differing(entries, differing.paths, read_text)
-            if changes is not None:
-                return changes, ()
+        found = None if differing is None else self.read_differing(entries, differing, read_text)
+        if found is not None:
+            return found, ()
         files: dict[str, File | _Released] = {}
         unread: dict[str, bytes] = {}
         texts: dict[str, bytes] = {}
@@ -178,13 +177,15 @@ class RunFiles:
         self._last = None if unread or any_released else entries
         return changes, self._note_unread(unread)
 
-    def _read_differing(
-        self, entries: Mapping[str, bytes], paths: Collection[str], read_text: ReadTextFile
+    def read_differing(
+        self, entries: Mapping[str, bytes], differing: Differing, read_text: ReadTextFile
     ) -> tuple[FileChange, ...] | None:
-        """Apply a file map that differs from the last one in the files at these paths; None, and nothing is
-        applied, if one of them was not a file or is none now."""
+        """As `read`, for a file map all of whose entries are files, as all of the last one's were; None, and
+        nothing is applied, for others, and if it differs from another one than the last."""
+        if differing.last is not self._last:
+            return None
         files = list[tuple[str, File | _Released, File]]()
-        for path in sorted(paths):
+        for path in sorted(differing.paths):
             old = self._files.get(path)
             if old is None or entries[path] == b"null":
                 return None

@@ -109,8 +109,9 @@ SplitFrame: TypeAlias = Callable[[bytes, Sequence[tuple[int, int]]], Split]
 @dataclass(frozen=True, slots=True)
 class StateForm:
     """A state frame. top, data: the members of the frame, and of its data, as texts, but nothing for the data
-    and for its `files`; files: the entries of the file map. names: of the values of `split`. changed_bytes:
-    of the values that the frame before does not have. differing: how `files` differs from that frame's."""
+    and for its `files`; they are the same objects in the next frame if none of them differs. files: the
+    entries of the file map. names: of the values of `split`. changed_bytes: of the values that the frame
+    before does not have. differing: how `files` differs from that frame's."""
 
     top: dict[str, bytes]
     data: dict[str, bytes]
@@ -131,13 +132,15 @@ class StateForm:
         if found is None:
             return None
         split, changed = found
-        data, files = dict(self.data), dict(self.files)
+        data, files = self.data, dict(self.files)
         changed_bytes, paths = 0, list[str]()
         for index, text in changed:
             is_file, name = self.names[index]
             if is_file:
                 paths.append(name)
-            (files if is_file else data)[name] = text
+                files[name] = text
+            else:
+                data = {**data, name: text}
             changed_bytes += len(text)
         differing = Differing(self.files, paths)
         return StateForm(self.top, data, files, self.names, split, changed_bytes, differing)

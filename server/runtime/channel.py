@@ -25,9 +25,11 @@ from server.domain.runs.runtime import (
     AdmitFrame,
     Frames,
     OversizedFrame,
+    ReserveFrame,
     StreamClosed,
     TakeFrames,
     admit_at_once,
+    reserve_none,
     take_none,
 )
 from server.runtime.client import MAX_FRAME_BYTES, DeepagentsRuntime
@@ -161,7 +163,11 @@ class ChannelRuntime(DeepagentsRuntime):
 
     @asynccontextmanager
     async def stream(
-        self, thread_id: str, admit: AdmitFrame = admit_at_once, take: TakeFrames = take_none
+        self,
+        thread_id: str,
+        admit: AdmitFrame = admit_at_once,
+        take: TakeFrames = take_none,
+        reserve: ReserveFrame = reserve_none,
     ) -> AsyncIterator[Frames]:
         """The thread's frames from now on: the server has confirmed the subscription once it is entered.
 

@@ -19,9 +19,11 @@ from server.domain.runs.runtime import (
     AdmitFrame,
     Frames,
     Invocation,
+    ReserveFrame,
     RuntimeState,
     TakeFrames,
     admit_at_once,
+    reserve_none,
     take_none,
 )
 from server.encoding.json_object import JsonObject
@@ -31,7 +33,7 @@ from server.frames.file_maps import state_files
 from server.runtime.breaker import Breaker
 from server.runtime.calls import MAX_ANSWER_BYTES, RuntimeCalls, checked_address
 from server.runtime.http_runtime import HttpRuntime
-from server.runtime.socket_reader import BUFFER_BYTES
+from server.runtime.socket_reader import ReadBuffers
 from server.runtime.thread_ids import BadThreadId, path_segment, thread_id_in
 from server.runtime.websocket import FindMessages, whole_messages
 from server.runtime.websocket_handshake import HandshakeRefused, NoWebSocket, open_websocket
@@ -85,7 +87,7 @@ class DeepagentsRuntime(HttpRuntime):
         self._max_frame_bytes = max_frame_bytes
         self._find_messages = find_messages
         #: Of all streams: those of one process are read by one event loop.
-        self._read_buffer = bytearray(BUFFER_BYTES)
+        self._read_buffers = ReadBuffers()
         calls = RuntimeCalls(
             f"{scheme}://{rest}",
             connect_s=connect_s,
@@ -162,16 +164,25 @@ class DeepagentsRuntime(HttpRuntime):
 
     @asynccontextmanager
     async def stream(
-        self, thread_id: str, admit: AdmitFrame = admit_at_once, take: TakeFrames = take_none
+        self,
+        thread_id: str,
+        admit: AdmitFrame = admit_at_once,
+        take: TakeFrames = take_none,
+        reserve: ReserveFrame = reserve_none,
     ) -> AsyncIterator[Frames]:
         """The thread's frames, as in `Runtime`."""
         async with AsyncExitStack() as stack:
             with self.breaker.attempt(thread_id):
-                frames = await self._opened(stack, thread_id, admit, take)
+                frames = await self._opened(stack, thread_id, admit, take, reserve)
             yield frames
 
     async def _opened(
-        self, stack: AsyncExitStack, thread_id: str, admit: AdmitFrame, take: TakeFrames
+        self,
+        stack: AsyncExitStack,
+        thread_id: str,
+        admit: AdmitFrame,
+        take: TakeFrames,
+        reserve: ReserveFrame,
     ) -> Frames:
         """The frames of a new connection, which `stack` closes."""
         status: int | None = None
@@ -179,9 +190,10 @@ class DeepagentsRuntime(HttpRuntime):
             f"{self._stream_base}/stream/{path_segment(thread_id)}",
             handshake_s=self._handshake_s,
             max_frame_bytes=self._max_frame_bytes,
-            buffer=self._read_buffer,
+            buffers=self._read_buffers,
             admit=admit,
             take=take,
+            reserve=reserve,
             find=self._find_messages,
             tls=self._calls.tls,
         )

@@ -8,36 +8,82 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
 from typing_extensions import override
 
-#: Bytes of one read at most.
+#: Bytes of one read at most, but for what is read whole.
 READ_BYTES = 64 << 10
-#: Bytes of a buffer to read into: one read, and before it what an offer has left.
-BUFFER_BYTES = 2 * READ_BYTES
+#: Bytes of the largest part of a stream that is read whole, and of what is read with it, so that the next one
+#: is known to begin.
+WHOLE_BYTES, _AHEAD_BYTES = 256 << 10, 4 << 10
+#: Buffers that are kept to read such parts into.
+_KEPT_BUFFERS = 8
 
-#: Offered what has come and is not handled yet, while the owner waits in `read`. Returns how many of the
-#: bytes it has handled, and whether it goes on with the rest, fewer than READ_BYTES, once more has come;
-#: otherwise `read` returns the rest. What it raises, `read` raises.
-Offer: TypeAlias = Callable[[bytes], tuple[int, bool]]
+
+class Offered(NamedTuple):
+    """What became of bytes that were offered. used: how many of them are handled. goes_on: whether the owner
+    goes on with the rest, fewer than READ_BYTES, once more has come; otherwise `read` returns the rest.
+    whole_bytes: the rest begins with a part of so many bytes, up to WHOLE_BYTES, to be offered whole."""
+
+    used: int
+    goes_on: bool
+    whole_bytes: int = 0
+
+
+#: Offered what has come and is not handled yet, while the owner waits in `read`. What it raises, `read`
+#: raises.
+Offer: TypeAlias = Callable[[bytes], Offered]
+#: Offered a part that was to be read whole. Returns whether the owner goes on; otherwise `read` returns what
+#: comes after it.
+OfferWhole: TypeAlias = Callable[[memoryview], bool]
+
+
+class ReadBuffers:
+    """What all connections of an event loop read into.
+
+    They share one buffer, since the loop reads and hands over in one step. A part that is read whole has a
+    buffer of its own once a read has brought some of it, and not all.
+    """
+
+    #: Bytes of a buffer.
+    BYTES = WHOLE_BYTES + _AHEAD_BYTES
+
+    def __init__(self) -> None:
+        self.shared = memoryview(bytearray(self.BYTES))
+        self._free: list[memoryview] = []
+
+    def lend(self) -> memoryview:
+        """A buffer of one's own."""
+        return self._free.pop() if self._free else memoryview(bytearray(self.BYTES))
+
+    def take_back(self, buffer: memoryview) -> None:
+        """It is no longer used."""
+        if len(self._free) < _KEPT_BUFFERS:
+            self._free.append(buffer)
 
 
 class SocketReader(asyncio.BufferedProtocol):
     """The reading side of a connection. One task reads.
 
-    buffer: BUFFER_BYTES to read into. All connections of an event loop may share it: the loop reads and hands
-    over in one step. What comes while nobody waits is one read at most; the rest waits at the sender.
+    What comes while nobody waits is one read at most; the rest waits at the sender.
     """
 
     transport: asyncio.Transport
 
-    def __init__(self, buffer: bytearray) -> None:
-        self._buffer = memoryview(buffer)
-        self._one_read = self._buffer[:READ_BYTES]
+    def __init__(self, buffers: ReadBuffers) -> None:
+        self._buffers = buffers
+        self._one_read = buffers.shared[:READ_BYTES]
         #: What has come and is not handled.
         self._left = b""
         self._offer: Offer | None = None
+        self._offer_whole: OfferWhole | None = None
+        #: Bytes of the part that is read whole, 0 for none; its own buffer, and how many bytes are in it.
+        self._whole_bytes = 0
+        self._lent: memoryview | None = None
+        self._lent_used = 0
+        #: Bytes of the buffer that the loop reads into.
+        self._wanted_bytes = 0
         #: What `fill` has still to fill.
         self._into: memoryview | None = None
         #: While the owner waits; its result is why nothing more comes, if that ended it.
@@ -47,15 +93,19 @@ class SocketReader(asyncio.BufferedProtocol):
         #: Done when the connection is closed.
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    async def read(self, offer: Offer | None = None) -> bytes:
-        """The next bytes; none only if `offer` has handled all that came, and did not go on. Raises EOFError,
-        OSError."""
-        if not self._left or (offer is not None and self._goes_on(offer)):
-            self._offer = offer
-            try:
+    async def read(self, offer: Offer | None = None, offer_whole: OfferWhole | None = None) -> bytes:
+        """The next bytes; none only if `offer` has handled all that came, and did not go on. offer_whole: for
+        an `offer` that has parts read whole. Raises EOFError, OSError."""
+        self._offer, self._offer_whole = offer, offer_whole
+        try:
+            if not self._left or self._goes_on():
                 await self._wait()
-            finally:
-                self._offer = None
+        finally:
+            self._offer = self._offer_whole = None
+            self._whole_bytes = 0
+            if self._lent is not None:
+                self._left = bytes(self._lent[: self._lent_used])
+                self._return_lent()
         left, self._left = self._left, b""
         return left
 
@@ -74,11 +124,44 @@ class SocketReader(asyncio.BufferedProtocol):
         """Give bytes back: `read` returns them next."""
         self._left = data + self._left
 
-    def _goes_on(self, offer: Offer) -> bool:
+    def _goes_on(self) -> bool:
         """Offer what has come. Returns whether the owner waits for more."""
-        used, more = offer(self._left)
+        if self._offer is None:
+            return False
+        used, goes_on, self._whole_bytes = self._offer(self._left)
         self._left = self._left[used:]
-        return more
+        if self._whole_bytes:
+            return len(self._left) < self._whole_bytes or self._goes_on_whole(self._left)
+        return goes_on
+
+    def _goes_on_whole(self, come: bytes | memoryview) -> bool:
+        """Offer the part that is read whole, with which begins what has come. Returns as `_goes_on`."""
+        assert self._offer_whole is not None
+        at, self._whole_bytes = self._whole_bytes, 0
+        self._left = bytes(come[at:])
+        return self._offer_whole(memoryview(come)[:at]) and (not self._left or self._goes_on())
+
+    def _come(self, size_bytes: int) -> bool:
+        """Note that so many bytes have come. Returns as `_goes_on`."""
+        lent, is_waiting = self._lent, self._is_waiting
+        used = size_bytes + (len(self._left) if lent is None else self._lent_used)
+        if is_waiting and used < self._whole_bytes:
+            if lent is None:
+                self._lent = lent = self._buffers.lend()
+                lent[:used], self._left = self._buffers.shared[:used], b""
+            self._lent_used = used
+            return True
+        come = (self._buffers.shared if lent is None else lent)[:used]
+        self._return_lent()
+        if is_waiting and self._whole_bytes:
+            return self._goes_on_whole(come)
+        self._left, self._whole_bytes = bytes(come), 0
+        return is_waiting and self._goes_on()
+
+    def _return_lent(self) -> None:
+        if self._lent is not None:
+            self._buffers.take_back(self._lent)
+            self._lent = None
 
     async def _wait(self) -> None:
         if self._error is not None:
@@ -130,11 +213,17 @@ class SocketReader(asyncio.BufferedProtocol):
     def get_buffer(self, sizehint: int) -> Any:
         if self._into is not None:
             return self._into
-        if not self._left:
-            return self._one_read
-        kept = len(self._left)
-        self._buffer[:kept] = self._left
-        return self._buffer[kept : kept + READ_BYTES]
+        if self._lent is not None:
+            free = self._lent[self._lent_used : self._whole_bytes + _AHEAD_BYTES]
+        elif not self._left:
+            free = self._one_read
+        else:
+            kept = len(self._left)
+            self._buffers.shared[:kept] = self._left
+            end = self._whole_bytes + _AHEAD_BYTES if self._whole_bytes else kept + READ_BYTES
+            free = self._buffers.shared[kept:end]
+        self._wanted_bytes = len(free)
+        return free
 
     @override
     def buffer_updated(self, nbytes: int) -> None:
@@ -144,17 +233,16 @@ class SocketReader(asyncio.BufferedProtocol):
                 self._into = None
                 self._wake()
             return
-        self._left, more = bytes(self._buffer[: len(self._left) + nbytes]), False
-        if self._offer is not None and self._is_waiting:
-            try:
-                more = self._goes_on(self._offer)
-            except Exception as error:
-                self._fail(error)
+        more = False
+        try:
+            more = self._come(nbytes)
+        except Exception as error:
+            self._fail(error)
         if not more:
             if self._left:
                 self._pause()
             self._wake()
-        elif nbytes == READ_BYTES:
+        elif nbytes == self._wanted_bytes:
             # Others have their turn: uvloop would read on at once.
             self._pause()
             asyncio.get_running_loop().call_soon(self._resume_if_waiting)
@@ -172,8 +260,8 @@ class SocketReader(asyncio.BufferedProtocol):
             self.closed.set_result(None)
 
 
-async def open_connection(host: str, port: int, *, buffer: bytearray, **more: Any) -> SocketReader:
-    """A connection, to be read into a buffer. more: as for asyncio's `create_connection`. Raises OSError."""
+async def open_connection(host: str, port: int, *, buffers: ReadBuffers, **more: Any) -> SocketReader:
+    """A connection. more: as for asyncio's `create_connection`. Raises OSError."""
     loop = asyncio.get_running_loop()
-    _, reader = await loop.create_connection(lambda: SocketReader(buffer), host, port, **more)
+    _, reader = await loop.create_connection(lambda: SocketReader(buffers), host, port, **more)
     return reader

@@ -23,12 +23,14 @@ from server.domain.runs.runtime import (
     AdmitFrame,
     Frames,
     OversizedFrame,
+    ReserveFrame,
     StreamClosed,
     TakeFrames,
+    reserve_none,
     take_none,
 )
 from server.domain.shared_times import shared_time
-from server.runtime.socket_reader import READ_BYTES, SocketReader
+from server.runtime.socket_reader import READ_BYTES, WHOLE_BYTES, Offered, ReadBuffers, SocketReader
 
 #: Bytes of answers to pings that may wait to be sent.
 MAX_UNSENT_BYTES = 64 << 10
@@ -49,6 +51,7 @@ _WHOLE = frozenset(0x80 | opcode for opcode in (Opcode.TEXT, Opcode.BINARY))
 #: This length says that the frame's length follows in two bytes; a greater one, in eight or behind a mask.
 _TWO_BYTES_FOLLOW = 126
 _SHORT_HEAD_BYTES = 4
+_EIGHT_BYTES_FOLLOW, _LONG_HEAD_BYTES = 127, 10
 _OPCODES = {opcode.value: opcode for opcode in Opcode}
 
 #: Finds the messages in what was read ahead, as `whole_messages`.
@@ -86,15 +89,19 @@ class WebSocketFrames:
         max_frame_bytes: int,
         admit: AdmitFrame,
         take: TakeFrames = take_none,
+        reserve: ReserveFrame = reserve_none,
         find: FindMessages = whole_messages,
     ) -> None:
         self._reader, self._transport = reader, reader.transport
         self._find = find
-        self._max_frame_bytes, self._admit, self._take = max_frame_bytes, admit, take
+        self._max_frame_bytes, self._admit = max_frame_bytes, admit
+        self._take, self._reserve = take, reserve
         #: Bytes read ahead, often many frames at once, and how many of them have been used.
         self._ahead, self._used = b"", 0
         #: Messages before these that `take` has left.
         self._found: list[bytes] = []
+        #: A large message before these that `take` has left: there is room for it already.
+        self._large: bytes | None = None
         self._pinging = self._schedule_ping()
         #: The content of the last ping, until it is answered.
         self._unanswered: bytes | None = None
@@ -106,12 +113,15 @@ class WebSocketFrames:
 
     async def __anext__(self) -> Sequence[bytes | OversizedFrame]:
         try:
-            if self._has_begun(self._ahead, self._used):
+            if self._has_begun(self._ahead, self._used) or self._large_bytes(self._ahead, self._used):
                 self._answer_ping()
                 # A ping is answered when the reader goes on.
                 offer = self._take_messages if self._unanswered is None else None
                 self._reader.unread(self._ahead[self._used :])
-                self._ahead, self._used = await self._reader.read(offer), 0
+                self._ahead, self._used = await self._reader.read(offer, self._take_large), 0
+            large, self._large = self._large, None
+            if large is not None:
+                return [large]
             messages, self._found = self._found, []
             if not messages:
                 messages, self._used = self._find(self._ahead, self._used, self._max_frame_bytes)
@@ -131,13 +141,28 @@ class WebSocketFrames:
             await asyncio.wait({self._reader.closed}, timeout=CLOSE_S)
         self._transport.abort()
 
-    def _take_messages(self, data: bytes) -> tuple[int, bool]:
+    def _take_messages(self, data: bytes) -> Offered:
         """Offer the messages that lie whole in what has come to `take`. As an `Offer`."""
         messages, used = self._find(data, 0, self._max_frame_bytes)
         if messages:
             del messages[: self._take(messages)]
         self._found = messages
-        return used, not messages and (used == len(data) or self._has_begun(data, used))
+        if messages:
+            return Offered(used, False)
+        if used == len(data) or self._has_begun(data, used):
+            return Offered(used, True)
+        large_bytes = self._large_bytes(data, used)
+        if large_bytes and self._reserve(ReadBuffers.BYTES):
+            return Offered(used, True, large_bytes)
+        return Offered(used, False)
+
+    def _take_large(self, frame: memoryview) -> bool:
+        """Offer a large message to `take`. As an `OfferWhole`."""
+        message = bytes(frame[_LONG_HEAD_BYTES:])
+        if self._take([message]):
+            return True
+        self._large = message
+        return False
 
     def _has_begun(self, data: bytes, at: int) -> bool:
         """Whether nothing has come at `at`, or the beginning of a message that `whole_messages` finds once it
@@ -153,9 +178,17 @@ class WebSocketFrames:
                 return True
             length, head_bytes = data[at + 2] << 8 | data[at + 3], _SHORT_HEAD_BYTES
         elif length > _TWO_BYTES_FOLLOW:
-            return False
+            return length == _EIGHT_BYTES_FOLLOW and size_bytes < _LONG_HEAD_BYTES
         frame_bytes = head_bytes + length
         return size_bytes < frame_bytes <= READ_BYTES and length <= self._max_frame_bytes
+
+    def _large_bytes(self, data: bytes, at: int) -> int:
+        """Bytes of the frame that begins at `at`, if it is a message of 64 KiB or more that is read whole."""
+        if len(data) - at < _LONG_HEAD_BYTES or data[at] not in _WHOLE or data[at + 1] != _EIGHT_BYTES_FOLLOW:
+            return 0
+        length = int.from_bytes(data[at + 2 : at + _LONG_HEAD_BYTES], "big")
+        largest = min(self._max_frame_bytes, WHOLE_BYTES - _LONG_HEAD_BYTES)
+        return _LONG_HEAD_BYTES + length if READ_BYTES <= length <= largest else 0
 
     async def _message(self) -> bytes | OversizedFrame:
         """The next message. The room for it is asked for with the length of its first fragment."""

@@ -15,8 +15,8 @@ from websockets.exceptions import InvalidStatus
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
-from server.domain.runs.runtime import AdmitFrame, TakeFrames, take_none
-from server.runtime.socket_reader import SocketReader, open_connection
+from server.domain.runs.runtime import AdmitFrame, ReserveFrame, TakeFrames, reserve_none, take_none
+from server.runtime.socket_reader import ReadBuffers, SocketReader, open_connection
 from server.runtime.websocket import FindMessages, WebSocketFrames, whole_messages
 
 #: Longest head of an answer to a handshake, and longest answer that is kept, in bytes.
@@ -52,15 +52,16 @@ async def open_websocket(
     *,
     handshake_s: float,
     max_frame_bytes: int,
-    buffer: bytearray,
+    buffers: ReadBuffers,
     admit: AdmitFrame,
     take: TakeFrames = take_none,
+    reserve: ReserveFrame = reserve_none,
     find: FindMessages = whole_messages,
     tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[WebSocketFrames]:
     """The frames that a server sends, from the handshake on, without those that `take` has handled.
 
-    buffer: as for SocketReader. tls: how the certificate of a wss address is verified; to make it takes too
+    buffers: of the event loop. tls: how the certificate of a wss address is verified; to make it takes too
     long for each connection.
 
     Raises HandshakeRefused, NoWebSocket, TimeoutError, OSError.
@@ -70,7 +71,7 @@ async def open_websocket(
         reader = await open_connection(
             uri.host,
             uri.port,
-            buffer=buffer,
+            buffers=buffers,
             ssl=(tls or ssl.create_default_context()) if uri.secure else None,
         )
         if hasattr(socket, "TCP_USER_TIMEOUT"):
@@ -81,7 +82,9 @@ async def open_websocket(
         except BaseException:
             reader.transport.abort()
             raise
-    frames = WebSocketFrames(reader, max_frame_bytes=max_frame_bytes, admit=admit, take=take, find=find)
+    frames = WebSocketFrames(
+        reader, max_frame_bytes=max_frame_bytes, admit=admit, take=take, reserve=reserve, find=find
+    )
     try:
         yield frames
     finally:

@@ -35,6 +35,7 @@ from server.domain.journal.events import (
 )
 from server.domain.journal.journal import EventCodec
 from server.encoding.json_text import replace_surrogates
+from server.wire import file_updates
 from server.wire import messages as m
 from server.wire.conversation import read_agent_message, read_token, write_agent_message, write_token
 from server.wire.files import fill_file_change, read_file_change
@@ -56,6 +57,9 @@ class ProtobufCodec(EventCodec):
 
     @override
     def encode(self, event: Event) -> bytes:
+        assembled = file_updates.serialised(event)
+        if assembled is not None:
+            return assembled
         message = m.Event()
         message.seq = event.seq
         message.epoch = event.epoch

@@ -19,7 +19,7 @@ from server.wire.conversation import write_token
 from server.wire.text import set_time
 
 _EVENT = m.Event.DESCRIPTOR.fields_by_name
-_SEQ_KEY, _EPOCH_KEY = (field_key(_EVENT[name].number, VARINT) for name in ("seq", "epoch"))
+SEQ_KEY, _EPOCH_KEY = (field_key(_EVENT[name].number, VARINT) for name in ("seq", "epoch"))
 _TIME_KEY, _TOKEN_KEY = (field_key(_EVENT[name].number, DELIMITED) for name in ("create_time", "token"))
 assert [field.name for field in m.Event.DESCRIPTOR.fields[:3]] == ["seq", "epoch", "create_time"]
 
@@ -59,7 +59,7 @@ def token_keys() -> dict[str, bytes]:
     }
     assert [*of_token.values()] == sorted(of_token.values()), "fields are written in the order of numbers"
     assert [*of_call.values()] == sorted(of_call.values())
-    return {"entry": bytes((EVENT_KEY,)), "seq": _SEQ_KEY, "token": _TOKEN_KEY, **of_token, **of_call}
+    return {"entry": bytes((EVENT_KEY,)), "seq": SEQ_KEY, "token": _TOKEN_KEY, **of_token, **of_call}
 
 
 class TokenEncoder:
@@ -98,7 +98,7 @@ class TokenEncoder:
                 length = short[size] if size < len(short) else varint(size)
                 field = b"".join((key, length, before, field, after))
             number = short[seq] if seq < len(short) else varint(seq)
-            events.append(b"".join((_SEQ_KEY, number, shared, field)))
+            events.append(b"".join((SEQ_KEY, number, shared, field)))
         return events
 
     def _prepare(self, token: Token, place: TextPlace) -> None:

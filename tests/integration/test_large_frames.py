@@ -138,6 +138,23 @@ async def test_files_for_which_there_is_no_room_are_read_from_the_journal_at_the
         assert changed == [["/f0", "/f1", "/f2", "/f3", "/f4", "/small"], ["/small"], ["/f0"]]
 
 
+async def test_large_states_that_are_read_whole_are_journalled_and_leave_their_room(hub: Any) -> None:
+    files = {f"f{number}": LARGE[: SMALL_BYTES // 4] for number in range(8)}
+    frames = []
+    for number in range(40):
+        files[f"f{number % 8}"] = f"{number} {LARGE[: SMALL_BYTES // 4]}"
+        frames += [files_frame(**files), token_frame(f"{number}")]
+    async with hub(ScriptedRuntime([[*frames, END]]), max_total_queue_mib=32) as on:
+        budget = on.core.runner.context.budget
+        proposal, events = await on.outcome(await on.start())
+        await until(lambda: budget.used_bytes == 0)
+    assert verdict(proposal) == ("completed", None, {f"/{name}": text for name, text in files.items()})
+    kinds = [event.kind for event in events[1:-1]]
+    assert [kind.text for kind in kinds[1::2] if isinstance(kind, Token)] == [str(n) for n in range(40)]
+    changed = [[change.path for change in kind.files] for kind in kinds[::2] if isinstance(kind, StateUpdate)]
+    assert changed[1:] == [[f"/f{number % 8}"] for number in range(1, 40)]
+
+
 async def test_large_frames_are_found_again_when_the_stream_repeats_them(hub: Any) -> None:
     first: list[Any] = [token_frame("a"), files_frame(a=f"1{LARGE}"), token_frame(LARGE)]
     script = ScriptedRuntime([[*first, CLOSE], [*first, files_frame(a=f"2{LARGE}"), END]])

@@ -14,8 +14,16 @@ from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
 from server.domain.errors import LeaseLost
-from server.domain.runs.runtime import OversizedFrame, StreamClosed, TakeFrames, admit_at_once, take_none
-from server.runtime.socket_reader import BUFFER_BYTES, READ_BYTES
+from server.domain.runs.runtime import (
+    OversizedFrame,
+    ReserveFrame,
+    StreamClosed,
+    TakeFrames,
+    admit_at_once,
+    reserve_none,
+    take_none,
+)
+from server.runtime.socket_reader import READ_BYTES, WHOLE_BYTES, ReadBuffers
 from server.runtime.websocket import MAX_EMPTY_FRAMES, MAX_FRAGMENTS, TURN_FRAMES
 from server.runtime.websocket_handshake import HandshakeRefused, NoWebSocket, open_websocket
 from tests.support.hand_clock import until
@@ -46,17 +54,25 @@ def accepted(head: bytes) -> bytes:
 
 @asynccontextmanager
 async def connected(
-    script: Script, admit: Callable[[int], Awaitable[None]] = admit_at_once, take: TakeFrames = take_none
+    script: Script,
+    admit: Callable[[int], Awaitable[None]] = admit_at_once,
+    take: TakeFrames = take_none,
+    reserve: ReserveFrame = reserve_none,
+    largest: int = MAX,
 ) -> AsyncIterator[AsyncIterator[bytes | OversizedFrame]]:
     """The frames of a connection to a server that does as the script says after the handshake."""
 
-    async with opened(script, admit, take) as frames:
+    async with opened(script, admit, take, reserve, largest) as frames:
         yield one_by_one(frames)
 
 
 @asynccontextmanager
 async def opened(
-    script: Script, admit: Callable[[int], Awaitable[None]] = admit_at_once, take: TakeFrames = take_none
+    script: Script,
+    admit: Callable[[int], Awaitable[None]] = admit_at_once,
+    take: TakeFrames = take_none,
+    reserve: ReserveFrame = reserve_none,
+    largest: int = MAX,
 ) -> AsyncIterator[Any]:
     """The same, as it is read."""
 
@@ -69,10 +85,11 @@ async def opened(
         open_websocket(
             f"ws://127.0.0.1:{port}/",
             handshake_s=60,
-            max_frame_bytes=MAX,
-            buffer=bytearray(BUFFER_BYTES),
+            max_frame_bytes=largest,
+            buffers=ReadBuffers(),
             admit=admit,
             take=take,
+            reserve=reserve,
         ) as frames,
     ):
         yield frames
@@ -393,6 +410,107 @@ async def test_a_frame_waits_at_the_sender_until_it_is_admitted() -> None:
         assert sum([1 async for _ in frames]) == 99_999
 
 
+# --- Large frames --------------------------------------------------------------------------------
+
+#: Contents of frames that are read whole, of the next smaller and larger ones, and between them.
+SOME_LARGE = [
+    b"a" * 10,
+    b"b" * READ_BYTES,
+    b"c" * (WHOLE_BYTES - 10),
+    b"d" * (READ_BYTES - 1),
+    b"e" * (WHOLE_BYTES - 9),
+    b"",
+    b"f" * 100_000,
+    b"g" * 200_000,
+]
+
+
+@pytest.mark.parametrize("piece_bytes", [1 << 20, 1 << 16, 40_000, 12_345])
+async def test_a_large_frame_is_offered_whole_while_its_reader_waits(piece_bytes: int) -> None:
+    offered, reserved, sent = list[bytes](), list[int](), b"".join(map(frame, SOME_LARGE)) + CLOSE
+
+    def take(frames: Sequence[bytes]) -> int:
+        offered.extend(frames)
+        return len(frames)
+
+    def reserve(size_bytes: int) -> bool:
+        reserved.append(size_bytes)
+        return True
+
+    async def script(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for at in range(0, len(sent), piece_bytes):
+            writer.write(sent[at : at + piece_bytes])
+            await writer.drain()
+
+    async with connected(script, take=take, reserve=reserve, largest=1 << 20) as frames:
+        read = [each async for each in frames]
+    large = [each for each in SOME_LARGE if READ_BYTES <= len(each) <= WHOLE_BYTES - 10]
+    # One that is larger, and what came with it, may be the reader's.
+    assert set(large) - {SOME_LARGE[6]} <= set(offered)
+    assert len(offered) + len(read) == len(SOME_LARGE)
+    assert [each for each in SOME_LARGE if each in read] == read
+    assert [each for each in SOME_LARGE if each in offered] == offered
+    assert reserved == [ReadBuffers.BYTES] * len(reserved)
+
+
+async def test_a_large_frame_without_room_waits_for_it_as_the_readers() -> None:
+    admitted = list[int]()
+
+    async def admit(size_bytes: int) -> None:
+        admitted.append(size_bytes)
+
+    def take(frames: Sequence[bytes]) -> int:
+        assert [len(each) for each in frames if len(each) >= READ_BYTES] == []
+        return len(frames)
+
+    large = [b"x" * 100_000, b"y" * 100_000]
+    script = sends(*map(frame, large), CLOSE)
+    async with connected(script, admit, take, largest=1 << 20) as frames:
+        assert [each async for each in frames] == large
+    assert admitted == [100_000, 100_000]
+
+
+async def test_a_large_frame_that_is_not_taken_is_the_readers_and_so_is_what_comes_after_it() -> None:
+    async def admit(size_bytes: int) -> None:
+        assert size_bytes < READ_BYTES
+
+    contents = [b"x" * 100_000, b"y", b"z" * 100_000, b"end"]
+    script = sends(*map(frame, contents), CLOSE)
+    async with connected(script, admit, reserve=lambda _: True, largest=1 << 20) as frames:
+        assert [each async for each in frames] == contents
+
+
+async def test_a_stream_that_breaks_within_a_large_frame_is_closed() -> None:
+    script = sends(frame(b"a" * 100_000), frame(b"b" * 100_000)[:-1])
+    async with connected(script, take=len, reserve=lambda _: True, largest=1 << 20) as frames:
+        with pytest.raises(StreamClosed, match="broke"):
+            await anext(frames)
+
+
+async def test_a_reader_that_is_cancelled_within_a_large_frame_can_read_on() -> None:
+    rest = asyncio.Event()
+    content = b"a" * 100_000
+    begun = asyncio.Event()
+
+    def reserve(_: int) -> bool:
+        begun.set()
+        return True
+
+    async def script(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(frame(content)[:50_000])
+        await writer.drain()
+        await rest.wait()
+        writer.write(frame(content)[50_000:] + CLOSE)
+
+    async with opened(script, reserve=reserve, largest=1 << 20) as frames:
+        reading = asyncio.ensure_future(anext(frames))
+        await begun.wait()
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+        rest.set()
+        assert await anext(frames) == [content]
+
+
 # --- The handshake ---------------------------------------------------------------------------------
 
 
@@ -410,9 +528,8 @@ async def answering(data: bytes, *, stays: bool = False) -> AsyncIterator[str]:
 
 
 async def _open(url: str, handshake_s: float = 60) -> None:
-    buffer = bytearray(BUFFER_BYTES)
     async with open_websocket(
-        url, handshake_s=handshake_s, max_frame_bytes=MAX, buffer=buffer, admit=admit_at_once
+        url, handshake_s=handshake_s, max_frame_bytes=MAX, buffers=ReadBuffers(), admit=admit_at_once
     ):
         pytest.fail("the stream opened")
 

@@ -34,18 +34,25 @@ class FrameRoom:
 
     def __init__(self, budget: ByteBudget, clock: ListeningClock) -> None:
         self._budget, self._clock = budget, clock
-        self._reserved_bytes = 0
+        self.reserved_bytes = 0
 
     async def reserve(self, size_bytes: int) -> None:
         """Wait until there is room for a frame. Meanwhile it is the hub that is silent."""
-        if not self._budget.reserve_now(size_bytes):
+        if not self.reserve_now(size_bytes):
             with self._clock.standing_still():
                 await self._budget.reserve(size_bytes)
-        self._reserved_bytes += size_bytes
+            self.reserved_bytes += size_bytes
+
+    def reserve_now(self, size_bytes: int) -> bool:
+        """Take the room for a frame if there is some. Returns whether there was."""
+        is_free = self._budget.reserve_now(size_bytes)
+        if is_free:
+            self.reserved_bytes += size_bytes
+        return is_free
 
     def give_back(self) -> None:
         """The frame has been handled."""
-        reserved_bytes, self._reserved_bytes = self._reserved_bytes, 0
+        reserved_bytes, self.reserved_bytes = self.reserved_bytes, 0
         self._budget.release(reserved_bytes)
 
 
@@ -118,9 +125,13 @@ class Connection:
         if self._end is not None or not self._alignment.over or self._recorder.is_full:
             return 0
         context, (count, size_bytes) = self._context, fill_turn(list(map(len, frames)))
-        if not context.budget.has_room(size_bytes) or not context.turns.take_now(size_bytes):
+        has_room = self._room.reserved_bytes >= size_bytes or context.budget.has_room(size_bytes)
+        if not has_room or not context.turns.take_now(size_bytes):
             return 0
-        return self._on_quick_frames(frames[:count])
+        taken = self._on_quick_frames(frames[:count])
+        if taken and self._room.reserved_bytes:
+            self._room.give_back()
+        return taken
 
     async def _on_frames(self, frames: Sequence[bytes | OversizedFrame]) -> None:
         """Journal frames that came together."""
@@ -144,19 +155,19 @@ class Connection:
                 await asyncio.sleep(0)
 
     def _on_quick_frames(self, frames: Sequence[bytes | OversizedFrame]) -> int:
-        """Journal the first frames, up to the connection's `end`, as far as they are small and nothing has to
+        """Journal the first frames, up to the connection's `end`, as far as they are quick and nothing has to
         be waited for. Returns how many."""
         at = 0
         while at < len(frames) and self._end is None:
             count = self._on_tokens(frames, at)
             if not count:
                 frame = frames[at]
-                if isinstance(frame, OversizedFrame) or len(frame) > SMALL_BYTES:
-                    break
-                if not self._recorder.is_quick(frame):
+                if isinstance(frame, OversizedFrame) or not self._recorder.is_quick_now(frame):
                     break
                 self._rules.heard(self._clock.now())
                 self._on_quick_frame(frame)
+                if len(frame) > SMALL_BYTES:
+                    self._recorder.count_memory()
                 count = 1
             at += count
         return at
@@ -180,7 +191,7 @@ class Connection:
             return
         if self._recorder.is_quick(frame):
             meaning = self._on_quick_frame(frame)
-            if meaning.progress is None and len(frame) > SMALL_BYTES and not self._recorder.has_room():
+            if meaning.progress is None and len(frame) > SMALL_BYTES and not self._recorder.count_memory():
                 await to_the_end(self._recorder.shrink_memory(meaning))
         else:
             with self._clock.standing_still():

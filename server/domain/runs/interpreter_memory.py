@@ -8,6 +8,10 @@ from server.domain.off_loop import RUNS, SMALL_BYTES
 from server.domain.runs.quick_frames import QuickFrames
 from server.domain.runs.runtime import FrameInterpreter
 
+#: What is kept grows by so many times the size of a quick frame at most: twice the frame, and the values that
+#: it changes as texts and as files.
+_GROWTH = 4
+
 
 class InterpreterMemory:
     """The memory of one interpreter, and of the frame that the next one is compared with. If the budget has
@@ -22,6 +26,10 @@ class InterpreterMemory:
     def room_bytes(self) -> int:
         """Bytes that the interpreter may keep."""
         return self._kept_bytes + self._budget.keepable_bytes
+
+    def has_room_after(self, frame: bytes) -> bool:
+        """Whether there is room for what is kept after another quick frame."""
+        return self._budget.keepable_bytes >= _GROWTH * len(frame)
 
     async def shrink_to_budget(self, seq: int, kind: EventKind) -> None:
         """Count what the interpreter keeps after the last event, or release it. seq: of that event."""

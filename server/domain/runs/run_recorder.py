@@ -173,8 +173,8 @@ class RunRecorder:
         self.journalled.digests += tokens.digests
         return tokens.count, self.journalled.is_new(tokens.digests)
 
-    def has_room(self) -> bool:
-        """Whether the budget has room for what is kept of the frames, which is counted now."""
+    def count_memory(self) -> bool:
+        """Count what is kept of the frames. Returns whether the budget has room for it."""
         return self._memory.count()
 
     def is_quick(self, frame: bytes) -> bool:
@@ -185,6 +185,10 @@ class RunRecorder:
             and not self.exclusive.locked()
             and self._quick.includes(frame, self._interpreter.changed_bytes)
         )
+
+    def is_quick_now(self, frame: bytes) -> bool:
+        """The same, and whether there is room for what is kept of it: then nothing has to be released."""
+        return (len(frame) <= SMALL_BYTES or self._memory.has_room_after(frame)) and self.is_quick(frame)
 
     async def interpret_large(self, frame: bytes, *, after_gap: bool) -> LargeFrame:
         """As `interpret`, off the event loop. after_gap: a discontinuity comes before it in the journal.

@@ -59,14 +59,25 @@ async def admit_at_once(size_bytes: int) -> None:
     """An AdmitFrame that has room for everything."""
 
 
-#: Called with frames of less than 64 KiB that came together while their reader waits for some. Returns how
-#: many of them, from the first on, were handled; the reader gets the others. Waits for nothing.
+#: Called with frames that came together while their reader waits for some: of less than 64 KiB, or a larger
+#: one alone, for which a ReserveFrame had room. Returns how many of them, from the first on, were handled;
+#: the reader gets the others. Waits for nothing.
 TakeFrames: TypeAlias = Callable[[Sequence[bytes]], int]
 
 
 def take_none(frames: Sequence[bytes]) -> int:
     """A TakeFrames that leaves every frame to the reader."""
     return 0
+
+
+#: Called with the bytes of memory that a larger frame takes when it has begun to come. Returns whether there
+#: is room for it: if so, it is read whole, and offered to a TakeFrames. Waits for nothing.
+ReserveFrame: TypeAlias = Callable[[int], bool]
+
+
+def reserve_none(size_bytes: int) -> bool:
+    """A ReserveFrame that has room for nothing."""
+    return False
 
 
 #: The frames of a stream, each as its bytes on the wire: at each step those that came together, which may be
@@ -136,10 +147,15 @@ class Runtime(Protocol):
         ...
 
     def stream(
-        self, thread_id: str, admit: AdmitFrame = admit_at_once, take: TakeFrames = take_none
+        self,
+        thread_id: str,
+        admit: AdmitFrame = admit_at_once,
+        take: TakeFrames = take_none,
+        reserve: ReserveFrame = reserve_none,
     ) -> AbstractAsyncContextManager[Frames]:
         """The thread's frames until the runtime closes, without those that `take` has handled. Little more
-        than the frames that `admit` was called for are in memory; the rest waits at the runtime.
+        than the frames that `admit` and `reserve` were called for are in memory; the rest waits at the
+        runtime.
 
         Entering raises RuntimeUnavailable or RuntimeRefused; the iterator raises StreamClosed when
         the connection breaks, and stops when the runtime closes it properly.

@@ -173,11 +173,15 @@ class UpstreamSession:
     # --- The stream --------------------------------------------------------------------------
 
     def _stream(self) -> AbstractAsyncContextManager[Frames]:
-        return self._context.runtime.stream(self._thread_id, self._admit, self._take)
+        return self._context.runtime.stream(self._thread_id, self._admit, self._take, self._reserve)
 
     async def _admit(self, size_bytes: int) -> None:
         self._rules.heard(self._now())
         await self._room.reserve(size_bytes)
+
+    def _reserve(self, size_bytes: int) -> bool:
+        self._rules.heard(self._now())
+        return self._room.reserve_now(size_bytes)
 
     def _take(self, frames: Sequence[bytes]) -> int:
         # Frames come for a connection that `_connect` has made: it opens the stream.

@@ -27,7 +27,7 @@ from server.frames.interpreter import Interpreter
 from server.frames.similar_states import MIN_BYTES
 from server.http.websocket_frames import text_header, text_part
 from server.replay.recording import SHIPPED
-from server.runtime.socket_reader import BUFFER_BYTES, SocketReader
+from server.runtime.socket_reader import ReadBuffers, SocketReader
 from server.runtime.websocket import FindMessages, WebSocketFrames, whole_messages
 from server.wire.codec import ProtobufCodec
 from tests.hostile.fuzz_targets.target import MAX_INPUT, Target
@@ -167,7 +167,7 @@ async def _hubs_messages(data: bytes, find: FindMessages, piece_bytes: int) -> l
         messages.extend(frames)
         return len(frames)
 
-    reader = SocketReader(bytearray(BUFFER_BYTES))
+    reader = SocketReader(ReadBuffers())
     reader.connection_made(socket := _NoSocket())
     opened = WebSocketFrames(reader, max_frame_bytes=_MAX_MESSAGE, admit=admit, take=take, find=find)
     feeding = asyncio.ensure_future(_feed(reader, socket, data, piece_bytes))

@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.domain.journal.events import StateUpdate
+from server.domain.journal.events import InputAnswered, InputRequested, StateUpdate
+from server.domain.proposals.files import File
 from server.domain.runs.quick_frames import MAX_BYTES
-from server.encoding.frame_delta import WHOLE_BYTES, digest_of, frame_digest
+from server.encoding.frame_delta import WHOLE_BYTES, DeltaContext, digest_of, frame_digest
 from server.frames import raw_json
 from server.frames.agent_state import IN_PYTHON
 from server.frames.interpreter import Interpreter
 from server.frames.similar_states import MAX_VALUES, MIN_BYTES, SplitFrame, StateForm, form_of
 from tests.support.recordings import NAMES, frames
+from tests.support.runtime import token_frame
 from tests.unit.compiled.forms import Form, compiled_steps, installed_forms
 
 Members = dict[str, bytes]
@@ -190,6 +193,78 @@ def test_an_unchanged_state_behind_an_answer_of_the_runtime_brings_its_files_aga
     (update,) = interpreter.interpret(state()).kinds
     assert isinstance(update, StateUpdate)
     assert [change.path for change in update.files] == ['/"c"', "/a.md", "/b.md"]
+
+
+FILE = st.sampled_from(
+    ["x" * 3, {"content": "x"}, {"content": "", "created_at": "now"}, ["a", "b"], 1, None, {"content": [1]}]
+)
+STEPS = st.lists(
+    st.dictionaries(st.sampled_from(["/a.md", '/"c"', "/d"]), FILE, min_size=1).map(
+        lambda some: ("files", some)
+    )
+    | st.sampled_from(
+        [
+            ("data", {"n": 2}),
+            ("data", {"todos": [{"content": "write", "status": "done"}]}),
+            ("data", {"messages": "[HumanMessage(content='go'), AIMessage(content='yes')]"}),
+            ("data", {"__interrupt__": "[Interrupt(value='more?', id='i')]"}),
+            ("small", {"messages": "[]", "n": 3}),
+            ("answer", {}),
+            ("adopt", {"/d": File(b"d")}),
+            ("keep", {}),
+            ("token", {}),
+        ]
+    ),
+    max_size=12,
+)
+
+
+@given(STEPS)
+def test_states_that_differ_in_files_alone_mean_what_they_mean_to_a_parser(
+    steps: list[tuple[str, dict[str, Any]]],
+) -> None:
+    for make in installed_forms():
+        kept, parsing = make(), Interpreter()
+        texts, parsed_texts = DeltaContext(), DeltaContext()
+        data: dict[str, Any] = {"files": FILES}
+        for kind, changed in [("data", {}), ("files", {"/d": "d"}), *steps]:
+            if kind == "adopt":
+                assert kept.adopt(changed, complete=False) == parsing.adopt(changed, complete=False)
+                continue
+            if kind == "answer":
+                answered = InputAnswered(1, "i", UUID(int=0), ())
+                kept.restore(answered, b"")
+                parsing.restore(answered, b"")
+                continue
+            parsing.forget_frames()
+            if kind == "keep":
+                kept.keep(b"?")
+                parsing.keep(b"?")
+                continue
+            if kind == "small":
+                frame = json.dumps({"event_type": "on_state_update", "data": changed}).encode()
+            elif kind == "token":
+                frame = json.dumps(token_frame("a")).encode()
+            else:
+                new = {"files": {**data["files"], **changed}} if kind == "files" else changed
+                data = {**data, **new}
+                frame = state(**data)
+            meaning, right = kept.interpret(frame), parsing.interpret(frame)
+            assert replace(meaning, delta=b"") == replace(right, delta=b"")
+            assert meaning.delta[:9] == right.delta[:9]
+            assert texts.decode(meaning.delta) == parsed_texts.decode(right.delta)
+            assert kept.shows_files == parsing.shows_files
+            assert kept.files == parsing.files
+
+
+def test_a_question_that_was_answered_counts_again_beside_other_files() -> None:
+    interpreter = Interpreter()
+    asking: dict[str, Any] = {"__interrupt__": "[Interrupt(value='more?', id='i')]"}
+    interpreter.interpret(state(**asking))
+    interpreter.interpret(state(**asking, files={**FILES, "/d": "1"}))
+    interpreter.restore(InputAnswered(2, "i", UUID(int=0), ()), b"")
+    _, asked = interpreter.interpret(state(**asking, files={**FILES, "/d": "2"})).kinds
+    assert isinstance(asked, InputRequested)
 
 
 def test_a_frame_is_not_kept_once_what_is_remembered_is_released() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -16,10 +17,12 @@ from server.domain.journal.events import (
     StateUpdate,
     Token,
     ToolCallPiece,
+    UnreadFile,
 )
 from server.domain.proposals.files import File, text_bytes
 from server.wire import messages as m
 from server.wire.codec import ProtobufCodec
+from server.wire.file_updates import serialised
 from server.wire.text import get_time, rfc3339, set_time
 from tests.unit.wire import event_strategies as some
 
@@ -60,6 +63,28 @@ def test_lone_surrogates_of_a_message_are_replaced_and_marked() -> None:
 def test_changes_of_files_are_the_same_when_decoded(changes: list[FileChange]) -> None:
     update = StateUpdate(files=tuple(changes))
     assert codec.decode(codec.encode(Event(1, 1, NOW, update))).kind == update
+
+
+@given(st.lists(some.file_changes() | some.file_changes(some.ANY), max_size=3), st.integers(0, 1 << 33))
+def test_changes_of_files_alone_have_the_librarys_bytes(changes: list[FileChange], count: int) -> None:
+    data = codec.encode(Event(1, 1, NOW, StateUpdate(message_count=count, files=tuple(changes))))
+    assert m.Event.FromString(data).SerializeToString(deterministic=True) == data
+
+
+def test_changes_of_text_files_alone_need_no_message() -> None:
+    text, named = File("é\n".encode(), True, "t", "u"), StateUpdate(message_count=2)
+    for files in ((FileChange("/a", text),), (FileChange("/a", File(b""), added=True),) * 2):
+        assert serialised(Event(1, 1, NOW, replace(named, files=files))) is not None
+    for file in (None, File(b"b", False), File(b"\xed\xa0\x80"), replace(text, extra={"x": "1"})):
+        assert serialised(Event(1, 1, NOW, replace(named, files=(FileChange("/a", file),)))) is None
+    change = FileChange("/a", text)
+    named = replace(named, files=(change,))
+    for other in (
+        replace(named, todos=()),
+        replace(named, extra={"n": "1"}),
+        replace(named, unread_files=(UnreadFile("/u", "1"),)),
+    ):
+        assert serialised(Event(1, 1, NOW, other)) is None
 
 
 def test_a_message_says_exactly_what_its_strings_cannot() -> None:
