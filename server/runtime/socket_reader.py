@@ -12,8 +12,8 @@ from typing import Any, TypeAlias, cast
 
 from typing_extensions import override
 
-#: Bytes of one read at most.
-READ_BYTES = 64 << 10
+#: Bytes of one read at most: as many as all that is done once for a read is worth.
+READ_BYTES = 256 << 10
 #: Bytes of a buffer to read into: one read, and before it what an offer has left.
 BUFFER_BYTES = 2 * READ_BYTES
 
