@@ -46,7 +46,7 @@ class CompiledInterpreter(SplicingInterpreter):
             # Most of these are state frames.
             return None
         shared = shared_fields(epoch, time)
-        found = self._regular.take(frames, start, first_seq, shared, self.last_token, self.calls.number)
+        found = self._regular.take(frames, start, first_seq, shared, self.last_token, self.calls.indexes)
         if found is None:
             # Such as a token in JSON.
             return super().token_entries(frames, start, first_seq=first_seq, epoch=epoch, time=time)

@@ -44,14 +44,14 @@ class Compaction:
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
         self._places = asyncio.Semaphore(AT_ONCE)
-        #: Ends of runs that are being committed.
+        #: Runs that are ending.
         self._ending = 0
         self._none_ends = asyncio.Event()
         self._none_ends.set()
 
     @contextmanager
     def ending(self) -> Iterator[None]:
-        """The end of a run is committed in the block: compaction waits meanwhile."""
+        """A run ends in the block, its last events included: compaction waits meanwhile."""
         self._ending += 1
         self._none_ends.clear()
         try:

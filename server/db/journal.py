@@ -158,42 +158,22 @@ class PostgresJournal(Journal):
         files: ProposalFiles,
         failure: Failure | None,
     ) -> None:
-        await log.flush()
-        stored = await RUNS.run_unless_small(files.sizes, StoredFiles.of, files)
-        event_entry, delta_entry = delimited_event(event), delimited_delta(delta)
-        end = RunEnd(
-            log,
-            log.committed,
-            event_entry,
-            delta_entry,
-            outcome,
-            stored,
-            files.contents,
-            failure,
-            on_queue=self.on_queue,
-        )
-
-        timeout_s = FINISH_S
-
-        async def finish_in_place() -> bool:
-            nonlocal timeout_s
-            began = self._clock.monotonic()
-            try:
-                # The database may be behind what was flushed: then that comes first.
-                if await end.commit(self._pool, timeout_s=timeout_s):
-                    return True
-                return await self._writer.restore([log]) > 0 and await end.commit(
-                    self._pool, timeout_s=timeout_s
-                )
-            except DatabaseUnavailable:
-                if self._clock.monotonic() - began >= timeout_s:
-                    timeout_s = min(2 * timeout_s, MAX_FINISH_S)
-                raise
-
         with self._compaction.ending():
-            ended = await retry_while_unavailable(
-                finish_in_place, self._clock, first_s=RETRY_FIRST_S, max_s=MAX_RETRY_S
+            await log.flush()
+            stored = await RUNS.run_unless_small(files.sizes, StoredFiles.of, files)
+            event_entry, delta_entry = delimited_event(event), delimited_delta(delta)
+            end = RunEnd(
+                log,
+                log.committed,
+                event_entry,
+                delta_entry,
+                outcome,
+                stored,
+                files.contents,
+                failure,
+                on_queue=self.on_queue,
             )
+            ended = await self._commit_end(end)
         if not ended:
             log.mark_lost()
             raise LeaseLost
@@ -206,6 +186,30 @@ class PostgresJournal(Journal):
         self._publish(log.thread_id, segment, head)
         await self._compaction.compact(log.thread_id)
         crash_point("after_compact")
+
+    async def _commit_end(self, end: RunEnd) -> bool:
+        """Commit the end of a run, through any number of outages of the database. Returns False when another
+        replica holds the lease."""
+        timeout_s = FINISH_S
+
+        async def finish_in_place() -> bool:
+            nonlocal timeout_s
+            began = self._clock.monotonic()
+            try:
+                # The database may be behind what was flushed: then that comes first.
+                if await end.commit(self._pool, timeout_s=timeout_s):
+                    return True
+                return await self._writer.restore([end.log]) > 0 and await end.commit(
+                    self._pool, timeout_s=timeout_s
+                )
+            except DatabaseUnavailable:
+                if self._clock.monotonic() - began >= timeout_s:
+                    timeout_s = min(2 * timeout_s, MAX_FINISH_S)
+                raise
+
+        return await retry_while_unavailable(
+            finish_in_place, self._clock, first_s=RETRY_FIRST_S, max_s=MAX_RETRY_S
+        )
 
     async def restore_forever(self) -> None:
         """`restore_lost_commits` at intervals, and as soon as the database is back after an outage."""

@@ -23,7 +23,7 @@ from server.domain.round_robin import RoundRobin
 TURN_BYTES = 1 << 20
 #: Frames of one run in a turn, of those that one read brought; bytes below which frames do not wait, and
 #: bytes for which each counts at least.
-RUN_FRAMES, SMALL_BYTES, MIN_FRAME_BYTES = 128, 16 << 10, 1 << 10
+RUN_FRAMES, SMALL_BYTES, MIN_FRAME_BYTES = 512, 16 << 10, 1 << 10
 #: One who waits, and how much is to be handled then.
 Turn: TypeAlias = "tuple[asyncio.Future[None], int]"
 

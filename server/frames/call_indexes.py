@@ -6,6 +6,7 @@ The numbers follow from the tokens before, so that a reader of the journal arriv
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,18 +53,28 @@ class CallIndexes:
         self, message_id: str, chunks: list[dict[str, Any]], *, last: bool
     ) -> tuple[ToolCallPiece, ...]:
         """The pieces of the next token of a message, whose chunks may have an `index`."""
-        message_id = _key(message_id)
-        pieces = []
-        calls = self._calls(message_id) if chunks else _Calls()
-        for chunk in chunks:
-            call_id, name = _text(chunk.get("id")), _text(chunk.get("name"))
-            known_as = _key(call_id)
-            index = _index(calls, chunk.get("index"), known_as, name, has_id=bool(message_id))
-            calls.put(index, known_as)
-            pieces.append(ToolCallPiece(index, call_id, name, _text(chunk.get("args"))))
+        texts = [tuple(_text(chunk.get(key)) for key in ("id", "name", "args")) for chunk in chunks]
+        calls = [
+            (call_id, bool(name), chunk.get("index"))
+            for chunk, (call_id, name, _) in zip(chunks, texts, strict=True)
+        ]
+        indexes = self.indexes(message_id, calls, last=last)
+        return tuple(ToolCallPiece(index, *of) for index, of in zip(indexes, texts, strict=True))
+
+    def indexes(self, message_id: str, calls: Sequence[tuple[str, bool, object]], *, last: bool) -> list[int]:
+        """The numbers of the pieces of the next token of a message. calls: of each piece the call's id,
+        whether it has the name, and the number that it brings."""
+        message_id, found = _key(message_id), list[int]()
+        if calls:
+            known = self._calls(message_id)
+            for call_id, is_named, given in calls:
+                known_as = _key(call_id)
+                index = _index(known, given, known_as, is_named=is_named, has_id=bool(message_id))
+                known.put(index, known_as)
+                found.append(index)
         if last:
             self._messages.pop(message_id, None)
-        return tuple(pieces)
+        return found
 
     def restore(self, token: Token) -> None:
         """Apply a journalled token, in order."""
@@ -84,15 +95,16 @@ class CallIndexes:
         return found
 
 
-def _index(calls: _Calls, given: object, call_id: str, name: str, *, has_id: bool) -> int:
-    """The index of a piece. has_id: the message has an id, so that the calls before are its own."""
+def _index(calls: _Calls, given: object, call_id: str, *, is_named: bool, has_id: bool) -> int:
+    """The index of a piece. is_named: it has the call's name. has_id: the message has an id, so that the
+    calls before are its own."""
     if type(given) is int and 0 <= given <= _LARGEST_INDEX:
         known = calls.ids.get(given, "")
         if not (has_id and call_id and known) or known == call_id:
             return given
     if call_id in calls.indexes:
         return calls.indexes[call_id]
-    if not call_id and not name and calls.ids:
+    if not call_id and not is_named and calls.ids:
         # More of the arguments of the call before.
         return calls.latest
     return calls.unused

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple, TypeAlias, cast
 
 from typing_extensions import override
 
-#: Bytes of one read at most, but for what is read whole.
-READ_BYTES = 64 << 10
+#: Bytes of one read at most, but for what is read whole: as many as all that is done once for a read is
+#: worth.
+READ_BYTES = 256 << 10
 #: Bytes of the largest part of a stream that is read whole, and of what is read with it, so that the next one
 #: is known to begin.
 WHOLE_BYTES, _AHEAD_BYTES = 256 << 10, 4 << 10
@@ -46,11 +47,11 @@ class ReadBuffers:
     buffer of its own once a read has brought some of it, and not all.
     """
 
-    #: Bytes of a buffer.
-    BYTES = WHOLE_BYTES + _AHEAD_BYTES
+    #: Bytes of the shared buffer: one read, and before it what an offer has left. Bytes of another.
+    SHARED_BYTES, BYTES = 2 * READ_BYTES, WHOLE_BYTES + _AHEAD_BYTES
 
     def __init__(self) -> None:
-        self.shared = memoryview(bytearray(self.BYTES))
+        self.shared = memoryview(bytearray(self.SHARED_BYTES))
         self._free: list[memoryview] = []
 
     def lend(self) -> memoryview:

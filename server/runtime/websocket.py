@@ -51,7 +51,8 @@ _WHOLE = frozenset(0x80 | opcode for opcode in (Opcode.TEXT, Opcode.BINARY))
 #: This length says that the frame's length follows in two bytes; a greater one, in eight or behind a mask.
 _TWO_BYTES_FOLLOW = 126
 _SHORT_HEAD_BYTES = 4
-_EIGHT_BYTES_FOLLOW, _LONG_HEAD_BYTES = 127, 10
+#: Likewise for eight bytes, and lengths from here on.
+_EIGHT_BYTES_FOLLOW, _LONG_HEAD_BYTES, _LONG_BYTES = 127, 10, 1 << 16
 _OPCODES = {opcode.value: opcode for opcode in Opcode}
 
 #: Finds the messages in what was read ahead, as `whole_messages`.
@@ -188,7 +189,7 @@ class WebSocketFrames:
             return 0
         length = int.from_bytes(data[at + 2 : at + _LONG_HEAD_BYTES], "big")
         largest = min(self._max_frame_bytes, WHOLE_BYTES - _LONG_HEAD_BYTES)
-        return _LONG_HEAD_BYTES + length if READ_BYTES <= length <= largest else 0
+        return _LONG_HEAD_BYTES + length if _LONG_BYTES <= length <= largest else 0
 
     async def _message(self) -> bytes | OversizedFrame:
         """The next message. The room for it is asked for with the length of its first fragment."""

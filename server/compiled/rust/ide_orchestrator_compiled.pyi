@@ -22,7 +22,7 @@ class TokenFrames:
         first_seq: int,
         shared: bytes,
         last: bytes,
-        number: Callable[..., Sequence[object]],
+        indexes: Callable[..., Sequence[int]],
     ) -> tuple[int, bytes, bytes, list[bytes], bytes] | None: ...
 
 def whole_messages(ahead: bytes, used: int, max_frame_bytes: int) -> tuple[list[bytes], int]: ...

@@ -22,8 +22,11 @@ from server.encoding.event_batch import delimited_delta
 
 T = TypeVar("T")
 
-#: Largest commit in bytes, unless a single event is larger.
-COMMIT_BYTES = 256 << 10
+#: Largest batch of a run in bytes, unless a single event is larger.
+BATCH_BYTES = 256 << 10
+#: Bytes of a commit's batches before the last one: when many runs are at full speed, what all of them bring in
+#: a turn of the event loop. The answer to a commit is seen once a turn.
+COMMIT_BYTES = 1 << 20
 
 
 class ReadyLogs:
@@ -48,14 +51,15 @@ class ReadyLogs:
         self._on_filled = go_on
 
     def next_batches(self, max_bytes: int = COMMIT_BYTES) -> list[Batch]:
-        """Batches from each log in turn, up to `max_bytes` in total; a single larger event counts as one."""
+        """Batches from each log in turn, up to `max_bytes` in total, or what the last one has more; none has
+        more than `BATCH_BYTES`, except for a single event."""
         batches: list[Batch] = []
         left = max_bytes
         for log in list(self._logs):
             del self._logs[log]
             if not log.has_pending:
                 continue
-            batch = log.next_batch(left)
+            batch = log.next_batch(min(left, BATCH_BYTES))
             batches.append(batch)
             left -= batch.commit.size_bytes
             if left <= 0:
@@ -64,16 +68,15 @@ class ReadyLogs:
 
 
 class CommitQueues:
-    """The logs of a process, by what they have to commit next. An event above `COMMIT_BYTES` is alone in its
-    commit, which may take seconds: with a writer of their own, these do not keep the events of other runs
-    waiting."""
+    """The logs of a process, by what they have to commit next. A commit of events above `BATCH_BYTES` may
+    take seconds: with a writer of their own, these do not keep the events of other runs waiting."""
 
     def __init__(self) -> None:
         self.small, self.large = ReadyLogs(), ReadyLogs()
 
     def add(self, log: JournalLog) -> None:
         """Add a log that has something to commit."""
-        (self.large if log.next_event_bytes > COMMIT_BYTES else self.small).add(log)
+        (self.large if log.next_event_bytes > BATCH_BYTES else self.small).add(log)
 
 
 class Batch(NamedTuple):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from server.domain.byte_budget import ByteBudget
 from server.domain.errors import LeaseLost
-from server.domain.journal.log import COMMIT_BYTES, CommitQueues, JournalLog
+from server.domain.journal.log import BATCH_BYTES, COMMIT_BYTES, CommitQueues, JournalLog
 from server.domain.journal.recent_commits import KEEP_S, Commit, RecentBudget, RecentCommits
 from server.domain.runs.lease import Lease
 from server.domain.runs.runtime import Invocation
@@ -116,13 +116,28 @@ def test_the_log_that_waits_longest_comes_first() -> None:
     assert [batch.log for batch in queues.small.next_batches(1000)] == [second, first]
 
 
+def test_a_commit_has_a_batch_of_each_run_that_is_at_full_speed_and_no_batch_is_large() -> None:
+    queues = CommitQueues()
+    logs = [a_log(queues) for _ in range(20)]
+    for log in logs[:12]:
+        for _ in range(40):
+            log.put(delimited_event(b"e" * 1000), b"", epoch=1)
+    for log in logs[12:]:
+        for _ in range(400):
+            log.put(delimited_event(b"e" * 1000), b"", epoch=1)
+    batches = queues.small.next_batches()
+    assert [batch.log for batch in batches] == logs[:16]
+    assert COMMIT_BYTES < sum(batch.commit.size_bytes for batch in batches) < COMMIT_BYTES + 2000
+    assert max(batch.commit.size_bytes for batch in batches) <= BATCH_BYTES
+
+
 def test_a_run_has_one_batch_at_a_time() -> None:
     queues = CommitQueues()
     log = a_log(queues)
     log.put(delimited_event(b"event"), b"", epoch=1)
     (batch,) = queues.small.next_batches()
     log.put(delimited_event(b"next"), b"", epoch=1)
-    log.put(delimited_event(b"l" * COMMIT_BYTES), b"", epoch=1)
+    log.put(delimited_event(b"l" * BATCH_BYTES), b"", epoch=1)
     assert queues.small.next_batches() == queues.large.next_batches() == []
     log.mark_committed(batch.commit)
     (batch,) = queues.small.next_batches()
@@ -132,7 +147,7 @@ def test_a_run_has_one_batch_at_a_time() -> None:
 def test_the_events_of_other_runs_do_not_wait_for_a_large_one_and_those_of_its_own_run_do() -> None:
     queues = CommitQueues()
     log, other = a_log(queues), a_log(queues)
-    log.put(delimited_event(b"l" * COMMIT_BYTES), b"", epoch=1)
+    log.put(delimited_event(b"l" * BATCH_BYTES), b"", epoch=1)
     log.put(delimited_event(b"small"), b"", epoch=1)
     other.put(delimited_event(b"small"), b"", epoch=1)
     (large,) = queues.large.next_batches()

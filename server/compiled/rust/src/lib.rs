@@ -21,7 +21,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 
-use crate::printed::{Chunk, Piece};
+use crate::printed::Piece;
 use crate::wire::Keys;
 
 /// Bytes of a frame, and of a text that replaces the one before: longer ones are left to Python.
@@ -107,35 +107,22 @@ fn read(frame: &[u8]) -> Option<(Vec<u8>, Piece)> {
     Some((raw, piece))
 }
 
-/// The numbers of a piece's tool calls, from `CallIndexes.number` of `server/frames/call_indexes.py`.
-fn numbers(number: &Bound<'_, PyAny>, piece: &Piece) -> PyResult<Vec<u64>> {
+/// The numbers of a piece's tool calls, from `CallIndexes.indexes` of `server/frames/call_indexes.py`.
+fn numbers(indexes: &Bound<'_, PyAny>, piece: &Piece) -> PyResult<Vec<u64>> {
     if piece.chunks.is_empty() && !piece.last {
         return Ok(Vec::new());
     }
-    let py = number.py();
-    let string = |bytes: &[u8]| PyString::from_bytes(py, bytes);
-    let chunks = PyList::empty(py);
-    for Chunk {
-        id,
-        name,
-        args,
-        index,
-    } in &piece.chunks
-    {
-        let chunk = PyDict::new(py);
-        for (key, value) in [("id", id), ("name", name), ("args", args)] {
-            chunk.set_item(key, value.as_deref().map(string).transpose()?)?;
-        }
-        chunk.set_item("index", index)?;
-        chunks.append(chunk)?;
-    }
+    let py = indexes.py();
+    let calls = piece.chunks.iter().map(|chunk| {
+        let id = PyString::from_bytes(py, chunk.id.as_deref().unwrap_or_default())?;
+        let is_named = chunk.name.as_ref().is_some_and(|name| !name.is_empty());
+        Ok((id, is_named, chunk.index))
+    });
+    let calls = calls.collect::<PyResult<Vec<_>>>()?;
     let last = PyDict::new(py);
     last.set_item("last", piece.last)?;
-    let pieces = number.call((string(&piece.id)?, chunks), Some(&last))?;
-    pieces
-        .try_iter()?
-        .map(|piece| piece?.getattr("index")?.extract())
-        .collect()
+    let id = PyString::from_bytes(py, &piece.id)?;
+    indexes.call((id, calls), Some(&last))?.extract()
 }
 
 /// Whether a frame is probably a printed piece: others are not worth hashing.
@@ -211,7 +198,7 @@ impl TokenFrames {
 
     /// Takes the frames from `start` on, as far as they are regular. None if the first is not.
     ///
-    /// shared: the events' fields between `seq` and the token. last: the token frame before. number: that of the run's
+    /// shared: the events' fields between `seq` and the token. last: the token frame before. indexes: those of the run's
     /// `CallIndexes`.
     #[allow(clippy::too_many_arguments)]
     fn take<'py>(
@@ -222,7 +209,7 @@ impl TokenFrames {
         first_seq: u64,
         shared: &[u8],
         last: Bound<'py, PyBytes>,
-        number: &Bound<'py, PyAny>,
+        indexes: &Bound<'py, PyAny>,
     ) -> PyResult<Option<Taken<'py>>> {
         if !self.last.as_ref().is_some_and(|mine| mine.is(&last)) {
             self.form = None;
@@ -259,7 +246,7 @@ impl TokenFrames {
                     let Some((raw, piece)) = read(frame) else {
                         break 'all;
                     };
-                    let numbers = numbers(number, &piece)?;
+                    let numbers = numbers(indexes, &piece)?;
                     keys.before_text(&mut token, &piece);
                     let before = token.len();
                     keys.text(&mut token, &piece.text);
