@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 #: Largest batch of a run in bytes, unless a single event is larger.
 BATCH_BYTES = 256 << 10
-#: Bytes of a commit's batches before the last one: when many runs are at full speed, what all of them bring in
+#: Bytes of a commit's batches before the last one: with many runs at full speed, what all of them bring in
 #: a turn of the event loop. The answer to a commit is seen once a turn.
 COMMIT_BYTES = 1 << 20
 
