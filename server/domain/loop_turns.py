@@ -31,6 +31,9 @@ Turn: TypeAlias = "tuple[asyncio.Future[None], int]"
 def fill_turn(sizes: Sequence[int]) -> tuple[int, int]:
     """How many frames, of those that a read brought, a run handles in one turn, and for how many bytes they
     count. sizes: bytes of each frame."""
+    if len(sizes) == 1:
+        # Usual at the pace of models, for each frame of each run.
+        return 1, sizes[0] if sizes[0] > MIN_FRAME_BYTES else MIN_FRAME_BYTES
     count = min(len(sizes), RUN_FRAMES)
     return count, max(sum(sizes[:count]), count * MIN_FRAME_BYTES)
 

@@ -28,9 +28,8 @@ def shared_fields(epoch: int, time: datetime) -> bytes:
     """The fields between an event's `seq` and its kind, which events of one moment share."""
     timestamp = m.Timestamp()
     set_time(timestamp, time)
-    moment, short = timestamp.SerializeToString(), SHORT_VARINTS
-    number = short[epoch] if epoch < len(short) else varint(epoch)
-    return b"".join((_EPOCH_KEY, number, _TIME_KEY, short[len(moment)], moment))
+    moment = timestamp.SerializeToString()
+    return _EPOCH_KEY + varint(epoch) + _TIME_KEY + SHORT_VARINTS[len(moment)] + moment
 
 
 def token_keys() -> dict[str, bytes]:

@@ -74,9 +74,10 @@ class CommitQueues:
     def __init__(self) -> None:
         self.small, self.large = ReadyLogs(), ReadyLogs()
 
-    def add(self, log: JournalLog) -> None:
-        """Add a log that has something to commit."""
-        (self.large if log.next_event_bytes > BATCH_BYTES else self.small).add(log)
+    def add(self, log: JournalLog, size_bytes: int) -> None:
+        """Add a log that has something to commit. size_bytes: of its next event, or of its next few small
+        ones."""
+        (self.large if size_bytes > BATCH_BYTES else self.small).add(log)
 
 
 class Batch(NamedTuple):
@@ -183,7 +184,7 @@ class JournalLog:
         if was_empty:
             self._put_at = self._clock.monotonic()
             if not self._committing:
-                self._queues.add(self)
+                self._queues.add(self, size_bytes)
 
     @property
     def is_full(self) -> bool:
@@ -219,11 +220,6 @@ class JournalLog:
     def has_pending(self) -> bool:
         """Whether there is something to commit."""
         return bool(self._queue) and not self.lost
-
-    @property
-    def next_event_bytes(self) -> int:
-        """Bytes of the next event to commit, or of the next few small ones."""
-        return self._queue[0][2]
 
     def next_batch(self, max_bytes: int) -> Batch:
         """The next events to commit: as many as fit, at least one. The next batch waits for their commit."""
@@ -271,7 +267,7 @@ class JournalLog:
             self._recent.add(commit)
             self._unqueued(commit.size_bytes)
             if self._queue:
-                self._queues.add(self)
+                self._queues.add(self, self._queue[0][2])
         if self._waiting:
             self._wake_waiters()
 

@@ -51,7 +51,7 @@ class JournalRecord:
 
     def is_new(self, digests: Iterable[bytes | None]) -> bool:
         """Whether the epoch before does not have all of these frames."""
-        return not self._digests_before.issuperset(digests)
+        return not (self._digests_before and self._digests_before.issuperset(digests))
 
     def note_restored(self, seq: int, kind: EventKind, delta: bytes, error: UpstreamError | None) -> None:
         """Note an event of an earlier lease. The arguments are those of `note`."""
