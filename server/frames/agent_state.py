@@ -121,7 +121,7 @@ class AgentState:
     ) -> Interpretation:
         """The meaning of the next state frame. digest: the frame's. top, data: its members, and those of its
         data. files: the entries of its file map, None if it has none that can be read.
-        differing: as in `RunFiles.read`. same: whether it is the last frame but for the files.
+        differing: as in `RunFiles.read`. same: whether it is the last frame except for the files.
 
         Raises TooMuchUnread, and stays as it is then.
         """

@@ -25,7 +25,10 @@ odd = st.sampled_from(
     ["\0", "\ud800", "\udfff\ud800", "\ud83d\ude00", PREFIX, PREFIX + "YQ==", "", "YQ==", "é\n"]
 )
 texts = st.one_of(
-    st.text(st.characters(codec=None, exclude_categories=())), odd, st.tuples(odd, odd).map("".join)
+    st.text(st.characters(codec=None, exclude_categories=())),
+    st.text(st.characters(max_codepoint=127)),
+    odd,
+    st.tuples(odd, odd).map("".join),
 )
 times = st.one_of(st.none(), texts)
 members = st.dictionaries(texts, st.sampled_from(["1", "null", '"\\u0000"']), max_size=2)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 
 from hypothesis import given
-from hypothesis import strategies as st
 
-from server.encoding.json_text import dump, escape_lines_in_ascii, load, replace_surrogates
+from server.encoding.json_text import dump, load, replace_surrogates
 from tests.unit.wire import event_strategies as some
 
 
@@ -19,13 +18,6 @@ def test_numbers_that_json_cannot_carry_become_strings() -> None:
 def test_any_text_survives_a_dump_in_ascii(text: str) -> None:
     assert dump(text).isascii()
     assert json.loads(dump(text)) == text
-
-
-@given(some.ANY | st.text(st.characters(max_codepoint=127)))
-def test_the_lines_of_any_text_survive_in_ascii(text: str) -> None:
-    lines = escape_lines_in_ascii(text)
-    assert lines.isascii()
-    assert json.loads(b'["%b"]' % lines) == text.split("\n")
 
 
 @given(some.ANY)
