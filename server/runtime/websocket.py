@@ -25,6 +25,7 @@ from server.domain.runs.runtime import (
     OversizedFrame,
     StreamClosed,
     TakeFrames,
+    sizes_of,
     take_none,
 )
 from server.domain.shared_times import shared_time
@@ -52,7 +53,7 @@ _SHORT_HEAD_BYTES = 4
 _OPCODES = {opcode.value: opcode for opcode in Opcode}
 
 #: Finds the messages in what was read ahead, as `whole_messages`.
-FindMessages: TypeAlias = Callable[[bytes, int, int], tuple[list[bytes], int]]
+FindMessages: TypeAlias = Callable[[bytes, int, int], tuple[Sequence[bytes], int]]
 
 
 def whole_messages(ahead: bytes, used: int, max_frame_bytes: int) -> tuple[list[bytes], int]:
@@ -94,7 +95,7 @@ class WebSocketFrames:
         #: Bytes read ahead, often many frames at once, and how many of them have been used.
         self._ahead, self._used = b"", 0
         #: Messages before these that `take` has left.
-        self._found: list[bytes] = []
+        self._found: Sequence[bytes] = []
         self._pinging = self._schedule_ping()
         #: The content of the last ping, until it is answered.
         self._unanswered: bytes | None = None
@@ -117,7 +118,7 @@ class WebSocketFrames:
                 messages, self._used = self._find(self._ahead, self._used, self._max_frame_bytes)
             if not messages:
                 return [await self._message()]
-            await self._admit(sum(map(len, messages)))
+            await self._admit(sum(sizes_of(messages)))
             return messages
         except (EOFError, OSError):
             raise StreamClosed("the connection to the runtime broke") from None
@@ -135,7 +136,7 @@ class WebSocketFrames:
         """Offer the messages that lie whole in what has come to `take`. As an `Offer`."""
         messages, used = self._find(data, 0, self._max_frame_bytes)
         if messages:
-            del messages[: self._take(messages)]
+            messages = messages[self._take(messages) :]
         self._found = messages
         return used, not messages and (used == len(data) or self._has_begun(data, used))
 
