@@ -388,7 +388,11 @@ fn difference<'py>(py: Python<'py>, old: &[u8], new: &[u8]) -> Bound<'py, PyByte
 /// The messages that lie whole in what was read of a WebSocket from `used` on, and the place after the last: as
 /// `whole_messages` of `server/runtime/websocket.py`.
 #[pyfunction]
-fn whole_messages(ahead: Bound<'_, PyBytes>, used: usize, max_frame_bytes: usize) -> (Messages, usize) {
+fn whole_messages(
+    ahead: Bound<'_, PyBytes>,
+    used: usize,
+    max_frame_bytes: usize,
+) -> (Messages, usize) {
     let (places, end) = socket::messages(ahead.as_bytes(), used, max_frame_bytes);
     let read = ahead.unbind();
     (Messages { read, places }, end)
