@@ -70,3 +70,5 @@ def test_those_that_are_found_are_a_sequence(
             messages[index]
     else:
         assert messages[index] == expected
+        # The reader of tokens knows the last frame by its identity.
+        assert messages[index] is messages[:][index]

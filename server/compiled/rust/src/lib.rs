@@ -16,9 +16,11 @@ mod states;
 mod wire;
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyList, PySlice, PyString, PyTuple};
 
 use crate::printed::Piece;
@@ -172,25 +174,38 @@ fn group<'a, 'py>(
     Ok(found)
 }
 
+/// A place in what was read, and the object of it once there is one: Python compares frames by identity.
+struct Place {
+    start: usize,
+    end: usize,
+    object: PyOnceLock<Py<PyBytes>>,
+}
+
 /// The messages that lie whole in what was read of a WebSocket: a sequence that makes an object of one when it is asked for.
 #[pyclass(frozen, sequence)]
 struct Messages {
     read: Py<PyBytes>,
-    places: Vec<(usize, usize)>,
+    places: Arc<[Place]>,
+    /// Which of the places they are.
+    those: Range<usize>,
 }
 
 impl Messages {
+    fn at(&self, index: usize) -> Option<&Place> {
+        self.places[self.those.clone()].get(index)
+    }
+
     /// The message at an index. read: `self.read`.
     fn place<'a>(&self, read: &'a [u8], index: usize) -> Option<&'a [u8]> {
-        let &(start, end) = self.places.get(index)?;
-        read.get(start..end)
+        let place = self.at(index)?;
+        read.get(place.start..place.end)
     }
 }
 
 #[pymethods]
 impl Messages {
     fn __len__(&self) -> usize {
-        self.places.len()
+        self.those.len()
     }
 
     /// One of them, or those of a slice without a step.
@@ -200,28 +215,35 @@ impl Messages {
         key: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
         if let Ok(slice) = key.cast::<PySlice>() {
-            let indices = slice.indices(self.places.len().try_into()?)?;
+            let indices = slice.indices(self.those.len().try_into()?)?;
             if indices.step != 1 {
                 return Err(PyValueError::new_err("a slice of messages has no step"));
             }
-            let start = usize::try_from(indices.start)?;
-            let places = self.places[start..start + indices.slicelength].to_vec();
-            let read = self.read.clone_ref(py);
-            return Ok(Bound::new(py, Messages { read, places })?.into_any());
+            let start = self.those.start + usize::try_from(indices.start)?;
+            let sliced = Messages {
+                read: self.read.clone_ref(py),
+                places: Arc::clone(&self.places),
+                those: start..start + indices.slicelength,
+            };
+            return Ok(Bound::new(py, sliced)?.into_any());
         }
         let index: isize = key.extract()?;
-        let from_end = if index < 0 { self.places.len() } else { 0 };
-        let found = index
+        let from_end = if index < 0 { self.those.len() } else { 0 };
+        let place = index
             .checked_add_unsigned(from_end)
-            .and_then(|index| self.place(self.read.as_bytes(py), index.try_into().ok()?))
+            .and_then(|index| self.at(index.try_into().ok()?))
             .ok_or_else(|| PyIndexError::new_err("there is no such message"))?;
-        Ok(PyBytes::new(py, found).into_any())
+        let object = place.object.get_or_init(py, || {
+            PyBytes::new(py, &self.read.as_bytes(py)[place.start..place.end]).unbind()
+        });
+        Ok(object.bind(py).clone().into_any())
     }
 
     /// Bytes of each.
     #[getter]
     fn sizes(&self) -> Vec<usize> {
-        self.places.iter().map(|(start, end)| end - start).collect()
+        let places = &self.places[self.those.clone()];
+        places.iter().map(|place| place.end - place.start).collect()
     }
 }
 
@@ -394,8 +416,22 @@ fn whole_messages(
     max_frame_bytes: usize,
 ) -> (Messages, usize) {
     let (places, end) = socket::messages(ahead.as_bytes(), used, max_frame_bytes);
+    let places = places.into_iter().map(|(start, end)| Place {
+        start,
+        end,
+        object: PyOnceLock::new(),
+    });
+    let places: Arc<[Place]> = places.collect();
+    let those = 0..places.len();
     let read = ahead.unbind();
-    (Messages { read, places }, end)
+    (
+        Messages {
+            read,
+            places,
+            those,
+        },
+        end,
+    )
 }
 
 /// The text of an item, and the message that it is.
