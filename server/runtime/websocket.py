@@ -136,7 +136,8 @@ class WebSocketFrames:
         """Offer the messages that lie whole in what has come to `take`. As an `Offer`."""
         messages, used = self._find(data, 0, self._max_frame_bytes)
         if messages:
-            messages = messages[self._take(messages) :]
+            taken = self._take(messages)
+            messages = messages[taken:] if taken < len(messages) else []
         self._found = messages
         return used, not messages and (used == len(data) or self._has_begun(data, used))
 

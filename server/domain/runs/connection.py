@@ -120,7 +120,7 @@ class Connection:
         context, (count, size_bytes) = self._context, fill_turn(sizes_of(frames))
         if not context.budget.has_room(size_bytes) or not context.turns.take_now(size_bytes):
             return 0
-        return self._on_quick_frames(frames[:count])
+        return self._on_quick_frames(frames[:count] if count < len(frames) else frames)
 
     async def _on_frames(self, frames: Sequence[bytes | OversizedFrame]) -> None:
         """Journal frames that came together."""

@@ -135,21 +135,21 @@ fn is_printed(frame: &[u8]) -> bool {
 /// A frame: an object of Python's, or a place in what was read of a socket.
 enum Frame<'a, 'py> {
     Object(Bound<'py, PyBytes>),
-    Place(&'a [u8]),
+    Place(&'a Place, &'a [u8]),
 }
 
 impl<'py> Frame<'_, 'py> {
     fn bytes(&self) -> &[u8] {
         match self {
             Frame::Object(object) => object.as_bytes(),
-            Frame::Place(bytes) => bytes,
+            Frame::Place(_, bytes) => bytes,
         }
     }
 
     fn object(self, py: Python<'py>) -> Bound<'py, PyBytes> {
         match self {
             Frame::Object(object) => object,
-            Frame::Place(bytes) => PyBytes::new(py, bytes),
+            Frame::Place(place, bytes) => place.object(py, bytes),
         }
     }
 }
@@ -163,7 +163,7 @@ fn group<'a, 'py>(
     let mut found = Vec::with_capacity(range.len());
     for index in range {
         let frame = match read {
-            Some((messages, bytes)) => messages.place(bytes, index).map(Frame::Place),
+            Some((messages, read)) => messages.at(index).map(|place| place.of(read)),
             None => frames.get_item(index)?.cast_into().ok().map(Frame::Object),
         };
         match frame {
@@ -181,6 +181,19 @@ struct Place {
     object: PyOnceLock<Py<PyBytes>>,
 }
 
+impl Place {
+    /// The frame. read: what the place is in.
+    fn of<'a, 'py>(&'a self, read: &'a [u8]) -> Frame<'a, 'py> {
+        Frame::Place(self, &read[self.start..self.end])
+    }
+
+    /// The object. bytes: the frame's.
+    fn object<'py>(&self, py: Python<'py>, bytes: &[u8]) -> Bound<'py, PyBytes> {
+        let object = (self.object).get_or_init(py, || PyBytes::new(py, bytes).unbind());
+        object.bind(py).clone()
+    }
+}
+
 /// The messages that lie whole in what was read of a WebSocket: a sequence that makes an object of one when it is asked for.
 #[pyclass(frozen, sequence)]
 struct Messages {
@@ -193,12 +206,6 @@ struct Messages {
 impl Messages {
     fn at(&self, index: usize) -> Option<&Place> {
         self.places[self.those.clone()].get(index)
-    }
-
-    /// The message at an index. read: `self.read`.
-    fn place<'a>(&self, read: &'a [u8], index: usize) -> Option<&'a [u8]> {
-        let place = self.at(index)?;
-        read.get(place.start..place.end)
     }
 }
 
@@ -233,10 +240,8 @@ impl Messages {
             .checked_add_unsigned(from_end)
             .and_then(|index| self.at(index.try_into().ok()?))
             .ok_or_else(|| PyIndexError::new_err("there is no such message"))?;
-        let object = place.object.get_or_init(py, || {
-            PyBytes::new(py, &self.read.as_bytes(py)[place.start..place.end]).unbind()
-        });
-        Ok(object.bind(py).clone().into_any())
+        let bytes = &self.read.as_bytes(py)[place.start..place.end];
+        Ok(place.object(py, bytes).into_any())
     }
 
     /// Bytes of each.
