@@ -40,7 +40,9 @@ def compiled_send_to_all(*, compiled: bool) -> Callable[[bytes, bytes], Sequence
     return send_to_all
 
 
-def compiled_whole_messages(*, compiled: bool) -> Callable[[bytes, int, int], tuple[list[bytes], int]] | None:
+def compiled_whole_messages(
+    *, compiled: bool
+) -> Callable[[bytes, int, int], tuple[Sequence[bytes], int]] | None:
     """Finds the messages in what was read of a WebSocket, as `whole_messages` of `runtime/websocket.py`; None
     to have them found by that."""
     if not compiled:

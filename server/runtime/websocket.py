@@ -27,6 +27,7 @@ from server.domain.runs.runtime import (
     StreamClosed,
     TakeFrames,
     reserve_none,
+    sizes_of,
     take_none,
 )
 from server.domain.shared_times import shared_time
@@ -56,7 +57,7 @@ _EIGHT_BYTES_FOLLOW, _LONG_HEAD_BYTES, _LONG_BYTES = 127, 10, 1 << 16
 _OPCODES = {opcode.value: opcode for opcode in Opcode}
 
 #: Finds the messages in what was read ahead, as `whole_messages`.
-FindMessages: TypeAlias = Callable[[bytes, int, int], tuple[list[bytes], int]]
+FindMessages: TypeAlias = Callable[[bytes, int, int], tuple[Sequence[bytes], int]]
 
 
 def whole_messages(ahead: bytes, used: int, max_frame_bytes: int) -> tuple[list[bytes], int]:
@@ -100,7 +101,7 @@ class WebSocketFrames:
         #: Bytes read ahead, often many frames at once, and how many of them have been used.
         self._ahead, self._used = b"", 0
         #: Messages before these that `take` has left.
-        self._found: list[bytes] = []
+        self._found: Sequence[bytes] = []
         #: A large message before these that `take` has left: there is room for it already.
         self._large: bytes | None = None
         self._pinging = self._schedule_ping()
@@ -128,7 +129,7 @@ class WebSocketFrames:
                 messages, self._used = self._find(self._ahead, self._used, self._max_frame_bytes)
             if not messages:
                 return [await self._message()]
-            await self._admit(sum(map(len, messages)))
+            await self._admit(sum(sizes_of(messages)))
             return messages
         except (EOFError, OSError):
             raise StreamClosed("the connection to the runtime broke") from None
@@ -146,7 +147,8 @@ class WebSocketFrames:
         """Offer the messages that lie whole in what has come to `take`. As an `Offer`."""
         messages, used = self._find(data, 0, self._max_frame_bytes)
         if messages:
-            del messages[: self._take(messages)]
+            taken = self._take(messages)
+            messages = messages[taken:] if taken < len(messages) else []
         self._found = messages
         if messages:
             return Offered(used, False)

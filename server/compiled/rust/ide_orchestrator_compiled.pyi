@@ -1,7 +1,7 @@
 """The steps of the hub that cost most, in Rust."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeAlias
+from typing import TypeAlias, overload
 
 #: Class, id, text, calls with id, name and arguments, name, id of the call, status, usage.
 PrintedMessage: TypeAlias = tuple[
@@ -25,7 +25,18 @@ class TokenFrames:
         indexes: Callable[..., Sequence[int]],
     ) -> tuple[int, bytes, bytes, list[bytes], bytes] | None: ...
 
-def whole_messages(ahead: bytes, used: int, max_frame_bytes: int) -> tuple[list[bytes], int]: ...
+class Messages(Sequence[bytes]):
+    """Messages in what was read of a WebSocket: `src/lib.rs`."""
+
+    @property
+    def sizes(self) -> list[int]: ...
+    @overload
+    def __getitem__(self, index: int) -> bytes: ...
+    @overload
+    def __getitem__(self, index: slice) -> Messages: ...
+    def __len__(self) -> int: ...
+
+def whole_messages(ahead: bytes, used: int, max_frame_bytes: int) -> tuple[Messages, int]: ...
 def difference(old: bytes, new: bytes) -> bytes: ...
 def printed_messages(
     raw: bytes, start: int

@@ -24,8 +24,8 @@ T = TypeVar("T")
 
 #: Largest batch of a run in bytes, unless a single event is larger.
 BATCH_BYTES = 256 << 10
-#: Bytes of a commit's batches before the last one: with many runs at full speed, what all of them bring in
-#: a turn of the event loop. The answer to a commit is seen once a turn.
+#: Bytes of a commit's batches before the last one: what runs at full speed bring in a turn of the event loop,
+#: which sees the answer to a commit once.
 COMMIT_BYTES = 1 << 20
 
 

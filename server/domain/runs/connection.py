@@ -19,7 +19,7 @@ from server.domain.runs.context import LARGE_BYTES, RunContext
 from server.domain.runs.lease import Lease
 from server.domain.runs.listening import ListeningClock
 from server.domain.runs.run_recorder import RunRecorder
-from server.domain.runs.runtime import Frames, Interpretation, OversizedFrame, StreamClosed
+from server.domain.runs.runtime import Frames, Interpretation, OversizedFrame, StreamClosed, sizes_of
 from server.domain.runs.verdict import VerdictRules
 from server.encoding.frame_delta import digest_of
 
@@ -124,11 +124,11 @@ class Connection:
         nothing to wait for. Returns how many. Raises LeaseLost."""
         if self._end is not None or not self._alignment.over or self._recorder.is_full:
             return 0
-        context, (count, size_bytes) = self._context, fill_turn(list(map(len, frames)))
+        context, (count, size_bytes) = self._context, fill_turn(sizes_of(frames))
         has_room = self._room.reserved_bytes >= size_bytes or context.budget.has_room(size_bytes)
         if not has_room or not context.turns.take_now(size_bytes):
             return 0
-        taken = self._on_quick_frames(frames[:count])
+        taken = self._on_quick_frames(frames[:count] if count < len(frames) else frames)
         if taken and self._room.reserved_bytes:
             self._room.give_back()
         return taken
@@ -136,9 +136,7 @@ class Connection:
     async def _on_frames(self, frames: Sequence[bytes | OversizedFrame]) -> None:
         """Journal frames that came together."""
         while frames:
-            granted, size_bytes = fill_turn(
-                [0 if isinstance(each, OversizedFrame) else len(each) for each in frames]
-            )
+            granted, size_bytes = fill_turn(sizes_of(frames))
             await self._context.turns.take(on_behalf_of.get(), size_bytes)
             together, frames = frames[:granted], frames[granted:]
             while together:

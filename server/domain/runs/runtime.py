@@ -51,6 +51,15 @@ class OversizedFrame:
     size_bytes: int
 
 
+def sizes_of(frames: Sequence[bytes | OversizedFrame]) -> Sequence[int]:
+    """Bytes of each frame, none of one that was too large. Those that compiled code has found are not objects
+    yet: together they know their sizes."""
+    known: Sequence[int] | None = getattr(frames, "sizes", None)
+    if known is not None:
+        return known
+    return [0 if isinstance(each, OversizedFrame) else len(each) for each in frames]
+
+
 #: Called with a number of bytes before frames of that size are read; returns when there is room for them.
 AdmitFrame: TypeAlias = Callable[[int], Awaitable[None]]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from server.compiled.choice import why_not_compiled
+from server.compiled.choice import compiled_whole_messages, why_not_compiled
 from server.compiled.spliced import SplicingInterpreter
 from server.domain.journal.events import Event, UpstreamFrame
 from server.domain.runs.runtime import FrameInterpreter
@@ -15,6 +15,7 @@ from server.encoding.event_batch import event_ends, split_deltas, split_events
 from server.encoding.frame_delta import DeltaContext, Encoding, digest_of, frame_digest
 from server.frames.agent_state import StateSteps
 from server.frames.interpreter import Interpreter
+from server.runtime.websocket import whole_messages
 from server.wire.codec import ProtobufCodec
 from tests.support.tools import need
 
@@ -68,16 +69,26 @@ def parsed(sent: Sequence[bytes]) -> tuple[list[bytes], list[bytes]]:
     return events, [frame_digest(frame) for frame in sent]
 
 
+def as_read(sent: Sequence[bytes]) -> Sequence[bytes]:
+    """The frames as a read of the runtime's stream brings them; as they are if one is too large for that."""
+    find = compiled_whole_messages(compiled=not why_not_compiled()) or whole_messages
+    data = b"".join(
+        b"\x81\x7e" + len(frame).to_bytes(2, "big") + frame for frame in sent if len(frame) < 1 << 16
+    )
+    found, _ = find(data, 0, 1 << 16)
+    return found if len(found) == len(sent) else sent
+
+
 def together(form: Form, sent: Sequence[bytes], sizes: Sequence[int]) -> Read:
     """The frames read by a form, so many at a time. The deltas of those that it takes give them again."""
     interpreter, read, again = form(), Read(), DeltaContext()
     start = turn = 0
     while start < len(sent):
         end = min(start + sizes[turn % len(sizes)], len(sent))
-        turn += 1
+        turn, first, part = turn + 1, start, as_read(sent[start:end])
         while start < end:
             seq = len(read.events) + 1
-            found = interpreter.token_entries(sent[:end], start, first_seq=seq, epoch=EPOCH, time=TIME)
+            found = interpreter.token_entries(part, start - first, first_seq=seq, epoch=EPOCH, time=TIME)
             if found is not None:
                 events = split_events(found.events, event_ends(found.events))
                 deltas = split_deltas(found.deltas)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.compiled.choice import compiled_whole_messages
+from server.domain.runs.runtime import sizes_of
 from server.runtime.websocket import FindMessages, whole_messages
 from tests.unit.compiled.forms import compiled
 
@@ -18,6 +19,12 @@ def find() -> FindMessages:
     found = compiled_whole_messages(compiled=True)
     assert found is not None
     return found
+
+
+def found(find: FindMessages, ahead: bytes, used: int, limit: int) -> tuple[list[bytes], int]:
+    messages, end = find(ahead, used, limit)
+    assert [*sizes_of(messages)] == [*map(len, messages)]
+    return [*messages], end
 
 
 def frame(content: bytes, first: int = 0x81) -> bytes:
@@ -37,7 +44,7 @@ def test_they_are_the_same_in_whatever_was_read(
 ) -> None:
     ahead = data[: max(len(data) - cut, 0)]
     used = min(used, len(ahead))
-    assert find(ahead, used, limit) == whole_messages(ahead, used, limit)
+    assert found(find, ahead, used, limit) == whole_messages(ahead, used, limit)
 
 
 @pytest.mark.parametrize("size", [0, 125, 126, 65_535])
@@ -45,4 +52,23 @@ def test_they_end_before_a_frame_that_is_not_whole(find: FindMessages, size: int
     ahead = frame(b"x" * size) + frame(b"last" * 40)
     for cut in (0, 1, 160, 161, 163):
         read = ahead[: len(ahead) - cut]
-        assert find(read, 0, 65_535) == whole_messages(read, 0, 65_535)
+        assert found(find, read, 0, 65_535) == whole_messages(read, 0, 65_535)
+
+
+@given(st.integers(-5, 5), st.integers(-5, 5) | st.none(), st.integers(-5, 5) | st.none())
+def test_those_that_are_found_are_a_sequence(
+    find: FindMessages, index: int, start: int | None, stop: int | None
+) -> None:
+    contents = [b"a", b"", b"ccc"]
+    messages, _ = find(b"".join(map(frame, contents)) + b"\x81", 0, 9)
+    assert len(messages) == 3
+    assert [*messages[start:stop]] == contents[start:stop]
+    try:
+        expected = contents[index]
+    except IndexError:
+        with pytest.raises(IndexError):
+            messages[index]
+    else:
+        assert messages[index] == expected
+        # The reader of tokens knows the last frame by its identity.
+        assert messages[index] is messages[:][index]

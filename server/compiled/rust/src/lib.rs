@@ -16,10 +16,12 @@ mod states;
 mod wire;
 
 use std::ops::Range;
+use std::sync::Arc;
 
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyDict, PyList, PySlice, PyString, PyTuple};
 
 use crate::printed::Piece;
 use crate::wire::Keys;
@@ -130,19 +132,124 @@ fn is_printed(frame: &[u8]) -> bool {
     frame.len() <= MAX_FRAME && frame.starts_with(HEAD) && frame.ends_with(TAIL)
 }
 
-/// The frames of a range, up to the first that is not.
-fn group<'py>(
+/// A frame: an object of Python's, or a place in what was read of a socket.
+enum Frame<'a, 'py> {
+    Object(Bound<'py, PyBytes>),
+    Place(&'a Place, &'a [u8]),
+}
+
+impl<'py> Frame<'_, 'py> {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Frame::Object(object) => object.as_bytes(),
+            Frame::Place(_, bytes) => bytes,
+        }
+    }
+
+    fn object(self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        match self {
+            Frame::Object(object) => object,
+            Frame::Place(place, bytes) => place.object(py, bytes),
+        }
+    }
+}
+
+/// The frames of a range, up to the first that is probably no printed piece. read: if they are places in it.
+fn group<'a, 'py>(
     frames: &Bound<'py, PyAny>,
+    read: Option<(&'a Messages, &'a [u8])>,
     range: Range<usize>,
-) -> PyResult<Vec<Bound<'py, PyBytes>>> {
+) -> PyResult<Vec<Frame<'a, 'py>>> {
     let mut found = Vec::with_capacity(range.len());
     for index in range {
-        match frames.get_item(index)?.cast_into::<PyBytes>() {
-            Ok(frame) if is_printed(frame.as_bytes()) => found.push(frame),
+        let frame = match read {
+            Some((messages, read)) => messages.at(index).map(|place| place.of(read)),
+            None => frames.get_item(index)?.cast_into().ok().map(Frame::Object),
+        };
+        match frame {
+            Some(frame) if is_printed(frame.bytes()) => found.push(frame),
             _ => break,
         }
     }
     Ok(found)
+}
+
+/// A place in what was read, and the object of it once there is one: Python compares frames by identity.
+struct Place {
+    start: usize,
+    end: usize,
+    object: PyOnceLock<Py<PyBytes>>,
+}
+
+impl Place {
+    /// The frame. read: what the place is in.
+    fn of<'a, 'py>(&'a self, read: &'a [u8]) -> Frame<'a, 'py> {
+        Frame::Place(self, &read[self.start..self.end])
+    }
+
+    /// The object. bytes: the frame's.
+    fn object<'py>(&self, py: Python<'py>, bytes: &[u8]) -> Bound<'py, PyBytes> {
+        let object = (self.object).get_or_init(py, || PyBytes::new(py, bytes).unbind());
+        object.bind(py).clone()
+    }
+}
+
+/// The messages that lie whole in what was read of a WebSocket: a sequence that makes an object of one when it is asked for.
+#[pyclass(frozen, sequence)]
+struct Messages {
+    read: Py<PyBytes>,
+    places: Arc<[Place]>,
+    /// Which of the places they are.
+    those: Range<usize>,
+}
+
+impl Messages {
+    fn at(&self, index: usize) -> Option<&Place> {
+        self.places[self.those.clone()].get(index)
+    }
+}
+
+#[pymethods]
+impl Messages {
+    fn __len__(&self) -> usize {
+        self.those.len()
+    }
+
+    /// One of them, or those of a slice without a step.
+    fn __getitem__<'py>(
+        &self,
+        py: Python<'py>,
+        key: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        if let Ok(slice) = key.cast::<PySlice>() {
+            let indices = slice.indices(self.those.len().try_into()?)?;
+            if indices.step != 1 {
+                return Err(PyValueError::new_err("a slice of messages has no step"));
+            }
+            let start = self.those.start + usize::try_from(indices.start)?;
+            let sliced = Messages {
+                read: self.read.clone_ref(py),
+                places: Arc::clone(&self.places),
+                those: start..start + indices.slicelength,
+            };
+            return Ok(Bound::new(py, sliced)?.into_any());
+        }
+        let index: isize = key.extract()?;
+        let from_end = if index < 0 { self.those.len() } else { 0 };
+        let place = index
+            .checked_add_unsigned(from_end)
+            .and_then(|index| self.at(index.try_into().ok()?))
+            .ok_or_else(|| PyIndexError::new_err("there is no such message"))?;
+        let bytes = &self.read.as_bytes(py)[place.start..place.end];
+        Ok(place.object(py, bytes).into_any())
+    }
+
+    /// Bytes of each.
+    #[getter]
+    fn sizes(&self) -> Vec<usize> {
+        let places = &self.places[self.those.clone()];
+        places.iter().map(|place| place.end - place.start).collect()
+    }
 }
 
 /// How many frames were taken, the entries of their events and of their deltas, their digests, and the last frame.
@@ -214,7 +321,9 @@ impl TokenFrames {
         if !self.last.as_ref().is_some_and(|mine| mine.is(&last)) {
             self.form = None;
         }
-        let mut last = last;
+        let mut last = Frame::Object(last);
+        let messages = frames.cast::<Messages>().ok().map(|found| found.get());
+        let read_of_socket = messages.map(|messages| (messages, messages.read.as_bytes(py)));
         let size = frames.len()?;
         let count = size.saturating_sub(start);
         let (mut events, mut deltas) = (
@@ -225,11 +334,11 @@ impl TokenFrames {
         let mut seq = first_seq;
         let (mut text, mut token, mut delta) = (Vec::new(), Vec::new(), Vec::new());
         'all: for at in (start..size).step_by(TOGETHER) {
-            let group = group(frames, at..size.min(at + TOGETHER))?;
+            let group = group(frames, read_of_socket, at..size.min(at + TOGETHER))?;
             let ends_here = group.len() < TOGETHER;
-            let hashed = digest::together::<8>(group.iter().map(|frame| frame.as_bytes()));
-            for (frame_object, digest) in group.into_iter().zip(hashed) {
-                let (old, frame) = (last.as_bytes(), frame_object.as_bytes());
+            let hashed = digest::together::<8>(group.iter().map(Frame::bytes));
+            for (frame_taken, digest) in group.into_iter().zip(hashed) {
+                let (old, frame) = (last.bytes(), frame_taken.bytes());
                 text.clear();
                 token.clear();
                 delta.clear();
@@ -260,7 +369,7 @@ impl TokenFrames {
                 keys.event(&mut events, seq, shared, &token);
                 digests.append(PyBytes::new(py, &digest))?;
                 seq += 1;
-                last = frame_object;
+                last = frame_taken;
             }
             if ends_here {
                 break;
@@ -269,6 +378,7 @@ impl TokenFrames {
         if seq == first_seq {
             return Ok(None);
         }
+        let last = last.object(py);
         self.last = Some(last.clone().unbind());
         Ok(Some((
             (seq - first_seq) as usize,
@@ -305,17 +415,28 @@ fn difference<'py>(py: Python<'py>, old: &[u8], new: &[u8]) -> Bound<'py, PyByte
 /// The messages that lie whole in what was read of a WebSocket from `used` on, and the place after the last: as
 /// `whole_messages` of `server/runtime/websocket.py`.
 #[pyfunction]
-fn whole_messages<'py>(
-    py: Python<'py>,
-    ahead: &[u8],
+fn whole_messages(
+    ahead: Bound<'_, PyBytes>,
     used: usize,
     max_frame_bytes: usize,
-) -> PyResult<(Bound<'py, PyList>, usize)> {
-    let (found, end) = socket::messages(ahead, used, max_frame_bytes);
-    let messages = found
-        .into_iter()
-        .map(|(start, end)| PyBytes::new(py, &ahead[start..end]));
-    Ok((PyList::new(py, messages.collect::<Vec<_>>())?, end))
+) -> (Messages, usize) {
+    let (places, end) = socket::messages(ahead.as_bytes(), used, max_frame_bytes);
+    let places = places.into_iter().map(|(start, end)| Place {
+        start,
+        end,
+        object: PyOnceLock::new(),
+    });
+    let places: Arc<[Place]> = places.collect();
+    let those = 0..places.len();
+    let read = ahead.unbind();
+    (
+        Messages {
+            read,
+            places,
+            those,
+        },
+        end,
+    )
 }
 
 /// The text of an item, and the message that it is.
