@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeAlias, cast
 
 from typing_extensions import override
 
-#: Bytes of one read at most, but for what is read whole: as many as all that is done once for a read is
+#: Bytes of one read at most, except for what is read whole: as many as all that is done once for a read is
 #: worth.
 READ_BYTES = 256 << 10
 #: Bytes of the largest part of a stream that is read whole, and of what is read with it, so that the next one
