@@ -24,7 +24,7 @@ import sys
 import termios
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from server.domain.rates import Rate, TokenBucket
@@ -37,6 +37,8 @@ FLOOD, QUIET_S = Rate(burst=100, per_s=300), 1.0
 LITTLE_BYTES, OF_LITTLE = 2 << 10, Rate(burst=50, per_s=400)
 #: Bytes that are read of connections with more, and how many of these may wait.
 OF_MUCH, MAX_UNREAD_BYTES = Rate(burst=32 << 10, per_s=128 << 10), 256 << 10
+#: Connections that are closed in a turn of the event loop.
+_CLOSED_AT_ONCE = 16
 #: Bytes from which on grpc is woken for a connection that is held.
 _HELD_BYTES = 1 << 20
 #: Seconds between two searches for connections, and how many times as long as one took.
@@ -104,7 +106,7 @@ class FloodGate:
         last = self._now()
         while self._now() - last < QUIET_S:
             waiting, took_s = await self._search()
-            self._give_turns(waiting, little, much)
+            await self._close_unread(self._give_turns(waiting, little, much))
             if waiting or self._calls.over_s(self._now()):
                 last = self._now()
             pause_s = max(_PERIOD_S, _REST * took_s)
@@ -155,7 +157,10 @@ class FloodGate:
         if self._sockets.use(descriptor, place, lambda held: _wake_at(held, 1)):
             self._free.add(place)
 
-    def _give_turns(self, waiting: list[_Waiting], little: TokenBucket, much: TokenBucket) -> None:
+    def _give_turns(
+        self, waiting: list[_Waiting], little: TokenBucket, much: TokenBucket
+    ) -> Iterable[_Waiting]:
+        """Returns those that sent much, and whose turn is not now."""
         now = self._now()
         small = deque(each for each in waiting if each.unread <= LITTLE_BYTES)
         large = deque(each for each in waiting if each.unread > LITTLE_BYTES)
@@ -167,12 +172,19 @@ class FloodGate:
         while large and not much.over_s(now):
             much.take(large[0].unread, now)
             self._give_turn(large.popleft())
-        kept = 0
-        for each in large:
-            if kept and kept + each.unread > MAX_UNREAD_BYTES:
-                self._close(each)
-            else:
+        return large
+
+    async def _close_unread(self, waiting: Iterable[_Waiting]) -> None:
+        """Close those for which there is no room."""
+        kept = closed = 0
+        for each in waiting:
+            if not kept or kept + each.unread <= MAX_UNREAD_BYTES:
                 kept += each.unread
+            elif self._sockets.use(each.descriptor, each.place, _close_unread):
+                self._closed()
+                closed += 1
+                if closed % _CLOSED_AT_ONCE == 0:
+                    await asyncio.sleep(0)
 
     def _give_turn(self, waiting: _Waiting) -> None:
         if self._sockets.use(waiting.descriptor, waiting.place, lambda held: _wake_at(held, 1)):
@@ -185,10 +197,6 @@ class FloodGate:
             if not 0 < _unread_bytes(had.descriptor) <= max(had.unread, LITTLE_BYTES):
                 del self._in_turn[place]
                 self._hold(had.descriptor, place)
-
-    def _close(self, waiting: _Waiting) -> None:
-        if self._sockets.use(waiting.descriptor, waiting.place, _close_unread):
-            self._closed()
 
     async def _release_all(self) -> None:
         """Have all connections be read, those too that grpc has not accepted yet."""
