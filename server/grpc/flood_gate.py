@@ -227,7 +227,7 @@ class _Waiting:
 
 
 def _wake_at(connection: socket.socket, unread_bytes: int) -> None:
-    """Have whoever reads a connection be woken from so many bytes on, also for what waits already."""
+    """Have the reader of a connection be woken from so many bytes on, also for what waits already."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, unread_bytes)
 
 

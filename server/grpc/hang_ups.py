@@ -44,5 +44,5 @@ class HangUps:
 
 
 def shut_down(connection: socket.socket) -> None:
-    """End a connection, whoever else refers to it. Raises OSError when its client has left."""
+    """End a connection, also where grpc still refers to it. Raises OSError when its client has left."""
     connection.shutdown(socket.SHUT_RDWR)
