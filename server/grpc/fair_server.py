@@ -26,8 +26,10 @@ from grpc.aio._server import Server, _augment_channel_arguments
 
 from server.domain.arrivals import Arrivals
 from server.grpc.call_ends import CallLoop, DroppedCalls
+from server.grpc.flood_gate import FloodGate
 from server.grpc.hang_ups import HangUps
 from server.grpc.peers import Peers
+from server.grpc.sockets import Sockets
 
 #: Calls that are requested of the core at a time. All may arrive in one turn of the loop: some 3 ms.
 REQUESTED = 256
@@ -59,8 +61,11 @@ class _InTurn(cygrpc.AioServer):  # type: ignore[misc]  # the library has no typ
             max_strangers=MAX_QUEUED_OF_STRANGERS, max_of_caller=MAX_QUEUED_OF_CALLER, max_known=MAX_QUEUED
         )
         self._ports: set[int] = set()
-        self._hang_ups, self._dropped = HangUps(self._ports), DroppedCalls()
+        sockets = Sockets(self._ports)
+        self._hang_ups, self._dropped = HangUps(sockets), DroppedCalls()
+        self._gate = FloodGate(sockets, peers.is_known, peers.cut_off)
         peers.on_identified, peers.hang_up = self._identified, self._hang_up
+        peers.on_new = self._gate.count
         peers.crowded = lambda: self._queue.strangers >= CROWDED
         self._next: asyncio.Future[object] = loop.create_future()
         self._requests: list[asyncio.Task[None]] = []
@@ -141,6 +146,7 @@ class _InTurn(cygrpc.AioServer):  # type: ignore[misc]  # the library has no typ
             self._peers.exceed(dropped[0])
 
     async def _start_shutting_down(self) -> None:
+        self._gate.stop()
         await super()._start_shutting_down()
         # The core ends the calls that wait, once nothing refers to them.
         self._queue.clear()

@@ -26,17 +26,20 @@ from server.grpc.admission import OF_STRANGER
 MAX_PEERS = 20_000
 #: How many calls of a caller and its share links may be dropped before the caller's connections are closed.
 WITHOUT_A_PLACE = Rate(burst=1_000, per_s=100)
+#: Seconds for which a connection is new.
+NEW_S = 1.0
 #: Seconds for which further calls of a connection that is being closed are dropped.
 CLOSING_S = 5.0
 
 
 class _Peer:
     """A connection. group: of its calls; None of a stranger's. shared: by several callers. begun, met: one of
-    its calls began, and one had no caller. closed_at: when it was given up."""
+    its calls began, and one had no caller. since, closed_at: when it was first seen, and given up."""
 
-    __slots__ = ("begun", "calls", "closed_at", "group", "met", "shared")
+    __slots__ = ("begun", "calls", "closed_at", "group", "met", "shared", "since")
 
-    def __init__(self) -> None:
+    def __init__(self, now: float) -> None:
+        self.since = now
         self.group: Hashable | None = None
         self.shared = self.begun = self.met = False
         self.calls = TokenBucket(OF_STRANGER)
@@ -60,13 +63,15 @@ class Peers:
         self.on_identified: Callable[[str, Hashable], None] = lambda peer, group: None
         #: Whether many calls of strangers wait.
         self.crowded: Callable[[], bool] = lambda: False
+        #: Called for each call of a stranger, and of a new connection.
+        self.on_new: Callable[[], None] = lambda: None
         #: Closes a connection.
         self.hang_up: Callable[[str], None] = lambda peer: None
 
     def _of(self, name: str) -> _Peer:
         peer = self._peers.get(name)
         if peer is None:
-            peer = self._peers[name] = _Peer()
+            peer = self._peers[name] = _Peer(self._now())
             if len(self._peers) > self._max_peers:
                 self._peers.popitem(last=False)
         else:
@@ -76,6 +81,8 @@ class Peers:
     def arrive(self, name: str) -> Hashable | None:
         """Count a call. Returns the group in whose turns it waits; None if its connection is being closed."""
         peer, now = self._of(name), self._now()
+        if peer.group is None or now - peer.since < NEW_S:
+            self.on_new()
         if now - peer.closed_at < CLOSING_S:
             return None
         if peer.group is not None:
@@ -89,6 +96,11 @@ class Peers:
         """Whether a connection was given up a moment ago: its calls need not begin."""
         peer = self._peers.get(name)
         return peer is not None and self._now() - peer.closed_at < CLOSING_S
+
+    def is_known(self, name: str) -> bool:
+        """Whether somebody was identified on a connection."""
+        peer = self._peers.get(name)
+        return peer is not None and peer.group is not None
 
     def is_first(self, name: str) -> bool:
         """Whether a call has arrived on a connection of which nothing is known."""
@@ -125,6 +137,10 @@ class Peers:
     def _close(self, name: str, peer: _Peer, now: float) -> None:
         if now - peer.closed_at >= CLOSING_S:
             peer.closed_at = now
-            if self._observer is not None:
-                self._observer.on_cut_off(FLOOD)
+            self.cut_off()
             self.hang_up(name)
+
+    def cut_off(self) -> None:
+        """A connection is closed because there are too many calls."""
+        if self._observer is not None:
+            self._observer.on_cut_off(FLOOD)

@@ -18,6 +18,8 @@ from tests.hostile.attacks.sockets import BLOCK, head, place
 FAMILY = Family("calls on many connections")
 #: Calls that are sent at a time on one connection.
 AT_ONCE = 25
+#: Seconds after which a new connection is left for another.
+STAY_S = 2.0
 #: An address of the loopback that no other user of the campaign has.
 OWN_ADDRESS = "127.0.0.2"
 
@@ -122,9 +124,18 @@ async def grpc_health_checks_on_many_connections(aim: Aim) -> str:
     return await _many(aim, 300, http2.HEALTH_CHECK, "", 100)
 
 
-async def _anew(aim: Aim, count: int, path: str, token: str, calls: int, source: str | None = None) -> str:
-    """So many connections at a time, each left for another once its calls have ended or it is closed. source:
-    the address that they come from, by default that of the other users."""
+async def _anew(
+    aim: Aim,
+    count: int,
+    path: str,
+    token: str,
+    calls: int,
+    *,
+    source: str | None = None,
+    stay_s: float = STAY_S,
+) -> str:
+    """So many connections at a time, each left for another once it is closed, or after `stay_s` seconds.
+    source: the address that they come from, by default that of the other users."""
     until, made = time.monotonic() + aim.seconds, Counter[str]()
 
     async def one() -> None:
@@ -136,7 +147,7 @@ async def _anew(aim: Aim, count: int, path: str, token: str, calls: int, source:
                         each.call(path, token, message(b""), ends=True)
                     made["calls"] += calls
                     await each.drain()
-                    async with asyncio.timeout(2):
+                    async with asyncio.timeout(stay_s):
                         await each.closed()
 
     await asyncio.gather(*(one() for _ in range(count)))
@@ -160,13 +171,19 @@ async def grpc_calls_of_an_account_on_new_connections(aim: Aim) -> str:
 async def grpc_forged_tokens_from_an_address_of_its_own(aim: Aim) -> str:
     """A stranger's 100 calls with forged tokens on each of 100 connections, likewise, from an address that
     nobody else has."""
-    return await _anew(aim, 100, http2.LIST_PROPOSALS, "x.y.z", 100, OWN_ADDRESS)
+    return await _anew(aim, 100, http2.LIST_PROPOSALS, "x.y.z", 100, source=OWN_ADDRESS)
 
 
 @FAMILY.attack()
 async def grpc_calls_of_an_account_from_an_address_of_its_own(aim: Aim) -> str:
     """An account's 1,000 lists on each of 30 connections, likewise, from an address that nobody else has."""
-    return await _anew(aim, 30, http2.LIST_PROPOSALS, aim.token, 1_000, OWN_ADDRESS)
+    return await _anew(aim, 30, http2.LIST_PROPOSALS, aim.token, 1_000, source=OWN_ADDRESS)
+
+
+@FAMILY.attack()
+async def grpc_forged_tokens_on_connections_that_are_left(aim: Aim) -> str:
+    """A stranger's 100 calls with forged tokens on each of 100 connections, left for others at once."""
+    return await _anew(aim, 100, http2.LIST_PROPOSALS, "x.y.z", 100, stay_s=0)
 
 
 @FAMILY.attack()

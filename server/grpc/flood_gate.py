@@ -1,0 +1,253 @@
+"""While strangers flood, what comes on connections without a caller waits in the kernel (ADR 0081).
+
+What a connection sends is in grpc's core before anybody knows whose it is, up to a thousand calls of each.
+From there grpc hands out the calls of all connections in one order, and each costs the event loop 20 to 40
+µs, also when it is dropped. Here:
+
+1. While there are more calls of strangers and of new connections than `FLOOD`, a connection on which nobody
+   was identified is held: grpc is not woken for what arrives there (SO_RCVLOWAT). A new connection has this
+   from the socket that listens.
+2. In turn each of them is read, until grpc has taken what waited: of those with little, the newest and the
+   one that was held first by turns; of the others, the one that was held first.
+3. Of the others no more than `MAX_UNREAD_BYTES` wait: those that came last are closed unread.
+
+What waits on a connection that its client closes, or beyond a MiB, is read at once. Only on Linux.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import socket
+import struct
+import sys
+import termios
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+
+from server.domain.rates import Rate, TokenBucket
+from server.grpc.hang_ups import shut_down
+from server.grpc.sockets import Place, Sockets, peer_of
+
+#: Calls from which on they are a flood, and seconds without more than these until it has ended.
+FLOOD, QUIET_S = Rate(burst=100, per_s=300), 1.0
+#: Bytes up to which little waits on a connection, and how many connections with little are read.
+LITTLE_BYTES, OF_LITTLE = 2 << 10, Rate(burst=50, per_s=400)
+#: Bytes that are read of connections with more, and how many of these may wait.
+OF_MUCH, MAX_UNREAD_BYTES = Rate(burst=32 << 10, per_s=128 << 10), 256 << 10
+#: Connections that are closed in a turn of the event loop.
+_CLOSED_AT_ONCE = 16
+#: Bytes from which on grpc is woken for a connection that is held.
+_HELD_BYTES = 1 << 20
+#: Seconds between two searches for connections, and how many times as long as one took.
+_PERIOD_S, _REST = 0.005, 9
+#: Seconds after which it is looked whether a connection was read: what it sends until then is read, too.
+_TURN_S = 0.001
+#: In what the kernel knows of a socket that listens, how many connections wait to be accepted.
+_NOT_ACCEPTED = struct.Struct("=24xI")
+#: Bytes that are dropped at a time; they are not copied.
+_DROPPED = bytearray(64 << 10)
+
+
+class FloodGate:
+    """Holds the connections of one server. is_known: whether somebody was identified on a connection, by
+    what grpc calls it; closed: called for each that is closed; now: in seconds."""
+
+    def __init__(
+        self,
+        sockets: Sockets,
+        is_known: Callable[[str], bool],
+        closed: Callable[[], None] = lambda: None,
+        *,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._sockets, self._is_known, self._closed, self._now = sockets, is_known, closed, now
+        self._calls = TokenBucket(FLOOD)
+        self._shut: asyncio.Task[None] | None = None
+        #: The connections of the last search: those that are read whatever comes; those whose turn it is,
+        #: with what they had sent; since when the others are held.
+        self._free: set[Place] = set()
+        self._in_turn: dict[Place, _Waiting] = {}
+        self._held: dict[Place, float] = {}
+
+    @property
+    def is_shut(self) -> bool:
+        """Whether connections are held."""
+        return self._shut is not None
+
+    def count(self) -> None:
+        """Count a call of a stranger, or of a new connection."""
+        if self._calls.take(1, self._now()) and self._shut is None and sys.platform == "linux":
+            self._shut = asyncio.get_running_loop().create_task(self._run())
+
+    def stop(self) -> None:
+        """Hold none: the server ends."""
+        if self._shut is not None:
+            self._shut.cancel()
+
+    async def _run(self) -> None:
+        try:
+            self._wake_for_new_at(_HELD_BYTES)
+            await self._take_turns()
+        finally:
+            self._wake_for_new_at(1)
+            await self._release_all()
+            self._shut = None
+
+    def _wake_for_new_at(self, unread_bytes: int) -> None:
+        for each in self._sockets.listening():
+            _wake_at(each, unread_bytes)
+
+    async def _take_turns(self) -> None:
+        little, much = TokenBucket(OF_LITTLE), TokenBucket(OF_MUCH)
+        self._free, self._in_turn, self._held = set(), {}, {}
+        last = self._now()
+        while self._now() - last < QUIET_S:
+            waiting, took_s = await self._search()
+            await self._close_unread(self._give_turns(waiting, little, much))
+            if waiting or self._calls.over_s(self._now()):
+                last = self._now()
+            pause_s = max(_PERIOD_S, _REST * took_s)
+            while self._in_turn and pause_s > 0:
+                await asyncio.sleep(_TURN_S)
+                pause_s -= _TURN_S
+                self._end_turns()
+            await asyncio.sleep(max(pause_s, 0))
+
+    async def _search(self) -> tuple[list[_Waiting], float]:
+        """What waits, that which was held first in front, and the seconds that the search took."""
+        waiting: list[_Waiting] = []
+        seen: set[Place] = set()
+
+        def found(descriptor: int, place: Place) -> None:
+            seen.add(place)
+            if unread := self._look(descriptor, place):
+                waiting.append(_Waiting(descriptor, place, unread))
+
+        took_s = await self._sockets.search(found)
+        self._free &= seen
+        for those in (self._in_turn, self._held):
+            for gone in those.keys() - seen:
+                del those[gone]
+        waiting.sort(key=lambda each: self._held[each.place])
+        return waiting, took_s
+
+    def _look(self, descriptor: int, place: Place) -> int:
+        """Hold a connection, unless its caller is known. Returns how many bytes wait for a turn."""
+        if place in self._free:
+            return 0
+        if self._is_known(peer_of(place)):
+            self._set_free(descriptor, place)
+            return 0
+        if place in self._in_turn or (place not in self._held and not self._hold(descriptor, place)):
+            return 0
+        return _unread_bytes(descriptor)
+
+    def _hold(self, descriptor: int, place: Place) -> bool:
+        is_there = self._sockets.use(descriptor, place, lambda held: _wake_at(held, _HELD_BYTES))
+        if is_there:
+            self._held[place] = self._now()
+        return is_there
+
+    def _set_free(self, descriptor: int, place: Place) -> None:
+        self._in_turn.pop(place, None)
+        self._held.pop(place, None)
+        if self._sockets.use(descriptor, place, lambda held: _wake_at(held, 1)):
+            self._free.add(place)
+
+    def _give_turns(
+        self, waiting: list[_Waiting], little: TokenBucket, much: TokenBucket
+    ) -> Iterable[_Waiting]:
+        """Returns those that sent much, and whose turn is not now."""
+        now = self._now()
+        small = deque(each for each in waiting if each.unread <= LITTLE_BYTES)
+        large = deque(each for each in waiting if each.unread > LITTLE_BYTES)
+        newest = False
+        while small and not little.over_s(now):
+            newest = not newest
+            little.take(1, now)
+            self._give_turn(small.pop() if newest else small.popleft())
+        while large and not much.over_s(now):
+            much.take(large[0].unread, now)
+            self._give_turn(large.popleft())
+        return large
+
+    async def _close_unread(self, waiting: Iterable[_Waiting]) -> None:
+        """Close those for which there is no room."""
+        kept = closed = 0
+        for each in waiting:
+            if not kept or kept + each.unread <= MAX_UNREAD_BYTES:
+                kept += each.unread
+            elif self._sockets.use(each.descriptor, each.place, _close_unread):
+                self._closed()
+                closed += 1
+                if closed % _CLOSED_AT_ONCE == 0:
+                    await asyncio.sleep(0)
+
+    def _give_turn(self, waiting: _Waiting) -> None:
+        if self._sockets.use(waiting.descriptor, waiting.place, lambda held: _wake_at(held, 1)):
+            del self._held[waiting.place]
+            self._in_turn[waiting.place] = waiting
+
+    def _end_turns(self) -> None:
+        """Hold again what was read, or sends much more meanwhile."""
+        for place, had in list(self._in_turn.items()):
+            if not 0 < _unread_bytes(had.descriptor) <= max(had.unread, LITTLE_BYTES):
+                del self._in_turn[place]
+                self._hold(had.descriptor, place)
+
+    async def _release_all(self) -> None:
+        """Have all connections be read, those too that grpc has not accepted yet."""
+        held = 1
+
+        def found(descriptor: int, place: Place) -> None:
+            if place not in self._free and self._sockets.use(descriptor, place, release):
+                self._free.add(place)
+
+        def release(connection: socket.socket) -> None:
+            nonlocal held
+            held += connection.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT) > 1
+            _wake_at(connection, 1)
+
+        while held:
+            held = sum(map(_not_accepted, self._sockets.listening()))
+            took_s = await self._sockets.search(found)
+            await asyncio.sleep(max(_PERIOD_S, _REST * took_s))
+
+
+class _Waiting:
+    """A connection that is held, and how many bytes wait there."""
+
+    __slots__ = ("descriptor", "place", "unread")
+
+    def __init__(self, descriptor: int, place: Place, unread: int) -> None:
+        self.descriptor, self.place, self.unread = descriptor, place, unread
+
+
+def _wake_at(connection: socket.socket, unread_bytes: int) -> None:
+    """Have the reader of a connection be woken from so many bytes on, also for what waits already."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, unread_bytes)
+
+
+def _unread_bytes(descriptor: int) -> int:
+    """What waits there; 0 if the connection is gone."""
+    try:
+        return int.from_bytes(fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)), sys.byteorder)
+    except OSError:
+        return 0
+
+
+def _not_accepted(listening: socket.socket) -> int:
+    known = listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _NOT_ACCEPTED.size)
+    waiting: int = _NOT_ACCEPTED.unpack(known)[0]
+    return waiting
+
+
+def _close_unread(connection: socket.socket) -> None:
+    # grpc would read what waits before it sees the end.
+    with suppress(BlockingIOError):
+        while connection.recv_into(_DROPPED, 0, socket.MSG_TRUNC | socket.MSG_DONTWAIT):
+            pass
+    shut_down(connection)
