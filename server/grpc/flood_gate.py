@@ -24,8 +24,8 @@ import sys
 import termios
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack, suppress
 
 from server.domain.rates import Rate, TokenBucket
 from server.grpc.hang_ups import shut_down
@@ -88,17 +88,20 @@ class FloodGate:
             self._shut.cancel()
 
     async def _run(self) -> None:
-        try:
-            self._wake_for_new_at(_HELD_BYTES)
-            await self._take_turns()
-        finally:
-            self._wake_for_new_at(1)
-            await self._release_all()
-            self._shut = None
-
-    def _wake_for_new_at(self, unread_bytes: int) -> None:
-        for each in self._sockets.listening():
-            _wake_at(each, unread_bytes)
+        with ExitStack() as stack:
+            # Open until the end: then there may be no more file descriptors.
+            listening = [stack.enter_context(each) for each in self._sockets.listening()]
+            try:
+                for each in listening:
+                    _wake_at(each, _HELD_BYTES)
+                await self._take_turns()
+            finally:
+                for each in listening:
+                    _wake_at(each, 1)
+                try:
+                    await self._release_all(listening)
+                finally:
+                    self._shut = None
 
     async def _take_turns(self) -> None:
         little, much = TokenBucket(OF_LITTLE), TokenBucket(OF_MUCH)
@@ -198,22 +201,29 @@ class FloodGate:
                 del self._in_turn[place]
                 self._hold(had.descriptor, place)
 
-    async def _release_all(self) -> None:
-        """Have all connections be read, those too that grpc has not accepted yet."""
-        held = 1
+    async def _release_all(self, listening: Sequence[socket.socket]) -> None:
+        """Have all connections be read, those too that grpc has not accepted yet. It is tried again while
+        there are no file descriptors to look for them with."""
+        left = 1
 
         def found(descriptor: int, place: Place) -> None:
-            if place not in self._free and self._sockets.use(descriptor, place, release):
+            nonlocal left
+            if place in self._free:
+                return
+            if self._sockets.use(descriptor, place, release):
                 self._free.add(place)
+            else:
+                left += 1
 
         def release(connection: socket.socket) -> None:
-            nonlocal held
-            held += connection.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT) > 1
+            nonlocal left
+            left += connection.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT) > 1
             _wake_at(connection, 1)
 
-        while held:
-            held = sum(map(_not_accepted, self._sockets.listening()))
+        while left:
+            left = sum(map(_not_accepted, listening))
             took_s = await self._sockets.search(found)
+            left += not self._sockets.searched
             await asyncio.sleep(max(_PERIOD_S, _REST * took_s))
 
 

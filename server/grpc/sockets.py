@@ -30,11 +30,14 @@ class Sockets:
 
     def __init__(self, ports: Container[int]) -> None:
         self._ports = ports
+        #: Whether there was a file descriptor for the last search.
+        self.searched = False
 
     async def search(self, found: Callable[[int, Place], None]) -> float:
         """Call `found` with the file descriptor and the other end of each connection, in turns of the event
         loop. Returns the seconds of processor time that it took."""
         descriptors, took_s = _descriptors(), 0.0
+        self.searched = bool(descriptors)
         for start in range(0, len(descriptors), _LOOKED_AT):
             began = time.thread_time()
             for each in descriptors[start : start + _LOOKED_AT]:
@@ -53,15 +56,25 @@ class Sockets:
         return False
 
     def listening(self) -> Iterator[socket.socket]:
-        """Duplicates of the sockets on which the server listens."""
+        """Duplicates of the sockets on which the server listens, to be closed by the caller."""
         for each in _descriptors():
-            with suppress(OSError), _duplicate(each) as duplicate:
-                if (
-                    duplicate.family in (socket.AF_INET, socket.AF_INET6)
-                    and duplicate.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-                    and duplicate.getsockname()[1] in self._ports
-                ):
+            with suppress(OSError):
+                duplicate = _duplicate(each)
+                if self._listens(duplicate):
                     yield duplicate
+                else:
+                    duplicate.close()
+
+    def _listens(self, of_process: socket.socket) -> bool:
+        """Whether the server listens on a socket."""
+        try:
+            return (
+                of_process.family in (socket.AF_INET, socket.AF_INET6)
+                and bool(of_process.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+                and of_process.getsockname()[1] in self._ports
+            )
+        except OSError:
+            return False
 
     def _place(self, descriptor: int) -> Place | None:
         """The other end of one of the server's connections; None if the descriptor is none."""
