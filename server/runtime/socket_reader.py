@@ -144,7 +144,8 @@ class SocketReader(asyncio.BufferedProtocol):
 
     def _come(self, size_bytes: int) -> bool:
         """Note that so many bytes have come. Returns as `_goes_on`."""
-        lent, is_waiting = self._lent, self._is_waiting
+        lent, waiting = self._lent, self._waiting
+        is_waiting = waiting is not None and not waiting.done()
         used = size_bytes + (len(self._left) if lent is None else self._lent_used)
         if is_waiting and used < self._whole_bytes:
             if lent is None:
@@ -153,7 +154,8 @@ class SocketReader(asyncio.BufferedProtocol):
             self._lent_used = used
             return True
         come = (self._buffers.shared if lent is None else lent)[:used]
-        self._return_lent()
+        if lent is not None:
+            self._return_lent()
         if is_waiting and self._whole_bytes:
             return self._goes_on_whole(come)
         self._left, self._whole_bytes = bytes(come), 0
