@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -14,6 +15,10 @@ from structlog.testing import capture_logs
 
 from server.db.pool import open_pool
 from tests.support.postgres import Postgres, running_postgres
+
+# uvloop starts programs by a fork, in which the handlers of grpc's library run: with its threads at work, one
+# program in eighty died before it began. The hub starts its own by `subprocess`, which runs none.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 # How long an example takes says nothing where tests run side by side. A run needs few of them: the next one
 # tries others.
