@@ -17,7 +17,8 @@ from server.db.pool import open_pool
 from tests.support.postgres import Postgres, running_postgres
 
 # uvloop starts programs by a fork, in which the handlers of grpc's library run: with its threads at work, one
-# program in eighty died before it began. The hub starts its own by `subprocess`, which runs none.
+# program in eighty died before it began. The hub starts its own by `subprocess`, which runs none. The library
+# reads this when it is imported, which nothing above does.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 # How long an example takes says nothing where tests run side by side. A run needs few of them: the next one
