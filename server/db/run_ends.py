@@ -99,7 +99,9 @@ class RunEnd:
         Raises DatabaseUnavailable; called again, it finds out whether it was committed before.
         """
         log, outcome = self.log, self.outcome.value
-        hashes, contents = [bytes.fromhex(sha256) for sha256 in sorted(self.contents)], self.contents
+        names = sorted(self.contents)
+        hashes = added = [bytes.fromhex(sha256) for sha256 in names]
+        contents = [self.contents[sha256] for sha256 in names]
         with database_errors():
             async with (
                 pool.acquire(limit_s=None) as connection,
@@ -127,9 +129,9 @@ class RunEnd:
                     )
                     return row is not None and tuple(row) == (log.fence, self.base + 1, outcome)
                 crash_point("in_finish")
-                if not fit_in_statement(contents):
-                    await add_contents(connection, contents, timeout_s=timeout_s)
-                    contents = {}
+                if not fit_in_statement(self.contents):
+                    await add_contents(connection, self.contents, timeout_s=timeout_s)
+                    added, contents = [], []
                 event = run_finished(
                     proposal_id,
                     seq=self.base + 1,
@@ -140,8 +142,8 @@ class RunEnd:
                 others_queued = await connection.fetchval(
                     _FINISH_REST,
                     proposal_id,
-                    hashes if contents else [],
-                    [contents[sha256] for sha256 in sorted(contents)],
+                    added,
+                    contents,
                     hashes,
                     event.id,
                     event.type.value,

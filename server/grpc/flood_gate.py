@@ -178,7 +178,7 @@ class FloodGate:
         return large
 
     async def _close_unread(self, waiting: Iterable[_Waiting]) -> None:
-        """Close those for which there is no room."""
+        """Close the connections whose bytes exceed what may wait."""
         kept = closed = 0
         for each in waiting:
             if not kept or kept + each.unread <= MAX_UNREAD_BYTES:

@@ -51,10 +51,9 @@ def index_entries(event: Event) -> bytes:
     if not isinstance(kind, StateUpdate) or not kind.files:
         return b""
     writers = writers_of(kind) if kind.messages else {}
-    since = event.time - _EPOCH
     entries = bytearray()
     entries += varint(event.seq)
-    entries += varint(max((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds, 0))
+    entries += varint(max((event.time - _EPOCH) // _MICROSECOND, 0))
     entries += varint(len(kind.files))
     for change in kind.files:
         _put_text(entries, change.path)

@@ -119,8 +119,7 @@ class LiveEnd:
         follow what they have, if it ends the thread, or if the right of one of them has ended."""
         if not self._readers:
             return
-        ended = self._ends_at is not None and self._has_ended()
-        if segment.first_seq != self._seq + 1 or segment.terminal or ended:
+        if segment.first_seq != self._seq + 1 or segment.terminal or self._has_ended():
             self.wake()
             return
         for key, readers in list(self._readers.items()):

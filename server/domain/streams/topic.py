@@ -87,12 +87,10 @@ class Topic:
         self._window.append(segment)
         self._window_bytes += segment.size_bytes
         self._memory.add(segment, self)
-        if self._window_bytes > self._max_window_bytes:
-            self._limit_window()
+        self._limit_window()
         if self._adopt(head):
             self.live_end.send(segment)
-            if self._waiting:
-                self._wake_others()
+            self._wake_others()
 
     def _on_grow(self, segment: Segment, size: int) -> None:
         # A reader may still render a segment that has left the window.
