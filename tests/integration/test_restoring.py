@@ -11,7 +11,8 @@ import pytest
 
 from server.domain.journal.events import Event, RunStarted, Token
 from server.domain.runs.lease import Lease
-from server.domain.runs.run_recorder import TURN_EVENTS, RunRecorder
+from server.domain.runs.restore import TURN_EVENTS
+from server.domain.runs.run_recorder import RunRecorder
 from server.encoding.event_batch import delimited_event
 from server.wire.codec import ProtobufCodec
 from tests.support.driven import Driven, driven

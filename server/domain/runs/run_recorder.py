@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from itertools import islice
 
 from server.domain.crash_points import crash_point
 from server.domain.journal.events import (
@@ -24,7 +23,6 @@ from server.domain.journal.events import (
     Terminal,
     UpstreamFrame,
 )
-from server.domain.journal.segments import Segment
 from server.domain.model import Failure
 from server.domain.off_loop import RUNS, SMALL_BYTES, to_the_end
 from server.domain.proposals.files import File
@@ -40,14 +38,11 @@ from server.domain.runs.lease import Lease
 from server.domain.runs.quick_frames import QuickFrames
 from server.domain.runs.released_files import all_files
 from server.domain.runs.replies import Reply
-from server.domain.runs.restore_reads import next_segments
+from server.domain.runs.restore import Restore
 from server.domain.runs.runtime import Interpretation, OversizedFrame, UpstreamError
 from server.domain.runs.superseding import Superseding
 from server.domain.webhooks.events import OutboxEvent, input_requested
 from server.domain.worker import WorkerMissing
-
-#: Events of a journal that are applied in one turn of the event loop: each takes up to 30 µs.
-TURN_EVENTS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +62,6 @@ class RunRecorder:
         self._context, self._lease = context, lease
         self._log = context.journal.open(lease)
         self._interpreter = context.interpreter()
-        self._restored_seq = 0
         self._quick = QuickFrames()
         self._memory = InterpreterMemory(context.budget, self._interpreter, self._quick)
         self.journalled = JournalRecord(self._interpreter, epoch=lease.epoch)
@@ -77,6 +71,7 @@ class RunRecorder:
         #: Held while a large frame, or files without a frame, are interpreted and their events queued.
         self.exclusive = asyncio.Lock()
         self.superseding = Superseding()
+        self._restore = Restore(context, lease, self._interpreter, self.journalled, self.superseding)
         #: The facts before the frame that is interpreted in a thread.
         self._facts_before: JournalFacts | None = None
 
@@ -92,43 +87,9 @@ class RunRecorder:
             self._put(RunStarted(lease.thread_id, lease.proposal_id, lease.workflow_id))
 
     async def restore(self) -> None:
-        """Read what the journal has already, to continue after it; nothing when the lease is fresh.
-
-        Continues where it stopped when it is called again after DatabaseUnavailable.
-        Raises JournalIncomplete.
-        """
-        if self._lease.fresh:
-            return
-        while self._restored_seq < self._lease.last_seq:
-            reading = next_segments(self._context, self._lease.thread_id, self._restored_seq)
-            async with reading as segments:
-                for segment in segments:
-                    await self._restore_segment(segment)
+        """Read what the journal has already, to continue after it; as `Restore.run`."""
+        await self._restore.run()
         self._memory.count_restored()
-
-    async def _restore_segment(self, segment: Segment) -> None:
-        entries = segment.entries_after(self._restored_seq)
-        if segment.size_bytes > SMALL_BYTES:
-            await to_the_end(RUNS.run(self._restore, entries))
-            return
-        # One run at a time, and a little of it: each event takes longer than its bytes let expect.
-        async with self._context.restoring:
-            while self._restore(entries, TURN_EVENTS):  # noqa: ASYNC110 - it waits for nothing
-                await asyncio.sleep(0)
-
-    def _restore(self, entries: Iterator[tuple[int, bytes, bytes]], count: int | None = None) -> bool:
-        """Apply the next events, `count` of them at most. Returns whether there were so many."""
-        taken = 0
-        for seq, event, delta in islice(entries, count):
-            kind = self._context.codec.decode(event).kind
-            self.journalled.note_restored(seq, kind, delta, self._reported_by(kind))
-            self._interpreter.restore(kind, delta)
-            self.superseding.note(seq, kind, delta, shows_files=self._interpreter.shows_files)
-            if len(event) > SMALL_BYTES:
-                # Runs that are taken over together would keep more than the budget.
-                self._interpreter.release_files(seq, kind)
-            self._restored_seq, taken = seq, taken + 1
-        return taken == count
 
     def interpret(self, frame: bytes) -> Interpretation:
         """What the next frame means; `record` journals it."""
@@ -380,12 +341,6 @@ class RunRecorder:
         for kind in meaning.kinds:
             if isinstance(kind, UpstreamFrame):
                 self._context.observer.uninterpreted(self._lease, kind.reason)
-
-    def _reported_by(self, kind: EventKind) -> UpstreamError | None:
-        """What a journalled `error` frame reports: the event keeps the frame alone."""
-        if isinstance(kind, UpstreamFrame) and kind.reason is FrameReason.ERROR_REPORT:
-            return self._context.interpreter().interpret(kind.body).error
-        return None
 
     def _event(self, kind: EventKind) -> Event:
         if isinstance(kind, InputRequested):

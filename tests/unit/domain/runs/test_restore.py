@@ -13,7 +13,7 @@ from server.domain.byte_budget import ByteBudget
 from server.domain.journal.journal import JournalIncomplete, SegmentTooLarge
 from server.domain.journal.segments import Segment
 from server.domain.off_loop import SMALL_BYTES
-from server.domain.runs.restore_reads import RESTORE_BYTES, next_segments
+from server.domain.runs.restore import RESTORE_BYTES, next_segments
 
 SIZE = 5 << 20
 
