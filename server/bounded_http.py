@@ -2,8 +2,8 @@
 of a head as much is read as an answer needs, everything a little at a time, and what is unusual for an answer
 only as the event loop has time for it.
 
-What an answer costs is what its lines cost, of which each is parsed, rather than its bytes. The same is true
-of TLS: a server may send messages of TLS itself without end, such as session tickets, and each takes time.
+An answer costs by its lines rather than by its bytes: each line is parsed. The same is true of TLS: a server
+may send messages of TLS itself without end, such as session tickets, and each takes time.
 """
 
 from __future__ import annotations

@@ -206,7 +206,7 @@ def _metrics_exporter(core: Core, settings: Settings) -> MetricsExporter:
     read_gauges = gauges(
         core,
         window_limit_bytes=settings.max_total_window_mib << 20,
-        queue_limit_bytes=settings.max_queue_mib << 20,
+        queue_limit_bytes=settings.max_total_queue_mib << 20,
     )
     return MetricsExporter(read_gauges, core.metrics, thread_labels=settings.metrics_threads)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from server.agent_server.client import AgentServer
+from server.adapters import HubRuntime
 from server.db.journal import PostgresJournal
 from server.domain.access.quotas import Quotas
 from server.domain.access.stream_authorization import AuthorizationRegistry
@@ -23,7 +23,6 @@ from server.domain.webhooks.delivery import Deliveries
 from server.grpc.app import GrpcServer
 from server.http.server import HubServer
 from server.observability.metrics import Metrics
-from server.runtime.client import DeepagentsRuntime
 from server.supervision import PartFailed, log_failure, root_fault
 from server.use_cases import UseCases
 
@@ -41,7 +40,7 @@ class Core(UseCases):
     journal: PostgresJournal
     broadcaster: Broadcaster
     runner: Runner
-    runtime: DeepagentsRuntime | AgentServer
+    runtime: HubRuntime
     authorizations: AuthorizationRegistry
     quotas: Quotas
     metrics: Metrics

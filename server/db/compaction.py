@@ -1,12 +1,14 @@
 """The journals of finished runs, rewritten as few large rows, which PostgreSQL compresses.
 
 It takes several times as long as to end the run, and nobody waits for it. So runs that end have precedence:
-many end together, as after an outage, or when their agents do the same.
+many end together, as after an outage, or when their agents do the same. A journal whose turn has not come
+when the process stops, or cannot be compacted, is only larger.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from uuid import UUID
@@ -15,7 +17,10 @@ import asyncpg
 
 from server.db.errors import database_errors
 from server.db.run_ends import FINISH_S
+from server.domain.crash_points import crash_point
 from server.domain.errors import DatabaseUnavailable
+
+_logger = logging.getLogger(__name__)
 
 #: Bytes of the rows that a finished run's journal is compacted into.
 COMPACTED_BYTES = 256 << 10
@@ -43,7 +48,8 @@ class Compaction:
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
-        self._places = asyncio.Semaphore(AT_ONCE)
+        #: Runs that have ended, each with the time by the event loop until which it waits for other ends.
+        self._due: asyncio.Queue[tuple[UUID, float]] = asyncio.Queue()
         #: Runs that are ending.
         self._ending = 0
         self._none_ends = asyncio.Event()
@@ -61,12 +67,25 @@ class Compaction:
             if not self._ending:
                 self._none_ends.set()
 
-    async def compact(self, thread_id: UUID) -> None:
-        """Rewrite a finished run's rows. Readers see either form. Best effort: a journal that is not
-        compacted is only larger."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(MAX_WAIT_S):
-                await self._none_ends.wait()
-        async with self._places:
-            with suppress(DatabaseUnavailable), database_errors():
-                await self._pool.execute(COMPACT, thread_id, timeout=FINISH_S)
+    def add(self, thread_id: UUID) -> None:
+        """Have a finished run's rows rewritten soon. Readers see either form."""
+        self._due.put_nowait((thread_id, asyncio.get_running_loop().time() + MAX_WAIT_S))
+
+    async def compact_forever(self) -> None:
+        """Compact the journals that were added, until cancelled."""
+        async with asyncio.TaskGroup() as workers:
+            for _ in range(AT_ONCE):
+                workers.create_task(self._compact_each())
+
+    async def _compact_each(self) -> None:
+        while True:
+            thread_id, waits_until = await self._due.get()
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(waits_until):
+                    await self._none_ends.wait()
+            try:
+                with suppress(DatabaseUnavailable), database_errors():
+                    await self._pool.execute(COMPACT, thread_id, timeout=FINISH_S)
+            except Exception:
+                _logger.exception("compaction_failed")
+            crash_point("after_compact")

@@ -152,13 +152,11 @@ async def add_contents(
     return hashes
 
 
-async def add_proposal_contents(
-    connection: Any, proposal_id: UUID, contents: Mapping[str, bytes], *, timeout_s: float = FILES_S
-) -> None:
+async def add_proposal_contents(connection: Any, proposal_id: UUID, contents: Mapping[str, bytes]) -> None:
     """Store the contents of a proposal's files by their hashes (hex), on a connection or a pool."""
-    hashes = await add_contents(connection, contents, timeout_s=timeout_s)
+    hashes = await add_contents(connection, contents, timeout_s=FILES_S)
     if hashes:
-        await connection.execute(_NAME, proposal_id, hashes, timeout=timeout_s)
+        await connection.execute(_NAME, proposal_id, hashes, timeout=FILES_S)
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ SELECT thread_id, last_seq, epoch, floor, status IN {ENDED_STATUSES} AS terminal
 FROM runs WHERE thread_id = ANY($1::uuid[])
 """  # noqa: S608 - only constants
 
-#: Of the first row, above $4 bytes, only the size.
+#: If the first row is larger than $4 bytes, its columns are NULL and only `size` is set.
 _READ_AFTER = """
 SELECT first_seq, last_seq, size, terminal,
   CASE WHEN size <= $4 OR NOT first THEN batch END AS batch,
@@ -84,7 +84,7 @@ class PostgresJournal(Journal):
         self._queues = CommitQueues()
         self._logs: weakref.WeakSet[JournalLog] = weakref.WeakSet()
         self._listeners: list[CommitListener] = []
-        self._recent_budget = RecentBudget()
+        self._recent_budget = RecentBudget(clock)
         self._recent_ends = RecentEnds(clock)
         self._compaction = Compaction(pool)
 
@@ -102,7 +102,8 @@ class PostgresJournal(Journal):
 
     @contextlib.asynccontextmanager
     async def writing(self) -> AsyncIterator[asyncio.Task[None]]:
-        """Run the writers until the block ends; events that are still queued then are dropped.
+        """Run the writers until the block ends; events that are still queued then are dropped, and what has
+        ended is compacted no more.
 
         Yields their task. It ends before the block only because of a fault; then nothing is committed
         any more.
@@ -118,6 +119,7 @@ class PostgresJournal(Journal):
         async with asyncio.TaskGroup() as writers:
             writers.create_task(self._writer.write_forever())
             writers.create_task(self._large_writer.write_forever())
+            writers.create_task(self._compaction.compact_forever())
 
     @override
     def subscribe(self, listener: CommitListener) -> None:
@@ -135,7 +137,7 @@ class PostgresJournal(Journal):
             self._clock,
             max_queued_bytes=self._max_queued_bytes,
             budget=self._budget,
-            recent=RecentCommits(self._clock, self._recent_budget),
+            recent=RecentCommits(self._recent_budget),
         )
         self._logs.add(log)
         return log
@@ -184,8 +186,7 @@ class PostgresJournal(Journal):
         # The floor is 1: retention removes events of ended runs alone, long after their end.
         head = JournalHead(last_seq=log.committed, epoch=log.epoch, floor=1, terminal=True)
         self._publish(log.thread_id, segment, head)
-        await self._compaction.compact(log.thread_id)
-        crash_point("after_compact")
+        self._compaction.add(log.thread_id)
 
     async def _commit_end(self, end: RunEnd) -> bool:
         """Commit the end of a run, through any number of outages of the database. Returns False when another
@@ -199,9 +200,8 @@ class PostgresJournal(Journal):
                 # The database may be behind what was flushed: then that comes first.
                 if await end.commit(self._pool, timeout_s=timeout_s):
                     return True
-                return await self._writer.restore([end.log]) > 0 and await end.commit(
-                    self._pool, timeout_s=timeout_s
-                )
+                await self._writer.restore([end.log])
+                return await end.commit(self._pool, timeout_s=timeout_s)
             except DatabaseUnavailable:
                 if self._clock.monotonic() - began >= timeout_s:
                     timeout_s = min(2 * timeout_s, MAX_FINISH_S)
@@ -228,6 +228,7 @@ class PostgresJournal(Journal):
 
         Cheap when it has not. Raises DatabaseUnavailable.
         """
+        self._recent_budget.expire()
         live = [log for log in self._logs if not log.lost]
         await self._writer.restore([*live, *self._recent_ends.logs()])
         for end in await self._recent_ends.lost(self._pool):

@@ -217,7 +217,7 @@ class JournalWriter:
             rows = await self._pool.fetch(POSITIONS, [batch.log.thread_id for batch in batches])
         positions = {row["thread_id"]: (row["fence"], row["last_seq"]) for row in rows}
         again: list[Batch] = []
-        behind: list[tuple[Batch, Batch]] = []
+        behind: list[Batch] = []
         for batch in batches:
             position, commit = positions.get(batch.log.thread_id), batch.commit
             lost = _lost_by_database(batch.log, commit.base, position)
@@ -226,26 +226,22 @@ class JournalWriter:
             elif position == (batch.log.fence, commit.base):
                 again.append(batch)
             elif lost is not None:
-                behind.append((batch, lost))
-            else:
-                batch.log.mark_lost()
-        written = await self._write_again([lost for _, lost in behind])
-        for batch, lost in behind:
-            if lost in written:
+                behind.append(lost)
                 again.append(batch)
             else:
                 batch.log.mark_lost()
+        await self._write_again(behind)
         return again
 
-    async def restore(self, logs: Iterable[JournalLog]) -> int:
+    async def restore(self, logs: Iterable[JournalLog]) -> None:
         """Write again what the database has lost of these logs: it came back without its newest commits.
 
-        Returns how many were behind. One of which not everything is kept has lost its lease: the run is taken
-        over, and goes on in a new epoch. Raises DatabaseUnavailable.
+        One of which not everything is kept has lost its lease: the run is taken over, and goes on in a new
+        epoch. Raises DatabaseUnavailable.
         """
         known = {log.thread_id: (log, log.written) for log in logs}
         if not known:
-            return 0
+            return
         with database_errors():
             rows = await self._pool.fetch(POSITIONS, list(known))
         behind: list[Batch] = []
@@ -259,20 +255,18 @@ class JournalWriter:
                 _logger.error("commits_lost_for_good: seq %d to %d", position[1] + 1, written)
                 log.mark_lost()
         await self._write_again(behind)
-        return len(behind)
 
-    async def _write_again(self, batches: list[Batch]) -> list[Batch]:
-        """Commit again what readers already have. Returns the batches that were committed."""
+    async def _write_again(self, batches: list[Batch]) -> None:
+        """Commit again what readers already have. One that the database does not accept may have been written
+        again by another task meanwhile: the positions show."""
         if not batches:
-            return []
+            return
         statement, arguments = statement_of(batches, self._lease_ttl)
         with database_errors():
             moved = indexes_of(await self._pool.fetch(statement, *arguments, timeout=APPEND_S))
-        written = [batch for index, batch in enumerate(batches) if index in moved]
-        for batch in written:
-            commit = batch.commit
+        for index in moved:
+            commit = batches[index].commit
             _logger.warning("lost_commits_written_again: seq %d to %d", commit.base + 1, commit.last)
-        return written
 
     def _mark_committed(self, batch: Batch) -> None:
         log, commit, _ = batch

@@ -29,11 +29,9 @@ _ADD_EVENT = ADD_EVENTS.format(
 )
 
 
-async def add_to_outbox(connection: Any, event: OutboxEvent, *, timeout_s: float | None = None) -> None:
+async def add_to_outbox(connection: Any, event: OutboxEvent) -> None:
     """Store an event for the webhooks that report it, in the transaction of the connection."""
-    await connection.execute(
-        _ADD_EVENT, event.id, event.type.value, event.proposal_id, data_of(event), timeout=timeout_s
-    )
+    await connection.execute(_ADD_EVENT, event.id, event.type.value, event.proposal_id, data_of(event))
 
 
 def data_of(event: OutboxEvent) -> str:

@@ -7,6 +7,7 @@ A delivery that is claimed is due again when its lease ends: a replica that dies
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -19,6 +20,8 @@ from server.db.errors import database_errors
 from server.domain.webhooks.events import EventType
 from server.domain.webhooks.schedule import DISABLE_AFTER, GIVE_UP_AFTER, KEEP_FOR
 from server.domain.webhooks.store import AttemptFailed, Claim, DeliveryStore
+
+_logger = logging.getLogger(__name__)
 
 #: Rows that a sweep gives up, and removes, in one statement.
 MAX_SWEPT = 5_000
@@ -170,7 +173,7 @@ class PostgresDeliveryStore(DeliveryStore):
                 timedelta(seconds=lease_s),
                 max_per_owner,
             )
-        return [_claim(row) for row in rows]
+        return [claim for row in rows if (claim := _claim(row)) is not None]
 
     @override
     async def mark_delivered(self, claim: Claim, http_status: int) -> None:
@@ -220,10 +223,16 @@ def _named(claim: Claim) -> tuple[UUID, UUID, int]:
     return claim.webhook_id, claim.event_id, claim.attempt
 
 
-def _claim(row: Mapping[str, Any]) -> Claim:
+def _claim(row: Mapping[str, Any]) -> Claim | None:
+    """None for what this release cannot read, such as an event of a later release: once the lease ends, a
+    replica that can reads it."""
     values = dict(row)
     secret, previous = values.pop("secret"), values.pop("previous_secret")
     values["secrets"] = (secret,) if previous is None else (secret, previous)
-    values["event_type"] = EventType(values["event_type"])
-    values["data"] = json.loads(values["data"])
+    try:
+        values["event_type"] = EventType(values["event_type"])
+        values["data"] = json.loads(values["data"])
+    except ValueError:
+        _logger.warning("webhook_delivery_not_read: %s, %s", row["webhook_id"], row["event_id"])
+        return None
     return Claim(**values)

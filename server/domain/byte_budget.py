@@ -57,17 +57,15 @@ class ByteBudget:
         if self.reserve_now(size_bytes):
             return
         granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        place = (size_bytes, granted)
-        queue = self._queue(size_bytes)
-        queue.append(place)
+        self._queue(size_bytes).append((size_bytes, granted))
         try:
             await granted
         except asyncio.CancelledError:
-            if granted.done() and not granted.cancelled():
-                self.release(size_bytes)
-            else:
-                queue.remove(place)
+            if granted.cancelled():
+                # Its place goes when it is the first: a release may have taken it already.
                 self._grant()
+            else:
+                self.release(size_bytes)
             raise
 
     def add(self, size_bytes: int) -> None:
@@ -122,11 +120,12 @@ class ByteBudget:
             pass
 
     def _grant_first(self, queue: _Places) -> bool:
-        """Grant the first reservation of a queue if there is room. Returns whether it left the queue."""
+        """Grant the first reservation of a queue if there is room for it. Returns whether it did."""
+        while queue and queue[0][1].cancelled():
+            queue.popleft()
         if not queue or not self._fits(queue[0][0]):
             return False
         size_bytes, granted = queue.popleft()
-        if not granted.cancelled():
-            self._take(size_bytes)
-            granted.set_result(None)
+        self._take(size_bytes)
+        granted.set_result(None)
         return True

@@ -37,7 +37,7 @@ POINTS = {
     "in_finish": "inside the finishing transaction: run, event and proposal are written, contents are not",
     "end_of_finish": "inside the finishing transaction: all is written, nothing is committed",
     "after_finish": "the finishing transaction is committed; no reader knows",
-    "after_compact": "the journal is compacted; neither the starter nor the log knows",
+    "after_compact": "the journal of a run that has ended is compacted",
     "before_accept": "the draft and the proposal are locked; nothing of the acceptance is written",
     "in_accept": "inside the accepting transaction: the draft's version is written, the proposal is not",
     "end_of_accept": "inside the accepting transaction: all is written, nothing is committed",

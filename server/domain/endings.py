@@ -28,7 +28,10 @@ class Endings:
         self._waiting.append(end)
 
     def _end_some(self) -> None:
-        for _ in range(min(ENDS_PER_TURN, len(self._waiting))):
-            self._waiting.popleft()()
-        if self._waiting:
-            asyncio.get_running_loop().call_soon(self._end_some)
+        try:
+            for _ in range(min(ENDS_PER_TURN, len(self._waiting))):
+                self._waiting.popleft()()
+        finally:
+            # Also when one of them fails, which the loop reports: the others have their turn.
+            if self._waiting:
+                asyncio.get_running_loop().call_soon(self._end_some)

@@ -187,7 +187,7 @@ class RunLog(RunObserver):
         )
 
     def faulted(self, lease: Lease, fault: BaseException) -> None:
-        """An error in the hub ended the run."""
+        """An error in the hub, with its place: the text may hold a prompt."""
         self._log.error(
             "run_faulted",
             thread_id=str(lease.thread_id),

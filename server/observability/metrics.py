@@ -38,7 +38,7 @@ GAUGES = {
     "window_bytes": "Memory that readers share: events of followed threads, and the forms they are sent in",
     "window_limit_bytes": "Limit of the memory that readers share (IDEO_MAX_TOTAL_WINDOW_MIB)",
     "journal_queued_bytes": "Memory of the events of all runs that are not yet committed",
-    "journal_queue_limit_bytes": "Limit of a run; beyond it the runtime's stream waits (IDEO_MAX_QUEUE_MIB)",
+    "journal_queue_limit_bytes": "Its limit; beyond it the runtime's streams wait (IDEO_MAX_TOTAL_QUEUE_MIB)",
     "breaker_open": "Circuit breaker of calls to the runtime: 0 closed, 0.5 half open, 1 open",
     "wakeups_healthy": "1 while wake-ups from other replicas arrive, 0 while the hub only polls",
     "quarantined_frames": "Frames of the runtime that no replica understood, and that were not released",
@@ -73,7 +73,7 @@ COUNTERS: dict[str, tuple[str, dict[str, tuple[str, ...]]]] = {
         {"reason": tuple(reason.name.lower() for reason in FrameReason)},
     ),
     "journals_removed_total": ("Journals of ended runs that were removed at the end of their retention", {}),
-    "run_faults_total": ("Runs that ended because of an error in the hub", {}),
+    "run_faults_total": ("Errors in the hub while it drove a run, which most of them ended", {}),
     "authentications_refused_total": (
         "Callers that were not authenticated, by what they presented, and why",
         {"presented": PRESENTED, "reason": REASONS},

@@ -20,6 +20,12 @@ from server.domain.errors import RuntimeRefused, RuntimeUnavailable
 BreakerState = Literal["closed", "half_open", "open"]
 
 _FIRST_SERVER_ERROR = 500
+#: Calls that the half-open state admits, and successes in a row that close it.
+_MAX_REQUESTS = 3
+#: Failures in a row that the closed state tolerates; one more opens it.
+_MAX_FAILURES = 5
+#: Seconds after which each state ends: the closed one begins to count anew.
+_LASTS_S = {"closed": 60.0, "open": 30.0, "half_open": math.inf}
 #: Threads whose last call failed that are remembered; the oldest are forgotten.
 _MAX_FAILING_THREADS = 10_000
 
@@ -36,27 +42,12 @@ class BreakerCounts:
 
 
 class Breaker:
-    """Whether the runtime may be called now. One per process; not for several threads.
+    """Whether the runtime may be called now. One per process; not for several threads. monotonic: the clock,
+    in seconds."""
 
-    monotonic: the clock, in seconds. max_requests: calls that the half-open state admits, and successes in
-    a row that close it. interval_s: time after which the closed state resets its counts. timeout_s: time
-    that it stays open. max_failures: failures in a row that it tolerates; one more opens it.
-    """
-
-    def __init__(
-        self,
-        monotonic: Callable[[], float],
-        *,
-        name: str = "deepagents-runtime",
-        max_requests: int = 3,
-        interval_s: float = 60.0,
-        timeout_s: float = 30.0,
-        max_failures: int = 5,
-    ) -> None:
+    def __init__(self, monotonic: Callable[[], float], *, name: str = "deepagents-runtime") -> None:
         self.name = name
         self._monotonic = monotonic
-        self._max_requests, self._max_failures = max_requests, max_failures
-        self._interval_s, self._timeout_s = interval_s, timeout_s
         self._generation = 0
         #: The threads whose last call was answered by a failure, in the order in which they began to fail.
         self._failing: dict[str, None] = {}
@@ -85,7 +76,7 @@ class Breaker:
                 sent=False,
                 retry_after_s=left,
             )
-        if state == "half_open" and self._counts.requests >= self._max_requests:
+        if state == "half_open" and self._counts.requests >= _MAX_REQUESTS:
             raise RuntimeUnavailable(
                 "the runtime failed several times in a row and is being tried again",
                 sent=False,
@@ -108,7 +99,7 @@ class Breaker:
         counts.successes += 1
         counts.successes_in_a_row += 1
         counts.failures_in_a_row = 0
-        if self._state == "half_open" and counts.successes_in_a_row >= self._max_requests:
+        if self._state == "half_open" and counts.successes_in_a_row >= _MAX_REQUESTS:
             self._enter("closed")
 
     def failed(self, generation: int, thread_id: str | None = None) -> None:
@@ -130,7 +121,7 @@ class Breaker:
         counts.failures += 1
         counts.failures_in_a_row += 1
         counts.successes_in_a_row = 0
-        if self._state == "half_open" or counts.failures_in_a_row > self._max_failures:
+        if self._state == "half_open" or counts.failures_in_a_row > _MAX_FAILURES:
             self._enter("open")
 
     def withdrawn(self, generation: int) -> None:
@@ -175,8 +166,7 @@ class Breaker:
 
     def _enter(self, state: BreakerState) -> None:
         """Begin a new generation in `state`."""
-        lasts_s = {"closed": self._interval_s, "open": self._timeout_s, "half_open": math.inf}
         self._state: BreakerState = state
         self._generation += 1
         self._counts = BreakerCounts()
-        self._ends_at = self._monotonic() + lasts_s[state]
+        self._ends_at = self._monotonic() + _LASTS_S[state]

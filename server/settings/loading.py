@@ -1,4 +1,4 @@
-"""Reading the settings: the only reader of the environment, with names.py and sources.py.
+"""Reading the settings from the environment, with names.py and sources.py.
 
 All mistakes are reported at once, by the name of the environment variable and without its value.
 """

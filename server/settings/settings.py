@@ -59,8 +59,8 @@ class Settings(BaseSettings):
     `LISTEN`; `DATABASE_URL` when not set. The hub notices a pooler by itself; without a direct address its
     replicas poll for each other's events (ADR 0011)"""
     database_max_connections: int = Field(10, alias="IDEO_DATABASE_MAX_CONNECTIONS", ge=2, le=200)
-    """maximum number of connections in the pool of one replica, 2 to 200. The writer of the journal has one
-    more, and wake-ups through PostgreSQL another"""
+    """maximum number of connections in the pool of one replica, 2 to 200. The two writers of the journal have
+    one more each, and wake-ups through PostgreSQL another"""
     data_dir: Path = Field(Path(".data"), alias="IDEO_DATA_DIR")
     """directory of the embedded PostgreSQL, and of the key of `ideo dev`"""
     journal_retention_days: float = Field(90.0, alias="IDEO_JOURNAL_RETENTION_DAYS", ge=0, le=36500)

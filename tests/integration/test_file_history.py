@@ -30,6 +30,7 @@ from server.worker.worker import WorkerProcess
 from tests.integration.started_run import CODEC, StartedRun, started_run
 from tests.support.hub import RunningHub, finished, running_hub, start
 from tests.support.recordings import NAMES, content_of, frames
+from tests.support.stored import compacted
 
 FORGET = "UPDATE events SET file_changes = NULL WHERE thread_id = $1"
 
@@ -397,7 +398,7 @@ async def test_segments_of_an_earlier_release_are_indexed_when_they_are_first_re
     # Rows are joined when a run ends; one without an index makes its row one without.
     await run.pool.execute("UPDATE events SET file_changes = NULL WHERE first_seq = 2")
     await run.on.finish()
-    assert await run.pool.fetchval("SELECT count(*) FROM events") == 1
+    await compacted(run.pool, run.on.thread_id)
     assert await run.pool.fetchval("SELECT file_changes IS NULL FROM events")
     assert [(await run.reader.tree(seq), await run.reader.seqs(seq)) for seq in seqs] == before
     assert await run.pool.fetchval("SELECT file_changes FROM events") == b"".join(
@@ -411,6 +412,7 @@ async def test_the_index_is_read_on_across_rows_that_are_joined_meanwhile(run: W
     first, floor = await store.read(run.on.thread_id, 0, seqs[-1], max_bytes=1)
     assert ([(each.first_seq, each.last_seq) for each in first], floor) == ([(seqs[0], seqs[0])], 1)
     await run.on.finish()
+    await compacted(run.pool, run.on.thread_id)
     rest, _ = await store.read(run.on.thread_id, seqs[0], seqs[-1], max_bytes=1)
     assert [(each.first_seq, each.last_seq) for each in rest] == [(1, seqs[-1] + 1)]
     assert await store.read(run.on.thread_id, seqs[-1] + 1, seqs[-1] + 1, max_bytes=1) == ([], 1)

@@ -6,7 +6,7 @@ The tests take the newest commits away by SQL: the rows are then as after a fail
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
@@ -14,6 +14,7 @@ from uuid import UUID
 import pytest
 
 from server.clock import SystemClock
+from server.db.commit_statements import POSITIONS
 from server.db.file_json import files_from_jsonb
 from server.db.journal import PostgresJournal
 from server.db.pool import open_pool
@@ -29,7 +30,7 @@ from server.domain.streams.broadcaster import Broadcaster
 from server.domain.streams.catch_up import REWIND_S
 from server.domain.streams.steps import Heartbeat
 from server.encoding.event_batch import delimited_delta, delimited_event
-from tests.support.hand_clock import HandClock, retried
+from tests.support.hand_clock import PATIENCE_S, HandClock, retried
 from tests.support.stored import a_running_run
 
 FILES = {"/a.md": File(b"one\n")}
@@ -92,6 +93,64 @@ async def test_the_next_commit_of_a_run_writes_again_what_the_database_has_lost(
         expected = [*(b"%d" % number for number in range(20)), b"next"]
         assert await stored(journal, log) == expected
         assert published == expected
+
+
+class Meeting:
+    """A pool whose first two readers of positions go on together: both see the same ones."""
+
+    def __init__(self, pool: Any) -> None:
+        self._pool, self._readers, self._met = pool, 0, asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pool, name)
+
+    async def fetch(self, query: str, *arguments: Any, **options: Any) -> Any:
+        rows = await self._pool.fetch(query, *arguments, **options)
+        if query == POSITIONS:
+            self._readers += 1
+            if self._readers == 2:
+                self._met.set()
+            async with asyncio.timeout(PATIENCE_S):
+                await self._met.wait()
+        return rows
+
+
+async def test_a_commit_and_the_look_for_lost_ones_may_write_the_same_again(pool: Any) -> None:
+    async with a_log(Meeting(pool)) as (journal, log, published):
+        await lose_commits(pool, log.thread_id, 9)
+        log.put(delimited_event(b"next"), b"", epoch=1)
+        await asyncio.gather(log.flush(), journal.restore_lost_commits())
+        assert await stored(journal, log) == [*(b"%d" % number for number in range(20)), b"next"]
+        assert await stored(journal, log) == published
+
+
+class Forestalled:
+    """A pool with which something else is done before the first reader of positions reads them."""
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+        self.before: Callable[[], Awaitable[None]] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pool, name)
+
+    async def fetch(self, query: str, *arguments: Any, **options: Any) -> Any:
+        before, self.before = self.before if query == POSITIONS else None, None
+        if before is not None:
+            await before()
+        return await self._pool.fetch(query, *arguments, **options)
+
+
+async def test_a_run_ends_though_its_lost_events_were_written_again_meanwhile(pool: Any) -> None:
+    forestalled = Forestalled(pool)
+    async with a_log(forestalled) as (journal, log, published):
+        await lose_commits(pool, log.thread_id, 9)
+        forestalled.before = journal.restore_lost_commits
+        await journal.finish(
+            log, b"end", b"", outcome=Outcome.COMPLETED, files=ProposalFiles(kept=FILES), failure=None
+        )
+        assert await stored(journal, log) == published
+        assert published[-1] == b"end"
 
 
 async def test_a_quiet_run_gets_back_what_the_database_has_lost(pool: Any) -> None:

@@ -53,7 +53,7 @@ def value(read: Series, name: str, **labels: str) -> float:
 
 async def test_every_memory_limit_has_a_gauge_of_its_own_and_one_of_its_use(database: str) -> None:
     async with (
-        running_hub(database, max_queue_mib=3, max_total_window_mib=8) as hub,
+        running_hub(database, max_total_queue_mib=32, max_total_window_mib=8) as hub,
         hub.client() as client,
         httpx.AsyncClient(base_url=hub.http, timeout=60) as http,
     ):
@@ -67,7 +67,7 @@ async def test_every_memory_limit_has_a_gauge_of_its_own_and_one_of_its_use(data
         subscription.close()
     gauges = {name: value(read, name) for name in GAUGES}
     assert (gauges["runs_live"], gauges["followers"], gauges["followed_threads"]) == (1, 1, 1)
-    assert (gauges["window_limit_bytes"], gauges["journal_queue_limit_bytes"]) == (8 << 20, 3 << 20)
+    assert (gauges["window_limit_bytes"], gauges["journal_queue_limit_bytes"]) == (8 << 20, 32 << 20)
     assert 0 < gauges["window_bytes"] <= 8 << 20
     assert (gauges["accepting"], gauges["breaker_open"]) == (1, 0)
     assert gauges["database_connections_idle"] <= gauges["database_connections"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 from uuid import UUID, uuid4
@@ -67,6 +68,34 @@ async def test_two_replicas_together_let_a_caller_make_no_more_than_one_would(po
     calls = [each.count_creation(CALLER) for _ in range(20) for each in (one, two)]
     assert await outcomes(calls) == (10, 30)
     assert await outcomes([two.count_creation(uuid4())]) == (1, 0)
+
+
+class LateReports(PostgresQuotaStore):
+    """Reports of streams wait until they may go on."""
+
+    def __init__(self, pool: Any, *, replica: str) -> None:
+        super().__init__(pool, replica=replica)
+        self.reporting, self.may_go_on = asyncio.Event(), asyncio.Event()
+
+    async def set_streams(self, counts: Mapping[UUID, int]) -> None:
+        self.reporting.set()
+        await self.may_go_on.wait()
+        await super().set_streams(counts)
+
+
+async def test_a_stream_that_opens_during_a_report_counts_after_the_next(pool: Any) -> None:
+    store = LateReports(pool, replica="one")
+    one = Quotas(store, QuotaLimits(max_streams=2))
+    _, two = replicas(pool, max_streams=2)
+    await two.sync()
+    await one.open_stream(ANN)
+    report = asyncio.create_task(one.sync())
+    await store.reporting.wait()
+    await one.open_stream(ANN)
+    store.may_go_on.set()
+    await report
+    await one.sync()
+    assert await outcomes([two.open_stream(ANN)]) == (0, 1)
 
 
 async def test_a_minute_later_there_is_room_again(pool: Any) -> None:

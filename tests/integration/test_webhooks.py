@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
@@ -375,3 +376,29 @@ async def test_what_is_over_is_removed_after_a_month_and_what_cannot_be_told_giv
     await pool.execute("UPDATE webhook_deliveries SET created_at = created_at - interval '31 days'")
     await deliveries.sweep()
     assert await pool.fetchval("SELECT count(*) FROM webhook_deliveries") == 0
+
+
+@pytest.mark.parametrize("unreadable", [{"event_type": "of.a.later.release"}, {"data": []}])
+async def test_a_delivery_that_cannot_be_read_costs_no_other_an_attempt(
+    told: Told, unreadable: dict[str, Any]
+) -> None:
+    webhook = await told.webhook(event_types=["run.finished"])
+    await told.run()
+    await told.delivery(webhook, status="delivered")
+    await told.hub.core.pool.execute(
+        """
+        INSERT INTO webhook_deliveries
+        SELECT (jsonb_populate_record(d, changed || '{"attempts": 0, "delivered_at": null}'
+          || jsonb_build_object('event_id', gen_random_uuid(), 'next_attempt_at', now()))).*
+        FROM webhook_deliveries d, unnest(ARRAY[$1::jsonb, '{}']) AS changed WHERE d.event_id = $2
+        """,
+        json.dumps(unreadable),
+        UUID(told.receiver.calls[0].id),
+    )
+    await until(lambda: len(told.receiver.calls) > 1)
+    # What comes later is delivered, too, before the other one is tried again.
+    await told.run()
+    await until(lambda: len(told.receiver.calls) > 2)
+    assert len({call.id for call in told.receiver.calls}) == 3
+    attempts = await told.hub.core.pool.fetch("SELECT attempts FROM webhook_deliveries")
+    assert {row["attempts"] for row in attempts} == {1}

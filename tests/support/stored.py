@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+from server.db.compaction import COMPACTED_BYTES
 from server.db.proposals import PostgresProposalStore
 from server.db.runs import PostgresRunStore
 from server.db.users import PostgresUserStore
@@ -17,6 +19,7 @@ from server.domain.proposals.store import StoredStart
 from server.domain.runs.lease import Lease
 from server.domain.runs.runtime import Invocation
 from server.domain.runs.status import RunStatus
+from tests.support.hand_clock import PATIENCE_S
 
 #: When the first of everything happens.
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -92,3 +95,17 @@ async def taken_over(
     """The runs that a sweep takes over."""
     found_at = await runs.find_expired(driven)
     return [] if found_at is None else [*await runs.claim_expired(limit, found_at=found_at, driven=driven)]
+
+
+async def rows_of(pool: Any, thread_id: UUID) -> int:
+    """The rows of a journal."""
+    return int(await pool.fetchval("SELECT count(*) FROM events WHERE thread_id = $1", thread_id))
+
+
+async def compacted(pool: Any, thread_id: UUID) -> None:
+    """Wait until a journal has as few rows as it can."""
+    sizes = "SELECT sum(length(batch) + length(residues)) FROM events WHERE thread_id = $1"
+    fewest = int(await pool.fetchval(sizes, thread_id)) // COMPACTED_BYTES + 1
+    async with asyncio.timeout(PATIENCE_S):
+        while await rows_of(pool, thread_id) > fewest:
+            await asyncio.sleep(0)

@@ -155,7 +155,7 @@ class Quotas:
         caller, limit = principal.quota_id, self.limits.streams_of(principal)
         if not limit:
             return
-        # Counted here first: what `sync` reports meanwhile may be too high, never too low.
+        # Counted here first, so that streams that open at a time do not pass the limit here.
         self._open[caller] += 1
         try:
             counted = self._open[caller] <= limit
@@ -164,6 +164,8 @@ class Quotas:
                 key = ("links", caller) if principal.is_share_link else caller
                 await self._wait_for_turn(self._openings, key, self.limits.openings)
                 counted = await self._store.count_stream(caller, limit)
+                # A `sync` that began before may put its own count in the place of this one.
+                self._changed.add(caller)
         except BaseException:
             self.close_stream(principal)
             raise

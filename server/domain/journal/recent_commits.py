@@ -40,34 +40,45 @@ class Commit(NamedTuple):
 
 
 class RecentBudget:
-    """The bytes that the recent commits of all runs of a process keep."""
+    """The recent commits of all runs of a process, by their age: the oldest are dropped first."""
 
-    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
-        self.max_bytes = max_bytes
+    def __init__(self, clock: Clock, max_bytes: int = MAX_BYTES) -> None:
+        self._clock, self._max_bytes = clock, max_bytes
+        #: When each commit was added, oldest first, and where it is kept.
+        self._added: deque[tuple[float, RecentCommits]] = deque()
+        #: Bytes that all runs keep.
         self.used_bytes = 0
+
+    def add(self, recent: RecentCommits, size_bytes: int) -> None:
+        """Count a commit that is kept in `recent` now; drop those that are too old or too many."""
+        self._added.append((self._clock.monotonic(), recent))
+        self.used_bytes += size_bytes
+        self.expire()
+
+    def expire(self) -> None:
+        """Drop what is too old or too much, whether or not its run goes on."""
+        oldest_s = self._clock.monotonic() - KEEP_S
+        while self._added and (self._added[0][0] < oldest_s or self.used_bytes > self._max_bytes):
+            self._added.popleft()[1].drop_oldest()
 
 
 class RecentCommits:
     """The recent commits of one run."""
 
-    def __init__(self, clock: Clock, budget: RecentBudget) -> None:
-        self._clock, self._budget = clock, budget
-        #: When each was added.
-        self._commits: deque[tuple[float, Commit]] = deque()
+    def __init__(self, budget: RecentBudget) -> None:
+        self._budget = budget
+        self._commits: deque[Commit] = deque()
+        #: Commits that were dropped before their turn.
+        self._cleared = 0
 
     def add(self, commit: Commit) -> None:
-        """Keep a commit, which continues the one before; drop those that are too old or too many."""
-        now = self._clock.monotonic()
-        self._commits.append((now, commit))
-        self._budget.used_bytes += commit.size_bytes
-        while self._commits and (
-            self._commits[0][0] < now - KEEP_S or self._budget.used_bytes > self._budget.max_bytes
-        ):
-            self._drop_oldest()
+        """Keep a commit, which continues the one before."""
+        self._commits.append(commit)
+        self._budget.add(self, commit.size_bytes)
 
     def after(self, seq: int) -> Commit | None:
         """All events after `seq` as one; None when not all of them are kept."""
-        commits = [commit for _, commit in self._commits if commit.base >= seq]
+        commits = [commit for commit in self._commits if commit.base >= seq]
         if not commits or commits[0].base != seq:
             return None
         return Commit(
@@ -82,11 +93,15 @@ class RecentCommits:
             tuple(entry for commit in commits for entry in commit.quarantine),
         )
 
+    def drop_oldest(self) -> None:
+        """Drop the oldest commit; nothing if it was cleared."""
+        if self._cleared:
+            self._cleared -= 1
+        else:
+            self._budget.used_bytes -= self._commits.popleft().size_bytes
+
     def clear(self) -> None:
         """Keep nothing."""
-        while self._commits:
-            self._drop_oldest()
-
-    def _drop_oldest(self) -> None:
-        _, commit = self._commits.popleft()
-        self._budget.used_bytes -= commit.size_bytes
+        self._budget.used_bytes -= sum(commit.size_bytes for commit in self._commits)
+        self._cleared += len(self._commits)
+        self._commits.clear()

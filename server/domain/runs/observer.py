@@ -29,7 +29,7 @@ class RunObserver:
         """A queued run begins."""
 
     def faulted(self, lease: Lease, fault: BaseException) -> None:
-        """A fault of the hub ended the run."""
+        """A fault of the hub ended the run, or cost it a release from quarantine or the note of its base."""
 
     def discontinued(self, lease: Lease, reason: DiscontinuityReason) -> None:
         """Frames of the runtime may be missing here."""

@@ -59,6 +59,10 @@ class SharedMemory:
         if self.used_bytes > self._max_bytes:
             self._shrink()
 
+    def holds(self, item: SharedItem) -> bool:
+        """Whether the item is counted."""
+        return item in self._items
+
     def grow(self, item: SharedItem, size_bytes: int) -> None:
         """Count bytes that an item has grown by; nothing if it was dropped meanwhile."""
         if item in self._items:

@@ -26,7 +26,7 @@ RETRY_S = 1.0
 SMALL_STEP_BYTES = 64 << 10
 #: A step of at most so many segments needs no turn of the event loop: those that came while it was busy.
 _FEW_SEGMENTS = 16
-#: How many times its bytes a step takes: as it is in the journal, while it is rendered, and rendered.
+#: The copies of a step's bytes in memory at a time: the journal's, the renderer's, and the rendered one.
 _COPIES = 3
 
 

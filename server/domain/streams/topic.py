@@ -94,7 +94,7 @@ class Topic:
 
     def _on_grow(self, segment: Segment, size: int) -> None:
         # A reader may still render a segment that has left the window.
-        if self._window and segment.first_seq >= self._window[0].first_seq:
+        if self._memory.holds(segment):
             self._window_bytes += size
             self._memory.grow(segment, size)
             self._limit_window()

@@ -154,7 +154,13 @@ class Deliveries:
                 self._observer.gave_up(1)
                 await self._store.give_up(claim, "not_permitted")
                 return
-            failure, http_status = await self._send(claim)
+            try:
+                body = self._encode(claim)
+            except Exception:
+                # The receiver has no part in this.
+                _logger.exception("webhook_delivery_not_encoded")
+                return
+            failure, http_status = await self._send(claim, body)
             now = self._clock.now()
             self._observer.attempted(
                 claim, failure, http_status, max((now - claim.created_at).total_seconds(), 0)
@@ -162,9 +168,8 @@ class Deliveries:
             crash_point("webhook_sent")
             await self._record(claim, failure, http_status)
 
-    async def _send(self, claim: Claim) -> tuple[str, int]:
+    async def _send(self, claim: Claim, body: bytes) -> tuple[str, int]:
         """How an attempt failed, empty if it did not, and the status of the answer, 0 without one."""
-        body = self._encode(claim)
         timestamp = int(self._clock.now().timestamp())
         headers = signed_headers(claim.event_id, timestamp, body, claim.secrets)
         try:

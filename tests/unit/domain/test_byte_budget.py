@@ -164,3 +164,34 @@ async def test_any_order_of_reservations_releases_and_cancellations_ends_with_no
         results = await asyncio.gather(*tasks, return_exceptions=True)
         assert not [result for result in results if isinstance(result, AssertionError)]
         assert budget.used_bytes == 0
+
+
+@pytest.mark.parametrize("released_first", [True, False])
+async def test_a_reservation_that_is_cancelled_while_another_one_releases_takes_nothing(
+    released_first: bool,
+) -> None:
+    budget = ByteBudget(100)
+    await budget.reserve(90)
+    cancelled, waiting = (asyncio.ensure_future(budget.reserve(size)) for size in (50, 60))
+    await turns()
+    if released_first:
+        budget.release(90)
+        cancelled.cancel()
+    else:
+        cancelled.cancel()
+        budget.release(90)
+    with pytest.raises(asyncio.CancelledError):
+        await cancelled
+    await waiting
+    assert budget.used_bytes == 60
+
+
+async def test_what_waits_behind_a_cancelled_reservation_is_granted_at_once_if_it_fits() -> None:
+    budget = ByteBudget(100)
+    await budget.reserve(90)
+    cancelled, waiting = (asyncio.ensure_future(budget.reserve(size)) for size in (50, 10))
+    await turns()
+    assert not waiting.done()
+    cancelled.cancel()
+    await waiting
+    assert budget.used_bytes == 100

@@ -37,7 +37,7 @@ def a_log(
         clock,
         max_queued_bytes=max_queued_bytes,
         budget=ByteBudget(),
-        recent=RecentCommits(clock, RecentBudget()),
+        recent=RecentCommits(RecentBudget(clock)),
     )
 
 
@@ -46,7 +46,7 @@ def a_commit(base: int, last: int) -> Commit:
 
 
 def test_recent_commits_give_what_follows_the_end_of_one_of_them() -> None:
-    recent = RecentCommits(HandClock(), RecentBudget())
+    recent = RecentCommits(RecentBudget(HandClock()))
     for base, last in ((1, 3), (3, 4), (4, 9)):
         recent.add(a_commit(base, last))
     assert recent.after(1) == a_commit(1, 9)
@@ -57,8 +57,9 @@ def test_recent_commits_give_what_follows_the_end_of_one_of_them() -> None:
 
 
 def test_recent_commits_are_dropped_by_age_and_by_the_bytes_of_all_runs_oldest_first() -> None:
-    clock, budget = HandClock(), RecentBudget(max_bytes=19)
-    recent, other = RecentCommits(clock, budget), RecentCommits(clock, budget)
+    clock = HandClock()
+    budget = RecentBudget(clock, max_bytes=19)
+    recent, other = RecentCommits(budget), RecentCommits(budget)
     recent.add(a_commit(1, 5))
     other.add(a_commit(1, 5))
     recent.add(a_commit(5, 7))
@@ -71,6 +72,44 @@ def test_recent_commits_are_dropped_by_age_and_by_the_bytes_of_all_runs_oldest_f
     for each in (recent, other):
         each.clear()
     assert budget.used_bytes == 0
+
+
+def test_a_run_that_goes_on_keeps_its_commits_though_quiet_ones_have_filled_the_budget() -> None:
+    clock = HandClock()
+    budget = RecentBudget(clock, max_bytes=19)
+    quiet, active = RecentCommits(budget), RecentCommits(budget)
+    quiet.add(a_commit(1, 10))
+    active.add(a_commit(1, 4))
+    assert quiet.after(1) is None
+    assert active.after(1) == a_commit(1, 4)
+    assert budget.used_bytes == 6
+
+
+def test_commits_of_a_quiet_run_are_kept_no_longer_than_others() -> None:
+    clock = HandClock()
+    budget = RecentBudget(clock)
+    quiet = RecentCommits(budget)
+    quiet.add(a_commit(1, 5))
+    clock.move(KEEP_S + 1)
+    budget.expire()
+    assert quiet.after(1) is None
+    assert budget.used_bytes == 0
+
+
+def test_recent_commits_that_are_cleared_free_their_bytes_once() -> None:
+    clock = HandClock()
+    budget = RecentBudget(clock, max_bytes=19)
+    lost, other = RecentCommits(budget), RecentCommits(budget)
+    lost.add(a_commit(1, 5))
+    other.add(a_commit(1, 3))
+    lost.clear()
+    lost.add(a_commit(5, 6))
+    assert budget.used_bytes == 6
+    clock.move(KEEP_S + 1)
+    budget.expire()
+    assert budget.used_bytes == 0
+    lost.add(a_commit(6, 7))
+    assert lost.after(6) == a_commit(6, 7)
 
 
 @given(
