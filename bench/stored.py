@@ -6,12 +6,14 @@ each token's text, counted once, as UTF-8. State frames repeat them all the time
 
 from __future__ import annotations
 
+import asyncio
 from uuid import UUID
 
 import asyncpg
 
 from bench.environment import Environment
 from bench.figures import Stats, Table
+from server.db.compaction import COMPACTED_BYTES
 from server.domain.journal.events import StateUpdate, Token
 from server.frames.interpreter import Interpreter
 from server.replay.recording import Recording, read_recordings
@@ -20,6 +22,12 @@ _SIZES = """
 SELECT count(*) AS rows, sum(pg_column_size(batch) + pg_column_size(residues)) AS columns,
   sum(length(batch)) AS batch, sum(length(residues)) AS residues
 FROM events WHERE thread_id = ANY($1::uuid[])
+"""
+#: Whether a journal has more rows than it has once it is compacted.
+_IS_NOT_COMPACTED = f"""
+SELECT EXISTS (
+  SELECT FROM events WHERE thread_id = ANY($1::uuid[]) GROUP BY thread_id
+  HAVING count(*) > sum(length(batch) + length(residues)) / {COMPACTED_BYTES} + 1)
 """
 
 
@@ -60,6 +68,8 @@ async def measure_stored(environment: Environment, *, quick: bool) -> list[Table
             before, seen = await _relation_bytes(connection), await _threads(connection)
             await environment.read(environment.hub_socket("proto"), name, runs=runs)
             threads = list(await _threads(connection) - seen)
+            while await connection.fetchval(_IS_NOT_COMPACTED, threads):  # noqa: ASYNC110 - of another process
+                await asyncio.sleep(0.05)
             sizes = await connection.fetchrow(_SIZES, threads)
             grown = await _relation_bytes(connection) - before
             raw = sum(len(frame.encode()) for frame in recording.frames)

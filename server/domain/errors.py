@@ -108,6 +108,13 @@ class DraftBusy(Conflict):
         super().__init__(f"{which} of the draft has not ended: wait for it, enqueue this one or supersede it")
 
 
+class ChangesTooOften(Conflict):
+    """A draft, or the decisions on a proposal, changed again and again while a change was prepared."""
+
+    def __init__(self) -> None:
+        super().__init__("the draft or the decisions change too often: try again", retry_after_s=1)
+
+
 class InputClosed(Conflict):
     """The question can no longer be answered: it was, another one took its place, or the run has ended."""
 

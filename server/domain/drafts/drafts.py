@@ -15,11 +15,10 @@ from server.domain.clock import Clock
 from server.domain.drafts.changes import Changes, UpdateDraft, restored, updated
 from server.domain.drafts.draft import Draft
 from server.domain.drafts.store import DraftEdit, DraftStore
-from server.domain.errors import Conflict, EtagMismatch, EtagRequired
+from server.domain.errors import ChangesTooOften, Conflict, EtagMismatch, EtagRequired
 from server.domain.etags import IfMatch
 from server.domain.model import IdempotencyKey, Principal
 from server.domain.off_loop import PART_BYTES, REQUESTS, SMALL_BYTES
-from server.domain.review.conditions import too_busy
 
 #: The routes of writes on every interface, for idempotency keys.
 UPDATE_ROUTE, RESTORE_ROUTE = "update_draft", "restore_draft_version"
@@ -76,7 +75,7 @@ class Drafts:
             # Not in the transaction: it would hold the draft and a connection until the thread has time.
             made = await REQUESTS.run(updated, written.files, hashes, command)
             made_for = written.etag
-        raise too_busy()
+        raise ChangesTooOften
 
     async def restore(
         self,

@@ -37,8 +37,3 @@ def accept_key(key: str, proposal_id: UUID, command: AcceptProposal) -> Idempote
     }
     request = [str(proposal_id), command.strategy.value, resolved, command.draft_etag, command.comment]
     return IdempotencyKey.of(ACCEPT_ROUTE, key, request)
-
-
-def too_busy() -> Conflict:
-    """The error after several plans that were out of date once they were ready."""
-    return Conflict("the draft or the decisions change too often: try again", retry_after_s=1)

@@ -14,7 +14,7 @@ from server.domain.clock import Clock
 from server.domain.computations import Computations
 from server.domain.crash_points import crash_point
 from server.domain.drafts.draft import Draft
-from server.domain.errors import DraftMoved, EtagMismatch
+from server.domain.errors import ChangesTooOften, DraftMoved, EtagMismatch
 from server.domain.etags import IfMatch
 from server.domain.fair_budget import Reservation
 from server.domain.model import IdempotencyKey, Principal, Proposal, Resolution
@@ -24,7 +24,6 @@ from server.domain.review.conditions import (
     REJECT_ROUTE,
     accept_key,
     check_undecided,
-    too_busy,
 )
 from server.domain.review.conflicts import ShownConflict
 from server.domain.review.decisions import DecideFile, FileDecision
@@ -98,7 +97,7 @@ class Reviews:
                 check_undecided(edit, if_match)
                 if edit.proposal.etag == files.proposal.etag:
                     return await edit.set_decisions(decisions, now=self._clock.now())
-        raise too_busy()
+        raise ChangesTooOften
 
     async def accept(
         self,
@@ -148,7 +147,7 @@ class Reviews:
             if accepted is not None:
                 crash_point("accepted")
                 return accepted
-        raise too_busy()
+        raise ChangesTooOften
 
     async def _plan(self, files: ReviewFiles, command: AcceptProposal) -> Acceptance:
         if command.draft_etag is not None and command.draft_etag != files.draft.etag:
