@@ -17,7 +17,7 @@ from server.auth.tokens import SharedSecret, TokenVerifier
 from server.clock import SystemClock
 from server.db.wakeup_key import read_wakeup_key
 from server.domain.access.quotas import QuotaLimits
-from server.domain.runs.limits import RunLimits
+from server.domain.runs.limits import SWEEP_S, RunLimits
 from server.domain.server_info import GrpcEndpoint
 from server.domain.streams.wakeups import Wakeups
 from server.grpc.transport import Tls
@@ -30,9 +30,6 @@ from server.wakeups.postgres import PostgresWakeups
 
 #: The adapters of a runtime.
 HubRuntime: TypeAlias = DeepagentsRuntime | AgentServer
-
-#: Seconds between two searches for runs that no replica drives.
-SWEEP_S = 1.0
 
 
 def run_limits(settings: Settings) -> RunLimits:

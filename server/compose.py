@@ -168,7 +168,7 @@ async def open_hub(
                 max_connections=max_connections.grpc,
                 connection_age_s=settings.grpc_max_connection_age_s,
             ),
-            peers=frozenset(settings.grpc_allowed_sans),
+            allowed_sans=frozenset(settings.grpc_allowed_sans),
             reuse_port=place is not None,
         )
         grpc_port = _bind(rpc, settings, host)

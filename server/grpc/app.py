@@ -126,24 +126,24 @@ def create_grpc_server(
     *,
     dev: bool,
     limits: GrpcLimits = DEFAULT_LIMITS,
-    peers: frozenset[str] = frozenset(),
+    allowed_sans: frozenset[str] = frozenset(),
     traced: bool = False,
     reuse_port: bool = False,
 ) -> GrpcServer:
     """The interface, not yet bound to an address.
 
-    dev: with reflection. limits: grpc itself refuses what exceeds them, with RESOURCE_EXHAUSTED. peers:
-    names of the certificates that may call, empty for all. traced: with a span for each call.
+    dev: with reflection. limits: grpc itself refuses what exceeds them, with RESOURCE_EXHAUSTED.
+    allowed_sans: names of the certificates that may call, empty for all. traced: with a span for each call.
     """
     writer = GrpcWriter(use_cases.readers, write_s=limits.write_s)
-    connections = Peers(use_cases.cut_offs)
-    authentication = Authentication(use_cases.authenticator, connections, peers)
+    peers = Peers(use_cases.cut_offs)
+    authentication = Authentication(use_cases.authenticator, peers, allowed_sans)
     server = fair_server(
         interceptors=(
             *((_tracing(), AsGeneratorInterceptor()) if traced else ()),
             CallInterceptor(
                 authentication,
-                connections,
+                peers,
                 Admission(use_cases.cut_offs, max_calls=limits.max_calls, max_wait_s=limits.turn_s),
                 UnreadCalls(use_cases.cut_offs, deadline_s=limits.request_s),
                 PublicStreams(use_cases.cut_offs),
@@ -153,7 +153,7 @@ def create_grpc_server(
         ),
         options=server_options(limits, reuse_port=reuse_port),
         maximum_concurrent_rpcs=limits.max_calls + MAX_WAITING,
-        peers=connections,
+        peers=peers,
         look=authentication.look,
     )
     watches = add_services(use_cases, writer, server)

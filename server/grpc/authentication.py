@@ -98,16 +98,13 @@ def begin_call(principal: Principal) -> Identity:
 
 
 class Authentication:
-    """Who calls: the peer, by the name in its certificate, then the caller. `peers`: names that may call;
-    empty for all. connections: learn who was identified on them, and that nobody was."""
+    """Who calls: the peer, by the name in its certificate, then the caller. peers: learn who was identified,
+    and that nobody was. allowed_sans: names of the certificates that may call; empty for all."""
 
     def __init__(
-        self,
-        authenticator: Authenticator,
-        connections: Peers,
-        peers: frozenset[str] = frozenset(),
+        self, authenticator: Authenticator, peers: Peers, allowed_sans: frozenset[str] = frozenset()
     ) -> None:
-        self._authenticator, self._peers, self._connections = authenticator, peers, connections
+        self._authenticator, self._peers, self._allowed_sans = authenticator, peers, allowed_sans
         self._looks = asyncio.Semaphore(MAX_LOOKS)
 
     async def __call__(self, method: str, context: Context) -> Identity:
@@ -117,10 +114,10 @@ class Authentication:
         """
         connection = context.peer()
         try:
-            if self._peers:
-                check_peer(context.auth_context(), self._peers)
+            if self._allowed_sans:
+                check_peer(context.auth_context(), self._allowed_sans)
             if is_public(method):
-                self._connections.meet(connection)
+                self._peers.meet(connection)
                 return Identity(connection, _STRANGERS, ((connection, OF_STRANGER),), "strangers")
             principal = await self._authenticator.authenticate_headers(
                 _presented(context.invocation_metadata()),
@@ -128,9 +125,9 @@ class Authentication:
                 operation=operation_of(method),
             )
         except (Unauthenticated, PermissionDenied):
-            self._connections.meet(connection)
+            self._peers.meet(connection)
             raise
-        self._connections.identify(connection, principal)
+        self._peers.identify(connection, principal)
         return begin_call(principal)
 
     async def look(self, connection: str, metadata: Metadata) -> None:
@@ -144,9 +141,9 @@ class Authentication:
             except HubError:
                 return
         if caller is None:
-            self._connections.meet(connection)
+            self._peers.meet(connection)
         else:
-            self._connections.identify(connection, caller)
+            self._peers.identify(connection, caller)
 
 
 def _presented(metadata: Metadata | None) -> list[str]:

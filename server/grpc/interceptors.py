@@ -77,13 +77,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     def __init__(
         self,
         identify: Callable[[str, Context], Awaitable[Identity]],
-        connections: Peers,
+        peers: Peers,
         admission: Admission,
         unread: UnreadCalls,
         public_streams: PublicStreams,
         incoming: FairBudget,
     ) -> None:
-        self._identify, self._connections, self._admission = identify, connections, admission
+        self._identify, self._peers, self._admission = identify, peers, admission
         self._unread, self._public_streams = unread, public_streams
         self._incoming = incoming
         #: Handlers by method, made at its first call.
@@ -116,7 +116,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     async def _refuse_unknown(self, _: object, context: Context) -> bytes:
         """The behaviour of all methods that do not exist."""
-        self._connections.meet(context.peer())
+        self._peers.meet(context.peer())
         with waiting(), suppress(LimitReached):
             await self._turn(UNKNOWN_METHODS, context)
         await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
@@ -138,7 +138,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         try:
             await self._admission.wait(counted)
         except LimitReached:
-            self._connections.exceed(context.peer())
+            self._peers.exceed(context.peer())
             raise
 
     def _call(self, handler: Handler, method: str) -> Callable[[object, Context], Awaitable[bytes | None]]:

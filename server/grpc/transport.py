@@ -83,11 +83,11 @@ def server_credentials(tls: Tls) -> grpc.ServerCredentials:
     )
 
 
-def check_peer(auth_context: Mapping[str, Iterable[bytes]], peers: frozenset[str]) -> None:
+def check_peer(auth_context: Mapping[str, Iterable[bytes]], allowed_sans: frozenset[str]) -> None:
     """Raise PermissionDenied unless one of the names in the peer's certificate is allowed.
 
     Subject alternative names count; the common name only without them (RFC 9525 no longer uses it).
     """
     names = auth_context.get("x509_subject_alternative_name") or auth_context.get("x509_common_name") or ()
-    if peers.isdisjoint(name.decode("utf-8", "replace") for name in names):
+    if allowed_sans.isdisjoint(name.decode("utf-8", "replace") for name in names):
         raise PermissionDenied("no name in this peer's certificate is allowed to call")

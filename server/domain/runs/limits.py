@@ -9,6 +9,9 @@ from typing import Literal, TypeAlias
 #: (some frames again, no two of them equal) or `none` (frames from now on, or nothing known).
 Profile: TypeAlias = Literal["none", "full", "ids"]
 
+#: Seconds between two sweeps for runs that nobody drives.
+SWEEP_S = 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class RunLimits:
@@ -59,8 +62,7 @@ class RunLimits:
     database_retry_s: float = 1.0
     #: Between two renewals of the leases held.
     renew_s: float = 5.0
-    #: Between two sweeps for runs that nobody drives.
-    sweep_s: float = 5.0
+    sweep_s: float = SWEEP_S
     #: Runs taken over by one statement; a sweep repeats it while there are more.
     max_claim_runs: int = 100
     profile: Profile = "none"
