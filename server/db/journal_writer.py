@@ -58,14 +58,15 @@ class JournalWriter:
         ready: ReadyLogs,
         *,
         lease_ttl: timedelta,
-        on_commit: CommitListener,
+        listeners: Sequence[CommitListener],
         on_commit_time: Callable[[float, float], None],
     ) -> None:
+        """listeners: called with each commit; there may be more later."""
         self._pool, self._clock, self._ready = pool, clock, ready
         #: For `write_forever` alone.
         self._connection = DedicatedConnection(pool, timeout_s=APPEND_S)
         self._lease_ttl, self._lease = lease_ttl, interval(lease_ttl)
-        self._on_commit, self._on_commit_time = on_commit, on_commit_time
+        self._listeners, self._on_commit_time = listeners, on_commit_time
         #: What was sent and is not answered, and when, in seconds of the clock's `monotonic`.
         self._batches: list[Batch] = []
         self._began = 0.0
@@ -281,7 +282,8 @@ class JournalWriter:
         # The floor is 1: retention removes events of ended runs alone.
         head = JournalHead(last_seq=commit.last, epoch=commit.epoch, floor=1, terminal=False)
         try:
-            self._on_commit(log.thread_id, segment, head)
+            for listener in self._listeners:
+                listener(log.thread_id, segment, head)
         except Exception:
             # It is committed: readers find it in the journal.
             _logger.exception("commit_listener_failed")
