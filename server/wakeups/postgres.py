@@ -60,8 +60,9 @@ class PostgresWakeups(Wakeups):
         self._dsn = listen_dsn
         self._pause_s, self._self_test_s, self._answer_s = pause_s, self_test_s, answer_s
         self._health = CarrierHealth(answer_s=answer_s, max_retry_s=max_retry_s)
-        #: Newest seq of each thread that is still to be announced.
-        self._unpublished: dict[UUID, int] = {}
+        #: Newest seq of each thread that is still to be announced, by the id's number. While there are some,
+        #: `_work` is set.
+        self._unpublished: dict[int, int] = {}
         #: Newest progress text of each thread, and whether runs were released; lost with a failed statement.
         self._progress: dict[UUID, str] = {}
         self._released = False
@@ -78,8 +79,9 @@ class PostgresWakeups(Wakeups):
 
     @override
     def on_commit(self, thread_id: UUID, segment: Segment, head: JournalHead) -> None:
-        self._unpublished[thread_id] = segment.last_seq
-        self._work.set()
+        if not self._unpublished:
+            self._work.set()
+        self._unpublished[thread_id.int] = segment.last_seq
 
     @override
     def on_progress(self, thread_id: UUID, text: str) -> None:
