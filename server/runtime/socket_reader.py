@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 from typing_extensions import override
 
@@ -22,16 +22,10 @@ WHOLE_BYTES, _AHEAD_BYTES = 256 << 10, 4 << 10
 _KEPT_BUFFERS = 8
 
 
-class Offered(NamedTuple):
-    """What became of bytes that were offered. used: how many of them are handled. goes_on: whether the owner
-    goes on with the rest, fewer than READ_BYTES, once more has come; otherwise `read` returns the rest.
-    whole_bytes: the rest begins with a part of so many bytes, up to WHOLE_BYTES, to be offered whole."""
-
-    used: int
-    goes_on: bool
-    whole_bytes: int = 0
-
-
+#: What became of bytes that were offered: how many of them are handled; whether the owner goes on with the
+#: rest, fewer than READ_BYTES, once more has come, or `read` returns it; and the bytes of a part, up to
+#: WHOLE_BYTES, with which the rest begins and that is to be offered whole, 0 for none.
+Offered: TypeAlias = tuple[int, bool, int]
 #: Offered what has come and is not handled yet, while the owner waits in `read`. What it raises, `read`
 #: raises.
 Offer: TypeAlias = Callable[[bytes], Offered]
