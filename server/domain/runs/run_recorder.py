@@ -168,10 +168,11 @@ class RunRecorder:
         )
         if tokens is None:
             return 0, False
-        self._log.put_all(tokens.events, tokens.deltas, tokens.count, epoch=epoch)
-        self.superseding.note_tokens(self._log.last_seq)
-        self.journalled.digests += tokens.digests
-        return tokens.count, self.journalled.is_new(tokens.digests)
+        count, events, deltas, digests = tokens
+        self._log.put_all(events, deltas, count, epoch=epoch)
+        self.superseding.token_seq = self._log.last_seq
+        self.journalled.digests += digests
+        return count, self.journalled.is_new(digests)
 
     def count_memory(self) -> bool:
         """Count what is kept of the frames. Returns whether the budget has room for it."""
