@@ -2,7 +2,8 @@
 
 1. A commit only records its thread; one task announces the recorded threads, at once after a quiet time and
    at most 20 times a second. NOTIFY in the commit itself would make all commits wait for one lock.
-2. Hints are sent through the pool, and received on a separate connection, which must not go through a
+2. A process that hears no self-test of another one announces no commits: nobody else would hear them.
+3. Hints are sent through the pool, and received on a separate connection, which must not go through a
    transaction pooler: a pooler accepts LISTEN and delivers nothing. The self-test detects that.
 """
 
@@ -37,6 +38,9 @@ from server.wakeups.payloads import (
 CHANNEL = "ideo_wakeups"
 #: Shortest pause in seconds between two publications of a process.
 PAUSE_S = 0.05
+#: Self-tests after which a process that has heard none of another's meanwhile is alone: all test at the same
+#: intervals, and each begins with one.
+TESTS_ALONE = 4
 #: Errors that only cost a hint: nothing else may stop because of the database's answer.
 AWAY = (DatabaseUnavailable, asyncpg.PostgresError)
 
@@ -77,8 +81,15 @@ class PostgresWakeups(Wakeups):
     def healthy(self) -> bool:
         return self._health.healthy
 
+    @property
+    def is_alone(self) -> bool:
+        """Whether no other process seems to listen."""
+        return self._health.tests_alone >= TESTS_ALONE
+
     @override
     def on_commit(self, thread_id: UUID, segment: Segment, head: JournalHead) -> None:
+        if self.is_alone:
+            return
         if not self._unpublished:
             self._work.set()
         self._unpublished[thread_id.int] = segment.last_seq
