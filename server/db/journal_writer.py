@@ -94,14 +94,15 @@ class JournalWriter:
         if not batches:
             self._ready.when_filled(self._on_filled)
             return
-        if not self._pool.pooled and self._is_usual(batches):
+        if self._is_usual(batches):
             crash_point("before_append")
             self._batches, self._began = batches, self._clock.monotonic()
             try:
-                executions = [parameters_of(batch, self._lease) for batch in batches]
+                executions = parameters_of(batches, self._lease)
             except Exception:
                 # One of them has something that PostgreSQL has no number for: `_commit` finds out which.
                 executions = []
+            # Through a pooler nothing is sent: no statement is prepared.
             if executions and self._connection.send(APPEND_ONE, executions, self._on_outcome):
                 return
         self._leave(batches)
@@ -191,7 +192,7 @@ class JournalWriter:
                 if self._pool.pooled or not self._is_usual(batches):
                     statement, arguments = statement_of(batches, self._lease_ttl)
                     return indexes_of(await self._connection.fetch(statement, *arguments))
-                executions = [parameters_of(batch, self._lease) for batch in batches]
+                executions = parameters_of(batches, self._lease)
                 outcome = await self._connection.insert(APPEND_ONE, executions)
             return [index for index, count in enumerate(outcome) if count]
 
