@@ -144,7 +144,7 @@ class Connection(FrameReceiver):
     def take(self, frames: Sequence[bytes], size_bytes: int) -> int:
         """Journal the first of the frames that came together while `read` waits for some, as far as there is
         nothing to wait for. Returns how many. Raises LeaseLost."""
-        if self._end is not None or not self._alignment.over or self._recorder.is_full:
+        if self._end is not None or not self._alignment.over:
             return 0
         if len(frames) > 1:
             count, size_bytes = fill_turn(sizes_of(frames))

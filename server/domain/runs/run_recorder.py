@@ -158,9 +158,9 @@ class RunRecorder:
 
     def record_tokens(self, frames: Sequence[bytes | OversizedFrame], start: int) -> tuple[int, bool]:
         """Interpret and journal the frames from `start` on, as far as they are tokens that
-        `FrameInterpreter.token_entries` takes. Returns how many they are, and whether the epoch before does
-        not have all of them. Raises LeaseLost."""
-        if self.exclusive.locked():
+        `FrameInterpreter.token_entries` takes; none while much is queued. Returns how many they are, and
+        whether the epoch before does not have all of them. Raises LeaseLost."""
+        if self._log.is_full or self.exclusive.locked():
             return 0, False
         epoch = self.journalled.epoch
         tokens = self._interpreter.token_entries(
@@ -188,8 +188,10 @@ class RunRecorder:
         )
 
     def is_quick_now(self, frame: bytes) -> bool:
-        """The same, and whether there is room for what is kept of it: then nothing has to be released."""
-        return (len(frame) <= SMALL_BYTES or self._memory.has_room_after(frame)) and self.is_quick(frame)
+        """The same, and whether there is room for what is kept of it, so that nothing has to be released, and
+        for its events."""
+        has_room = len(frame) <= SMALL_BYTES or self._memory.has_room_after(frame)
+        return has_room and not self._log.is_full and self.is_quick(frame)
 
     async def interpret_large(self, frame: bytes, *, after_gap: bool) -> LargeFrame:
         """As `interpret`, off the event loop. after_gap: a discontinuity comes before it in the journal.
