@@ -111,7 +111,7 @@ class LiveEnd:
         """Have the reader leave, unless it has left."""
         readers = self._readers.get(form.key)
         if readers is not None and reader in readers.writers:
-            self._remove(form.key, [reader])
+            self._remove(readers, [reader])
             reader.leave_live_end(self._seq, self._heartbeats)
 
     def send(self, segment: Segment) -> None:
@@ -122,8 +122,8 @@ class LiveEnd:
         if segment.first_seq != self._seq + 1 or segment.terminal or self._has_ended():
             self.wake()
             return
-        for key, readers in list(self._readers.items()):
-            self._write(key, readers.form.make(segment))
+        for readers in list(self._readers.values()):
+            self._write(readers, readers.form.make(segment))
         self._seq = segment.last_seq
 
     def send_heartbeat(self, heartbeat: Heartbeat, heartbeats: int) -> None:
@@ -134,38 +134,36 @@ class LiveEnd:
         if heartbeat.last_seq != self._seq or self._has_ended():
             self.wake()
             return
-        for key, readers in list(self._readers.items()):
+        for readers in list(self._readers.values()):
             made = readers.form.heartbeat(heartbeat)
             if made != b"":
-                self._write(key, made)
+                self._write(readers, made)
         self._heartbeats = heartbeats
 
     def _has_ended(self) -> bool:
         """Whether the right of one of the readers has ended."""
         return self._ends_at is not None and self._now() > self._ends_at
 
-    def _write(self, key: Hashable, made: bytes | None) -> None:
+    def _write(self, readers: _Readers, made: bytes | None) -> None:
         """Write to all readers of a form. Those that cannot take it leave."""
-        readers = self._readers[key]
         if made is None:
-            self._let_go(key, list(readers.writers))
+            self._let_go(readers, list(readers.writers))
         elif late := readers.group.write(made):
             ids = set(map(id, late))
-            self._let_go(key, [each for each, writer in readers.writers.items() if id(writer) in ids])
+            self._let_go(readers, [each for each, writer in readers.writers.items() if id(writer) in ids])
 
     def wake(self) -> None:
         """Have all readers leave."""
-        for key, readers in list(self._readers.items()):
-            self._let_go(key, list(readers.writers))
+        for readers in list(self._readers.values()):
+            self._let_go(readers, list(readers.writers))
 
-    def _let_go(self, key: Hashable, leaving: Sequence[LiveReader]) -> None:
+    def _let_go(self, readers: _Readers, leaving: Sequence[LiveReader]) -> None:
         """Have readers of a form leave, and wake them."""
-        self._remove(key, leaving)
+        self._remove(readers, leaving)
         self._wake([reader.leave_live_end(self._seq, self._heartbeats) for reader in leaving])
 
-    def _remove(self, key: Hashable, leaving: Iterable[LiveReader]) -> None:
-        readers = self._readers[key]
+    def _remove(self, readers: _Readers, leaving: Iterable[LiveReader]) -> None:
         for reader in leaving:
             readers.group.remove(readers.writers.pop(reader))
         if not readers.writers:
-            del self._readers[key]
+            del self._readers[readers.form.key]

@@ -79,10 +79,12 @@ class Topic:
 
     def extend(self, segment: Segment, head: JournalHead) -> None:
         """Add the next committed segment to the window, and give it to the readers that wait."""
-        if self._window and self._window[-1].last_seq >= segment.last_seq:
-            return
-        if self._window and self._window[-1].last_seq + 1 != segment.first_seq:
-            self._clear_window()
+        if self._window:
+            last_seq = self._window[-1].last_seq
+            if last_seq >= segment.last_seq:
+                return
+            if last_seq + 1 != segment.first_seq:
+                self._clear_window()
         segment = segment.observed_by(self._on_grow, self.time)
         self._window.append(segment)
         self._window_bytes += segment.size_bytes
