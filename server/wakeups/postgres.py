@@ -81,14 +81,9 @@ class PostgresWakeups(Wakeups):
     def healthy(self) -> bool:
         return self._health.healthy
 
-    @property
-    def is_alone(self) -> bool:
-        """Whether no other process seems to listen."""
-        return self._health.tests_alone >= TESTS_ALONE
-
     @override
     def on_commit(self, thread_id: UUID, segment: Segment, head: JournalHead) -> None:
-        if self.is_alone:
+        if self._health.tests_alone >= TESTS_ALONE:
             return
         if not self._unpublished:
             self._work.set()

@@ -16,7 +16,7 @@ from server.db.pool import open_pool
 from server.domain.journal.journal import JournalHead
 from server.domain.journal.segments import Segment
 from server.wakeups.payloads import hints_of
-from server.wakeups.postgres import CHANNEL, PostgresWakeups
+from server.wakeups.postgres import CHANNEL, TESTS_ALONE, PostgresWakeups
 from tests.integration.replicas import (
     NEVER_S,
     a_release_is_announced,
@@ -159,10 +159,10 @@ async def test_a_process_announces_commits_only_while_it_hears_that_another_one_
     wakeups, listener = PostgresWakeups(pool, database, self_test_s=0.01), RecordingListener()
     task = asyncio.create_task(wakeups.run_forever(listener))
     try:
-        await until(lambda: wakeups.is_alone)
+        await until(lambda: wakeups._health.tests_alone >= TESTS_ALONE)
         wakeups.on_commit(uuid4(), Segment(1, 1, b"", b""), HEAD)
         async with told_by(wakeups, runs=True) as heard:
-            await until(lambda: not wakeups.is_alone)
+            await until(lambda: wakeups._health.tests_alone < TESTS_ALONE)
             wakeups.on_commit(known := uuid4(), Segment(1, 1, b"", b""), HEAD)
             await until(lambda: heard.hints)
             assert (wakeups.publications, heard.hints) == (1, [(known, 1)])
