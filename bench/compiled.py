@@ -95,8 +95,8 @@ class _Run:
         """Make the entries of the frames from `start` on, at least of that one; how many."""
         found = self._interpreter.token_entries(frames, start, first_seq=self._seq, epoch=_EPOCH, time=_TIME)
         if found is not None:
-            self._seq += found.count
-            return found.count
+            self._seq += found[0]
+            return found[0]
         for kind in self._interpreter.interpret(frames[start]).kinds:
             entry_of(Event(self._seq, _EPOCH, _TIME, kind), _CODEC)
             self._seq += 1

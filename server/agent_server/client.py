@@ -23,16 +23,14 @@ from server.domain.errors import RuntimeRefused, RuntimeUnavailable
 from server.domain.off_loop import RUNS
 from server.domain.runs.replies import Reply
 from server.domain.runs.runtime import (
+    READER_ALONE,
     AdmitFrame,
+    FrameReceiver,
     Frames,
     Invocation,
-    ReserveFrame,
     RuntimeState,
     StreamClosed,
-    TakeFrames,
     admit_at_once,
-    reserve_none,
-    take_none,
 )
 from server.encoding.json_text import dump
 from server.runtime.breaker import Breaker
@@ -155,13 +153,7 @@ class AgentServer(HttpRuntime):
             return RuntimeState("failed", state.files, await self._threads.reason(run, thread_id, state))
 
     @asynccontextmanager
-    async def stream(
-        self,
-        thread_id: str,
-        admit: AdmitFrame = admit_at_once,
-        take: TakeFrames = take_none,
-        reserve: ReserveFrame = reserve_none,
-    ) -> AsyncIterator[Frames]:
+    async def stream(self, thread_id: str, receiver: FrameReceiver = READER_ALONE) -> AsyncIterator[Frames]:
         """The frames of the thread's newest run from its first one on, as in `Runtime`."""
         async with AsyncExitStack() as stack:
             with self.breaker.attempt(thread_id):
@@ -169,7 +161,7 @@ class AgentServer(HttpRuntime):
                 if run is None:
                     raise RuntimeRefused("the runtime does not know the run", status=httpx.codes.NOT_FOUND)
                 stream = RunStream(self._calls, thread_id, run.id, self._stream_limits)
-                opened = await stack.enter_async_context(stream.opened(admit))
+                opened = await stack.enter_async_context(stream.opened(receiver.admit))
 
             async def ending(asked: bool) -> Sequence[bytes]:
                 with self.breaker.attempt(thread_id):

@@ -14,7 +14,8 @@ from ide_orchestrator_compiled import StateSplit, TokenFrames, difference, print
 from server.compiled.spliced import SplicingInterpreter
 from server.domain.runs.runtime import OversizedFrame, TokenEntries
 from server.frames.agent_state import StateSteps
-from server.wire.token_encoder import shared_fields, token_keys
+from server.wire.text import EPOCH
+from server.wire.token_encoder import token_keys
 
 _KEYS = token_keys()
 #: Bytes of a frame that may be a token: larger ones are left to `interpret`.
@@ -41,18 +42,18 @@ class CompiledInterpreter(SplicingInterpreter):
         time: datetime,
     ) -> TokenEntries | None:
         """As in `FrameInterpreter`."""
+        since, deltas, calls = time - EPOCH, self._deltas, self._tokens.calls
+        moment = epoch, since.days * 86400 + since.seconds, since.microseconds * 1000
+        found = self._regular.take(frames, start, first_seq, moment, deltas.token, calls.indexes)
+        if found is not None:
+            entries, deltas.token = found
+            return entries
         frame = frames[start]
         if isinstance(frame, OversizedFrame) or len(frame) > MAX_TOKEN_BYTES:
             # Most of these are state frames.
             return None
-        shared = shared_fields(epoch, time)
-        found = self._regular.take(frames, start, first_seq, shared, self.last_token, self.calls.indexes)
-        if found is None:
-            # Such as a token in JSON.
-            return super().token_entries(frames, start, first_seq=first_seq, epoch=epoch, time=time)
-        count, events, deltas, digests, last = found
-        self.continue_after(last)
-        return TokenEntries(count, events, deltas, digests)
+        # Such as a token in JSON.
+        return super().token_entries(frames, start, first_seq=first_seq, epoch=epoch, time=time)
 
     @property
     def size_bytes(self) -> int:

@@ -34,4 +34,4 @@ class SplicingInterpreter(Interpreter):
         if tokens is None:
             return None
         events = self._encoder.encode(first_seq, epoch, time, tokens.token, tokens.place, tokens.texts)
-        return TokenEntries(len(events), batch_of(events), delta_batch_of(tokens.deltas), tokens.digests)
+        return len(events), batch_of(events), delta_batch_of(tokens.deltas), tokens.digests

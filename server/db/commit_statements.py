@@ -94,12 +94,12 @@ def statement_of(batches: list[Batch], lease_ttl: timedelta) -> tuple[str, tuple
     return _APPEND_WITH_MORE, (*_columns(batches), lease_ttl, *more)
 
 
-def parameters_of(batch: Batch, lease: bytes) -> bytes:
-    """A batch as the parameters of APPEND_ONE. lease: its time, as `interval`."""
-    log, _, _ = batch
-    base, last, _, events, deltas, file_changes, epoch, _, _ = batch.commit
-    return b"".join(
-        (
+def parameters_of(batches: list[Batch], lease: bytes) -> list[bytes]:
+    """Each batch as the parameters of APPEND_ONE. lease: its time, as `interval`."""
+    executions: list[bytes] = []
+    for log, commit, _ in batches:
+        base, last, _, events, deltas, file_changes, epoch, _, _ = commit
+        parts = (
             _PARAMETERS.pack(16, log.thread_bytes, 8, log.fence, 4, base, 4, last, 4, epoch, len(events)),
             events,
             LENGTH.pack(len(deltas)),
@@ -107,7 +107,8 @@ def parameters_of(batch: Batch, lease: bytes) -> bytes:
             parameter(file_changes) if file_changes else _EMPTY,
             lease,
         )
-    )
+        executions.append(b"".join(parts))
+    return executions
 
 
 def interval(time: timedelta) -> bytes:

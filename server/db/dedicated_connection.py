@@ -27,7 +27,7 @@ class DedicatedConnection:
     def __init__(self, pool: BoundedPool, *, timeout_s: float) -> None:
         self._pool, self._timeout_s = pool, timeout_s
         self._connection: asyncpg.Connection | None = None
-        self._pipeline: Pipeline
+        self._pipeline: Pipeline | None = None
         #: The statements that are prepared on it. The driver's cache of them costs more to ask.
         self._statements: dict[str, asyncpg.prepared_stmt.PreparedStatement] = {}
         #: The pool's generation when the connection was made.
@@ -37,8 +37,8 @@ class DedicatedConnection:
         """The rows of a statement. Raises as asyncpg does."""
         began_at = asyncio.get_running_loop().time()
         try:
-            connection = self._usable() or await self._open()
-            self._pipeline.hand_back()
+            connection, pipeline = await self._usable()
+            pipeline.hand_back()
             if self._pool.pooled:
                 rows = await connection.fetch(query, *args, timeout=self._timeout_s)
             else:
@@ -57,8 +57,8 @@ class DedicatedConnection:
         """As `Pipeline.insert`. Not through a pooler. Raises as asyncpg does."""
         began_at = asyncio.get_running_loop().time()
         try:
-            self._usable() or await self._open()
-            counts = await self._pipeline.insert(query, executions)
+            _, pipeline = await self._usable()
+            counts = await pipeline.insert(query, executions)
         except BaseException:
             await self._on_lost(began_at)
             raise
@@ -66,30 +66,29 @@ class DedicatedConnection:
         return counts
 
     def send(self, query: str, executions: list[bytes], on_outcome: Callable[[Outcome], None]) -> bool:
-        """As `Pipeline.send`, if the connection may still work and `insert` has sent the query on it. Returns
-        whether it was sent; then await `on_failed` after an error."""
-        if self._usable() is None or not self._pipeline.is_prepared(query):
+        """As `Pipeline.send`, if the connection may still work. Returns whether it was sent; then await
+        `on_failed` after an error."""
+        pipeline = self._pipeline
+        if pipeline is None or self._generation != self._pool.generation:
             return False
-        self._pipeline.send(query, executions, on_outcome)
-        return True
+        return pipeline.send(query, executions, on_outcome)
 
-    def _usable(self) -> asyncpg.Connection | None:
-        """The connection, if there is one that may still work."""
-        connection = self._connection
-        if connection is None or self._generation != self._pool.generation or connection.is_closed():
-            return None
-        return connection
+    async def _usable(self) -> tuple[asyncpg.Connection, Pipeline]:
+        """A connection that may still work, and its pipeline."""
+        connection, pipeline = self._connection, self._pipeline
+        if connection is None or pipeline is None or self._is_old(connection):
+            self.close()
+            self._generation = self._pool.generation
+            connection = self._connection = await self._pool.connect()
+            pipeline = self._pipeline = Pipeline(connection, timeout_s=self._timeout_s)
+        return connection, pipeline
 
-    async def _open(self) -> asyncpg.Connection:
-        self.close()
-        self._generation = self._pool.generation
-        connection = self._connection = await self._pool.connect()
-        self._pipeline = Pipeline(connection, timeout_s=self._timeout_s)
-        return connection
+    def _is_old(self, connection: asyncpg.Connection) -> bool:
+        return bool(self._generation != self._pool.generation or connection.is_closed())
 
     async def on_failed(self) -> None:
         """Drop the connection: what was sent last has failed."""
-        if self._connection is not None:
+        if self._pipeline is not None:
             await self._on_lost(self._pipeline.sent_at)
 
     async def _on_lost(self, began_at: float) -> None:
@@ -99,8 +98,10 @@ class DedicatedConnection:
 
     def close(self) -> None:
         """Drop the connection, if there is one."""
-        if self._connection is not None:
+        if self._pipeline is not None:
             self._pipeline.close()
+            self._pipeline = None
+        if self._connection is not None:
             self._connection.terminate()
             self._connection = None
             self._statements.clear()

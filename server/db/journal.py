@@ -94,7 +94,7 @@ class PostgresJournal(Journal):
                 clock,
                 queue,
                 lease_ttl=timedelta(seconds=lease_ttl_s),
-                on_commit=self._publish,
+                listeners=self._listeners,
                 on_commit_time=on_commit_time,
             )
 
@@ -124,10 +124,6 @@ class PostgresJournal(Journal):
     @override
     def subscribe(self, listener: CommitListener) -> None:
         self._listeners.append(listener)
-
-    def _publish(self, thread_id: UUID, segment: Segment, head: JournalHead) -> None:
-        for listener in self._listeners:
-            listener(thread_id, segment, head)
 
     @override
     def open(self, lease: Lease) -> JournalLog:
@@ -185,7 +181,8 @@ class PostgresJournal(Journal):
         segment = Segment(log.committed, log.committed, event_entry, delta_entry, terminal=True)
         # The floor is 1: retention removes events of ended runs alone, long after their end.
         head = JournalHead(last_seq=log.committed, epoch=log.epoch, floor=1, terminal=True)
-        self._publish(log.thread_id, segment, head)
+        for listener in self._listeners:
+            listener(log.thread_id, segment, head)
         self._compaction.add(log.thread_id)
 
     async def _commit_end(self, end: RunEnd) -> bool:

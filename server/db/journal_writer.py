@@ -58,14 +58,15 @@ class JournalWriter:
         ready: ReadyLogs,
         *,
         lease_ttl: timedelta,
-        on_commit: CommitListener,
+        listeners: Sequence[CommitListener],
         on_commit_time: Callable[[float, float], None],
     ) -> None:
+        """listeners: called with each commit; there may be more later."""
         self._pool, self._clock, self._ready = pool, clock, ready
         #: For `write_forever` alone.
         self._connection = DedicatedConnection(pool, timeout_s=APPEND_S)
         self._lease_ttl, self._lease = lease_ttl, interval(lease_ttl)
-        self._on_commit, self._on_commit_time = on_commit, on_commit_time
+        self._listeners, self._on_commit_time = listeners, on_commit_time
         #: What was sent and is not answered, and when, in seconds of the clock's `monotonic`.
         self._batches: list[Batch] = []
         self._began = 0.0
@@ -93,14 +94,15 @@ class JournalWriter:
         if not batches:
             self._ready.when_filled(self._on_filled)
             return
-        if not self._pool.pooled and self._is_usual(batches):
+        if self._is_usual(batches):
             crash_point("before_append")
             self._batches, self._began = batches, self._clock.monotonic()
             try:
-                executions = [parameters_of(batch, self._lease) for batch in batches]
+                executions = parameters_of(batches, self._lease)
             except Exception:
                 # One of them has something that PostgreSQL has no number for: `_commit` finds out which.
                 executions = []
+            # Through a pooler nothing is sent: no statement is prepared.
             if executions and self._connection.send(APPEND_ONE, executions, self._on_outcome):
                 return
         self._leave(batches)
@@ -190,7 +192,7 @@ class JournalWriter:
                 if self._pool.pooled or not self._is_usual(batches):
                     statement, arguments = statement_of(batches, self._lease_ttl)
                     return indexes_of(await self._connection.fetch(statement, *arguments))
-                executions = [parameters_of(batch, self._lease) for batch in batches]
+                executions = parameters_of(batches, self._lease)
                 outcome = await self._connection.insert(APPEND_ONE, executions)
             return [index for index, count in enumerate(outcome) if count]
 
@@ -275,7 +277,8 @@ class JournalWriter:
         # The floor is 1: retention removes events of ended runs alone.
         head = JournalHead(last_seq=commit.last, epoch=commit.epoch, floor=1, terminal=False)
         try:
-            self._on_commit(log.thread_id, segment, head)
+            for listener in self._listeners:
+                listener(log.thread_id, segment, head)
         except Exception:
             # It is committed: readers find it in the journal.
             _logger.exception("commit_listener_failed")

@@ -74,20 +74,20 @@ class Pipeline(asyncio.Protocol):
             else:
                 answer.set_result(outcome)
 
-        self.send(query, executions, end)
+        if not self.send(query, executions, end):
+            raise asyncpg.ConnectionDoesNotExistError("the connection is closed")
         return await answer
 
-    def is_prepared(self, query: str) -> bool:
-        """Whether it can be sent."""
-        return query in self._prepared
-
-    def send(self, query: str, executions: list[bytes], on_outcome: Callable[[Outcome], None]) -> None:
-        """Execute an INSERT that is prepared, once for each list of parameters, in one transaction.
+    def send(self, query: str, executions: list[bytes], on_outcome: Callable[[Outcome], None]) -> bool:
+        """Execute an INSERT, once for each list of parameters, in one transaction. Returns whether it was
+        sent: only one that `insert` has sent before.
 
         executions: all parameters of each, as `parameter` gives them. on_outcome: called with the answer as
         it comes, in which the next ones may be sent; an error is the driver's, and after it the connection is
         of no more use.
         """
+        if query not in self._prepared or self._transport.is_closing():
+            return False
         bind = self._prepared[query][1]
         parts: list[bytes] = []
         for parameters in executions:
@@ -104,6 +104,7 @@ class Pipeline(asyncio.Protocol):
             self._transport.set_protocol(self)
         self._on_outcome = on_outcome
         self._transport.write(b"".join(parts))
+        return True
 
     async def _prepare(self, query: str) -> None:
         self.hand_back()

@@ -31,9 +31,6 @@ Turn: TypeAlias = "tuple[asyncio.Future[None], int]"
 def fill_turn(sizes: Sequence[int]) -> tuple[int, int]:
     """How many frames, of those that a read brought, a run handles in one turn, and for how many bytes they
     count. sizes: bytes of each frame."""
-    if len(sizes) == 1:
-        # Usual at the pace of models, for each frame of each run.
-        return 1, sizes[0] if sizes[0] > MIN_FRAME_BYTES else MIN_FRAME_BYTES
     count = min(len(sizes), RUN_FRAMES)
     return count, max(sum(sizes[:count]), count * MIN_FRAME_BYTES)
 
@@ -53,7 +50,8 @@ class LoopTurns:
         self._turn_bytes = self._left = turn_bytes
         self._small_bytes = small_bytes
         self._waiting: RoundRobin[Turn] | Arrivals[Turn] = RoundRobin() if waiting is None else waiting
-        self._scheduled = False
+        #: Whether somebody waits, and whether the next turn is scheduled.
+        self._is_crowded = self._scheduled = False
 
     async def take(self, caller: Hashable, size_bytes: int) -> None:
         """Wait for a turn in which so many bytes of a caller's run may be handled."""
@@ -64,11 +62,12 @@ class LoopTurns:
         """The turn in which so many bytes of a caller may be handled, where `take_now` found no room."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.put(caller, (turn, size_bytes))
+        self._is_crowded = True
         return turn
 
     def take_now(self, size_bytes: int) -> bool:
         """Whether so many bytes may be handled in this turn: then they count as handled."""
-        if self._waiting:
+        if self._is_crowded:
             return False
         if size_bytes >= self._small_bytes:
             if self._left <= 0:
@@ -89,3 +88,4 @@ class LoopTurns:
             if not turn.done():
                 self._spend(size_bytes)
                 turn.set_result(None)
+        self._is_crowded = bool(self._waiting)

@@ -25,7 +25,6 @@ from server.domain.runs.runtime import Interpretation, OversizedFrame, UpstreamE
 from server.encoding.frame_delta import DeltaContext, Encoding, frame_digest
 from server.frames import graphs, raw_json, structure
 from server.frames.agent_state import IN_PYTHON, AgentState, StateSteps, StoredState
-from server.frames.call_indexes import CallIndexes
 from server.frames.file_maps import file_entries
 from server.frames.questions import read_request
 from server.frames.run_files import Differing, TooMuchUnread
@@ -223,20 +222,6 @@ class Interpreter:
         taken: Any = frames[start : start + len(texts)]
         digests, deltas = self._deltas.encode_similar_tokens(taken, literals, form.parts)
         return SimilarTokens(form.token, form.place, texts, digests, deltas)
-
-    @property
-    def last_token(self) -> bytes:
-        """The text of the last token frame, which the next one's delta refers to."""
-        return self._deltas.token
-
-    @property
-    def calls(self) -> CallIndexes:
-        """The numbers of the run's tool calls. A reader of tokens elsewhere numbers their calls here."""
-        return self._tokens.calls
-
-    def continue_after(self, frame: bytes) -> None:
-        """Go on after token frames that were read elsewhere. frame: the last of them."""
-        self._deltas.token = frame
 
     def _interpret_object(self, frame: bytes, top: dict[str, bytes], *, proper: bool) -> Interpretation:
         """The meaning of a frame that is a JSON object. proper: the frame is proper JSON as it is."""

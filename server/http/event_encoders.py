@@ -16,7 +16,14 @@ from server.domain.streams.steps import Heartbeat, ReconnectElsewhere
 from server.domain.streams.subscription import Subscription
 from server.encoding.json_text import dump
 from server.http.handshake import Form
-from server.http.websocket_frames import binary_frame, text_frame, text_header, text_part
+from server.http.websocket_frames import (
+    FRAME_BYTES,
+    binary_frame,
+    binary_header,
+    text_frame,
+    text_header,
+    text_part,
+)
 from server.wire import rendering
 from server.wire.bounded_messages import MAX_HEAD_BYTES, binary_messages, json_messages
 from server.wire.codec import ProtobufCodec
@@ -47,13 +54,22 @@ def _json_message(segment: Segment) -> bytes:
 
 
 def _proto_message(segment: Segment) -> bytes:
-    batch = segment.batch
-    return binary_frame(batch, rendering.batch_head(len(batch)))
+    return binary_frame(rendering.batch_response(segment.batch))
+
+
+@lru_cache(maxsize=1024)
+def _proto_head(size_bytes: int) -> bytes:
+    """What comes before a batch of this size, up to _PROTO_AT_HAND_BYTES, in its message."""
+    head = rendering.batch_head(size_bytes)
+    return binary_header(len(head) + size_bytes) + head
 
 
 #: Bytes of events whose messages are made at once, for all readers at the live end. JSON takes time for each
-#: event; protobuf is there already.
-_JSON_AT_HAND_BYTES, _PROTO_AT_HAND_BYTES = 16 << 10, 64 << 10
+#: event; protobuf is there already, and is one frame.
+_JSON_AT_HAND_BYTES, _PROTO_AT_HAND_BYTES = 16 << 10, FRAME_BYTES - 16
+#: Up to this size the same bytes go to all readers. What is larger is written frame by frame, each a copy:
+#: a part of a large message that waits to be sent would keep all of it in memory.
+MAX_SHARED_WRITE_BYTES = 128 << 10
 
 #: Framed messages, or a part of one, and the seq of the last event that is complete with it.
 Piece = tuple[bytes, int]
@@ -84,11 +100,12 @@ class JsonEventEncoder:
             yield text_frame(message), last_seq
 
     def at_hand(self, segment: Segment) -> bytes | None:
-        """The same at once; None if it is to be read with `segment`."""
+        """The same at once, up to MAX_SHARED_WRITE_BYTES; None if it is to be read with `segment`."""
         if len(segment.batch) > _JSON_AT_HAND_BYTES:
             return None
         frames = segment.cached(Form.JSON, _json_message)
-        return frames if self.max_message_bytes is None or len(frames) <= self.max_message_bytes else None
+        largest = min(self.max_message_bytes or MAX_SHARED_WRITE_BYTES, MAX_SHARED_WRITE_BYTES)
+        return frames if len(frames) <= largest else None
 
     def heartbeat(self, step: Heartbeat) -> bytes:
         """A heartbeat, made once for all readers."""
@@ -129,14 +146,14 @@ class ProtoEventEncoder:
             yield binary_frame(message), last_seq
 
     def at_hand(self, segment: Segment) -> bytes | None:
-        """The same at once; None if it is to be read with `segment`."""
+        """The same at once, up to MAX_SHARED_WRITE_BYTES; None if it is to be read with `segment`."""
         size_bytes = len(segment.batch)
         if size_bytes > _PROTO_AT_HAND_BYTES:
             return None
         if self.max_message_bytes is not None and size_bytes + MAX_HEAD_BYTES > self.max_message_bytes:
             return None
         # Not kept: those who read it later make it again in less than a microsecond.
-        return _proto_message(segment)
+        return _proto_head(size_bytes) + segment.batch
 
     def heartbeat(self, step: Heartbeat) -> bytes:
         """A heartbeat, made once for all readers."""
@@ -174,10 +191,11 @@ class LegacyFrameEncoder:
         return self._subscription.legacy_pieces(segment, _CODEC, _LEGACY)
 
     def at_hand(self, segment: Segment) -> bytes | None:
-        """The same at once; None if it is to be read with `segment`."""
+        """The same at once, up to MAX_SHARED_WRITE_BYTES; None if it is to be read with `segment`."""
         if len(segment.batch) > _JSON_AT_HAND_BYTES:
             return None
-        return self._subscription.legacy_at_hand(segment, _CODEC, _LEGACY)
+        frames = self._subscription.legacy_at_hand(segment, _CODEC, _LEGACY)
+        return None if frames is None or len(frames) > MAX_SHARED_WRITE_BYTES else frames
 
     def heartbeat(self, step: Heartbeat) -> bytes:
         """The runtime's progress when it changed. Otherwise the socket's own ping is the heartbeat."""

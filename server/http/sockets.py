@@ -38,7 +38,7 @@ from server.http.connection import (
 )
 from server.http.cors import ORIGIN_REFUSED
 from server.http.errors import log, log_internal_error, place_of, refuse_upgrade
-from server.http.event_encoders import Encoder, encoder_of
+from server.http.event_encoders import MAX_SHARED_WRITE_BYTES, Encoder, encoder_of
 from server.http.handshake import form_of
 from server.http.multicast import Multicast
 from server.http.options import HttpOptions
@@ -63,9 +63,6 @@ from server.wire.validation import uuid_or_not_found
 
 #: Small messages are written together, up to this size.
 _WRITE_BYTES = HIGH_WATER_BYTES
-#: Up to this size the same bytes go to all readers. What is larger is written frame by frame, each a copy:
-#: a part of a large message that waits to be sent would keep all of it in memory.
-MAX_SHARED_WRITE_BYTES = 128 << 10
 
 
 class RefinementSocket:
@@ -222,7 +219,7 @@ class _Stream:
         await self.write(self.encoder.hello(self.subscription.topic.head))
         key = (self.encoder.form, self.encoder.max_message_bytes)
         self.subscription.live_form = LiveForm(
-            key, self._at_hand, self.encoder.shared_heartbeat, self.connection, self._new_group
+            key, self.encoder.at_hand, self.encoder.shared_heartbeat, self.connection, self._new_group
         )
         while await self._write_step():
             pass
@@ -242,12 +239,6 @@ class _Stream:
             case other:
                 assert_never(other)
         return True
-
-    def _at_hand(self, segment: Segment) -> bytes | None:
-        """The segment's messages for all readers at the live end; None if they are not a matter of one small
-        write: `follow` then writes them."""
-        frames = self.encoder.at_hand(segment)
-        return None if frames is None or len(frames) > MAX_SHARED_WRITE_BYTES else frames
 
     async def _write_segments(self, segments: list[Segment]) -> None:
         if len(segments) == 1:

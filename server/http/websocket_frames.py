@@ -48,15 +48,14 @@ def text_header(size: int) -> bytes:
     return frame_header(_TEXT, size)
 
 
-def binary_frame(payload: bytes, head: bytes = b"") -> bytes:
-    """A binary message. head: what comes before its payload."""
-    size = len(head) + len(payload)
-    # Made for each event: without the calls for larger ones.
-    if size < 126:
-        return bytes((_BINARY, size)) + head + payload
-    if size <= _FRAGMENT_BYTES:
-        return _LONG_HEADER.pack(_BINARY, 126, size) + head + payload
-    return _message(_BINARY, head + payload)
+def binary_frame(payload: bytes) -> bytes:
+    """A binary message."""
+    return _message(_BINARY, payload)
+
+
+def binary_header(size: int) -> bytes:
+    """The header of a binary message of at most FRAME_BYTES with it."""
+    return frame_header(_BINARY, size)
 
 
 def _message(kind: int, payload: bytes, *, last: bool = True) -> bytes:

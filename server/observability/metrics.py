@@ -196,9 +196,12 @@ class Metrics(RunObserver, DeliveryObserver):
 
     def count_commits(self) -> None:
         """Count the last commits, which are counted some at a time."""
-        commits, self._commits = self._commits, []
-        self._histograms["journal_commit_seconds"].observe(*(seconds for seconds, _ in commits))
-        self._histograms["ingest_lag_seconds"].observe(*(lag_s for _, lag_s in commits))
+        if not self._commits:
+            return
+        seconds, lags = zip(*self._commits, strict=True)
+        self._commits.clear()
+        self._histograms["journal_commit_seconds"].observe(*seconds)
+        self._histograms["ingest_lag_seconds"].observe(*lags)
 
     def loop_ticked(self, late_s: float) -> None:
         """A timer of the event loop was late."""

@@ -22,15 +22,12 @@ from redis.exceptions import RedisError
 from server.bounded_redis import Omitted, bounded_parser
 from server.domain.errors import RuntimeUnavailable
 from server.domain.runs.runtime import (
+    READER_ALONE,
     AdmitFrame,
+    FrameReceiver,
     Frames,
     OversizedFrame,
-    ReserveFrame,
     StreamClosed,
-    TakeFrames,
-    admit_at_once,
-    reserve_none,
-    take_none,
 )
 from server.runtime.client import MAX_FRAME_BYTES, DeepagentsRuntime
 
@@ -162,18 +159,12 @@ class ChannelRuntime(DeepagentsRuntime):
         self._tls: Any = None
 
     @asynccontextmanager
-    async def stream(
-        self,
-        thread_id: str,
-        admit: AdmitFrame = admit_at_once,
-        take: TakeFrames = take_none,
-        reserve: ReserveFrame = reserve_none,
-    ) -> AsyncIterator[Frames]:
+    async def stream(self, thread_id: str, receiver: FrameReceiver = READER_ALONE) -> AsyncIterator[Frames]:
         """The thread's frames from now on: the server has confirmed the subscription once it is entered.
 
         The library's own PubSub is not used: it reconnects by itself, which would hide a gap.
         """
-        room = _Room(admit)
+        room = _Room(receiver.admit)
         # A longer frame is skipped as it comes; the channel's name and the word before it are short.
         parser = bounded_parser(
             max_bytes=self._max_frame_bytes + 4096,

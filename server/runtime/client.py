@@ -16,15 +16,13 @@ from server.domain.errors import RuntimeRefused, RuntimeUnavailable
 from server.domain.off_loop import RUNS
 from server.domain.runs.replies import Reply
 from server.domain.runs.runtime import (
+    READER_ALONE,
     AdmitFrame,
+    FrameReceiver,
     Frames,
     Invocation,
-    ReserveFrame,
     RuntimeState,
-    TakeFrames,
     admit_at_once,
-    reserve_none,
-    take_none,
 )
 from server.encoding.json_object import JsonObject
 from server.encoding.json_text import dump
@@ -163,27 +161,14 @@ class DeepagentsRuntime(HttpRuntime):
         return state
 
     @asynccontextmanager
-    async def stream(
-        self,
-        thread_id: str,
-        admit: AdmitFrame = admit_at_once,
-        take: TakeFrames = take_none,
-        reserve: ReserveFrame = reserve_none,
-    ) -> AsyncIterator[Frames]:
+    async def stream(self, thread_id: str, receiver: FrameReceiver = READER_ALONE) -> AsyncIterator[Frames]:
         """The thread's frames, as in `Runtime`."""
         async with AsyncExitStack() as stack:
             with self.breaker.attempt(thread_id):
-                frames = await self._opened(stack, thread_id, admit, take, reserve)
+                frames = await self._opened(stack, thread_id, receiver)
             yield frames
 
-    async def _opened(
-        self,
-        stack: AsyncExitStack,
-        thread_id: str,
-        admit: AdmitFrame,
-        take: TakeFrames,
-        reserve: ReserveFrame,
-    ) -> Frames:
+    async def _opened(self, stack: AsyncExitStack, thread_id: str, receiver: FrameReceiver) -> Frames:
         """The frames of a new connection, which `stack` closes."""
         status: int | None = None
         connection = open_websocket(
@@ -191,9 +176,7 @@ class DeepagentsRuntime(HttpRuntime):
             handshake_s=self._handshake_s,
             max_frame_bytes=self._max_frame_bytes,
             buffers=self._read_buffers,
-            admit=admit,
-            take=take,
-            reserve=reserve,
+            receiver=receiver,
             find=self._find_messages,
             tls=self._calls.tls,
         )

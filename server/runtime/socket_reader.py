@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 from typing_extensions import override
 
@@ -22,16 +22,10 @@ WHOLE_BYTES, _AHEAD_BYTES = 256 << 10, 4 << 10
 _KEPT_BUFFERS = 8
 
 
-class Offered(NamedTuple):
-    """What became of bytes that were offered. used: how many of them are handled. goes_on: whether the owner
-    goes on with the rest, fewer than READ_BYTES, once more has come; otherwise `read` returns the rest.
-    whole_bytes: the rest begins with a part of so many bytes, up to WHOLE_BYTES, to be offered whole."""
-
-    used: int
-    goes_on: bool
-    whole_bytes: int = 0
-
-
+#: What became of bytes that were offered: how many of them are handled; whether the owner goes on with the
+#: rest, fewer than READ_BYTES, once more has come, or `read` returns it; and the bytes of a part, up to
+#: WHOLE_BYTES, with which the rest begins and that is to be offered whole, 0 for none.
+Offered: TypeAlias = tuple[int, bool, int]
 #: Offered what has come and is not handled yet, while the owner waits in `read`. What it raises, `read`
 #: raises.
 Offer: TypeAlias = Callable[[bytes], Offered]
@@ -142,10 +136,9 @@ class SocketReader(asyncio.BufferedProtocol):
         self._left = bytes(come[at:])
         return self._offer_whole(memoryview(come)[:at]) and (not self._left or self._goes_on())
 
-    def _come(self, size_bytes: int) -> bool:
-        """Note that so many bytes have come. Returns as `_goes_on`."""
-        lent, waiting = self._lent, self._waiting
-        is_waiting = waiting is not None and not waiting.done()
+    def _come_of_whole(self, size_bytes: int, *, is_waiting: bool) -> bool:
+        """Note that so many bytes have come of a part that is read whole. Returns as `_goes_on`."""
+        lent = self._lent
         used = size_bytes + (len(self._left) if lent is None else self._lent_used)
         if is_waiting and used < self._whole_bytes:
             if lent is None:
@@ -156,10 +149,10 @@ class SocketReader(asyncio.BufferedProtocol):
         come = (self._buffers.shared if lent is None else lent)[:used]
         if lent is not None:
             self._return_lent()
-        if is_waiting and self._whole_bytes:
+        if is_waiting:
             return self._goes_on_whole(come)
         self._left, self._whole_bytes = bytes(come), 0
-        return is_waiting and self._goes_on()
+        return False
 
     def _return_lent(self) -> None:
         if self._lent is not None:
@@ -236,9 +229,14 @@ class SocketReader(asyncio.BufferedProtocol):
                 self._into = None
                 self._wake()
             return
+        is_waiting = self._waiting is not None and not self._waiting.done()
         more = False
         try:
-            more = self._come(nbytes)
+            if self._whole_bytes:
+                more = self._come_of_whole(nbytes, is_waiting=is_waiting)
+            else:
+                self._left = bytes(self._buffers.shared[: len(self._left) + nbytes])
+                more = is_waiting and self._goes_on()
         except Exception as error:
             self._fail(error)
         if not more:

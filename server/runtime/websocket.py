@@ -19,17 +19,7 @@ from typing import TypeAlias
 
 from websockets.frames import Close, Frame, Opcode
 
-from server.domain.runs.runtime import (
-    AdmitFrame,
-    Frames,
-    OversizedFrame,
-    ReserveFrame,
-    StreamClosed,
-    TakeFrames,
-    reserve_none,
-    sizes_of,
-    take_none,
-)
+from server.domain.runs.runtime import FrameReceiver, Frames, OversizedFrame, StreamClosed, sizes_of
 from server.domain.shared_times import shared_time
 from server.runtime.socket_reader import READ_BYTES, WHOLE_BYTES, Offered, ReadBuffers, SocketReader
 
@@ -87,22 +77,18 @@ class WebSocketFrames:
     def __init__(
         self,
         reader: SocketReader,
+        receiver: FrameReceiver,
         *,
         max_frame_bytes: int,
-        admit: AdmitFrame,
-        take: TakeFrames = take_none,
-        reserve: ReserveFrame = reserve_none,
         find: FindMessages = whole_messages,
     ) -> None:
-        self._reader, self._transport = reader, reader.transport
-        self._find = find
-        self._max_frame_bytes, self._admit = max_frame_bytes, admit
-        self._take, self._reserve = take, reserve
+        self._reader, self._transport, self._receiver = reader, reader.transport, receiver
+        self._max_frame_bytes, self._find = max_frame_bytes, find
         #: Bytes read ahead, often many frames at once, and how many of them have been used.
         self._ahead, self._used = b"", 0
-        #: Messages before these that `take` has left.
+        #: Messages before these that the receiver has left.
         self._found: Sequence[bytes] = []
-        #: A large message before these that `take` has left: there is room for it already.
+        #: A large message before these that the receiver has left: there is room for it already.
         self._large: bytes | None = None
         self._pinging = self._schedule_ping()
         #: The content of the last ping, until it is answered.
@@ -129,7 +115,7 @@ class WebSocketFrames:
                 messages, self._used = self._find(self._ahead, self._used, self._max_frame_bytes)
             if not messages:
                 return [await self._message()]
-            await self._admit(sum(sizes_of(messages)))
+            await self._receiver.admit(sum(sizes_of(messages)))
             return messages
         except (EOFError, OSError):
             raise StreamClosed("the connection to the runtime broke") from None
@@ -144,25 +130,24 @@ class WebSocketFrames:
         self._transport.abort()
 
     def _take_messages(self, data: bytes) -> Offered:
-        """Offer the messages that lie whole in what has come to `take`. As an `Offer`."""
+        """Offer the messages that lie whole in what has come to the receiver. As an `Offer`."""
         messages, used = self._find(data, 0, self._max_frame_bytes)
         if messages:
-            taken = self._take(messages)
-            messages = messages[taken:] if taken < len(messages) else []
-        self._found = messages
-        if messages:
-            return Offered(used, False)
+            taken = self._receiver.take(messages, used)
+            if taken < len(messages):
+                self._found = messages[taken:]
+                return used, False, 0
         if used == len(data) or self._has_begun(data, used):
-            return Offered(used, True)
+            return used, True, 0
         large_bytes = self._large_bytes(data, used)
-        if large_bytes and self._reserve(ReadBuffers.BYTES):
-            return Offered(used, True, large_bytes)
-        return Offered(used, False)
+        if large_bytes and self._receiver.reserve(ReadBuffers.BYTES):
+            return used, True, large_bytes
+        return used, False, 0
 
     def _take_large(self, frame: memoryview) -> bool:
-        """Offer a large message to `take`. As an `OfferWhole`."""
+        """Offer a large message to the receiver. As an `OfferWhole`."""
         message = bytes(frame[_LONG_HEAD_BYTES:])
-        if self._take([message]):
+        if self._receiver.take([message], len(frame)):
             return True
         self._large = message
         return False
@@ -217,7 +202,7 @@ class WebSocketFrames:
                 await self._skip(length)
             else:
                 if not started:
-                    await self._admit(length)
+                    await self._receiver.admit(length)
                 content = await self._exactly(length)
                 if final and not started:
                     return content

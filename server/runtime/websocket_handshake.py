@@ -15,7 +15,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
-from server.domain.runs.runtime import AdmitFrame, ReserveFrame, TakeFrames, reserve_none, take_none
+from server.domain.runs.runtime import FrameReceiver
 from server.runtime.socket_reader import ReadBuffers, SocketReader, open_connection
 from server.runtime.websocket import FindMessages, WebSocketFrames, whole_messages
 
@@ -53,13 +53,12 @@ async def open_websocket(
     handshake_s: float,
     max_frame_bytes: int,
     buffers: ReadBuffers,
-    admit: AdmitFrame,
-    take: TakeFrames = take_none,
-    reserve: ReserveFrame = reserve_none,
+    receiver: FrameReceiver,
     find: FindMessages = whole_messages,
     tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[WebSocketFrames]:
-    """The frames that a server sends, from the handshake on, without those that `take` has handled.
+    """The frames that a server sends, from the handshake on, without those that the receiver has
+    handled.
 
     buffers: of the event loop. tls: how the certificate of a wss address is verified; to make it takes too
     long for each connection.
@@ -82,9 +81,7 @@ async def open_websocket(
         except BaseException:
             reader.transport.abort()
             raise
-    frames = WebSocketFrames(
-        reader, max_frame_bytes=max_frame_bytes, admit=admit, take=take, reserve=reserve, find=find
-    )
+    frames = WebSocketFrames(reader, receiver, max_frame_bytes=max_frame_bytes, find=find)
     try:
         yield frames
     finally:

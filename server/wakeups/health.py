@@ -25,6 +25,8 @@ class CarrierHealth:
 
     def __init__(self, *, answer_s: float, max_retry_s: float) -> None:
         self.healthy = False
+        #: Self-tests that passed since a session began or the nonce of another process was heard.
+        self.tests_alone = 0
         self._answer_s = answer_s
         self._backoff = Backoff(RETRY_FIRST_S, max_retry_s)
         self._nonce = ""
@@ -42,6 +44,7 @@ class CarrierHealth:
                 reason = await session()
             except outage_errors as error:
                 reason = type(error).__name__
+            self.tests_alone = 0
             if self.healthy:
                 self._backoff.reset()
                 self.healthy = False
@@ -54,6 +57,7 @@ class CarrierHealth:
         self._nonce_received.clear()
         await send(self._nonce)
         passed = await set_within(self._nonce_received, self._answer_s)
+        self.tests_alone += passed
         if passed and not self.healthy:
             self.healthy = True
             _logger.info("wakeups_arrive")
@@ -63,6 +67,8 @@ class CarrierHealth:
         """A nonce arrived, from this process or another."""
         if nonce == self._nonce:
             self._nonce_received.set()
+        else:
+            self.tests_alone = 0
 
 
 async def set_within(event: asyncio.Event, seconds: float) -> bool:

@@ -18,9 +18,10 @@ PAYLOAD_BYTES = 7900
 NONCE, PROGRESS, RELEASED = "?", "~", "!"
 
 
-def payloads_of(news: Mapping[UUID, int]) -> Iterator[str]:
-    """The hints as `thread:seq,thread:seq,…`, in payloads that each fit in a notification."""
-    return _packed(f"{thread_id.hex}:{last_seq}" for thread_id, last_seq in news.items())
+def payloads_of(news: Mapping[int, int]) -> Iterator[str]:
+    """The hints as `thread:seq,thread:seq,…`, in payloads that each fit in a notification. news: the newest
+    seq of each thread, by the number of its id."""
+    return _packed(f"{number:032x}:{last_seq}" for number, last_seq in news.items())
 
 
 def hints_of(payload: str) -> Iterator[tuple[UUID, int]]:

@@ -2,7 +2,8 @@
 
 1. A commit only records its thread; one task announces the recorded threads, at once after a quiet time and
    at most 20 times a second. NOTIFY in the commit itself would make all commits wait for one lock.
-2. Hints are sent through the pool, and received on a separate connection, which must not go through a
+2. A process that hears no self-test of another one announces no commits: nobody else would hear them.
+3. Hints are sent through the pool, and received on a separate connection, which must not go through a
    transaction pooler: a pooler accepts LISTEN and delivers nothing. The self-test detects that.
 """
 
@@ -37,6 +38,9 @@ from server.wakeups.payloads import (
 CHANNEL = "ideo_wakeups"
 #: Shortest pause in seconds between two publications of a process.
 PAUSE_S = 0.05
+#: Self-tests after which a process that has heard none of another's meanwhile is alone: all test at the same
+#: intervals, and each begins with one.
+TESTS_ALONE = 4
 #: Errors that only cost a hint: nothing else may stop because of the database's answer.
 AWAY = (DatabaseUnavailable, asyncpg.PostgresError)
 
@@ -60,8 +64,9 @@ class PostgresWakeups(Wakeups):
         self._dsn = listen_dsn
         self._pause_s, self._self_test_s, self._answer_s = pause_s, self_test_s, answer_s
         self._health = CarrierHealth(answer_s=answer_s, max_retry_s=max_retry_s)
-        #: Newest seq of each thread that is still to be announced.
-        self._unpublished: dict[UUID, int] = {}
+        #: Newest seq of each thread that is still to be announced, by the id's number. While there are some,
+        #: `_work` is set.
+        self._unpublished: dict[int, int] = {}
         #: Newest progress text of each thread, and whether runs were released; lost with a failed statement.
         self._progress: dict[UUID, str] = {}
         self._released = False
@@ -78,8 +83,11 @@ class PostgresWakeups(Wakeups):
 
     @override
     def on_commit(self, thread_id: UUID, segment: Segment, head: JournalHead) -> None:
-        self._unpublished[thread_id] = segment.last_seq
-        self._work.set()
+        if self._health.tests_alone >= TESTS_ALONE:
+            return
+        if not self._unpublished:
+            self._work.set()
+        self._unpublished[thread_id.int] = segment.last_seq
 
     @override
     def on_progress(self, thread_id: UUID, text: str) -> None:

@@ -58,7 +58,17 @@ def token_keys() -> dict[str, bytes]:
     }
     assert [*of_token.values()] == sorted(of_token.values()), "fields are written in the order of numbers"
     assert [*of_call.values()] == sorted(of_call.values())
-    return {"entry": bytes((EVENT_KEY,)), "seq": SEQ_KEY, "token": _TOKEN_KEY, **of_token, **of_call}
+    moment = m.Timestamp.DESCRIPTOR.fields_by_name
+    of_event = {
+        "entry": bytes((EVENT_KEY,)),
+        "seq": SEQ_KEY,
+        "epoch": _EPOCH_KEY,
+        "create_time": _TIME_KEY,
+        "seconds": field_key(moment["seconds"].number, VARINT),
+        "nanos": field_key(moment["nanos"].number, VARINT),
+        "token": _TOKEN_KEY,
+    }
+    return {**of_event, **of_token, **of_call}
 
 
 class TokenEncoder:

@@ -10,9 +10,10 @@ from uuid import UUID
 
 import pytest
 from redis.asyncio import Redis
+from typing_extensions import override
 
 from server.domain.errors import RuntimeUnavailable
-from server.domain.runs.runtime import OversizedFrame, StreamClosed
+from server.domain.runs.runtime import FrameReceiver, OversizedFrame, StreamClosed
 from server.runtime.channel import ChannelRuntime, channel_of
 from tests.support.hand_clock import until
 from tests.support.redis_server import RedisServer, redis_server
@@ -147,12 +148,14 @@ async def test_a_long_frame_is_read_once_there_is_room_for_it_and_meanwhile_nobo
     asked: list[int] = []
     room = asyncio.Event()
 
-    async def admit(size_bytes: int) -> None:
-        asked.append(size_bytes)
-        await room.wait()
+    class Waiting(FrameReceiver):
+        @override
+        async def admit(self, size_bytes: int) -> None:
+            asked.append(size_bytes)
+            await room.wait()
 
     frame = b"x" * (8 * MIB)
-    async with runtime_on(server, quiet_s=0.5) as runtime, runtime.stream(THREAD, admit) as frames:
+    async with runtime_on(server, quiet_s=0.5) as runtime, runtime.stream(THREAD, Waiting()) as frames:
         await publisher.publish(channel_of(THREAD), frame)
         coming = asyncio.create_task(anext(frames))
         # Longer than a server may be silent.

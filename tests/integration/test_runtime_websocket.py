@@ -9,19 +9,18 @@ from typing import Any
 
 import pytest
 import uvloop
+from typing_extensions import override
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
 from server.domain.errors import LeaseLost
 from server.domain.runs.runtime import (
+    READER_ALONE,
+    AdmitFrame,
+    FrameReceiver,
     OversizedFrame,
-    ReserveFrame,
     StreamClosed,
-    TakeFrames,
-    admit_at_once,
-    reserve_none,
-    take_none,
 )
 from server.runtime.socket_reader import READ_BYTES, WHOLE_BYTES, ReadBuffers
 from server.runtime.websocket import MAX_EMPTY_FRAMES, MAX_FRAGMENTS, TURN_FRAMES
@@ -33,6 +32,7 @@ from tests.support.servers import tcp_server
 
 MAX = 1000
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+TakeFrames = Callable[[Sequence[bytes]], int]
 
 
 def frame(content: bytes, opcode: Opcode = Opcode.TEXT, *, final: bool = True) -> bytes:
@@ -52,12 +52,32 @@ def accepted(head: bytes) -> bytes:
     return b"".join(protocol.data_to_send())
 
 
+class Receiver(FrameReceiver):
+    """Admits, takes and reserves as these functions say. take: None to leave every frame to the reader."""
+
+    def __init__(self, admit: AdmitFrame, take: TakeFrames | None, reserve: Callable[[int], bool]) -> None:
+        self._admit, self._take, self._reserve = admit, take, reserve
+
+    @override
+    async def admit(self, size_bytes: int) -> None:
+        await self._admit(size_bytes)
+
+    @override
+    def take(self, frames: Sequence[bytes], size_bytes: int) -> int:
+        assert size_bytes > sum(map(len, frames))
+        return 0 if self._take is None else self._take(frames)
+
+    @override
+    def reserve(self, size_bytes: int) -> bool:
+        return self._reserve(size_bytes)
+
+
 @asynccontextmanager
 async def connected(
     script: Script,
-    admit: Callable[[int], Awaitable[None]] = admit_at_once,
-    take: TakeFrames = take_none,
-    reserve: ReserveFrame = reserve_none,
+    admit: AdmitFrame = READER_ALONE.admit,
+    take: TakeFrames | None = None,
+    reserve: Callable[[int], bool] = READER_ALONE.reserve,
     largest: int = MAX,
 ) -> AsyncIterator[AsyncIterator[bytes | OversizedFrame]]:
     """The frames of a connection to a server that does as the script says after the handshake."""
@@ -69,9 +89,9 @@ async def connected(
 @asynccontextmanager
 async def opened(
     script: Script,
-    admit: Callable[[int], Awaitable[None]] = admit_at_once,
-    take: TakeFrames = take_none,
-    reserve: ReserveFrame = reserve_none,
+    admit: AdmitFrame = READER_ALONE.admit,
+    take: TakeFrames | None = None,
+    reserve: Callable[[int], bool] = READER_ALONE.reserve,
     largest: int = MAX,
 ) -> AsyncIterator[Any]:
     """The same, as it is read."""
@@ -87,9 +107,7 @@ async def opened(
             handshake_s=60,
             max_frame_bytes=largest,
             buffers=ReadBuffers(),
-            admit=admit,
-            take=take,
-            reserve=reserve,
+            receiver=Receiver(admit, take, reserve),
         ) as frames,
     ):
         yield frames
@@ -529,7 +547,7 @@ async def answering(data: bytes, *, stays: bool = False) -> AsyncIterator[str]:
 
 async def _open(url: str, handshake_s: float = 60) -> None:
     async with open_websocket(
-        url, handshake_s=handshake_s, max_frame_bytes=MAX, buffers=ReadBuffers(), admit=admit_at_once
+        url, handshake_s=handshake_s, max_frame_bytes=MAX, buffers=ReadBuffers(), receiver=READER_ALONE
     ):
         pytest.fail("the stream opened")
 

@@ -16,7 +16,7 @@ from server.db.pool import open_pool
 from server.domain.journal.journal import JournalHead
 from server.domain.journal.segments import Segment
 from server.wakeups.payloads import hints_of
-from server.wakeups.postgres import CHANNEL, PostgresWakeups
+from server.wakeups.postgres import CHANNEL, TESTS_ALONE, PostgresWakeups
 from tests.integration.replicas import (
     NEVER_S,
     a_release_is_announced,
@@ -128,13 +128,12 @@ async def test_a_single_commit_is_notified_at_once_and_a_flood_at_most_every_pau
 
 
 @asynccontextmanager
-async def told_by(wakeups: PostgresWakeups) -> AsyncIterator[RecordingListener]:
-    """What another replica hears of these wake-ups, once both do."""
-    heard, other = RecordingListener(), PostgresWakeups(wakeups._pool, wakeups._dsn)
-    tasks = [
-        asyncio.create_task(wakeups.run_forever(RecordingListener())),
-        asyncio.create_task(other.run_forever(heard)),
-    ]
+async def told_by(wakeups: PostgresWakeups, *, runs: bool = False) -> AsyncIterator[RecordingListener]:
+    """What another replica hears of these wake-ups, once both do. runs: these run already."""
+    heard, other = RecordingListener(), PostgresWakeups(wakeups._pool, wakeups._dsn, self_test_s=0.01)
+    tasks = [asyncio.create_task(other.run_forever(heard))]
+    if not runs:
+        tasks.append(asyncio.create_task(wakeups.run_forever(RecordingListener())))
     try:
         await until(lambda: wakeups.healthy and other.healthy)
         yield heard
@@ -152,6 +151,24 @@ async def test_hints_for_more_threads_than_a_notification_holds_all_arrive(datab
         await until(lambda: len(heard.hints) >= len(threads))
         assert dict(heard.hints) == threads
         await until(lambda: wakeups.publications == 1)
+
+
+async def test_a_process_announces_commits_only_while_it_hears_that_another_one_listens(
+    database: str, pool: Any
+) -> None:
+    wakeups, listener = PostgresWakeups(pool, database, self_test_s=0.01), RecordingListener()
+    task = asyncio.create_task(wakeups.run_forever(listener))
+    try:
+        await until(lambda: wakeups._health.tests_alone >= TESTS_ALONE)
+        wakeups.on_commit(uuid4(), Segment(1, 1, b"", b""), HEAD)
+        async with told_by(wakeups, runs=True) as heard:
+            await until(lambda: wakeups._health.tests_alone < TESTS_ALONE)
+            wakeups.on_commit(known := uuid4(), Segment(1, 1, b"", b""), HEAD)
+            await until(lambda: heard.hints)
+            assert (wakeups.publications, heard.hints) == (1, [(known, 1)])
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_a_replica_does_not_read_the_hints_that_it_sent_itself(database: str, pool: Any) -> None:

@@ -20,10 +20,10 @@ class TokenFrames:
         frames: Sequence[object],
         start: int,
         first_seq: int,
-        shared: bytes,
+        moment: tuple[int, int, int],
         last: bytes,
         indexes: Callable[..., Sequence[int]],
-    ) -> tuple[int, bytes, bytes, list[bytes], bytes] | None: ...
+    ) -> tuple[tuple[int, bytes, bytes, list[bytes]], bytes] | None: ...
 
 class Messages(Sequence[bytes]):
     """Messages in what was read of a WebSocket: `src/lib.rs`."""

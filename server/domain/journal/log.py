@@ -57,7 +57,7 @@ class ReadyLogs:
         left = max_bytes
         for log in list(self._logs):
             del self._logs[log]
-            if not log.has_pending:
+            if log.lost:
                 continue
             batch = log.next_batch(min(left, BATCH_BYTES))
             batches.append(batch)
@@ -73,11 +73,6 @@ class CommitQueues:
 
     def __init__(self) -> None:
         self.small, self.large = ReadyLogs(), ReadyLogs()
-
-    def add(self, log: JournalLog, size_bytes: int) -> None:
-        """Add a log that has something to commit. size_bytes: of its next event, or of its next few small
-        ones."""
-        (self.large if size_bytes > BATCH_BYTES else self.small).add(log)
 
 
 class Batch(NamedTuple):
@@ -119,6 +114,8 @@ class JournalLog:
         self.epoch = lease.epoch
         #: Bytes that were put, and those of them that are not committed.
         self.put_bytes = self.queued_bytes = 0
+        #: Whether more than `max_queued_bytes` are not committed.
+        self.is_full = False
         self._max_queued_bytes = max_queued_bytes
         self._budget = budget
         self._queues = queues
@@ -161,35 +158,32 @@ class JournalLog:
         self._check_lease()
         if file_changes:
             self._file_changes.append((self.last_seq + 1, file_changes))
-            self._queued(len(file_changes))
         if outbox is not None:
             self._outbox.append((self.last_seq + 1, outbox))
         if quarantine is not None:
             self._quarantine.append((self.last_seq + 1, quarantine))
-        self._put(entry, delimited_delta(delta), 1, epoch)
+        self.put_all(entry, delimited_delta(delta), 1, epoch=epoch, file_changes_bytes=len(file_changes))
 
-    def put_all(self, entries: bytes, deltas: bytes, count: int, *, epoch: int) -> None:
+    def put_all(
+        self, entries: bytes, deltas: bytes, count: int, *, epoch: int, file_changes_bytes: int = 0
+    ) -> None:
         """Queue the next events, few and small ones, to be committed together. entries: of an `EventBatch`.
         deltas: entries, too. count: of the events. Raises LeaseLost."""
         if self.lost:
             raise LeaseLost
-        self._put(entries, deltas, count, epoch)
-
-    def _put(self, event_entries: bytes, delta_entries: bytes, count: int, epoch: int) -> None:
         was_empty = not self._queue
-        size_bytes = len(event_entries) + len(delta_entries)
-        self._queue.append((event_entries, delta_entries, size_bytes, count, epoch))
-        self._queued(size_bytes)
+        size_bytes = len(entries) + len(deltas)
+        self._queue.append((entries, deltas, size_bytes, count, epoch))
         self.last_seq += count
+        put_bytes = size_bytes + file_changes_bytes
+        self.put_bytes += put_bytes
+        self.queued_bytes += put_bytes
+        self.is_full = self.queued_bytes > self._max_queued_bytes
+        self._budget.add(put_bytes)
         if was_empty:
             self._put_at = self._clock.monotonic()
             if not self._committing:
-                self._queues.add(self, size_bytes)
-
-    @property
-    def is_full(self) -> bool:
-        """Whether more than `max_queued_bytes` are queued."""
-        return self.queued_bytes > self._max_queued_bytes
+                (self._queues.large if size_bytes > BATCH_BYTES else self._queues.small).add(self)
 
     async def wait_for_capacity(self) -> None:
         """Wait until at most `max_queued_bytes` are queued. Raises LeaseLost."""
@@ -215,11 +209,6 @@ class JournalLog:
             raise LeaseLost
 
     # --- For the writer ----------------------------------------------------------------------
-
-    @property
-    def has_pending(self) -> bool:
-        """Whether there is something to commit."""
-        return bool(self._queue) and not self.lost
 
     def next_batch(self, max_bytes: int) -> Batch:
         """The next events to commit: as many as fit, at least one. The next batch waits for their commit."""
@@ -265,9 +254,12 @@ class JournalLog:
         self._committing = False
         if not self.lost:
             self._recent.add(commit)
-            self._unqueued(commit.size_bytes)
+            self.queued_bytes -= commit.size_bytes
+            self.is_full = self.queued_bytes > self._max_queued_bytes
+            self._budget.release(commit.size_bytes)
             if self._queue:
-                self._queues.add(self, self._queue[0][2])
+                next_bytes = self._queue[0][2]
+                (self._queues.large if next_bytes > BATCH_BYTES else self._queues.small).add(self)
         if self._waiting:
             self._wake_waiters()
 
@@ -301,17 +293,9 @@ class JournalLog:
         self._quarantine.clear()
         if not self._finished:
             self.forget()
-        self._unqueued(self.queued_bytes)
+        queued_bytes, self.queued_bytes, self.is_full = self.queued_bytes, 0, False
+        self._budget.release(queued_bytes)
         self._wake_waiters()
-
-    def _queued(self, size_bytes: int) -> None:
-        self.put_bytes += size_bytes
-        self.queued_bytes += size_bytes
-        self._budget.add(size_bytes)
-
-    def _unqueued(self, size_bytes: int) -> None:
-        self.queued_bytes -= size_bytes
-        self._budget.release(size_bytes)
 
     def _wake_waiters(self) -> None:
         self._changed.set()

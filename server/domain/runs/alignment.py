@@ -39,11 +39,8 @@ class Alignment:
         self._continuous = replayed or from_first_frame
         #: Whether every journalled frame was repeated; also true when the profile repeats none.
         self.caught_up = not self._expected and not self._known
-
-    @property
-    def over(self) -> bool:
-        """Whether no further frame can repeat one, or begin after a gap: the alignment is over."""
-        return self._continuous and not self._known and self._repeated == len(self._expected)
+        #: Whether no further frame can repeat one, or begin after a gap: the alignment is over.
+        self.over = self._continuous and self.caught_up
 
     def repeats(self, frame: bytes) -> bytes | None:
         """The digest of the journalled frame that the next frame repeats; None when it repeats none."""
@@ -51,7 +48,7 @@ class Alignment:
             expected = self._expected[self._repeated]
             if expected in _digests(frame):
                 self._repeated += 1
-                self.caught_up = self._repeated == len(self._expected)
+                self.caught_up = self.over = self._repeated == len(self._expected)
                 return expected
         elif self._known:
             for digest in _digests(frame):
@@ -74,6 +71,7 @@ class Alignment:
         elif not self._continuous:
             reason = DiscontinuityReason.RECONNECTED
         self._continuous = True
+        self.over = not self._known
         return reason
 
 

@@ -18,6 +18,8 @@ class ReconnectBackoff:
         # The rules are the same for the same history: nothing is random.
         self._backoff = Backoff(first_s, self._max_s, jitter=lambda: 0.0)
         self._opened_at: float | None = None
+        #: Set when the connection brings a new frame.
+        self.worked = False
 
     def connecting(self) -> None:
         """A connection is being opened."""
@@ -27,12 +29,9 @@ class ReconnectBackoff:
         """The connection is open."""
         self._opened_at = now
 
-    def worked(self) -> None:
-        """The connection brought a new frame."""
-        self._backoff.reset()
-
     def next_pause_s(self, now: float) -> float:
         """The pause before the next connection."""
-        if self._opened_at is not None and now - self._opened_at >= self._max_s:
+        if self.worked or (self._opened_at is not None and now - self._opened_at >= self._max_s):
+            self.worked = False
             self._backoff.reset()
         return self._backoff.next_pause_s()

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 
+from typing_extensions import override
+
 from server.domain.access.on_behalf_of import on_behalf_of
 from server.domain.byte_budget import ByteBudget
 from server.domain.crash_points import crash_point
@@ -19,7 +21,14 @@ from server.domain.runs.context import LARGE_BYTES, RunContext
 from server.domain.runs.lease import Lease
 from server.domain.runs.listening import ListeningClock
 from server.domain.runs.run_recorder import RunRecorder
-from server.domain.runs.runtime import Frames, Interpretation, OversizedFrame, StreamClosed, sizes_of
+from server.domain.runs.runtime import (
+    FrameReceiver,
+    Frames,
+    Interpretation,
+    OversizedFrame,
+    StreamClosed,
+    sizes_of,
+)
 from server.domain.runs.verdict import VerdictRules
 from server.encoding.frame_delta import digest_of
 
@@ -56,7 +65,7 @@ class FrameRoom:
         self._budget.release(reserved_bytes)
 
 
-class Connection:
+class Connection(FrameReceiver):
     """One connection of a run. It is being opened when it is created."""
 
     def __init__(
@@ -119,16 +128,33 @@ class Connection:
             return LeaveConnection(why)
         return self._rules.ended(self._end, self._clock.now(), self._recorder.facts)
 
-    def take(self, frames: Sequence[bytes]) -> int:
+    @override
+    async def admit(self, size_bytes: int) -> None:
+        """As in `FrameReceiver`. Meanwhile it is the hub that is silent."""
+        self._rules.heard(self._clock.now())
+        await self._room.reserve(size_bytes)
+
+    @override
+    def reserve(self, size_bytes: int) -> bool:
+        """As in `FrameReceiver`."""
+        self._rules.heard(self._clock.now())
+        return self._room.reserve_now(size_bytes)
+
+    @override
+    def take(self, frames: Sequence[bytes], size_bytes: int) -> int:
         """Journal the first of the frames that came together while `read` waits for some, as far as there is
         nothing to wait for. Returns how many. Raises LeaseLost."""
-        if self._end is not None or not self._alignment.over or self._recorder.is_full:
+        if self._end is not None or not self._alignment.over:
             return 0
-        context, (count, size_bytes) = self._context, fill_turn(sizes_of(frames))
+        if len(frames) > 1:
+            count, size_bytes = fill_turn(sizes_of(frames))
+            if count < len(frames):
+                frames = frames[:count]
+        context = self._context
         has_room = self._room.reserved_bytes >= size_bytes or context.budget.has_room(size_bytes)
         if not has_room or not context.turns.take_now(size_bytes):
             return 0
-        taken = self._on_quick_frames(frames[:count] if count < len(frames) else frames)
+        taken = self._on_quick_frames(frames)
         if taken and self._room.reserved_bytes:
             self._room.give_back()
         return taken
@@ -157,8 +183,12 @@ class Connection:
         be waited for. Returns how many."""
         at = 0
         while at < len(frames) and self._end is None:
-            count = self._on_tokens(frames, at)
-            if not count:
+            count, is_new = self._recorder.record_tokens(frames, at)
+            if count:
+                self._rules.heard(self._clock.now())
+                self._rules.frame(_TOKEN, is_new=is_new)
+                crash_point("frame_recorded", count)
+            else:
                 frame = frames[at]
                 if isinstance(frame, OversizedFrame) or not self._recorder.is_quick_now(frame):
                     break
@@ -169,15 +199,6 @@ class Connection:
                 count = 1
             at += count
         return at
-
-    def _on_tokens(self, frames: Sequence[bytes | OversizedFrame], start: int) -> int:
-        """Journal the frames from `start` on that `RunRecorder.record_tokens` takes; how many."""
-        count, is_new = self._recorder.record_tokens(frames, start)
-        if count:
-            self._rules.heard(self._clock.now())
-            self._rules.frame(_TOKEN, is_new=is_new)
-            crash_point("frame_recorded", count)
-        return count
 
     async def _on_frame(self, frame: bytes | OversizedFrame) -> None:
         """Journal a frame."""

@@ -119,9 +119,9 @@ class RunRecorder:
 
     def record_tokens(self, frames: Sequence[bytes | OversizedFrame], start: int) -> tuple[int, bool]:
         """Interpret and journal the frames from `start` on, as far as they are tokens that
-        `FrameInterpreter.token_entries` takes. Returns how many they are, and whether the epoch before does
-        not have all of them. Raises LeaseLost."""
-        if self.exclusive.locked():
+        `FrameInterpreter.token_entries` takes; none while much is queued. Returns how many they are, and
+        whether the epoch before does not have all of them. Raises LeaseLost."""
+        if self._log.is_full or self.exclusive.locked():
             return 0, False
         epoch = self.journalled.epoch
         tokens = self._interpreter.token_entries(
@@ -129,10 +129,11 @@ class RunRecorder:
         )
         if tokens is None:
             return 0, False
-        self._log.put_all(tokens.events, tokens.deltas, tokens.count, epoch=epoch)
-        self.superseding.note_tokens(self._log.last_seq)
-        self.journalled.digests += tokens.digests
-        return tokens.count, self.journalled.is_new(tokens.digests)
+        count, events, deltas, digests = tokens
+        self._log.put_all(events, deltas, count, epoch=epoch)
+        self.superseding.token_seq = self._log.last_seq
+        self.journalled.digests += digests
+        return count, self.journalled.is_new(digests)
 
     def count_memory(self) -> bool:
         """Count what is kept of the frames. Returns whether the budget has room for it."""
@@ -148,8 +149,10 @@ class RunRecorder:
         )
 
     def is_quick_now(self, frame: bytes) -> bool:
-        """The same, and whether there is room for what is kept of it: then nothing has to be released."""
-        return (len(frame) <= SMALL_BYTES or self._memory.has_room_after(frame)) and self.is_quick(frame)
+        """The same, and whether there is room for what is kept of it, so that nothing has to be released, and
+        for its events."""
+        has_room = len(frame) <= SMALL_BYTES or self._memory.has_room_after(frame)
+        return has_room and not self._log.is_full and self.is_quick(frame)
 
     async def interpret_large(self, frame: bytes, *, after_gap: bool) -> LargeFrame:
         """As `interpret`, off the event loop. after_gap: a discontinuity comes before it in the journal.

@@ -68,26 +68,27 @@ async def admit_at_once(size_bytes: int) -> None:
     """An AdmitFrame that has room for everything."""
 
 
-#: Called with frames that came together while their reader waits for some: of less than 64 KiB, or a larger
-#: one alone, for which a ReserveFrame had room. Returns how many of them, from the first on, were handled;
-#: the reader gets the others. Waits for nothing.
-TakeFrames: TypeAlias = Callable[[Sequence[bytes]], int]
+class FrameReceiver:
+    """What a stream is read into. This one has room for all that its reader waits for, and takes nothing
+    itself."""
+
+    async def admit(self, size_bytes: int) -> None:
+        """An AdmitFrame."""
+
+    def take(self, frames: Sequence[bytes], size_bytes: int) -> int:
+        """Handle the first of the frames that came together while their reader waits for some: of less than
+        64 KiB, or a larger one alone, for which `reserve` had room. Returns how many; the reader gets the
+        others. Waits for nothing. size_bytes: of all of them, with what is around them."""
+        return 0
+
+    def reserve(self, size_bytes: int) -> bool:
+        """Called with the bytes of memory that a larger frame takes when it has begun to come. Returns
+        whether there is room for it: if so, it is read whole, and offered to `take`. Waits for nothing."""
+        return False
 
 
-def take_none(frames: Sequence[bytes]) -> int:
-    """A TakeFrames that leaves every frame to the reader."""
-    return 0
-
-
-#: Called with the bytes of memory that a larger frame takes when it has begun to come. Returns whether there
-#: is room for it: if so, it is read whole, and offered to a TakeFrames. Waits for nothing.
-ReserveFrame: TypeAlias = Callable[[int], bool]
-
-
-def reserve_none(size_bytes: int) -> bool:
-    """A ReserveFrame that has room for nothing."""
-    return False
-
+#: Leaves every frame to the reader.
+READER_ALONE = FrameReceiver()
 
 #: The frames of a stream, each as its bytes on the wire: at each step those that came together, which may be
 #: none.
@@ -156,14 +157,10 @@ class Runtime(Protocol):
         ...
 
     def stream(
-        self,
-        thread_id: str,
-        admit: AdmitFrame = admit_at_once,
-        take: TakeFrames = take_none,
-        reserve: ReserveFrame = reserve_none,
+        self, thread_id: str, receiver: FrameReceiver = READER_ALONE
     ) -> AbstractAsyncContextManager[Frames]:
-        """The thread's frames until the runtime closes, without those that `take` has handled. Little more
-        than the frames that `admit` and `reserve` were called for are in memory; the rest waits at the
+        """The thread's frames until the runtime closes, without those that the receiver has handled. Little
+        more than the frames that it has admitted or reserved room for are in memory; the rest waits at the
         runtime.
 
         Entering raises RuntimeUnavailable or RuntimeRefused; the iterator raises StreamClosed when
@@ -211,18 +208,9 @@ class Interpretation:
     shows_files: bool = False
 
 
-@dataclass(slots=True)
-class TokenEntries:
-    """Token frames as the journal has them, one event for each.
-
-    count: of the frames. events: their events as entries of an `EventBatch`. deltas: their deltas as entries
-    of a batch of deltas. digests: each frame's.
-    """
-
-    count: int
-    events: bytes
-    deltas: bytes
-    digests: Sequence[bytes]
+#: Token frames as the journal has them, one event for each: how many they are, their events as entries of an
+#: `EventBatch`, their deltas as entries of a batch of deltas, and each frame's digest.
+TokenEntries: TypeAlias = tuple[int, bytes, bytes, Sequence[bytes]]
 
 
 class FrameInterpreter(Protocol):

@@ -62,7 +62,7 @@ class StreamRecord:
         """A frame is about to be journalled. `is_new`: the epoch before does not have it."""
         if is_new:
             self._first_asked_at, self._saw_new_frame, self._unknown_answers = None, True, 0
-            self._backoff.worked()
+            self._backoff.worked = True
         if meaning.error is not None and meaning.error.of_endpoint:
             self._endpoint_gave_up = True
         if not meaning.end:

@@ -15,7 +15,7 @@ class Superseding:
 
     def __init__(self) -> None:
         #: The seqs of the last state, of the last one with a file map, and of the last token.
-        self._state_seq = self._files_seq = self._token_seq = 0
+        self._state_seq = self._files_seq = self.token_seq = 0
         #: The state updates that came without a frame, and those of them that were put back from quarantine,
         #: which are as old as their frames.
         self._without_frame: set[int] = set()
@@ -31,11 +31,7 @@ class Superseding:
             if shows_files:
                 self._files_seq = seq
         elif isinstance(kind, Token) and delta:
-            self._token_seq = seq
-
-    def note_tokens(self, seq: int) -> None:
-        """Note tokens, of which this is the last."""
-        self._token_seq = seq
+            self.token_seq = seq
 
     def note_put_back(self, seqs: Iterable[int]) -> None:
         """Note which events have what was put back."""
@@ -53,7 +49,7 @@ class Superseding:
         kind = event_of(meaning)
         # Such as the files of the runtime's state.
         adopted = max(self._without_frame - self._put_back, default=0)
-        if isinstance(kind, Token) and max(self._token_seq, self._state_seq) < seq:
+        if isinstance(kind, Token) and max(self.token_seq, self._state_seq) < seq:
             return Release.JOURNALLED, kind
         if isinstance(kind, StateUpdate) and adopted < seq:
             if self._state_seq < seq:

@@ -7,11 +7,13 @@ answer is carried out.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from functools import partial
 from types import TracebackType
 from typing import assert_never
+
+from typing_extensions import override
 
 from server.domain.crash_points import crash_point
 from server.domain.errors import RuntimeRefused, RuntimeUnavailable
@@ -39,13 +41,13 @@ from server.domain.runs.listening import ListeningClock
 from server.domain.runs.questions import Questions
 from server.domain.runs.replies import Reply
 from server.domain.runs.run_recorder import RunRecorder
-from server.domain.runs.runtime import Frames
+from server.domain.runs.runtime import FrameReceiver, Frames
 from server.domain.runs.status import RunStatus
 from server.domain.runs.stream_verdicts import verdict_rules_for
 from server.domain.runs.verdict import VerdictRules
 
 
-class UpstreamSession:
+class UpstreamSession(FrameReceiver):
     """One run's session with the runtime. Leaving it closes the connection. replied: as for `Questions`."""
 
     def __init__(
@@ -110,7 +112,9 @@ class UpstreamSession:
         `insist`."""
         while True:
             try:
-                self._channel_frames = await self._channel.enter_async_context(self._stream())
+                self._channel_frames = await self._channel.enter_async_context(
+                    self._context.runtime.stream(self._thread_id, self)
+                )
             except RuntimeUnavailable as error:
                 if not self._lease.takeovers and not insist:
                     return InvokeFailed(FailureReason.RUNTIME_UNAVAILABLE, error)
@@ -172,27 +176,21 @@ class UpstreamSession:
 
     # --- The stream --------------------------------------------------------------------------
 
-    def _stream(self) -> AbstractAsyncContextManager[Frames]:
-        return self._context.runtime.stream(self._thread_id, self._admit, self._take, self._reserve)
-
-    async def _admit(self, size_bytes: int) -> None:
-        self._rules.heard(self._now())
-        await self._room.reserve(size_bytes)
-
-    def _reserve(self, size_bytes: int) -> bool:
-        self._rules.heard(self._now())
-        return self._room.reserve_now(size_bytes)
-
-    def _take(self, frames: Sequence[bytes]) -> int:
-        # Frames come for a connection that `_connect` has made: it opens the stream.
-        return self._connection.take(frames)
+    @override
+    async def admit(self, size_bytes: int) -> None:
+        """As in `FrameReceiver`, for the channel: its frames are read once there is a connection."""
+        await self._connection.admit(size_bytes)
 
     def _connect(self) -> None:
-        stream = self._stream() if self._channel_frames is None else nullcontext(self._channel_frames)
-        self._channel_frames = None
         self._connection = Connection(
             self._context, self._lease, self._recorder, self._rules, self._clock, self._room
         )
+        stream: AbstractAsyncContextManager[Frames]
+        if self._channel_frames is None:
+            stream = self._context.runtime.stream(self._thread_id, self._connection)
+        else:
+            stream = nullcontext(self._channel_frames)
+        self._channel_frames = None
         self._reading = asyncio.ensure_future(self._connection.read(stream))
 
     async def _disconnect(self) -> None:

@@ -74,9 +74,10 @@ class Broadcaster:
         self._jitter = jitter
         #: Seconds over which readers are asked to leave; None until `drain`.
         self._drain_window_s: float | None = None
-        self._topics: dict[UUID, Topic] = {}
+        #: By the ids' numbers, as below: the hash of a UUID is a function of Python's, called at each commit.
+        self._topics: dict[int, Topic] = {}
         #: Finished threads that nobody follows now, oldest first; for those who come one after the other.
-        self._unfollowed: dict[UUID, Topic] = {}
+        self._unfollowed: dict[int, Topic] = {}
         #: Threads with a progress text that is still to be shown.
         self._unshown: dict[UUID, str] = {}
         self._empty = asyncio.Event()
@@ -114,10 +115,10 @@ class Broadcaster:
         DatabaseUnavailable, also for a cursor beyond a journal that may soon have its newest events again.
         """
         # Registered before the head is read: what is committed meanwhile reaches the topic.
-        topic = self._topics.get(thread_id)
+        topic = self._topics.get(thread_id.int)
         if topic is None:
-            earlier = self._unfollowed.pop(thread_id, None)
-            topic = self._topics[thread_id] = self._topic(thread_id) if earlier is None else earlier
+            earlier = self._unfollowed.pop(thread_id.int, None)
+            topic = self._topics[thread_id.int] = self._topic(thread_id) if earlier is None else earlier
         topic.readers += 1
         try:
             head = (await self._journal.heads([thread_id])).get(thread_id)
@@ -164,12 +165,12 @@ class Broadcaster:
         topic.readers -= 1
         if topic.readers == 0:
             thread_id = topic.thread_id
-            del self._topics[thread_id]
+            del self._topics[thread_id.int]
             self.catch_up.forget(thread_id)
             self._unshown.pop(thread_id, None)
             if topic.head.terminal:
                 topic.unfollowed_since = self._clock.monotonic()
-                self._unfollowed[thread_id] = topic
+                self._unfollowed[thread_id.int] = topic
                 self._forget_unfollowed()
             else:
                 topic.clear()
@@ -179,14 +180,14 @@ class Broadcaster:
     def _forget_unfollowed(self) -> None:
         """Drop the threads that nobody has followed for too long, or that are too many."""
         since = self._clock.monotonic() - _UNFOLLOWED_S
-        for thread_id, topic in list(self._unfollowed.items()):
+        for number, topic in list(self._unfollowed.items()):
             if len(self._unfollowed) <= _MAX_UNFOLLOWED and (topic.unfollowed_since or 0) > since:
                 break
-            self._unfollowed.pop(thread_id).clear()
+            self._unfollowed.pop(number).clear()
 
     def wake(self, thread_id: UUID) -> None:
         """Wake the readers of a thread, so that they check their state again."""
-        topic = self._topics.get(thread_id)
+        topic = self._topics.get(thread_id.int)
         if topic is not None:
             topic.wake()
 
@@ -218,14 +219,14 @@ class Broadcaster:
 
     def on_commit(self, thread_id: UUID, segment: Segment, head: JournalHead) -> None:
         """Deliver a segment that the local journal writer committed."""
-        topic = self._topics.get(thread_id)
+        topic = self._topics.get(thread_id.int)
         if topic is not None:
             topic.extend(segment, head)
 
     def show_progress(self, thread_id: UUID, text: str) -> None:
         """Deliver the runtime's progress text, cut to PROGRESS_CHARS: at once, or with the next
         `send_progress` if another one was shown less than PROGRESS_S ago."""
-        topic = self._topics.get(thread_id)
+        topic = self._topics.get(thread_id.int)
         if topic is None:
             return
         text, now = text[:PROGRESS_CHARS], self._clock.monotonic()
@@ -246,14 +247,14 @@ class Broadcaster:
     def remote_threads(self) -> Mapping[UUID, int]:
         """The active threads that are followed here and driven elsewhere, with the last seq known here."""
         return {
-            thread_id: topic.head.last_seq
-            for thread_id, topic in self._topics.items()
-            if not self._is_local(thread_id) and not topic.head.terminal
+            topic.thread_id: topic.head.last_seq
+            for topic in self._topics.values()
+            if not self._is_local(topic.thread_id) and not topic.head.terminal
         }
 
     def on_wakeup(self, thread_id: UUID, last_seq: int) -> None:
         """Read the thread's journal if it is followed here and `last_seq`, its end, is new."""
-        topic = self._topics.get(thread_id)
+        topic = self._topics.get(thread_id.int)
         if topic is not None and last_seq > topic.head.last_seq:
             self.catch_up.request([thread_id])
 
@@ -264,7 +265,7 @@ class Broadcaster:
 
     def on_segment(self, thread_id: UUID, segment: Segment, head: JournalHead) -> None:
         """Deliver a segment that came with its hint if it continues the topic, else read the journal."""
-        topic = self._topics.get(thread_id)
+        topic = self._topics.get(thread_id.int)
         if topic is None or segment.last_seq <= topic.head.last_seq:
             return
         if segment.first_seq <= topic.head.last_seq + 1:
@@ -284,7 +285,7 @@ class Broadcaster:
         self._polls += 1
         driven_here_too = self._polls % _LOCAL_EVERY == 0
         self.catch_up.request(
-            thread_id
-            for thread_id, topic in self._topics.items()
-            if not topic.head.terminal and (driven_here_too or not self._is_local(thread_id))
+            topic.thread_id
+            for topic in self._topics.values()
+            if not topic.head.terminal and (driven_here_too or not self._is_local(topic.thread_id))
         )

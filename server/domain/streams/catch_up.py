@@ -24,9 +24,10 @@ _LOST = JournalHead(0, 1, 1, False)
 
 
 class CatchUp:
-    """The threads of a replica that may have new events in the journal. topics: those that are followed."""
+    """The threads of a replica that may have new events in the journal. topics: those that are
+    followed, by the numbers of their ids."""
 
-    def __init__(self, topics: Mapping[UUID, Topic], journal: JournalReader, clock: Clock) -> None:
+    def __init__(self, topics: Mapping[int, Topic], journal: JournalReader, clock: Clock) -> None:
         self._topics, self._journal, self._clock = topics, journal, clock
         self._due: set[UUID] = set()
         self._work = asyncio.Event()
@@ -54,7 +55,7 @@ class CatchUp:
         """Read the threads that may have new events now. Raises DatabaseUnavailable."""
         self._work.clear()
         due, self._due = self._due, set()
-        known = {id_: topic.head.last_seq for id_ in due if (topic := self._topics.get(id_)) is not None}
+        known = {id_: topic.head.last_seq for id_ in due if (topic := self._topics.get(id_.int)) is not None}
         if not known:
             return
         heads = await self._journal.heads(list(known))
@@ -79,7 +80,7 @@ class CatchUp:
         so for a while: the process that committed it may write it again."""
         now = self._clock.monotonic()
         for thread_id, last_seq in known.items():
-            topic, head = self._topics.get(thread_id), heads.get(thread_id, _LOST)
+            topic, head = self._topics.get(thread_id.int), heads.get(thread_id, _LOST)
             if topic is None or head.last_seq >= last_seq:
                 self._behind_since.pop(thread_id, None)
             elif now - self._behind_since.setdefault(thread_id, now) >= REWIND_S:
@@ -88,7 +89,7 @@ class CatchUp:
 
     async def _read_up_to(self, thread_id: UUID, head: JournalHead) -> None:
         """Read the segments between the topic's head and this one."""
-        while (topic := self._topics.get(thread_id)) is not None and topic.head.last_seq < head.last_seq:
+        while (topic := self._topics.get(thread_id.int)) is not None and topic.head.last_seq < head.last_seq:
             segments = await self._journal.read_after(thread_id, topic.head.last_seq, max_bytes=STEP_BYTES)
             if not segments:
                 return

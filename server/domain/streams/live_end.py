@@ -11,12 +11,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Generic, Protocol, TypeVar
 
 from server.domain.journal.segments import Segment
 from server.domain.streams.steps import Heartbeat
 
+#: When a right ends that does not.
+_NEVER = datetime.max.replace(tzinfo=UTC)
 #: A reader's connection.
 W = TypeVar("W")
 
@@ -85,8 +87,8 @@ class LiveEnd:
         #: How many heartbeats the topic had when all of them had the last one.
         self._heartbeats = 0
         self._readers: dict[Hashable, _Readers] = {}
-        #: When the first of their rights ends; None if none does.
-        self._ends_at: datetime | None = None
+        #: When the first of their rights ends.
+        self._ends_at = _NEVER
 
     def join(
         self, reader: LiveReader, form: LiveForm[Any], seq: int, heartbeats: int, ends_at: datetime | None
@@ -94,7 +96,7 @@ class LiveEnd:
         """Add a reader that has everything up to `seq` and so many heartbeats, until its right ends at
         `ends_at`. Returns False if the others are elsewhere."""
         if not self._readers:
-            self._seq, self._heartbeats, self._ends_at = seq, heartbeats, None
+            self._seq, self._heartbeats, self._ends_at = seq, heartbeats, _NEVER
         if (seq, heartbeats) != (self._seq, self._heartbeats):
             return False
         readers = self._readers.get(form.key)
@@ -103,7 +105,7 @@ class LiveEnd:
         readers.form = form
         readers.writers[reader] = form.writer
         readers.group.add(form.writer)
-        if ends_at is not None and (self._ends_at is None or ends_at < self._ends_at):
+        if ends_at is not None and ends_at < self._ends_at:
             self._ends_at = ends_at
         return True
 
@@ -111,7 +113,7 @@ class LiveEnd:
         """Have the reader leave, unless it has left."""
         readers = self._readers.get(form.key)
         if readers is not None and reader in readers.writers:
-            self._remove(form.key, [reader])
+            self._remove(readers, [reader])
             reader.leave_live_end(self._seq, self._heartbeats)
 
     def send(self, segment: Segment) -> None:
@@ -119,11 +121,11 @@ class LiveEnd:
         follow what they have, if it ends the thread, or if the right of one of them has ended."""
         if not self._readers:
             return
-        if segment.first_seq != self._seq + 1 or segment.terminal or self._has_ended():
+        if segment.first_seq != self._seq + 1 or segment.terminal or self._now() > self._ends_at:
             self.wake()
             return
-        for key, readers in list(self._readers.items()):
-            self._write(key, readers.form.make(segment))
+        for readers in list(self._readers.values()):
+            self._write(readers, readers.form.make(segment))
         self._seq = segment.last_seq
 
     def send_heartbeat(self, heartbeat: Heartbeat, heartbeats: int) -> None:
@@ -131,41 +133,35 @@ class LiveEnd:
         it by their next step. All leave if the right of one of them has ended."""
         if not self._readers:
             return
-        if heartbeat.last_seq != self._seq or self._has_ended():
+        if heartbeat.last_seq != self._seq or self._now() > self._ends_at:
             self.wake()
             return
-        for key, readers in list(self._readers.items()):
+        for readers in list(self._readers.values()):
             made = readers.form.heartbeat(heartbeat)
             if made != b"":
-                self._write(key, made)
+                self._write(readers, made)
         self._heartbeats = heartbeats
 
-    def _has_ended(self) -> bool:
-        """Whether the right of one of the readers has ended."""
-        return self._ends_at is not None and self._now() > self._ends_at
-
-    def _write(self, key: Hashable, made: bytes | None) -> None:
+    def _write(self, readers: _Readers, made: bytes | None) -> None:
         """Write to all readers of a form. Those that cannot take it leave."""
-        readers = self._readers[key]
         if made is None:
-            self._let_go(key, list(readers.writers))
+            self._let_go(readers, list(readers.writers))
         elif late := readers.group.write(made):
             ids = set(map(id, late))
-            self._let_go(key, [each for each, writer in readers.writers.items() if id(writer) in ids])
+            self._let_go(readers, [each for each, writer in readers.writers.items() if id(writer) in ids])
 
     def wake(self) -> None:
         """Have all readers leave."""
-        for key, readers in list(self._readers.items()):
-            self._let_go(key, list(readers.writers))
+        for readers in list(self._readers.values()):
+            self._let_go(readers, list(readers.writers))
 
-    def _let_go(self, key: Hashable, leaving: Sequence[LiveReader]) -> None:
+    def _let_go(self, readers: _Readers, leaving: Sequence[LiveReader]) -> None:
         """Have readers of a form leave, and wake them."""
-        self._remove(key, leaving)
+        self._remove(readers, leaving)
         self._wake([reader.leave_live_end(self._seq, self._heartbeats) for reader in leaving])
 
-    def _remove(self, key: Hashable, leaving: Iterable[LiveReader]) -> None:
-        readers = self._readers[key]
+    def _remove(self, readers: _Readers, leaving: Iterable[LiveReader]) -> None:
         for reader in leaving:
             readers.group.remove(readers.writers.pop(reader))
         if not readers.writers:
-            del self._readers[key]
+            del self._readers[readers.form.key]

@@ -79,18 +79,22 @@ class Topic:
 
     def extend(self, segment: Segment, head: JournalHead) -> None:
         """Add the next committed segment to the window, and give it to the readers that wait."""
-        if self._window and self._window[-1].last_seq >= segment.last_seq:
-            return
-        if self._window and self._window[-1].last_seq + 1 != segment.first_seq:
-            self._clear_window()
+        if self._window:
+            last_seq = self._window[-1].last_seq
+            if last_seq >= segment.last_seq:
+                return
+            if last_seq + 1 != segment.first_seq:
+                self._clear_window()
         segment = segment.observed_by(self._on_grow, self.time)
         self._window.append(segment)
         self._window_bytes += segment.size_bytes
         self._memory.add(segment, self)
-        self._limit_window()
+        if self._window_bytes > self._max_window_bytes:
+            self._limit_window()
         if self._adopt(head):
             self.live_end.send(segment)
-            self._wake_others()
+            if self._waiting:
+                self._wake_others()
 
     def _on_grow(self, segment: Segment, size: int) -> None:
         # A reader may still render a segment that has left the window.
@@ -169,9 +173,8 @@ class Topic:
         self._wake_others()
 
     def _wake_others(self) -> None:
-        if self._waiting:
-            waiting, self._waiting = self._waiting, []
-            self._wakes.wake(self.thread_id, waiting)
+        waiting, self._waiting = self._waiting, []
+        self._wakes.wake(self.thread_id, waiting)
 
     async def wait(self) -> None:
         """Wait for the next segment, or `wake`."""

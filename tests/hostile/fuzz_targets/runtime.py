@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from typing_extensions import override
 from websockets.client import ClientProtocol
 from websockets.frames import DATA_OPCODES, Frame
 from websockets.protocol import State
@@ -19,7 +20,7 @@ from websockets.uri import parse_uri
 from server.compiled import choice
 from server.domain.journal.events import Event
 from server.domain.journal.frame_reconstruction import FrameReconstructor
-from server.domain.runs.runtime import OversizedFrame, StreamClosed
+from server.domain.runs.runtime import FrameReceiver, OversizedFrame, StreamClosed
 from server.domain.streams.legacy_tokens import Framing
 from server.encoding.event_batch import delta_batch_of
 from server.encoding.frame_delta import DeltaContext, Encoding
@@ -158,18 +159,21 @@ async def _hubs_messages(data: bytes, find: FindMessages, piece_bytes: int) -> l
     """The messages that the hub's reader finds in bytes that come in pieces, up to the end; None for one that
     is too large."""
 
-    async def admit(size: int) -> None:
-        assert 0 <= size <= _MAX_MESSAGE
-
     messages: list[bytes | None] = []
 
-    def take(frames: Sequence[bytes]) -> int:
-        messages.extend(frames)
-        return len(frames)
+    class Receiver(FrameReceiver):
+        @override
+        async def admit(self, size_bytes: int) -> None:
+            assert 0 <= size_bytes <= _MAX_MESSAGE
+
+        @override
+        def take(self, frames: Sequence[bytes], size_bytes: int) -> int:
+            messages.extend(frames)
+            return len(frames)
 
     reader = SocketReader(ReadBuffers())
     reader.connection_made(socket := _NoSocket())
-    opened = WebSocketFrames(reader, max_frame_bytes=_MAX_MESSAGE, admit=admit, take=take, find=find)
+    opened = WebSocketFrames(reader, Receiver(), max_frame_bytes=_MAX_MESSAGE, find=find)
     feeding = asyncio.ensure_future(_feed(reader, socket, data, piece_bytes))
     try:
         with suppress(StreamClosed):

@@ -90,17 +90,18 @@ def together(form: Form, sent: Sequence[bytes], sizes: Sequence[int]) -> Read:
             seq = len(read.events) + 1
             found = interpreter.token_entries(part, start - first, first_seq=seq, epoch=EPOCH, time=TIME)
             if found is not None:
-                events = split_events(found.events, event_ends(found.events))
-                deltas = split_deltas(found.deltas)
-                assert found.count == len(events) == len(deltas) == len(found.digests)
-                assert [digest_of(delta) for delta in deltas] == [*found.digests]
-                taken = sent[start : start + found.count]
+                count, event_entries, delta_entries, digests = found
+                events = split_events(event_entries, event_ends(event_entries))
+                deltas = split_deltas(delta_entries)
+                assert count == len(events) == len(deltas) == len(digests)
+                assert [digest_of(delta) for delta in deltas] == [*digests]
+                taken = sent[start : start + count]
                 assert [again.decode(delta)[1] for delta in deltas] == [*taken]
                 read.events += events
-                read.digests += found.digests
+                read.digests += digests
                 read.deltas += deltas
-                read.taken += found.count
-                start += found.count
+                read.taken += count
+                start += count
                 continue
             meaning = interpreter.interpret(sent[start])
             if meaning.delta:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import msgspec
 import pytest
@@ -12,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.compiled.spliced import SplicingInterpreter
-from server.domain.journal.events import Token
+from server.domain.journal.events import Event, Token
+from server.encoding.event_batch import delimited_event
 from tests.support.recordings import NAMES, frames
 from tests.unit.compiled.forms import CODEC, Form, parsed, together, tokens_again
 from tests.unit.frames import printed_messages
@@ -64,6 +67,19 @@ def test_any_tokens_mean_the_same_together_and_to_the_parser(
     read = together(form, sent, sizes)
     assert (read.events, read.digests) == parsed(sent)
     assert tokens_again(read.deltas) == sent
+
+
+@given(st.integers(1, 2**32 - 1), st.integers(1, 2**32 - 1), st.datetimes(timezones=st.just(UTC)))
+def test_a_tokens_event_has_the_seq_the_epoch_and_the_time_that_it_is_given(
+    form: Form, seq: int, epoch: int, time: datetime
+) -> None:
+    interpreter, first, second = form(), token_frame(" first"), token_frame(" second")
+    [kind] = interpreter.interpret(first).kinds
+    assert isinstance(kind, Token)
+    found = interpreter.token_entries([second], 0, first_seq=seq, epoch=epoch, time=time)
+    assert found is not None
+    event = Event(seq, epoch, time, replace(kind, text=" second"))
+    assert found[1] == delimited_event(CODEC.encode(event))
 
 
 @given(st.lists(st.binary(max_size=8), max_size=4))

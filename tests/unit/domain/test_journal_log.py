@@ -267,7 +267,7 @@ def test_entries_of_changed_files_are_in_the_batch_of_their_event_and_written_ag
     for number, entry in enumerate(entries):
         log.put(delimited_event(b"%d" % number), b"", epoch=1, file_changes=entry and b"%d " % number + entry)
     assert log.queued_bytes >= sum(map(len, entries))
-    while log.has_pending:
+    while log.queued_bytes:
         batch = log.next_batch(max_bytes)
         numbers = range(batch.commit.base - 1, batch.commit.last - 1)
         expected = b"".join(b"%d " % number + entries[number] for number in numbers if entries[number])

@@ -252,14 +252,15 @@ impl Messages {
     }
 }
 
-/// How many frames were taken, the entries of their events and of their deltas, their digests, and the last frame.
-type Taken<'py> = (
+/// How many frames were taken, the entries of their events and of their deltas, and their digests.
+type Entries<'py> = (
     usize,
     Bound<'py, PyBytes>,
     Bound<'py, PyBytes>,
     Bound<'py, PyList>,
-    Bound<'py, PyBytes>,
 );
+/// These, and the last frame.
+type Taken<'py> = (Entries<'py>, Bound<'py, PyBytes>);
 
 /// The reader of one run's token frames.
 #[pyclass]
@@ -305,8 +306,8 @@ impl TokenFrames {
 
     /// Takes the frames from `start` on, as far as they are regular. None if the first is not.
     ///
-    /// shared: the events' fields between `seq` and the token. last: the token frame before. indexes: those of the run's
-    /// `CallIndexes`.
+    /// moment: the events' epoch, and their time in seconds since 1970 and nanoseconds. last: the token frame before.
+    /// indexes: those of the run's `CallIndexes`.
     #[allow(clippy::too_many_arguments)]
     fn take<'py>(
         &mut self,
@@ -314,7 +315,7 @@ impl TokenFrames {
         frames: &Bound<'py, PyAny>,
         start: usize,
         first_seq: u64,
-        shared: &[u8],
+        moment: (u64, i64, u32),
         last: Bound<'py, PyBytes>,
         indexes: &Bound<'py, PyAny>,
     ) -> PyResult<Option<Taken<'py>>> {
@@ -331,6 +332,7 @@ impl TokenFrames {
             Vec::with_capacity(48 * count),
         );
         let digests = PyList::empty(py);
+        let shared = self.of_contract.moment(moment);
         let mut seq = first_seq;
         let (mut text, mut token, mut delta) = (Vec::new(), Vec::new(), Vec::new());
         'all: for at in (start..size).step_by(TOGETHER) {
@@ -366,7 +368,7 @@ impl TokenFrames {
                 delta::write(&mut delta, &digest, old, frame);
                 wire::varint(&mut deltas, delta.len() as u64);
                 deltas.extend_from_slice(&delta);
-                keys.event(&mut events, seq, shared, &token);
+                keys.event(&mut events, seq, &shared, &token);
                 digests.append(PyBytes::new(py, &digest))?;
                 seq += 1;
                 last = frame_taken;
@@ -380,13 +382,13 @@ impl TokenFrames {
         }
         let last = last.object(py);
         self.last = Some(last.clone().unbind());
-        Ok(Some((
+        let entries = (
             (seq - first_seq) as usize,
             PyBytes::new(py, &events),
             PyBytes::new(py, &deltas),
             digests,
-            last,
-        )))
+        );
+        Ok(Some((entries, last)))
     }
 }
 

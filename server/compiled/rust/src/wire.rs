@@ -48,6 +48,10 @@ fn delimited(out: &mut Vec<u8>, key: &[u8], bytes: &[u8]) {
 pub struct Keys {
     entry: Vec<u8>,
     seq: Vec<u8>,
+    epoch: Vec<u8>,
+    create_time: Vec<u8>,
+    seconds: Vec<u8>,
+    nanos: Vec<u8>,
     token: Vec<u8>,
     message_id: Vec<u8>,
     /// `role` with its value.
@@ -80,6 +84,10 @@ impl Keys {
         Ok(Keys {
             entry: key("entry")?,
             seq: key("seq")?,
+            epoch: key("epoch")?,
+            create_time: key("create_time")?,
+            seconds: key("seconds")?,
+            nanos: key("nanos")?,
             token: key("token")?,
             message_id: key("message_id")?,
             role_ai: key("role_ai")?,
@@ -144,6 +152,25 @@ impl Keys {
             field(out, &self.status, &piece.status);
         }
         field(out, &self.namespace, &piece.namespace);
+    }
+
+    /// The fields of an event between `seq` and its kind, which those of one moment share: as `shared_fields` of
+    /// `server/wire/token_encoder.py`. The epoch, and the time in seconds since 1970 and nanoseconds.
+    pub fn moment(&self, (epoch, seconds, nanos): (u64, i64, u32)) -> Vec<u8> {
+        let mut time = Vec::new();
+        if seconds != 0 {
+            time.extend_from_slice(&self.seconds);
+            // A negative number is written as one of 64 bits.
+            varint(&mut time, seconds as u64);
+        }
+        if nanos != 0 {
+            time.extend_from_slice(&self.nanos);
+            varint(&mut time, u64::from(nanos));
+        }
+        let mut out = self.epoch.clone();
+        varint(&mut out, epoch);
+        delimited(&mut out, &self.create_time, &time);
+        out
     }
 
     /// Writes an event as an entry of an `EventBatch`. shared: the fields between `seq` and the token. token: its fields.

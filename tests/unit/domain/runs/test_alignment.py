@@ -38,12 +38,16 @@ def read(
     alignment = Alignment(profile, digests, epoch=epoch, from_first_frame=from_first_frame)
     journal = Journal(caught_up=[alignment.caught_up])
     for frame in came:
+        was_over = alignment.over
         repeated = alignment.repeats(frame.encode())
         if repeated is None:
             gap = alignment.gap_before_new_frame()
             journal.taken += [frame] if gap is None else [gap, frame]
+            assert not was_over or gap is None
+            assert alignment.over or (profile == "ids" and journalled)
         else:
             assert repeated == frame_digest(frame.encode())
+            assert not was_over
         journal.caught_up.append(alignment.caught_up)
     return journal
 

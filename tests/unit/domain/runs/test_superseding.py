@@ -68,7 +68,7 @@ def test_what_is_left_of_a_kept_frame(
 
 def test_tokens_that_differ_in_their_text_alone_replace_an_earlier_one() -> None:
     found = Superseding()
-    found.note_tokens(9)
+    found.token_seq = 9
     assert found.left_of(8, Interpretation((TOKEN,))) == (Release.SUPERSEDED, None)
     assert found.left_of(8, Interpretation((STATE,))) == (Release.JOURNALLED, STATE)
 
