@@ -59,10 +59,12 @@ class CarrierHealth:
             _logger.info("wakeups_arrive")
         return passed
 
-    def on_nonce(self, nonce: str) -> None:
-        """A nonce arrived, from this process or another."""
-        if nonce == self._nonce:
+    def on_nonce(self, nonce: str) -> bool:
+        """A nonce arrived, from this process or another. Returns whether it is the last one of this."""
+        own = nonce == self._nonce
+        if own:
             self._nonce_received.set()
+        return own
 
 
 async def set_within(event: asyncio.Event, seconds: float) -> bool:

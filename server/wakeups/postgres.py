@@ -4,6 +4,8 @@
    at most 20 times a second. NOTIFY in the commit itself would make all commits wait for one lock.
 2. Hints are sent through the pool, and received on a separate connection, which must not go through a
    transaction pooler: a pooler accepts LISTEN and delivers nothing. The self-test detects that.
+3. A replica that hears no other announces no commits: nobody would read them. Each one's self-tests are what
+   the others hear of it, the first of them as soon as it listens.
 """
 
 from __future__ import annotations
@@ -37,6 +39,9 @@ from server.wakeups.payloads import (
 CHANNEL = "ideo_wakeups"
 #: Shortest pause in seconds between two publications of a process.
 PAUSE_S = 0.05
+#: Self-tests that must pass one after the other without one of another replica between them, until a replica
+#: counts as alone. A healthy one tests itself as often, and an unhealthy one polls often.
+ALONE_TESTS = 3
 #: Errors that only cost a hint: nothing else may stop because of the database's answer.
 AWAY = (DatabaseUnavailable, asyncpg.PostgresError)
 
@@ -68,6 +73,8 @@ class PostgresWakeups(Wakeups):
         #: The hints that were sent last: this process hears them, too.
         self._own: frozenset[str] = frozenset()
         self._work = asyncio.Event()
+        #: Self-tests that have passed since another replica was heard, or the session began.
+        self._tests_alone = 0
         #: Statements that announced something, and connections made to listen, since the start.
         self.publications = self.connections = 0
 
@@ -76,15 +83,22 @@ class PostgresWakeups(Wakeups):
     def healthy(self) -> bool:
         return self._health.healthy
 
+    @property
+    def alone(self) -> bool:
+        """Whether no other replica listens, as far as is known."""
+        return self._tests_alone >= ALONE_TESTS
+
     @override
     def on_commit(self, thread_id: UUID, segment: Segment, head: JournalHead) -> None:
-        self._unpublished[thread_id] = segment.last_seq
-        self._work.set()
+        if not self.alone:
+            self._unpublished[thread_id] = segment.last_seq
+            self._work.set()
 
     @override
     def on_progress(self, thread_id: UUID, text: str) -> None:
-        self._progress[thread_id] = text
-        self._work.set()
+        if not self.alone:
+            self._progress[thread_id] = text
+            self._work.set()
 
     @override
     def on_released(self) -> None:
@@ -133,10 +147,14 @@ class PostgresWakeups(Wakeups):
 
     async def _listen(self, listener: WakeupListener, on_released: Callable[[], None]) -> str:
         """Listen on a new connection until it breaks or a self-test fails. Returns which. Raises AWAY."""
-        async with self._listening(listener, on_released) as lost:
-            while await self._health.self_test(lambda nonce: self._notify([NONCE + nonce])):
-                if await set_within(lost, self._self_test_s):
-                    return "the connection was lost"
+        try:
+            async with self._listening(listener, on_released) as lost:
+                while await self._health.self_test(lambda nonce: self._notify([NONCE + nonce])):
+                    self._tests_alone += 1
+                    if await set_within(lost, self._self_test_s):
+                        return "the connection was lost"
+        finally:
+            self._tests_alone = 0
         return "the self-test failed: does DATABASE_DIRECT_URL lead through a pooler?"
 
     @asynccontextmanager
@@ -148,7 +166,8 @@ class PostgresWakeups(Wakeups):
 
         def on_notification(_connection: Any, _pid: int, _channel: str, payload: str) -> None:
             if payload.startswith(NONCE):
-                self._health.on_nonce(payload.removeprefix(NONCE))
+                if not self._health.on_nonce(payload.removeprefix(NONCE)):
+                    self._tests_alone = 0
                 return
             if payload in self._own:
                 return

@@ -62,7 +62,7 @@ class Reader:
         listener: WakeupListener,
         *,
         on_released: Callable[[], None],
-        on_nonce: Callable[[str], None],
+        on_nonce: Callable[[str], object],
     ) -> None:
         self._own_stream, self._proofs = own_stream, proofs
         self._received, self._listener = received, listener

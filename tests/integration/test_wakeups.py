@@ -170,6 +170,29 @@ async def test_a_replica_does_not_read_the_hints_that_it_sent_itself(database: s
         await asyncio.gather(task, return_exceptions=True)
 
 
+async def test_a_replica_announces_commits_only_while_it_hears_another(database: str, pool: Any) -> None:
+    wakeups, thread_id = PostgresWakeups(pool, database, self_test_s=0.01), uuid4()
+    task = asyncio.create_task(wakeups.run_forever(RecordingListener()))
+    try:
+        await until(lambda: wakeups.alone)
+        wakeups.on_commit(thread_id, Segment(1, 1, b"", b""), HEAD)
+        heard, other = RecordingListener(), PostgresWakeups(pool, database)
+        listening = asyncio.create_task(other.run_forever(heard))
+        try:
+            await until(lambda: not wakeups.alone)
+            wakeups.on_commit(thread_id, Segment(2, 2, b"", b""), HEAD)
+            await until(lambda: heard.hints)
+            assert (heard.hints, wakeups.publications) == ([(thread_id, 2)], 1)
+        finally:
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
+        # The other one is gone.
+        await until(lambda: wakeups.alone)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
 async def test_what_strangers_notify_does_no_harm(database: str, pool: Any) -> None:
     wakeups, heard = PostgresWakeups(pool, database), RecordingListener()
     task = asyncio.create_task(wakeups.run_forever(heard))

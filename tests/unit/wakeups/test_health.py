@@ -15,7 +15,7 @@ async def test_a_carrier_is_healthy_once_its_nonce_came_back() -> None:
     of_carrier = health()
 
     async def echo(nonce: str) -> None:
-        of_carrier.on_nonce(nonce)
+        assert of_carrier.on_nonce(nonce)
 
     assert not of_carrier.healthy
     assert await of_carrier.self_test(echo)
@@ -28,9 +28,9 @@ async def test_another_nonce_and_an_earlier_one_do_not_count() -> None:
 
     async def remember(nonce: str) -> None:
         sent.append(nonce)
-        of_carrier.on_nonce("of another process")
+        assert not of_carrier.on_nonce("of another process")
         if len(sent) > 1:
-            of_carrier.on_nonce(sent[-2])
+            assert not of_carrier.on_nonce(sent[-2])
 
     assert not await of_carrier.self_test(remember)
     assert not await of_carrier.self_test(remember)
