@@ -171,7 +171,6 @@ class PostgresJournal(Journal):
                 stored,
                 files.contents,
                 failure,
-                on_queue=self.on_queue,
             )
             ended = await self._commit_end(end)
         if not ended:
@@ -184,6 +183,10 @@ class PostgresJournal(Journal):
         # The floor is 1: retention removes events of ended runs alone, long after their end.
         head = JournalHead(last_seq=log.committed, epoch=log.epoch, floor=1, terminal=True)
         self._publish(log.thread_id, segment, head)
+        with contextlib.suppress(DatabaseUnavailable):
+            # Otherwise the next sweep finds them.
+            if await end.others_queued(self._pool):
+                self.on_queue()
         await self._compaction.compact(log.thread_id)
         crash_point("after_compact")
 
