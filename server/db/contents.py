@@ -53,16 +53,15 @@ JOIN proposal_callers a ON a.proposal_id = p.id AND a.caller_id = $1
 WHERE p.id = $2 AND NOT EXISTS (SELECT FROM proposal_hashes h WHERE h.proposal_id = p.id)
 """
 
-#: Stores contents by their hashes, with `{}` for the arrays of hashes and of contents. Those that are there
-#: stay.
-ADD_CONTENTS = "INSERT INTO contents (sha256, content) SELECT * FROM unnest({}, {}) ON CONFLICT DO NOTHING"
-_ADD = ADD_CONTENTS.format("$1::bytea[]", "$2::bytea[]")
+#: Stores contents by their hashes, with `{}` for what they come from. Those that are there stay.
+ADD_CONTENTS = "INSERT INTO contents (sha256, content) SELECT sha256, content FROM {} ON CONFLICT DO NOTHING"
+_ADD = ADD_CONTENTS.format("unnest($1::bytea[], $2::bytea[]) AS c(sha256, content)")
 
-#: Names the contents of a proposal's files, with `{}` for its id and the array of the hashes.
+#: Names the contents of a proposal's files, with `{}` for its id and what the hashes come from.
 NAME_CONTENTS = """
-INSERT INTO proposal_hashes (proposal_id, sha256) SELECT {}, * FROM unnest({}) ON CONFLICT DO NOTHING
+INSERT INTO proposal_hashes (proposal_id, sha256) SELECT {}, sha256 FROM {} ON CONFLICT DO NOTHING
 """
-_NAME = NAME_CONTENTS.format("$1", "$2::bytea[]")
+_NAME = NAME_CONTENTS.format("$1::uuid", "unnest($2::bytea[]) AS h(sha256)")
 
 #: The files of a proposal, with their contents as far as they are stored by their hash.
 _FILES = """
@@ -152,11 +151,13 @@ async def add_contents(
     return hashes
 
 
-async def add_proposal_contents(connection: Any, proposal_id: UUID, contents: Mapping[str, bytes]) -> None:
+async def add_proposal_contents(
+    connection: Any, proposal_id: UUID, contents: Mapping[str, bytes], *, timeout_s: float = FILES_S
+) -> None:
     """Store the contents of a proposal's files by their hashes (hex), on a connection or a pool."""
-    hashes = await add_contents(connection, contents, timeout_s=FILES_S)
+    hashes = await add_contents(connection, contents, timeout_s=timeout_s)
     if hashes:
-        await connection.execute(_NAME, proposal_id, hashes, timeout=FILES_S)
+        await connection.execute(_NAME, proposal_id, hashes, timeout=timeout_s)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The end of a run in PostgreSQL: files, status, terminal event and outbox in one transaction, any number of
+"""The end of a run in PostgreSQL: files, status, terminal event and outbox in one statement, any number of
 times.
 
 Ends that were committed a moment ago are kept, to be committed again where a database lost them (ADR 0028).
@@ -7,18 +7,17 @@ Ends that were committed a moment ago are kept, to be committed again where a da
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import asyncpg
 
-from server.db.contents import ADD_CONTENTS, NAME_CONTENTS, add_contents, fit_in_statement
+from server.db.contents import ADD_CONTENTS, NAME_CONTENTS, add_proposal_contents, fit_in_statement
 from server.db.errors import database_errors
 from server.db.file_json import StoredFiles
 from server.db.outbox import ADD_EVENTS, data_of
 from server.db.runs import ACTIVE_STATUSES
 from server.domain.clock import Clock
-from server.domain.crash_points import crash_point
 from server.domain.journal.events import Outcome
 from server.domain.journal.log import JournalLog
 from server.domain.journal.recent_commits import KEEP_S
@@ -33,7 +32,8 @@ MAX_FINISH_S = 240.0
 #: Bytes of files that the kept ends of all runs of a process have at most.
 MAX_FILE_BYTES = 16 << 20
 
-#: The run, its last event and its proposal. Gives the proposal's id; no row when the lease is another's.
+#: The run, its last event and its proposal with what belongs to that. Gives a row; none when the lease is
+#: another's.
 _FINISH = f"""
 WITH moved AS (
   UPDATE runs SET last_seq = $3 + 1, epoch = $4, status = $5, finished_at = now(), lease_until = NULL,
@@ -43,25 +43,27 @@ WITH moved AS (
 ), ended AS (
   INSERT INTO events (thread_id, first_seq, last_seq, batch, residues, terminal, file_changes)
   SELECT $1, $3 + 1, $3 + 1, $6, $7, true, '' FROM moved
+), finished AS (
+  UPDATE proposals SET status = $5, generated_files = $8::jsonb, file_count = $9, rejections = $10::jsonb,
+    failure_reason = $11, failure_message = $12, completed_at = now()
+  FROM moved WHERE id = moved.proposal_id
+), added AS (
+  {ADD_CONTENTS.format("moved, unnest($13::bytea[], $14::bytea[]) AS c(sha256, content)")}
+), named AS (
+  {NAME_CONTENTS.format("proposal_id", "moved, unnest($13::bytea[]) AS h(sha256)")}
+), reported AS (
+  {ADD_EVENTS.format("SELECT $15::uuid AS id, $16::text AS type, proposal_id, $17::jsonb AS data FROM moved")}
 )
-UPDATE proposals SET status = $5, generated_files = $8::jsonb, file_count = $9, rejections = $10::jsonb,
-  failure_reason = $11, failure_message = $12, completed_at = now()
-FROM moved WHERE id = moved.proposal_id
-RETURNING id
+SELECT true FROM moved
 """  # noqa: S608 - only constants
 
-#: What belongs to the proposal, $1. A statement of its own: it sees others that were queued while the first
-#: one waited for a lock. Gives whether there are any.
-_FINISH_REST = f"""
-WITH added AS ({ADD_CONTENTS.format("$2::bytea[]", "$3::bytea[]")}),
-named AS ({NAME_CONTENTS.format("$1", "$4::bytea[]")}),
-reported AS (
-  {ADD_EVENTS.format("SELECT $5::uuid AS id, $6::text AS type, $1 AS proposal_id, $7::jsonb AS data")}
-)
+#: Whether other runs of the draft of the proposal $1 are queued. After the end, so that it sees those that
+#: were queued while that waited for a lock.
+_OTHERS_QUEUED = """
 SELECT EXISTS (
   SELECT FROM proposals p JOIN proposals n USING (draft_id)
   WHERE p.id = $1 AND n.status = 'queued' AND n.id <> $1)
-"""  # noqa: S608 - only constants
+"""
 
 #: Runs that are active, though their end was committed under the same fence.
 _LOST = """
@@ -83,8 +85,6 @@ class RunEnd:
     files: StoredFiles
     contents: Mapping[str, bytes]
     failure: Failure | None
-    #: Called after the commit if other runs of its draft are queued.
-    on_queue: Callable[[], None]
 
     @property
     def size_bytes(self) -> int:
@@ -99,61 +99,56 @@ class RunEnd:
         Raises DatabaseUnavailable; called again, it finds out whether it was committed before.
         """
         log, outcome = self.log, self.outcome.value
-        names = sorted(self.contents)
-        hashes = added = [bytes.fromhex(sha256) for sha256 in names]
-        contents = [self.contents[sha256] for sha256 in names]
+        event = run_finished(
+            log.proposal_id,
+            seq=self.base + 1,
+            status=ProposalStatus(outcome),
+            failure=self.failure,
+            file_count=self.files.count,
+        )
+        fits = fit_in_statement(self.contents)
+        names = sorted(self.contents) if fits else ()
+        arguments = (
+            log.thread_id,
+            log.fence,
+            self.base,
+            log.epoch,
+            outcome,
+            self.event,
+            self.delta,
+            self.files.generated,
+            self.files.count,
+            self.files.rejected,
+            self.failure.reason if self.failure else None,
+            self.failure.message if self.failure else None,
+            [bytes.fromhex(sha256) for sha256 in names],
+            [self.contents[sha256] for sha256 in names],
+            event.id,
+            event.type.value,
+            data_of(event),
+        )
         with database_errors():
-            async with (
-                pool.acquire(limit_s=None) as connection,
-                connection.transaction(isolation="read_committed"),
-            ):
-                proposal_id = await connection.fetchval(
-                    _FINISH,
-                    log.thread_id,
-                    log.fence,
-                    self.base,
-                    log.epoch,
-                    outcome,
-                    self.event,
-                    self.delta,
-                    self.files.generated,
-                    self.files.count,
-                    self.files.rejected,
-                    self.failure.reason if self.failure else None,
-                    self.failure.message if self.failure else None,
-                    timeout=timeout_s,
+            async with pool.acquire(limit_s=None) as connection:
+                if fits:
+                    ended = await connection.fetchval(_FINISH, *arguments, timeout=timeout_s)
+                else:
+                    async with connection.transaction(isolation="read_committed"):
+                        ended = await connection.fetchval(_FINISH, *arguments, timeout=timeout_s)
+                        if ended:
+                            await add_proposal_contents(
+                                connection, log.proposal_id, self.contents, timeout_s=timeout_s
+                            )
+                if ended:
+                    return True
+                row = await connection.fetchrow(
+                    "SELECT fence, last_seq, status FROM runs WHERE thread_id = $1", log.thread_id
                 )
-                if proposal_id is None:
-                    row = await connection.fetchrow(
-                        "SELECT fence, last_seq, status FROM runs WHERE thread_id = $1", log.thread_id
-                    )
-                    return row is not None and tuple(row) == (log.fence, self.base + 1, outcome)
-                crash_point("in_finish")
-                if not fit_in_statement(self.contents):
-                    await add_contents(connection, self.contents, timeout_s=timeout_s)
-                    added, contents = [], []
-                event = run_finished(
-                    proposal_id,
-                    seq=self.base + 1,
-                    status=ProposalStatus(outcome),
-                    failure=self.failure,
-                    file_count=self.files.count,
-                )
-                others_queued = await connection.fetchval(
-                    _FINISH_REST,
-                    proposal_id,
-                    added,
-                    contents,
-                    hashes,
-                    event.id,
-                    event.type.value,
-                    data_of(event),
-                    timeout=timeout_s,
-                )
-                crash_point("end_of_finish")
-        if others_queued:
-            self.on_queue()
-        return True
+                return row is not None and tuple(row) == (log.fence, self.base + 1, outcome)
+
+    async def others_queued(self, pool: asyncpg.Pool) -> bool:
+        """Whether other runs of its draft are queued, once it is committed. Raises DatabaseUnavailable."""
+        with database_errors():
+            return bool(await pool.fetchval(_OTHERS_QUEUED, self.log.proposal_id))
 
 
 class RecentEnds:

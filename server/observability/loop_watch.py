@@ -31,36 +31,40 @@ class LoopWatch:
     def __init__(self, on_tick: Callable[[float], None]) -> None:
         self._on_tick = on_tick
         self._log = structlog.stdlib.get_logger("server.loop")
+        self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
-        self._due = time.monotonic() + TICK_S
-        self._cpu_s = time.thread_time()
         self._logged_at = -ENTRY_S
-        self._stopped = threading.Event()
+        #: Free once the watch ends. To wait for it is one call, unlike an Event's `wait`.
+        self._watching = threading.Lock()
+        self._watching.acquire()
         #: What the loop's thread did when the tick was late, and for which tick.
         self._seen: tuple[float, str] | None = None
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
         """Watch until the block ends."""
-        ticking = asyncio.create_task(self._tick_forever(), name="loop watch")
+        self._begin_tick()
         looking = threading.Thread(target=self._look_forever, name="loop-watch", daemon=True)
         looking.start()
         try:
             yield
         finally:
-            self._stopped.set()
-            ticking.cancel()
-            await asyncio.gather(ticking, return_exceptions=True)
+            self._watching.release()
+            self._timer.cancel()
 
-    async def _tick_forever(self) -> None:
-        while True:
-            now = time.monotonic()
-            self._due, self._cpu_s = now + TICK_S, time.thread_time()
-            await asyncio.sleep(TICK_S)
-            late_s = max(time.monotonic() - self._due, 0.0)
+    # A callback, not a task that sleeps: that takes a future and two turns of the loop.
+    def _begin_tick(self) -> None:
+        self._due, self._cpu_s = time.monotonic() + TICK_S, time.thread_time()
+        self._timer = self._loop.call_later(TICK_S, self._tick)
+
+    def _tick(self) -> None:
+        late_s = max(time.monotonic() - self._due, 0.0)
+        try:
             self._on_tick(late_s)
             if late_s >= HELD_S:
                 self._report(late_s)
+        finally:
+            self._begin_tick()
 
     def _report(self, late_s: float) -> None:
         now = time.monotonic()
@@ -78,7 +82,7 @@ class LoopWatch:
         )
 
     def _look_forever(self) -> None:
-        while not self._stopped.wait(HELD_S):
+        while not self._watching.acquire(timeout=HELD_S):
             due = self._due
             if time.monotonic() - due >= HELD_S and (self._seen is None or self._seen[0] != due):
                 frame = sys._current_frames().get(self._loop_thread)

@@ -172,15 +172,31 @@ async def test_the_holder_of_an_old_fence_writes_nothing_and_stops(pool: Any) ->
 
 async def test_an_old_fence_cannot_finish_a_run(pool: Any) -> None:
     lease = await a_running_run(pool)
+    files = partition_files(FileSet({"/a.md": File(b"of another owner")}))
     async with writing(pool) as (journal, _):
         log = journal.open(replace(lease, fence=lease.fence - 1))
         with pytest.raises(LeaseLost):
-            await journal.finish(
-                log, b"end", b"", outcome=Outcome.COMPLETED, files=ProposalFiles(), failure=None
-            )
+            await journal.finish(log, b"end", b"", outcome=Outcome.COMPLETED, files=files, failure=None)
     assert (
         await pool.fetchval("SELECT status FROM proposals WHERE id = $1", lease.proposal_id) == "processing"
     )
+    assert not await pool.fetch("SELECT FROM contents")
+
+
+async def test_a_run_with_more_files_than_a_statement_takes_ends_with_all_of_them(pool: Any) -> None:
+    lease = await a_running_run(pool)
+    files = {f"/{number}": File(str(number).encode()) for number in range(1001)}
+    async with writing(pool) as (journal, told):
+        log = journal.open(lease)
+        await journal.finish(
+            log, b"end", b"", outcome=Outcome.COMPLETED, files=partition_files(FileSet(files)), failure=None
+        )
+        assert told.heads[lease.thread_id].terminal
+    contents = await pool.fetch(
+        "SELECT content FROM proposal_hashes JOIN contents USING (sha256) WHERE proposal_id = $1",
+        lease.proposal_id,
+    )
+    assert sorted(int(row["content"]) for row in contents) == list(range(1001))
 
 
 async def test_finishing_stores_event_files_and_status_together(pool: Any) -> None:

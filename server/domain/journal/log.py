@@ -103,7 +103,7 @@ class JournalLog:
         recent: RecentCommits,
     ) -> None:
         self.thread_id, self.thread_bytes = lease.thread_id, lease.thread_id.bytes
-        self.fence = lease.fence
+        self.proposal_id, self.fence = lease.proposal_id, lease.fence
         #: Whether nothing more is written under this lease.
         self.lost = False
         #: Seq of the last committed event.
