@@ -1,4 +1,5 @@
-"""Token frames into the journal's entries, in Rust: `rust/`, a module that is not everywhere (ADR 0075).
+"""Token frames and changes of files into the journal's entries, in Rust: `rust/`, a module that is not
+everywhere (ADR 0075, ADR 0078).
 
 It takes the runtime's printed tokens, whether they are like the one before or not. What is not of its regular
 form is left to the form in Python, and that leaves the rest to the interpreter, which says what is right.
@@ -8,17 +9,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from hashlib import sha256
 
-from ide_orchestrator_compiled import StateSplit, TokenFrames, difference, printed_messages, text_file
+from ide_orchestrator_compiled import (
+    FileUpdates,
+    StateSplit,
+    TokenFrames,
+    difference,
+    printed_messages,
+    text_file,
+)
 
 from server.compiled.spliced import SplicingInterpreter
-from server.domain.runs.runtime import OversizedFrame, TokenEntries
+from server.domain.journal.file_index import microseconds_of
+from server.domain.proposals.files import File
+from server.domain.runs.quick_frames import MAX_BYTES
+from server.domain.runs.runtime import FilesEntry, OversizedFrame, TokenEntries
 from server.frames.agent_state import StateSteps
+from server.wire.file_updates import file_keys
+from server.wire.text import to_uint32
 from server.wire.token_encoder import shared_fields, token_keys
 
 _KEYS = token_keys()
 #: Bytes of a frame that may be a token: larger ones are left to `interpret`.
 MAX_TOKEN_BYTES = 64 << 10
+_FILE_UPDATES = FileUpdates(file_keys(), sha256)
 #: Of reading state frames.
 STEPS = StateSteps(difference, printed_messages, StateSplit, text_file)
 
@@ -53,6 +68,32 @@ class CompiledInterpreter(SplicingInterpreter):
         count, events, deltas, digests, last = found
         self.continue_after(last)
         return TokenEntries(count, events, deltas, digests)
+
+    def files_entry(self, frame: bytes, *, seq: int, epoch: int, time: datetime) -> FilesEntry | None:
+        """As in `FrameInterpreter`."""
+        form = self.files_form
+        if form is None or len(frame) > MAX_BYTES:
+            return None
+        split = form.split
+        assert isinstance(split, StateSplit)
+        found = _FILE_UPDATES.next(
+            split,
+            frame,
+            form.names,
+            seq,
+            shared_fields(epoch, time),
+            microseconds_of(time),
+            to_uint32(self.message_count),
+        )
+        if found is None:
+            return None
+        split, event, index, files = found
+        changed = [
+            (path, entry, File.hashed(content, created_at, modified_at, hashed))
+            for path, entry, content, created_at, modified_at, hashed in files
+        ]
+        delta = self.continue_after_files(form, split, changed)
+        return None if delta is None else FilesEntry(event, delta, split.digest, index)
 
     @property
     def size_bytes(self) -> int:

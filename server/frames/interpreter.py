@@ -28,8 +28,8 @@ from server.frames.agent_state import IN_PYTHON, AgentState, StateSteps, StoredS
 from server.frames.call_indexes import CallIndexes
 from server.frames.file_maps import file_entries
 from server.frames.questions import read_request
-from server.frames.run_files import Differing, TooMuchUnread
-from server.frames.similar_states import StateForm, form_of
+from server.frames.run_files import ChangedFile, Differing, TooMuchUnread
+from server.frames.similar_states import Split, StateForm, form_of
 from server.frames.similar_tokens import SimilarTokens
 from server.frames.tokens import TokenReader
 
@@ -237,6 +237,30 @@ class Interpreter:
     def continue_after(self, frame: bytes) -> None:
         """Go on after token frames that were read elsewhere. frame: the last of them."""
         self._deltas.token = frame
+
+    @property
+    def files_form(self) -> StateForm | None:
+        """The last state frame, if one that differs from it in files alone means these and nothing else."""
+        form, held = self._form, self._held
+        if form is None or not self._form_is_last or isinstance(held, StoredState):
+            return None
+        return form if held.means_files_alone(form.files) else None
+
+    @property
+    def message_count(self) -> int:
+        """The messages of the last state."""
+        return self._state.message_count
+
+    def continue_after_files(
+        self, form: StateForm, split: Split, changed: Sequence[ChangedFile]
+    ) -> bytes | None:
+        """Go on after a state frame that was read elsewhere: it differs from that of `files_form` in these
+        files. split: its own. Returns its delta; None, and nothing changes, if a file is the one before."""
+        delta = self._state.replace_files(split.digest, changed)
+        if delta is not None:
+            form.replace_files(split, [(path, entry) for path, entry, _ in changed])
+            self._asked = b"", None
+        return delta
 
     def _interpret_object(self, frame: bytes, top: dict[str, bytes], *, proper: bool) -> Interpretation:
         """The meaning of a frame that is a JSON object. proper: the frame is proper JSON as it is."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from heapq import merge
-from typing import Self
+from typing import Self, TypeAlias
 
 from server.domain.journal.events import FileChange, UnreadFile
 from server.domain.proposals.files import File, FileSet, NotAFile
@@ -56,6 +56,10 @@ class Differing:
 
     last: Mapping[str, bytes]
     paths: Collection[str]
+
+
+#: The path of a file, its entry of the file map, and the file.
+ChangedFile: TypeAlias = tuple[str, bytes, File]
 
 
 class RunFiles:
@@ -204,6 +208,24 @@ class RunFiles:
             self._text_bytes += len(entries[path])
         self._last, self._map_unread = entries, False
         return tuple(changes)
+
+    def are_those_of(self, entries: Mapping[str, bytes]) -> bool:
+        """Whether this is the last file map that was read, and all of its files are kept."""
+        return entries is self._last
+
+    def replace(self, changed: Sequence[ChangedFile]) -> bool:
+        """Apply other entries of that file map, which has them from now on. Returns whether all of these files
+        differ from those before; otherwise nothing is applied."""
+        for path, _, file in changed:
+            old = self._files.get(path)
+            if not isinstance(old, File) or old == file:
+                return False
+        for path, entry, file in changed:
+            self._put(path, file)
+            self._texts[path] = entry
+            self._text_bytes += len(entry)
+        self._map_unread = False
+        return True
 
     def adopt(
         self, files: Mapping[str, File], *, complete: bool

@@ -27,6 +27,8 @@ from server.encoding.frame_delta import digest_of
 TURN_FRAMES = 64
 #: What a token frame means for the verdict.
 _TOKEN = Interpretation()
+#: And one of a state that changes files alone.
+_FILES = Interpretation(shows_files=True)
 
 
 class FrameRoom:
@@ -158,6 +160,8 @@ class Connection:
         at = 0
         while at < len(frames) and self._end is None:
             count = self._on_tokens(frames, at)
+            if not count and self._on_files(frames[at]):
+                count = 1
             if not count:
                 frame = frames[at]
                 if isinstance(frame, OversizedFrame) or not self._recorder.is_quick_now(frame):
@@ -178,6 +182,18 @@ class Connection:
             self._rules.frame(_TOKEN, is_new=is_new)
             crash_point("frame_recorded", count)
         return count
+
+    def _on_files(self, frame: bytes | OversizedFrame) -> bool:
+        """Journal a frame that `RunRecorder.record_files` takes. Returns whether it does."""
+        if isinstance(frame, OversizedFrame):
+            return False
+        is_new = self._recorder.record_files(frame)
+        if is_new is None:
+            return False
+        self._rules.heard(self._clock.now())
+        self._rules.frame(_FILES, is_new=is_new)
+        crash_point("frame_recorded")
+        return True
 
     async def _on_frame(self, frame: bytes | OversizedFrame) -> None:
         """Journal a frame."""

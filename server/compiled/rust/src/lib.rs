@@ -19,12 +19,13 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use pyo3::exceptions::{PyIndexError, PyValueError};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyList, PySlice, PyString, PyTuple};
 
 use crate::printed::Piece;
-use crate::wire::Keys;
+use crate::wire::{FileKeys, Keys};
 
 /// Bytes of a frame, and of a text that replaces the one before: longer ones are left to Python.
 const MAX_FRAME: usize = 16 << 10;
@@ -579,23 +580,13 @@ impl StateSplit {
             places,
             changed,
             same,
-        } = states::next(old, &self.places, new)?;
+        } = states::next(old, &self.places, new, |_, _| true)?;
         let texts = changed.into_iter().map(|index| {
             let (start, end) = places[index];
             (index, PyBytes::new(py, &new[start..end]))
         });
         let texts = texts.collect();
-        let (pieces, digest) = digest::Pieces::of(new, &self.pieces, &same);
-        let frame = frame.unbind();
-        Some((
-            StateSplit {
-                frame,
-                places,
-                pieces,
-                digest,
-            },
-            texts,
-        ))
+        Some((self.after(frame, places, &same), texts))
     }
 
     /// The frame's digest.
@@ -612,11 +603,156 @@ impl StateSplit {
     }
 }
 
+impl StateSplit {
+    /// The next frame, with its values in these places. same: what both frames have.
+    fn after(
+        &self,
+        frame: Bound<'_, PyBytes>,
+        places: states::Places,
+        same: &[states::Same],
+    ) -> Self {
+        let (pieces, digest) = digest::Pieces::of(frame.as_bytes(), &self.pieces, same);
+        let frame = frame.unbind();
+        StateSplit {
+            frame,
+            places,
+            pieces,
+            digest,
+        }
+    }
+}
+
+/// The most files, and bytes of their entries, in which a frame differs that `FileUpdates` takes.
+const MAX_CHANGED_FILES: usize = 16;
+const MAX_CHANGED_BYTES: usize = 64 << 10;
+
+/// The path of a changed file, its entry of the file map, its content, when it was created and modified, and the content's
+/// SHA-256 in hex.
+type ChangedFile<'py> = (
+    Bound<'py, PyString>,
+    Bound<'py, PyBytes>,
+    Bound<'py, PyBytes>,
+    Option<Bound<'py, PyString>>,
+    Option<Bound<'py, PyString>>,
+    Bound<'py, PyString>,
+);
+
+/// The next frame, the entry of its event, its entries of the index of changed files, and the changed files.
+type FilesTaken<'py> = (
+    StateSplit,
+    Bound<'py, PyBytes>,
+    Bound<'py, PyBytes>,
+    Vec<ChangedFile<'py>>,
+);
+
+/// State frames that differ from the last one in text files alone, with their entries of the journal.
+#[pyclass(frozen)]
+struct FileUpdates {
+    keys: FileKeys,
+    sha256: Py<PyAny>,
+}
+
+#[pymethods]
+impl FileUpdates {
+    /// keys: those of the contract's fields by their names (`server/wire/file_updates.py`). sha256: as of `hashlib`. Raises
+    /// KeyError.
+    #[new]
+    fn new(keys: &Bound<'_, PyDict>, sha256: Py<PyAny>) -> PyResult<Self> {
+        let keys = FileKeys::of(keys)?;
+        Ok(FileUpdates { keys, sha256 })
+    }
+
+    /// The next frame if it differs from the last one in some text files alone; None for another one, and if only Python can
+    /// tell.
+    ///
+    /// last: the last frame. names: of its values, each with whether it is a file. seq: of the event. shared: the event's
+    /// fields between `seq` and the update. microseconds: the event's time. message_count: of the update.
+    #[allow(clippy::too_many_arguments)]
+    fn next<'py>(
+        &self,
+        py: Python<'py>,
+        last: &Bound<'py, StateSplit>,
+        frame: Bound<'py, PyBytes>,
+        names: &Bound<'py, PyAny>,
+        seq: u64,
+        shared: &[u8],
+        microseconds: u64,
+        message_count: u32,
+    ) -> PyResult<Option<FilesTaken<'py>>> {
+        let (last, new) = (last.get(), frame.as_bytes());
+        let (mut files, mut left) = (Vec::new(), MAX_CHANGED_BYTES);
+        let takes = |index: usize, entry: &[u8]| {
+            let Some(rest) = left.checked_sub(entry.len()) else {
+                return false;
+            };
+            left = rest;
+            let name = names.get_item(index).and_then(|name| name.extract());
+            let (Ok((true, path)), Some(file)) = (name, states::text_file(entry)) else {
+                return false;
+            };
+            let path: Bound<'py, PyString> = path;
+            files.push((path, file));
+            files.len() <= MAX_CHANGED_FILES
+        };
+        let old = last.frame.bind(py).as_bytes();
+        let Some(found) = states::next(old, &last.places, new, takes) else {
+            return Ok(None);
+        };
+        let mut taken = Vec::with_capacity(files.len());
+        let mut changes = Vec::with_capacity(files.len());
+        for ((path, file), &index) in files.iter().zip(&found.changed) {
+            // An empty time is left to Python.
+            let no_time = |time: &Option<Vec<u8>>| time.as_ref().is_some_and(Vec::is_empty);
+            let Ok(path_text) = path.to_str() else {
+                return Ok(None);
+            };
+            if path_text.is_empty() || no_time(&file.created_at) || no_time(&file.modified_at) {
+                return Ok(None);
+            }
+            let content = PyBytes::new(py, &file.content);
+            let hash = self.sha256.bind(py).call1((&content,))?;
+            let sha256: [u8; 32] = hash.call_method0(intern!(py, "digest"))?.extract()?;
+            let string = |bytes: &Option<Vec<u8>>| {
+                let text = bytes.as_ref();
+                text.map(|text| PyString::from_bytes(py, text)).transpose()
+            };
+            let (start, end) = found.places[index];
+            taken.push((
+                path.clone(),
+                PyBytes::new(py, &new[start..end]),
+                content,
+                string(&file.created_at)?,
+                string(&file.modified_at)?,
+                PyString::from_bytes(py, &wire::hex(&sha256))?,
+            ));
+            changes.push(wire::ChangedFile {
+                path: path_text.as_bytes(),
+                file,
+                sha256,
+            });
+        }
+        if changes.is_empty() {
+            return Ok(None);
+        }
+        changes.sort_unstable_by_key(|change| change.path);
+        let mut event = Vec::new();
+        (self.keys).event(&mut event, seq, shared, message_count, &changes);
+        let index = wire::index(seq, microseconds, &changes);
+        Ok(Some((
+            last.after(frame.clone(), found.places, &found.same),
+            PyBytes::new(py, &event),
+            PyBytes::new(py, &index),
+            taken,
+        )))
+    }
+}
+
 #[pymodule]
 fn ide_orchestrator_compiled(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<TokenFrames>()?;
     module.add_class::<legacy::LegacyTokens>()?;
     module.add_class::<StateSplit>()?;
+    module.add_class::<FileUpdates>()?;
     module.add_function(wrap_pyfunction!(difference, module)?)?;
     module.add_function(wrap_pyfunction!(whole_messages, module)?)?;
     module.add_function(wrap_pyfunction!(printed_messages, module)?)?;

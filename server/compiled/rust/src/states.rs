@@ -35,8 +35,14 @@ pub struct Next {
 }
 
 /// What a frame has in common with the last one, if it differs from that in some of its values; None if it differs in more
-/// than values, or if only a parser can tell.
-pub fn next(old: &[u8], places: &[(usize, usize)], new: &[u8]) -> Option<Next> {
+/// than values, or if only a parser can tell. takes: asked about each value that differs, by its index and its text, before
+/// the rest is looked at; None if it says no.
+pub fn next(
+    old: &[u8],
+    places: &[(usize, usize)],
+    new: &[u8],
+    mut takes: impl FnMut(usize, &[u8]) -> bool,
+) -> Option<Next> {
     let mut found = Vec::with_capacity(places.len());
     let (mut changed, mut same) = (Vec::new(), Vec::new());
     let (mut at_old, mut at_new) = (0, 0);
@@ -71,6 +77,9 @@ pub fn next(old: &[u8], places: &[(usize, usize)], new: &[u8]) -> Option<Next> {
         let start = found[index].0;
         let end = json::value(new, start, 0)?;
         std::str::from_utf8(&new[start..end]).ok()?;
+        if !takes(index, &new[start..end]) {
+            return None;
+        }
         found[index].1 = end;
         changed.push(index);
         (at_old, at_new) = (places[index].1, end);
