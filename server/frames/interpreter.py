@@ -277,12 +277,11 @@ class Interpreter:
             if graphs.is_sub_agents(top, data) or data.keys() == {"raw_event"}:
                 return self._uninterpreted(frame, event_type or "", FrameReason.UNKNOWN_TYPE)
             files = file_entries(data["files"]) if "files" in data else None
+            form = None
             if proper and files is not None:
                 self._form = form = form_of(frame, top, data, files, self._steps.split)
-                digest = frame_digest(frame) if form is None else form.split.digest
-            else:
-                digest = frame_digest(frame)
-            self._form_is_last = False
+            self._form_is_last = form is not None
+            digest = frame_digest(frame) if form is None else form.split.digest
             return self._interpret_state(frame, digest, top, data, files)
         token = None
         if event_type == "on_llm_stream" or part == "messages":
