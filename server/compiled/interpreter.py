@@ -81,7 +81,7 @@ class CompiledInterpreter(SplicingInterpreter):
             frame,
             form.names,
             seq,
-            shared_fields(epoch, time),
+            epoch,
             microseconds_of(time),
             to_uint32(self.message_count),
         )

@@ -107,7 +107,10 @@ class RunFiles:
     @property
     def entry_bytes(self) -> int:
         """About the bytes that the files take besides."""
-        return _ENTRY_BYTES * (len(self._files) + len(self._unread)) + sum(map(len, self._unread.values()))
+        files_bytes = _ENTRY_BYTES * len(self._files)
+        if not self._unread:
+            return files_bytes
+        return files_bytes + sum(_ENTRY_BYTES + len(text) for text in self._unread.values())
 
     def release(self, seq: int, changes: Iterable[FileChange]) -> None:
         """Keep only digests of files that event `seq` of the journal has: these changes of it."""

@@ -10,12 +10,15 @@ from server.domain.journal.events import Event, FileChange, StateUpdate
 from server.encoding.event_batch import DELIMITED, EVENT_KEY, SHORT_VARINTS, VARINT, field_key, varint
 from server.wire import messages as m
 from server.wire.text import to_uint32
-from server.wire.token_encoder import SEQ_KEY, shared_fields
+from server.wire.token_encoder import EPOCH_KEY, SEQ_KEY, TIME_KEY, shared_fields
 
 _UPDATE_KEY = field_key(m.Event.DESCRIPTOR.fields_by_name["state_update"].number, DELIMITED)
 _UPDATE, _CHANGE = m.StateUpdate.DESCRIPTOR.fields_by_name, m.FileChange.DESCRIPTOR.fields_by_name
 _COUNT_KEY = field_key(_UPDATE["message_count"].number, VARINT)
 _FILES_KEY = field_key(_UPDATE["files"].number, DELIMITED)
+_SECONDS_KEY, _NANOS_KEY = (
+    field_key(m.Timestamp.DESCRIPTOR.fields_by_name[name].number, VARINT) for name in ("seconds", "nanos")
+)
 _PATH_KEY, _TEXT_KEY, _SHA256_KEY, _CREATED_KEY, _MODIFIED_KEY = (
     field_key(_CHANGE[name].number, DELIMITED)
     for name in ("path", "text", "sha256", "created_at", "modified_at")
@@ -35,6 +38,10 @@ def file_keys() -> dict[str, bytes]:
     return {
         "entry": bytes((EVENT_KEY,)),
         "seq": SEQ_KEY,
+        "epoch": EPOCH_KEY,
+        "create_time": TIME_KEY,
+        "seconds": _SECONDS_KEY,
+        "nanos": _NANOS_KEY,
         "state_update": _UPDATE_KEY,
         "message_count": _COUNT_KEY,
         "files": _FILES_KEY,

@@ -19,8 +19,8 @@ from server.wire.conversation import write_token
 from server.wire.text import set_time
 
 _EVENT = m.Event.DESCRIPTOR.fields_by_name
-SEQ_KEY, _EPOCH_KEY = (field_key(_EVENT[name].number, VARINT) for name in ("seq", "epoch"))
-_TIME_KEY, _TOKEN_KEY = (field_key(_EVENT[name].number, DELIMITED) for name in ("create_time", "token"))
+SEQ_KEY, EPOCH_KEY = (field_key(_EVENT[name].number, VARINT) for name in ("seq", "epoch"))
+TIME_KEY, _TOKEN_KEY = (field_key(_EVENT[name].number, DELIMITED) for name in ("create_time", "token"))
 assert [field.name for field in m.Event.DESCRIPTOR.fields[:3]] == ["seq", "epoch", "create_time"]
 
 
@@ -29,7 +29,7 @@ def shared_fields(epoch: int, time: datetime) -> bytes:
     timestamp = m.Timestamp()
     set_time(timestamp, time)
     moment = timestamp.SerializeToString()
-    return _EPOCH_KEY + varint(epoch) + _TIME_KEY + SHORT_VARINTS[len(moment)] + moment
+    return EPOCH_KEY + varint(epoch) + TIME_KEY + SHORT_VARINTS[len(moment)] + moment
 
 
 def token_keys() -> dict[str, bytes]:

@@ -66,7 +66,7 @@ class FileUpdates:
         frame: bytes,
         names: Sequence[tuple[bool, str]],
         seq: int,
-        shared: bytes,
+        epoch: int,
         microseconds: int,
         message_count: int,
     ) -> tuple[StateSplit, bytes, bytes, list[ChangedFile]] | None: ...

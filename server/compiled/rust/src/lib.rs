@@ -665,8 +665,8 @@ impl FileUpdates {
     /// The next frame if it differs from the last one in some text files alone; None for another one, and if only Python can
     /// tell.
     ///
-    /// last: the last frame. names: of its values, each with whether it is a file. seq: of the event. shared: the event's
-    /// fields between `seq` and the update. microseconds: the event's time. message_count: of the update.
+    /// last: the last frame. names: of its values, each with whether it is a file. seq, epoch, microseconds: of the event, the
+    /// last since 1970. message_count: of the update.
     #[allow(clippy::too_many_arguments)]
     fn next<'py>(
         &self,
@@ -675,7 +675,7 @@ impl FileUpdates {
         frame: Bound<'py, PyBytes>,
         names: &Bound<'py, PyAny>,
         seq: u64,
-        shared: &[u8],
+        epoch: u64,
         microseconds: u64,
         message_count: u32,
     ) -> PyResult<Option<FilesTaken<'py>>> {
@@ -736,8 +736,13 @@ impl FileUpdates {
         }
         changes.sort_unstable_by_key(|change| change.path);
         let mut event = Vec::new();
-        (self.keys).event(&mut event, seq, shared, message_count, &changes);
-        let index = wire::index(seq, microseconds, &changes);
+        let place = wire::Place {
+            seq,
+            epoch,
+            microseconds,
+        };
+        (self.keys).event(&mut event, &place, message_count, &changes);
+        let index = wire::index(&place, &changes);
         Ok(Some((
             last.after(frame.clone(), found.places, &found.same),
             PyBytes::new(py, &event),

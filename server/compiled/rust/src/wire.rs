@@ -183,6 +183,13 @@ fn event(
     delimited(out, kind_key, kind);
 }
 
+/// Where an event stands in its journal, and when: microseconds since 1970.
+pub struct Place {
+    pub seq: u64,
+    pub epoch: u64,
+    pub microseconds: u64,
+}
+
 /// A text file that differs from the one before. sha256: of its content.
 pub struct ChangedFile<'a> {
     pub path: &'a [u8],
@@ -195,6 +202,10 @@ pub struct ChangedFile<'a> {
 pub struct FileKeys {
     entry: Vec<u8>,
     seq: Vec<u8>,
+    epoch: Vec<u8>,
+    create_time: Vec<u8>,
+    seconds: Vec<u8>,
+    nanos: Vec<u8>,
     state_update: Vec<u8>,
     message_count: Vec<u8>,
     files: Vec<u8>,
@@ -215,6 +226,10 @@ impl FileKeys {
         Ok(FileKeys {
             entry: key("entry")?,
             seq: key("seq")?,
+            epoch: key("epoch")?,
+            create_time: key("create_time")?,
+            seconds: key("seconds")?,
+            nanos: key("nanos")?,
             state_update: key("state_update")?,
             message_count: key("message_count")?,
             files: key("files")?,
@@ -228,12 +243,28 @@ impl FileKeys {
         })
     }
 
+    /// The fields between an event's `seq` and its kind. microseconds: its time since 1970.
+    fn shared(&self, epoch: u64, microseconds: u64) -> Vec<u8> {
+        let mut moment = Vec::with_capacity(16);
+        let (seconds, nanos) = (microseconds / 1_000_000, 1000 * (microseconds % 1_000_000));
+        for (key, number) in [(&self.seconds, seconds), (&self.nanos, nanos)] {
+            if number != 0 {
+                moment.extend_from_slice(key);
+                varint(&mut moment, number);
+            }
+        }
+        let mut shared = Vec::with_capacity(32);
+        shared.extend_from_slice(&self.epoch);
+        varint(&mut shared, epoch);
+        delimited(&mut shared, &self.create_time, &moment);
+        shared
+    }
+
     /// Writes the event of these changes, in the order of their paths, as an entry of an `EventBatch`.
     pub fn event(
         &self,
         out: &mut Vec<u8>,
-        seq: u64,
-        shared: &[u8],
+        place: &Place,
         message_count: u32,
         changes: &[ChangedFile<'_>],
     ) {
@@ -253,8 +284,8 @@ impl FileKeys {
             out,
             &self.entry,
             &self.seq,
-            seq,
-            shared,
+            place.seq,
+            &self.shared(place.epoch, place.microseconds),
             &self.state_update,
             &update,
         );
@@ -320,10 +351,10 @@ pub fn hex(bytes: &[u8; 32]) -> [u8; 64] {
 const TEXT: u8 = 1;
 
 /// The event's entries of the index of changed files (`server/domain/journal/file_index.py`).
-pub fn index(seq: u64, microseconds: u64, changes: &[ChangedFile<'_>]) -> Vec<u8> {
+pub fn index(place: &Place, changes: &[ChangedFile<'_>]) -> Vec<u8> {
     let mut out = Vec::with_capacity(64 + 64 * changes.len());
-    varint(&mut out, seq);
-    varint(&mut out, microseconds);
+    varint(&mut out, place.seq);
+    varint(&mut out, place.microseconds);
     varint(&mut out, changes.len() as u64);
     for change in changes {
         varint(&mut out, change.path.len() as u64);
