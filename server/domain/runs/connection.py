@@ -160,18 +160,20 @@ class Connection:
         at = 0
         while at < len(frames) and self._end is None:
             count = self._on_tokens(frames, at)
-            if not count and self._on_files(frames[at]):
-                count = 1
-            if not count:
-                frame = frames[at]
-                if isinstance(frame, OversizedFrame) or not self._recorder.is_quick_now(frame):
+            if count:
+                at += count
+                continue
+            frame = frames[at]
+            if isinstance(frame, OversizedFrame):
+                break
+            if not self._on_files(frame):
+                if not self._recorder.is_quick_now(frame):
                     break
                 self._rules.heard(self._clock.now())
                 self._on_quick_frame(frame)
                 if len(frame) > SMALL_BYTES:
                     self._recorder.count_memory()
-                count = 1
-            at += count
+            at += 1
         return at
 
     def _on_tokens(self, frames: Sequence[bytes | OversizedFrame], start: int) -> int:
@@ -183,10 +185,8 @@ class Connection:
             crash_point("frame_recorded", count)
         return count
 
-    def _on_files(self, frame: bytes | OversizedFrame) -> bool:
+    def _on_files(self, frame: bytes) -> bool:
         """Journal a frame that `RunRecorder.record_files` takes. Returns whether it does."""
-        if isinstance(frame, OversizedFrame):
-            return False
         is_new = self._recorder.record_files(frame)
         if is_new is None:
             return False
