@@ -580,7 +580,7 @@ impl StateSplit {
             places,
             changed,
             same,
-        } = states::next(old, &self.places, new, |_, _| true)?;
+        } = states::next(old, &self.places, new, |_| true)?;
         let texts = changed.into_iter().map(|index| {
             let (start, end) = places[index];
             (index, PyBytes::new(py, &new[start..end]))
@@ -680,24 +680,27 @@ impl FileUpdates {
         message_count: u32,
     ) -> PyResult<Option<FilesTaken<'py>>> {
         let (last, new) = (last.get(), frame.as_bytes());
-        let (mut files, mut left) = (Vec::new(), MAX_CHANGED_BYTES);
-        let takes = |index: usize, entry: &[u8]| {
-            let Some(rest) = left.checked_sub(entry.len()) else {
-                return false;
-            };
-            left = rest;
-            let name = names.get_item(index).and_then(|name| name.extract());
-            let (Ok((true, path)), Some(file)) = (name, states::text_file(entry)) else {
-                return false;
-            };
-            let path: Bound<'py, PyString> = path;
-            files.push((path, file));
-            files.len() <= MAX_CHANGED_FILES
+        let name = |index: usize| -> PyResult<(bool, Bound<'py, PyString>)> {
+            names.get_item(index)?.extract()
         };
+        let is_file = |index| name(index).is_ok_and(|(is_file, _)| is_file);
         let old = last.frame.bind(py).as_bytes();
-        let Some(found) = states::next(old, &last.places, new, takes) else {
+        let Some(found) = states::next(old, &last.places, new, is_file) else {
             return Ok(None);
         };
+        let entries = found.changed.iter().map(|&index| found.places[index]);
+        let changed_bytes: usize = entries.map(|(start, end)| end - start).sum();
+        if found.changed.len() > MAX_CHANGED_FILES || changed_bytes > MAX_CHANGED_BYTES {
+            return Ok(None);
+        }
+        let mut files = Vec::with_capacity(found.changed.len());
+        for &index in &found.changed {
+            let (start, end) = found.places[index];
+            let Some(file) = states::text_file(&new[start..end]) else {
+                return Ok(None);
+            };
+            files.push((name(index)?.1, file));
+        }
         let mut taken = Vec::with_capacity(files.len());
         let mut changes = Vec::with_capacity(files.len());
         for ((path, file), &index) in files.iter().zip(&found.changed) {
