@@ -217,8 +217,8 @@ class RunFiles:
         return entries is self._last
 
     def replace(self, changed: Sequence[ChangedFile]) -> bool:
-        """Apply other entries of that file map, which has them from now on. Returns whether all of these files
-        differ from those before; otherwise nothing is applied."""
+        """Apply other entries of that file map, which has them from now on. Returns whether all of their
+        files differ from those before; otherwise nothing is applied."""
         for path, _, file in changed:
             old = self._files.get(path)
             if not isinstance(old, File) or old == file:

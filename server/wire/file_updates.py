@@ -33,8 +33,8 @@ assert _COUNT_KEY < _FILES_KEY
 
 
 def file_keys() -> dict[str, bytes]:
-    """The keys of the fields that `server/compiled/rust` writes, by its names for them. That of `modified` has
-    the field's value, too."""
+    """The keys of the fields that `server/compiled/rust` writes, by its names for them. That of `modified`
+    has the field's value, too."""
     return {
         "entry": bytes((EVENT_KEY,)),
         "seq": SEQ_KEY,

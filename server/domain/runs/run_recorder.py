@@ -186,7 +186,7 @@ class RunRecorder:
         entry = self._interpreter.files_entry(frame, seq=seq, epoch=epoch, time=self._context.clock.now())
         if entry is None:
             return None
-        self._log.put(entry.event, entry.delta, epoch=epoch, file_changes=entry.index)
+        self._log.put(entry.event, entry.delta, epoch=epoch, file_changes=entry.file_changes)
         self.superseding.note_files(seq)
         self.journalled.note_files(entry.digest)
         if large:

@@ -228,14 +228,14 @@ class TokenEntries:
 class FilesEntry(NamedTuple):
     """A state frame that differs from the last one in its files alone, as the journal has it.
 
-    event: its event as an entry of an `EventBatch`. delta, digest: the frame's. index: the event's entries of
-    the index of changed files.
+    event: its event as an entry of an `EventBatch`. delta, digest: the frame's. file_changes: entries of the
+    index of changed files.
     """
 
     event: bytes
     delta: bytes
     digest: bytes
-    index: bytes
+    file_changes: bytes
 
 
 class FrameInterpreter(Protocol):

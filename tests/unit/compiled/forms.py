@@ -122,7 +122,7 @@ def entered(interpreter: FrameInterpreter, frame: bytes, right: Interpretation) 
         return None
     (kind,) = right.kinds
     event = Event(SEQ, EPOCH, TIME, kind)
-    made = JournalEntry(entry.event, entry.index, None)
+    made = JournalEntry(entry.event, entry.file_changes, None)
     assert made == entry_of(event, CODEC)
     assert entry.digest == digest_of(entry.delta) == digest_of(right.delta) == frame_digest(frame)
     assert right.shows_files

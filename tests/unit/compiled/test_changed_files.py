@@ -1,5 +1,5 @@
-"""State frames that differ from the last one in text files alone: compiled, each becomes its entry of the journal
-in one call, the same as the one that is made of its meaning."""
+"""State frames that differ from the last one in text files alone: compiled, each becomes its entry of the
+journal in one call, the same as the one that is made of its meaning."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from tests.unit.compiled.forms import compiled, entered
 
 FILES: dict[str, Any] = {f"/{number:02}.md": f"file {number}\n" * 80 for number in range(20)}
 LARGE = "x" * (64 << 10)
+#: With these files and another large one, a frame is too large to be taken.
+FILLING = "x" * (MAX_BYTES - (70 << 10))
 
 
 def state(files: Mapping[str, Any], **changed: Any) -> bytes:
@@ -49,7 +51,7 @@ def takes(frame: bytes, first: bytes) -> bool:
         {"/03.md": "new"},
         {"/03.md": ""},
         {"/03.md": {"content": ["a", "", "é"], "created_at": "2026-01-01", "modified_at": "now"}},
-        {"/19.md": "last", "/00.md": "first", "/07.md": {"content": "\\ \" \n", "encoding": "utf-8"}},
+        {"/19.md": "last", "/00.md": "first", "/07.md": {"content": '\\ " \n', "encoding": "utf-8"}},
         dict.fromkeys(list(FILES)[:16], "new"),
         {"/03.md": LARGE[:-2]},
     ],
@@ -78,6 +80,7 @@ def test_a_frame_with_other_text_files_becomes_its_entry_in_one_call(files: dict
         (state(dict.fromkeys(list(FILES)[:17], "a")), state({})),
         (state({"/03.md": LARGE}), state({})),
         (state({"/03.md": "b", "/04.md": LARGE * 4}), state({"/04.md": LARGE * 4})),
+        (state({"/03.md": LARGE[:-9], "/04.md": FILLING}), state({"/04.md": FILLING})),
         (state({"/03.md": "b", "/04.md": None}), state({"/04.md": None})[:-2]),
         (state({"/03.md": "b", "/04.md": {"content": 1}}), state({"/04.md": {"content": 1}})),
         (state({"/03.md": "b"}, __interrupt__="[]"), state({}, __interrupt__="[]")),
@@ -108,7 +111,11 @@ def test_a_frame_behind_files_that_were_released_or_adopted_is_left_to_the_parse
 
 def test_what_is_kept_of_a_frame_is_counted_once() -> None:
     in_one_call, read = interpreter(state({})), interpreter(state({}))
-    for files in ({"/03.md": "a" * 3000}, {"/03.md": "b", "/04.md": "c" * 70}, {"/04.md": {"content": ["d"]}}):
+    for files in (
+        {"/03.md": "a" * 3000},
+        {"/03.md": "b", "/04.md": "c" * 70},
+        {"/04.md": {"content": ["d"]}},
+    ):
         right = read.interpret(state(files))
         assert entered(in_one_call, state(files), right) is not None
         assert in_one_call.size_bytes == read.size_bytes
@@ -124,9 +131,13 @@ def test_any_bytes_in_a_frame_give_the_entry_of_its_meaning(draw: st.DataObject)
     first = Interpreter().interpret(state({})).delta
     deltas.decode(first)
     right_deltas.decode(first)
-    inserted = st.binary(max_size=4) | st.sampled_from([b'"', b",", b"}", b"\\", b"NaN", b"\xff", b'","/x":"'])
+    inserted = st.binary(max_size=4) | st.sampled_from(
+        [b'"', b",", b"}", b"\\", b"NaN", b"\xff", b'","/x":"']
+    )
     for _ in range(3):
-        frame = state(draw.draw(st.dictionaries(st.sampled_from(list(FILES)), st.text(max_size=4), max_size=2)))
+        frame = state(
+            draw.draw(st.dictionaries(st.sampled_from(list(FILES)), st.text(max_size=4), max_size=2))
+        )
         if draw.draw(st.booleans()):
             at, removed = draw.draw(st.integers(0, len(frame))), draw.draw(st.integers(0, 30))
             frame = frame[:at] + draw.draw(inserted) + frame[at + removed :]
