@@ -1,7 +1,7 @@
 //! The steps of the hub that cost most. Of token frames of deepagents-runtime in their regular printed form, the whole way
-//! from a frame's bytes to its event's and its delta's entries of the journal; steps of reading state frames and the
-//! runtime's WebSocket; legacy frames of tokens; and the same bytes to many sockets. What is not regular is left to Python,
-//! which says what is right: the tests compare both.
+//! from a frame's bytes to its event's and its delta's entries of the journal, and to its event's of state frames that differ
+//! in text files alone; steps of reading other state frames and the runtime's WebSocket; legacy frames of tokens; and the same
+//! bytes to many sockets. What is not regular is left to Python, which says what is right: the tests compare both.
 #![forbid(unsafe_code)]
 
 mod delta;
