@@ -240,7 +240,7 @@ class Interpreter:
 
     @property
     def files_form(self) -> StateForm | None:
-        """The last state frame, if one that differs from it in files alone means these and nothing else."""
+        """The last state frame, if it meant its files alone, and so does one that differs from it in these."""
         form, held = self._form, self._held
         if form is None or not self._form_is_last or isinstance(held, StoredState):
             return None

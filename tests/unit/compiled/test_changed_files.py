@@ -32,8 +32,9 @@ def state(files: Mapping[str, Any], **changed: Any) -> bytes:
 
 
 def interpreter(first: bytes) -> FrameInterpreter:
-    """One that has read a frame."""
+    """One that has read a frame, and before it one with another file."""
     made = compiled()()
+    made.interpret(first.replace(b"file 18", b"before", 1))
     made.interpret(first)
     return made
 
@@ -90,6 +91,17 @@ def test_a_frame_with_other_text_files_becomes_its_entry_in_one_call(files: dict
 )
 def test_another_frame_is_left_to_the_parser(frame: bytes, first: bytes) -> None:
     assert not takes(frame, first)
+
+
+def test_a_frame_is_taken_behind_one_that_changed_files_alone() -> None:
+    made, parsing = compiled()(), Interpreter()
+    taken = []
+    for files, n in [({}, 1), ({"/03.md": "a"}, 1), ({"/03.md": "b"}, 1), ({}, 2), ({"/03.md": "c"}, 2)]:
+        frame = state(files, n=n)
+        taken.append(entered(made, frame, parsing.interpret(frame)) is not None)
+        if not taken[-1]:
+            made.interpret(frame)
+    assert taken == [False, False, True, False, False]
 
 
 @pytest.mark.parametrize("path", ["/03.md", "/04.md"])
