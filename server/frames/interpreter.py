@@ -240,7 +240,7 @@ class Interpreter:
 
     @property
     def files_form(self) -> StateForm | None:
-        """The last state frame, if it meant its files alone, and so does one that differs from it in these."""
+        """The last state frame, if it meant its files alone, as one does that differs from it in these."""
         form, held = self._form, self._held
         if form is None or not self._form_is_last or isinstance(held, StoredState):
             return None
