@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from server.domain.runs.runtime import OversizedFrame, TokenEntries
+from server.domain.runs.runtime import FilesEntry, OversizedFrame, TokenEntries
 from server.encoding.event_batch import batch_of, delta_batch_of
 from server.frames.agent_state import IN_PYTHON, StateSteps
 from server.frames.interpreter import Interpreter
@@ -35,3 +35,7 @@ class SplicingInterpreter(Interpreter):
             return None
         events = self._encoder.encode(first_seq, epoch, time, tokens.token, tokens.place, tokens.texts)
         return len(events), batch_of(events), delta_batch_of(tokens.deltas), tokens.digests
+
+    def files_entry(self, frame: bytes, *, seq: int, epoch: int, time: datetime) -> FilesEntry | None:
+        """As in `FrameInterpreter`: left to `interpret`."""
+        return None

@@ -128,7 +128,8 @@ EncodeDelta: TypeAlias = Callable[[bytes, bytes], bytes]
 
 def _same(text: bytes) -> bytes:
     """The difference from a text to itself."""
-    return varint(len(text)) + b"\0\0"
+    size = len(text)
+    return (SHORT_VARINTS[size] if size < len(SHORT_VARINTS) else varint(size)) + b"\0\0"
 
 
 def changed_bytes(old: bytes, new: bytes) -> int:

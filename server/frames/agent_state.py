@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import cast
@@ -35,7 +35,7 @@ from server.frames.message_list import MessageList, ReadPrinted, left_to_python
 from server.frames.other_keys import OtherKeys
 from server.frames.poller import is_poll_summary, progress_text
 from server.frames.questions import read_request
-from server.frames.run_files import Differing, RunFiles
+from server.frames.run_files import ChangedFile, Differing, RunFiles
 from server.frames.similar_states import SplitFrame, SplitInPython
 from server.frames.todos import TodoList
 
@@ -68,9 +68,9 @@ class AgentState:
         self.requests = InputRequests()
         #: As in `FrameInterpreter`.
         self.shows_files = False
-        #: Whether the last frame would mean no more than its files if it came again with others; and whether
-        #: it has a list of messages.
-        self._files_alone = self._listed = False
+        #: Whether the last frame would mean no more than its files if it came again with others; whether it
+        #: did that itself; and whether it has a list of messages.
+        self._files_alone = self._came_alone = self._listed = False
 
     @property
     def size_bytes(self) -> int:
@@ -128,10 +128,11 @@ class AgentState:
         if same and self._files_alone and files is not None and differing is not None:
             found = self.files.read_differing(files, differing, steps.read_text)
             if found is not None:
-                update = StateUpdate(message_count=len(self._messages.messages), files=found)
+                self._came_alone = True
+                update = StateUpdate(message_count=self.message_count, files=found)
                 delta = self._deltas.encode_same_state(digest, with_messages=self._listed)
                 return Interpretation((update,), delta, shows_files=True)
-        self._files_alone = False
+        self._files_alone = self._came_alone = False
         progress = progress_text(data)
         if progress is not None:
             return Interpretation(progress=progress)
@@ -174,6 +175,23 @@ class AgentState:
         self._files_alone = skeleton.get("files") == FILES_PLACEHOLDER and not asks
         self._listed = listed
         return Interpretation(kinds, delta, polled=polled, shows_files=self.shows_files)
+
+    @property
+    def message_count(self) -> int:
+        """The messages of the last state."""
+        return len(self._messages.messages)
+
+    def means_files_alone(self, entries: Mapping[str, bytes]) -> bool:
+        """Whether the last frame, whose file map this is, meant no more than its files, and would again if it
+        came with others. The next one probably does: frames with new messages are not worth the look."""
+        return self._came_alone and self._files_alone and self.files.are_those_of(entries)
+
+    def replace_files(self, digest: bytes, changed: Sequence[ChangedFile]) -> bytes | None:
+        """The delta of such a frame. changed: its files that differ, as in `RunFiles.replace`; None if one of
+        them does not."""
+        if not self.files.replace(changed):
+            return None
+        return self._deltas.encode_same_state(digest, with_messages=self._listed)
 
     def adopt(self, files: Mapping[str, File], *, complete: bool) -> tuple[EventKind, ...]:
         """As in `FrameInterpreter`."""

@@ -27,8 +27,8 @@ from server.frames import graphs, raw_json, structure
 from server.frames.agent_state import IN_PYTHON, AgentState, StateSteps, StoredState
 from server.frames.file_maps import file_entries
 from server.frames.questions import read_request
-from server.frames.run_files import Differing, TooMuchUnread
-from server.frames.similar_states import StateForm, form_of
+from server.frames.run_files import ChangedFile, Differing, TooMuchUnread
+from server.frames.similar_states import Split, StateForm, form_of
 from server.frames.similar_tokens import SimilarTokens
 from server.frames.tokens import TokenReader
 
@@ -223,6 +223,30 @@ class Interpreter:
         digests, deltas = self._deltas.encode_similar_tokens(taken, literals, form.parts)
         return SimilarTokens(form.token, form.place, texts, digests, deltas)
 
+    @property
+    def files_form(self) -> StateForm | None:
+        """The last state frame, if it meant its files alone, as one does that differs from it in these."""
+        form, held = self._form, self._held
+        if form is None or not self._form_is_last or isinstance(held, StoredState):
+            return None
+        return form if held.means_files_alone(form.files) else None
+
+    @property
+    def message_count(self) -> int:
+        """The messages of the last state."""
+        return self._state.message_count
+
+    def continue_after_files(
+        self, form: StateForm, split: Split, changed: Sequence[ChangedFile]
+    ) -> bytes | None:
+        """Go on after a state frame that was read elsewhere: it differs from that of `files_form` in these
+        files. split: its own. Returns its delta; None, and nothing changes, if a file is the one before."""
+        delta = self._state.replace_files(split.digest, changed)
+        if delta is not None:
+            form.replace_files(split, [(path, entry) for path, entry, _ in changed])
+            self._asked = b"", None
+        return delta
+
     def _interpret_object(self, frame: bytes, top: dict[str, bytes], *, proper: bool) -> Interpretation:
         """The meaning of a frame that is a JSON object. proper: the frame is proper JSON as it is."""
         event_type = raw_json.string(top.get("event_type"))
@@ -238,12 +262,11 @@ class Interpreter:
             if graphs.is_sub_agents(top, data) or data.keys() == {"raw_event"}:
                 return self._uninterpreted(frame, event_type or "", FrameReason.UNKNOWN_TYPE)
             files = file_entries(data["files"]) if "files" in data else None
+            form = None
             if proper and files is not None:
                 self._form = form = form_of(frame, top, data, files, self._steps.split)
-                digest = frame_digest(frame) if form is None else form.split.digest
-            else:
-                digest = frame_digest(frame)
-            self._form_is_last = False
+            self._form_is_last = form is not None
+            digest = frame_digest(frame) if form is None else form.split.digest
             return self._interpret_state(frame, digest, top, data, files)
         token = None
         if event_type == "on_llm_stream" or part == "messages":

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from heapq import merge
-from typing import Self
+from typing import Self, TypeAlias
 
 from server.domain.journal.events import FileChange, UnreadFile
 from server.domain.proposals.files import File, FileSet, NotAFile
@@ -58,6 +58,10 @@ class Differing:
     paths: Collection[str]
 
 
+#: The path of a file, its entry of the file map, and the file.
+ChangedFile: TypeAlias = tuple[str, bytes, File]
+
+
 class RunFiles:
     """The files of a run, and the entries of its file map that are not files."""
 
@@ -103,7 +107,10 @@ class RunFiles:
     @property
     def entry_bytes(self) -> int:
         """About the bytes that the files take besides."""
-        return _ENTRY_BYTES * (len(self._files) + len(self._unread)) + sum(map(len, self._unread.values()))
+        files_bytes = _ENTRY_BYTES * len(self._files)
+        if not self._unread:
+            return files_bytes
+        return files_bytes + sum(_ENTRY_BYTES + len(text) for text in self._unread.values())
 
     def release(self, seq: int, changes: Iterable[FileChange]) -> None:
         """Keep only digests of files that event `seq` of the journal has: these changes of it."""
@@ -204,6 +211,24 @@ class RunFiles:
             self._text_bytes += len(entries[path])
         self._last, self._map_unread = entries, False
         return tuple(changes)
+
+    def are_those_of(self, entries: Mapping[str, bytes]) -> bool:
+        """Whether this is the last file map that was read, and all of its files are kept."""
+        return entries is self._last
+
+    def replace(self, changed: Sequence[ChangedFile]) -> bool:
+        """Apply other entries of that file map, which has them from now on. Returns whether all of their
+        files differ from those before; otherwise nothing is applied."""
+        for path, _, file in changed:
+            old = self._files.get(path)
+            if not isinstance(old, File) or old == file:
+                return False
+        for path, entry, file in changed:
+            self._put(path, file)
+            self._texts[path] = entry
+            self._text_bytes += len(entry)
+        self._map_unread = False
+        return True
 
     def adopt(
         self, files: Mapping[str, File], *, complete: bool

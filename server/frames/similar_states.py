@@ -10,7 +10,7 @@ a value must begin can end in one place only.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self, TypeAlias
 
@@ -106,7 +106,7 @@ class SplitInPython:
 SplitFrame: TypeAlias = Callable[[bytes, Sequence[tuple[int, int]]], Split]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StateForm:
     """A state frame. top, data: the members of the frame, and of its data, as texts, but nothing for the data
     and for its `files`; they are the same objects in the next frame if none of them differs. files: the
@@ -125,6 +125,11 @@ class StateForm:
     def size_bytes(self) -> int:
         """Bytes that are kept for it alone, and not for the messages and the files anyway."""
         return self.split.size_bytes
+
+    def replace_files(self, split: Split, entries: Iterable[tuple[str, bytes]]) -> None:
+        """Be the next frame, which differs in these entries of its file map alone. split: its own."""
+        self.split, self.changed_bytes, self.differing = split, 0, None
+        self.files.update(entries)
 
     def next(self, frame: bytes) -> StateForm | None:
         """The next frame if it is like this one; otherwise None, also if only a parser could tell."""

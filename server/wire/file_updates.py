@@ -9,8 +9,8 @@ from __future__ import annotations
 from server.domain.journal.events import Event, FileChange, StateUpdate
 from server.encoding.event_batch import DELIMITED, SHORT_VARINTS, VARINT, field_key, varint
 from server.wire import messages as m
+from server.wire.event_fields import SEQ_KEY, event_keys, shared_fields
 from server.wire.text import to_uint32
-from server.wire.token_encoder import SEQ_KEY, shared_fields
 
 _UPDATE_KEY = field_key(m.Event.DESCRIPTOR.fields_by_name["state_update"].number, DELIMITED)
 _UPDATE, _CHANGE = m.StateUpdate.DESCRIPTOR.fields_by_name, m.FileChange.DESCRIPTOR.fields_by_name
@@ -27,6 +27,24 @@ _ADDED, _MODIFIED = (
 )
 assert _PATH_KEY < _KIND_KEY < _TEXT_KEY < _SHA256_KEY < _SIZE_KEY < _CREATED_KEY < _MODIFIED_KEY
 assert _COUNT_KEY < _FILES_KEY
+
+
+def file_keys() -> dict[str, bytes]:
+    """The keys of the fields that `server/compiled/rust` writes, by its names for them. That of `modified`
+    has the field's value, too."""
+    return {
+        **event_keys(),
+        "state_update": _UPDATE_KEY,
+        "message_count": _COUNT_KEY,
+        "files": _FILES_KEY,
+        "path": _PATH_KEY,
+        "modified": _MODIFIED,
+        "text": _TEXT_KEY,
+        "sha256": _SHA256_KEY,
+        "size_bytes": _SIZE_KEY,
+        "created_at": _CREATED_KEY,
+        "modified_at": _MODIFIED_KEY,
+    }
 
 
 def serialised(event: Event) -> bytes | None:

@@ -13,23 +13,12 @@ from typing import Any
 from google.protobuf.message import Message
 
 from server.domain.journal.events import Role, TextPlace, Token
-from server.encoding.event_batch import DELIMITED, EVENT_KEY, SHORT_VARINTS, VARINT, field_key, varint
+from server.encoding.event_batch import DELIMITED, SHORT_VARINTS, VARINT, field_key, varint
 from server.wire import messages as m
 from server.wire.conversation import write_token
-from server.wire.text import set_time
+from server.wire.event_fields import SEQ_KEY, event_keys, shared_fields
 
-_EVENT = m.Event.DESCRIPTOR.fields_by_name
-SEQ_KEY, _EPOCH_KEY = (field_key(_EVENT[name].number, VARINT) for name in ("seq", "epoch"))
-_TIME_KEY, _TOKEN_KEY = (field_key(_EVENT[name].number, DELIMITED) for name in ("create_time", "token"))
-assert [field.name for field in m.Event.DESCRIPTOR.fields[:3]] == ["seq", "epoch", "create_time"]
-
-
-def shared_fields(epoch: int, time: datetime) -> bytes:
-    """The fields between an event's `seq` and its kind, which events of one moment share."""
-    timestamp = m.Timestamp()
-    set_time(timestamp, time)
-    moment = timestamp.SerializeToString()
-    return _EPOCH_KEY + varint(epoch) + _TIME_KEY + SHORT_VARINTS[len(moment)] + moment
+_TOKEN_KEY = field_key(m.Event.DESCRIPTOR.fields_by_name["token"].number, DELIMITED)
 
 
 def token_keys() -> dict[str, bytes]:
@@ -58,17 +47,7 @@ def token_keys() -> dict[str, bytes]:
     }
     assert [*of_token.values()] == sorted(of_token.values()), "fields are written in the order of numbers"
     assert [*of_call.values()] == sorted(of_call.values())
-    moment = m.Timestamp.DESCRIPTOR.fields_by_name
-    of_event = {
-        "entry": bytes((EVENT_KEY,)),
-        "seq": SEQ_KEY,
-        "epoch": _EPOCH_KEY,
-        "create_time": _TIME_KEY,
-        "seconds": field_key(moment["seconds"].number, VARINT),
-        "nanos": field_key(moment["nanos"].number, VARINT),
-        "token": _TOKEN_KEY,
-    }
-    return {**of_event, **of_token, **of_call}
+    return {**event_keys(), "token": _TOKEN_KEY, **of_token, **of_call}
 
 
 class TokenEncoder:

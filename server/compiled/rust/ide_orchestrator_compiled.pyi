@@ -8,6 +8,9 @@ PrintedMessage: TypeAlias = tuple[
     str, str, str, list[tuple[str, str, str]], str, str, str, tuple[int, int, int, int, int] | None
 ]
 
+#: Path, entry of the file map, content, times of its creation and change, SHA-256 in hex.
+ChangedFile: TypeAlias = tuple[str, bytes, bytes, str | None, str | None, str]
+
 class TokenFrames:
     """The reader of one run's token frames: `src/lib.rs`."""
 
@@ -52,6 +55,20 @@ class StateSplit:
     def digest(self) -> bytes: ...
     @property
     def size_bytes(self) -> int: ...
+
+class FileUpdates:
+    """State frames that differ from the last one in text files alone: `src/lib.rs`."""
+
+    def __new__(cls, keys: Mapping[str, bytes], sha256: Callable[[bytes], object]) -> FileUpdates: ...
+    def next(
+        self,
+        last: StateSplit,
+        frame: bytes,
+        names: Sequence[tuple[bool, str]],
+        seq: int,
+        moment: tuple[int, int, int],
+        message_count: int,
+    ) -> tuple[StateSplit, bytes, bytes, list[ChangedFile]] | None: ...
 
 class LegacyTokens:
     """Makes legacy frames of tokens: `src/legacy.rs`."""

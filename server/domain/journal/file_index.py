@@ -53,7 +53,7 @@ def index_entries(event: Event) -> bytes:
     writers = writers_of(kind) if kind.messages else {}
     entries = bytearray()
     entries += varint(event.seq)
-    entries += varint(max((event.time - _EPOCH) // _MICROSECOND, 0))
+    entries += varint(microseconds_of(event.time))
     entries += varint(len(kind.files))
     for change in kind.files:
         _put_text(entries, change.path)
@@ -66,6 +66,12 @@ def index_entries(event: Event) -> bytes:
             entries += bytes.fromhex(file.sha256)
             entries += varint(len(file.content))
     return bytes(entries)
+
+
+def microseconds_of(time: datetime) -> int:
+    """An event's time in its entries: microseconds since 1970."""
+    since = time - _EPOCH
+    return max((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds, 0)
 
 
 def _put_text(entries: bytearray, text: str) -> None:

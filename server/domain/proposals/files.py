@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Self
 
 from server.encoding.json_text import (
     base64_pieces,
@@ -60,6 +61,14 @@ class File:
     modified_at: str | None = None
     extra: Mapping[str, str] = field(default_factory=dict)
     unreadable: bool = False
+
+    @classmethod
+    def hashed(cls, content: bytes, created_at: str | None, modified_at: str | None, sha256: str) -> Self:
+        """A text file whose hash is known."""
+        file = cls(content, True, created_at, modified_at)
+        # Where the property keeps it.
+        file.__dict__["sha256"] = sha256
+        return file
 
     @cached_property
     def text(self) -> str:

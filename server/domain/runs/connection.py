@@ -36,6 +36,8 @@ from server.encoding.frame_delta import digest_of
 TURN_FRAMES = 64
 #: What a token frame means for the verdict.
 _TOKEN = Interpretation()
+#: And one of a state that changes files alone.
+_FILES = Interpretation(shows_files=True)
 
 
 class FrameRoom:
@@ -185,20 +187,34 @@ class Connection(FrameReceiver):
         while at < len(frames) and self._end is None:
             count, is_new = self._recorder.record_tokens(frames, at)
             if count:
-                self._rules.heard(self._clock.now())
-                self._rules.frame(_TOKEN, is_new=is_new)
-                crash_point("frame_recorded", count)
+                self._note_recorded(_TOKEN, count, is_new=is_new)
             else:
                 frame = frames[at]
-                if isinstance(frame, OversizedFrame) or not self._recorder.is_quick_now(frame):
+                if isinstance(frame, OversizedFrame) or not self._on_quick(frame):
                     break
-                self._rules.heard(self._clock.now())
-                self._on_quick_frame(frame)
-                if len(frame) > SMALL_BYTES:
-                    self._recorder.count_memory()
                 count = 1
             at += count
         return at
+
+    def _on_quick(self, frame: bytes) -> bool:
+        """Journal a frame if it is quick and nothing has to be waited for. Returns whether it is."""
+        is_new = self._recorder.record_files(frame)
+        if is_new is not None:
+            self._note_recorded(_FILES, 1, is_new=is_new)
+            return True
+        if not self._recorder.is_quick_now(frame):
+            return False
+        self._rules.heard(self._clock.now())
+        self._on_quick_frame(frame)
+        if len(frame) > SMALL_BYTES:
+            self._recorder.count_memory()
+        return True
+
+    def _note_recorded(self, meaning: Interpretation, count: int, *, is_new: bool) -> None:
+        """Report frames that were journalled without being interpreted one by one."""
+        self._rules.heard(self._clock.now())
+        self._rules.frame(meaning, is_new=is_new)
+        crash_point("frame_recorded", count)
 
     async def _on_frame(self, frame: bytes | OversizedFrame) -> None:
         """Journal a frame."""

@@ -79,6 +79,11 @@ class JournalRecord:
         self._files_shown = self._files_shown or meaning.shows_files
         self._state_shown = self._state_shown or any(isinstance(kind, StateUpdate) for kind in meaning.kinds)
 
+    def note_files(self, digest: bytes) -> None:
+        """Note the event of a state frame with a file map, which shows nothing else."""
+        self.digests.append(digest)
+        self._state_shown = self._files_shown = True
+
     def begin_epoch(self) -> None:
         """A discontinuity is about to be journalled: its event is the first of a new epoch."""
         self.epoch += 1

@@ -38,6 +38,11 @@ class QuickFrames:
         changed = known(frame)
         return (changed_bytes(self._last, frame) if changed is None else changed) <= SMALL_BYTES
 
+    @property
+    def last_was_quick(self) -> bool:
+        """Whether the last large frame took little."""
+        return bool(self._last)
+
     def note(self, frame: bytes, seconds: float) -> None:
         """Note how long a large frame took."""
         self._last = frame if len(frame) <= MAX_BYTES and seconds <= MAX_S else b""

@@ -135,6 +135,27 @@ class RunRecorder:
         self.journalled.digests += digests
         return count, self.journalled.is_new(digests)
 
+    def record_files(self, frame: bytes) -> bool | None:
+        """Interpret and journal a state frame that `FrameInterpreter.files_entry` takes, if there is room for
+        what is kept of it. Returns whether the epoch before does not have it; None if it is not taken. Raises
+        LeaseLost."""
+        large = len(frame) > SMALL_BYTES
+        if self.exclusive.locked():
+            return None
+        if large and not (self._quick.last_was_quick and self._memory.has_room_after(frame)):
+            return None
+        seq, epoch = self._log.last_seq + 1, self.journalled.epoch
+        entry = self._interpreter.files_entry(frame, seq=seq, epoch=epoch, time=self._context.clock.now())
+        if entry is None:
+            return None
+        self._log.put(entry.event, entry.delta, epoch=epoch, file_changes=entry.file_changes)
+        self.superseding.note_files(seq)
+        self.journalled.note_files(entry.digest)
+        if large:
+            self._quick.note(frame, 0.0)
+            self._memory.count()
+        return self.journalled.is_new((entry.digest,))
+
     def count_memory(self) -> bool:
         """Count what is kept of the frames. Returns whether the budget has room for it."""
         return self._memory.count()

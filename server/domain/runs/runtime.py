@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Mutable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 from uuid import UUID
 
 from server.domain.drafts.draft import DraftVersion
@@ -213,6 +213,19 @@ class Interpretation:
 TokenEntries: TypeAlias = tuple[int, bytes, bytes, Sequence[bytes]]
 
 
+class FilesEntry(NamedTuple):
+    """A state frame that differs from the last one in its files alone, as the journal has it.
+
+    event: its event as an entry of an `EventBatch`. delta, digest: the frame's. file_changes: entries of the
+    index of changed files.
+    """
+
+    event: bytes
+    delta: bytes
+    digest: bytes
+    file_changes: bytes
+
+
 class FrameInterpreter(Protocol):
     """Turns the frames of one run into events, in order. Never raises, whatever the bytes."""
 
@@ -291,6 +304,12 @@ class FrameInterpreter(Protocol):
         """The journal's entries of the next frames, those from `start` on, as far as they are tokens of a
         form that this takes; None when the first is not. The same as `interpret` of each and the codec give,
         but faster. first_seq, epoch, time: of their events."""
+        ...
+
+    def files_entry(self, frame: bytes, *, seq: int, epoch: int, time: datetime) -> FilesEntry | None:
+        """The journal's entry of the next frame if it differs from the last state frame in some text files
+        alone; None for others, and if this does not take it. The same as `interpret` and the codec give, but
+        faster, and sure to take little time. seq, epoch, time: of its event."""
         ...
 
     def restore(self, kind: EventKind, delta: bytes) -> None:

@@ -33,6 +33,10 @@ class Superseding:
         elif isinstance(kind, Token) and delta:
             self.token_seq = seq
 
+    def note_files(self, seq: int) -> None:
+        """Note a state with a file map."""
+        self._state_seq = self._files_seq = seq
+
     def note_put_back(self, seqs: Iterable[int]) -> None:
         """Note which events have what was put back."""
         self._put_back.update(seqs)

@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from server.compiled.choice import compiled_whole_messages, why_not_compiled
 from server.compiled.spliced import SplicingInterpreter
 from server.domain.journal.events import Event, UpstreamFrame
-from server.domain.runs.runtime import FrameInterpreter
+from server.domain.runs.journal_entries import JournalEntry, entry_of
+from server.domain.runs.runtime import FrameInterpreter, Interpretation
 from server.encoding.event_batch import event_ends, split_deltas, split_events
 from server.encoding.frame_delta import DeltaContext, Encoding, digest_of, frame_digest
 from server.frames.agent_state import StateSteps
@@ -21,7 +22,7 @@ from tests.support.tools import need
 
 CODEC = ProtobufCodec()
 TIME = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
-EPOCH = 3
+EPOCH, SEQ = 3, 300
 
 #: Makes an interpreter that makes entries.
 Form = Callable[[], FrameInterpreter]
@@ -112,6 +113,21 @@ def together(form: Form, sent: Sequence[bytes], sizes: Sequence[int]) -> Read:
             read.deltas.append(meaning.delta)
             start += 1
     return read
+
+
+def entered(interpreter: FrameInterpreter, frame: bytes, right: Interpretation) -> bytes | None:
+    """The delta of a frame whose entry the interpreter makes; None if it leaves the frame to `interpret`. The
+    entry is the one of what the frame means."""
+    entry = interpreter.files_entry(frame, seq=SEQ, epoch=EPOCH, time=TIME)
+    if entry is None:
+        return None
+    (kind,) = right.kinds
+    event = Event(SEQ, EPOCH, TIME, kind)
+    made = JournalEntry(entry.event, entry.file_changes, None)
+    assert made == entry_of(event, CODEC)
+    assert entry.digest == digest_of(entry.delta) == digest_of(right.delta) == frame_digest(frame)
+    assert right.shows_files
+    return entry.delta
 
 
 def tokens_again(deltas: Sequence[bytes]) -> list[bytes]:

@@ -11,9 +11,7 @@ const STEP: usize = 16;
 pub fn json_string(data: &[u8], mut at: usize, out: &mut Vec<u8>) -> Option<usize> {
     loop {
         let rest = data.get(at..)?;
-        let plain = rest
-            .iter()
-            .position(|&b| b == b'"' || b == b'\\' || b < 0x20)?;
+        let plain = plain(rest)?;
         out.extend_from_slice(&rest[..plain]);
         at += plain;
         match data[at] {
@@ -128,19 +126,22 @@ fn number(text: &[u8], at: usize) -> Option<usize> {
     let goes_on = matches!(text.get(end), Some(b'e' | b'E' | b'.' | b'+' | b'-'));
     (!goes_on && end - at <= MAX_NUMBER).then_some(end)
 }
+/// How many bytes of a string there are before the first that is escaped or ends it; None if there is no such one.
+fn plain(rest: &[u8]) -> Option<usize> {
+    let is_plain = |b: &u8| *b >= 0x20 && *b != b'"' && *b != b'\\';
+    let steps = rest.chunks_exact(STEP);
+    // Without an exit inside a step, so that it is done at once.
+    let plain = STEP
+        * steps
+            .take_while(|step| step.iter().fold(true, |all, b| all & is_plain(b)))
+            .count();
+    Some(plain + rest[plain..].iter().position(|b| !is_plain(b))?)
+}
 /// The place after the string at `at`.
 fn string(text: &[u8], at: usize) -> Option<usize> {
-    let is_plain = |b: &u8| *b >= 0x20 && *b != b'"' && *b != b'\\';
     let mut at = at + 1;
     loop {
-        let rest = text.get(at..)?;
-        let steps = rest.chunks_exact(STEP);
-        // Without an exit inside, so that it is done at once.
-        let plain = STEP
-            * steps
-                .take_while(|step| step.iter().fold(true, |all, b| all & is_plain(b)))
-                .count();
-        at += plain + rest[plain..].iter().position(|b| !is_plain(b))?;
+        at += plain(text.get(at..)?)?;
         match text[at] {
             b'"' => return Some(at + 1),
             b'\\' => {

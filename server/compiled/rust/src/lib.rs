@@ -1,7 +1,7 @@
 //! The steps of the hub that cost most. Of token frames of deepagents-runtime in their regular printed form, the whole way
-//! from a frame's bytes to its event's and its delta's entries of the journal; steps of reading state frames and the
-//! runtime's WebSocket; legacy frames of tokens; and the same bytes to many sockets. What is not regular is left to Python,
-//! which says what is right: the tests compare both.
+//! from a frame's bytes to its event's and its delta's entries of the journal, and to its event's of state frames that differ
+//! in text files alone; steps of reading other state frames and the runtime's WebSocket; legacy frames of tokens; and the same
+//! bytes to many sockets. What is not regular is left to Python, which says what is right: the tests compare both.
 #![forbid(unsafe_code)]
 
 mod delta;
@@ -19,12 +19,13 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use pyo3::exceptions::{PyIndexError, PyValueError};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyList, PySlice, PyString, PyTuple};
 
 use crate::printed::Piece;
-use crate::wire::Keys;
+use crate::wire::{FileKeys, Keys};
 
 /// Bytes of a frame, and of a text that replaces the one before: longer ones are left to Python.
 const MAX_FRAME: usize = 16 << 10;
@@ -315,7 +316,7 @@ impl TokenFrames {
         frames: &Bound<'py, PyAny>,
         start: usize,
         first_seq: u64,
-        moment: (u64, i64, u32),
+        moment: wire::Moment,
         last: Bound<'py, PyBytes>,
         indexes: &Bound<'py, PyAny>,
     ) -> PyResult<Option<Taken<'py>>> {
@@ -332,7 +333,7 @@ impl TokenFrames {
             Vec::with_capacity(48 * count),
         );
         let digests = PyList::empty(py);
-        let shared = self.of_contract.moment(moment);
+        let shared = self.of_contract.shared(moment);
         let mut seq = first_seq;
         let (mut text, mut token, mut delta) = (Vec::new(), Vec::new(), Vec::new());
         'all: for at in (start..size).step_by(TOGETHER) {
@@ -581,23 +582,13 @@ impl StateSplit {
             places,
             changed,
             same,
-        } = states::next(old, &self.places, new)?;
+        } = states::next(old, &self.places, new, |_| true)?;
         let texts = changed.into_iter().map(|index| {
             let (start, end) = places[index];
             (index, PyBytes::new(py, &new[start..end]))
         });
         let texts = texts.collect();
-        let (pieces, digest) = digest::Pieces::of(new, &self.pieces, &same);
-        let frame = frame.unbind();
-        Some((
-            StateSplit {
-                frame,
-                places,
-                pieces,
-                digest,
-            },
-            texts,
-        ))
+        Some((self.after(frame, places, &same), texts))
     }
 
     /// The frame's digest.
@@ -614,11 +605,159 @@ impl StateSplit {
     }
 }
 
+impl StateSplit {
+    /// The next frame, with its values in these places. same: what both frames have.
+    fn after(
+        &self,
+        frame: Bound<'_, PyBytes>,
+        places: states::Places,
+        same: &[states::Same],
+    ) -> Self {
+        let (pieces, digest) = digest::Pieces::of(frame.as_bytes(), &self.pieces, same);
+        let frame = frame.unbind();
+        StateSplit {
+            frame,
+            places,
+            pieces,
+            digest,
+        }
+    }
+}
+
+/// The most files, and bytes of their entries, in which a frame differs that `FileUpdates` takes.
+const MAX_CHANGED_FILES: usize = 16;
+const MAX_CHANGED_BYTES: usize = 64 << 10;
+
+/// The path of a changed file, its entry of the file map, its content, when it was created and modified, and the content's
+/// SHA-256 in hex.
+type ChangedFile<'py> = (
+    Bound<'py, PyString>,
+    Bound<'py, PyBytes>,
+    Bound<'py, PyBytes>,
+    Option<Bound<'py, PyString>>,
+    Option<Bound<'py, PyString>>,
+    Bound<'py, PyString>,
+);
+
+/// The next frame, the entry of its event, its entries of the index of changed files, and the changed files.
+type FilesTaken<'py> = (
+    StateSplit,
+    Bound<'py, PyBytes>,
+    Bound<'py, PyBytes>,
+    Vec<ChangedFile<'py>>,
+);
+
+/// State frames that differ from the last one in text files alone, with their entries of the journal.
+#[pyclass(frozen)]
+struct FileUpdates {
+    keys: FileKeys,
+    sha256: Py<PyAny>,
+}
+
+#[pymethods]
+impl FileUpdates {
+    /// keys: those of the contract's fields by their names (`server/wire/file_updates.py`). sha256: as of `hashlib`. Raises
+    /// KeyError.
+    #[new]
+    fn new(keys: &Bound<'_, PyDict>, sha256: Py<PyAny>) -> PyResult<Self> {
+        let keys = FileKeys::of(keys)?;
+        Ok(FileUpdates { keys, sha256 })
+    }
+
+    /// The next frame if it differs from the last one in some text files alone; None for another one, and if only Python can
+    /// tell.
+    ///
+    /// last: the last frame. names: of its values, each with whether it is a file. seq: of the event. moment: its epoch, and its
+    /// time in seconds since 1970 and nanoseconds. message_count: of the update.
+    #[allow(clippy::too_many_arguments)]
+    fn next<'py>(
+        &self,
+        py: Python<'py>,
+        last: &Bound<'py, StateSplit>,
+        frame: Bound<'py, PyBytes>,
+        names: &Bound<'py, PyAny>,
+        seq: u64,
+        moment: wire::Moment,
+        message_count: u32,
+    ) -> PyResult<Option<FilesTaken<'py>>> {
+        let (last, new) = (last.get(), frame.as_bytes());
+        let name = |index: usize| -> PyResult<(bool, Bound<'py, PyString>)> {
+            names.get_item(index)?.extract()
+        };
+        let is_file = |index| name(index).is_ok_and(|(is_file, _)| is_file);
+        let old = last.frame.bind(py).as_bytes();
+        let Some(found) = states::next(old, &last.places, new, is_file) else {
+            return Ok(None);
+        };
+        let entries = found.changed.iter().map(|&index| found.places[index]);
+        let changed_bytes: usize = entries.map(|(start, end)| end - start).sum();
+        if found.changed.len() > MAX_CHANGED_FILES || changed_bytes > MAX_CHANGED_BYTES {
+            return Ok(None);
+        }
+        let mut files = Vec::with_capacity(found.changed.len());
+        for &index in &found.changed {
+            let (start, end) = found.places[index];
+            let Some(file) = states::text_file(&new[start..end]) else {
+                return Ok(None);
+            };
+            files.push((name(index)?.1, file));
+        }
+        let mut taken = Vec::with_capacity(files.len());
+        let mut changes = Vec::with_capacity(files.len());
+        for ((path, file), &index) in files.iter().zip(&found.changed) {
+            // An empty time is left to Python.
+            let no_time = |time: &Option<Vec<u8>>| time.as_ref().is_some_and(Vec::is_empty);
+            let Ok(path_text) = path.to_str() else {
+                return Ok(None);
+            };
+            if path_text.is_empty() || no_time(&file.created_at) || no_time(&file.modified_at) {
+                return Ok(None);
+            }
+            let content = PyBytes::new(py, &file.content);
+            let hash = self.sha256.bind(py).call1((&content,))?;
+            let sha256: [u8; 32] = hash.call_method0(intern!(py, "digest"))?.extract()?;
+            let string = |bytes: &Option<Vec<u8>>| {
+                let text = bytes.as_ref();
+                text.map(|text| PyString::from_bytes(py, text)).transpose()
+            };
+            let (start, end) = found.places[index];
+            taken.push((
+                path.clone(),
+                PyBytes::new(py, &new[start..end]),
+                content,
+                string(&file.created_at)?,
+                string(&file.modified_at)?,
+                PyString::from_bytes(py, &wire::hex(&sha256))?,
+            ));
+            changes.push(wire::ChangedFile {
+                path: path_text.as_bytes(),
+                file,
+                sha256,
+            });
+        }
+        if changes.is_empty() {
+            return Ok(None);
+        }
+        changes.sort_unstable_by_key(|change| change.path);
+        let mut event = Vec::new();
+        let place = wire::Place { seq, moment };
+        (self.keys).event(&mut event, &place, message_count, &changes);
+        let index = wire::index(&place, &changes);
+        Ok(Some((
+            last.after(frame.clone(), found.places, &found.same),
+            PyBytes::new(py, &event),
+            PyBytes::new(py, &index),
+            taken,
+        )))
+    }
+}
+
 #[pymodule]
 fn ide_orchestrator_compiled(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<TokenFrames>()?;
     module.add_class::<legacy::LegacyTokens>()?;
     module.add_class::<StateSplit>()?;
+    module.add_class::<FileUpdates>()?;
     module.add_function(wrap_pyfunction!(difference, module)?)?;
     module.add_function(wrap_pyfunction!(whole_messages, module)?)?;
     module.add_function(wrap_pyfunction!(printed_messages, module)?)?;

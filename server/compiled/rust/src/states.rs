@@ -35,8 +35,13 @@ pub struct Next {
 }
 
 /// What a frame has in common with the last one, if it differs from that in some of its values; None if it differs in more
-/// than values, or if only a parser can tell.
-pub fn next(old: &[u8], places: &[(usize, usize)], new: &[u8]) -> Option<Next> {
+/// than values, or if only a parser can tell. may_differ: whether the value of an index may; None if another one does.
+pub fn next(
+    old: &[u8],
+    places: &[(usize, usize)],
+    new: &[u8],
+    may_differ: impl Fn(usize) -> bool,
+) -> Option<Next> {
     let mut found = Vec::with_capacity(places.len());
     let (mut changed, mut same) = (Vec::new(), Vec::new());
     let (mut at_old, mut at_new) = (0, 0);
@@ -67,7 +72,7 @@ pub fn next(old: &[u8], places: &[(usize, usize)], new: &[u8]) -> Option<Next> {
                 same,
             });
         }
-        let index = last?;
+        let index = last.filter(|&index| may_differ(index))?;
         let start = found[index].0;
         let end = json::value(new, start, 0)?;
         std::str::from_utf8(&new[start..end]).ok()?;
