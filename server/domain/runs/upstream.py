@@ -178,6 +178,7 @@ class UpstreamSession:
     async def _admit(self, size_bytes: int) -> None:
         self._rules.heard(self._now())
         await self._room.reserve(size_bytes)
+        self._connection.expect(size_bytes)
 
     def _reserve(self, size_bytes: int) -> bool:
         self._rules.heard(self._now())
