@@ -11,7 +11,7 @@ From there grpc hands out the calls of all connections in one order, and each co
    one that was held first by turns; of the others, the one that was held first.
 3. Of the others no more than `MAX_UNREAD_BYTES` wait: those that came last are closed unread.
 4. A connection that its client leaves while it is held is closed unread: the kernel has dropped something
-   there. It drops some packets for other reasons, such as when more comes than fits: those clients come again.
+   there. It drops some packets for other reasons, such as when too much comes: those clients come again.
 
 What waits beyond a MiB is read at once. Only on Linux.
 """
