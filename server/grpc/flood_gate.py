@@ -5,18 +5,21 @@ From there grpc hands out the calls of all connections in one order, and each co
 µs, also when it is dropped. Here:
 
 1. While there are more calls of strangers and of new connections than `FLOOD`, a connection on which nobody
-   was identified is held: grpc is not woken for what arrives there (SO_RCVLOWAT). A new connection has this
-   from the socket that listens.
+   was identified is held: grpc is not woken for what arrives there (SO_RCVLOWAT), nor by its end, which a
+   filter drops. A new connection has both from the socket that listens.
 2. In turn each of them is read, until grpc has taken what waited: of those with little, the newest and the
    one that was held first by turns; of the others, the one that was held first.
 3. Of the others no more than `MAX_UNREAD_BYTES` wait: those that came last are closed unread.
+4. A connection that its client leaves while it is held is closed unread: the kernel has dropped something
+   there. It drops some packets for other reasons, such as when too much comes: those clients come again.
 
-What waits on a connection that its client closes, or beyond a MiB, is read at once. Only on Linux.
+What waits beyond a MiB is read at once. Only on Linux.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import fcntl
 import socket
 import struct
@@ -24,7 +27,7 @@ import sys
 import termios
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 
 from server.domain.rates import Rate, TokenBucket
@@ -41,12 +44,24 @@ OF_MUCH, MAX_UNREAD_BYTES = Rate(burst=32 << 10, per_s=128 << 10), 256 << 10
 _CLOSED_AT_ONCE = 16
 #: Bytes from which on grpc is woken for a connection that is held.
 _HELD_BYTES = 1 << 20
+#: A filter of the kernel that drops the end of a connection: packets with FIN or RST (their byte 13).
+_ENDS = b"".join(
+    struct.pack("=HBBI", *step)
+    for step in ((0x30, 0, 0, 13), (0x45, 0, 1, 5), (6, 0, 0, 0), (6, 0, 0, 0xFFFFFFFF))
+)
+_ENDS_BUFFER = ctypes.create_string_buffer(_ENDS)
+_ENDS_FILTER = struct.pack("@HP", len(_ENDS) // 8, ctypes.addressof(_ENDS_BUFFER))
+_SO_ATTACH_FILTER, _SO_DETACH_FILTER, _SO_MEMINFO = 26, 27, 55
+#: In what the kernel knows of a connection's memory, how many packets it has dropped.
+_DROPS = struct.Struct("=32xI")
 #: Seconds between two searches for connections, and how many times as long as one took.
 _PERIOD_S, _REST = 0.005, 9
 #: Seconds after which it is looked whether a connection was read: what it sends until then is read, too.
 _TURN_S = 0.001
 #: In what the kernel knows of a socket that listens, how many connections wait to be accepted.
 _NOT_ACCEPTED = struct.Struct("=24xI")
+#: More packets than are dropped.
+_NO_MORE = 1 << 32
 #: Bytes that are dropped at a time; they are not copied.
 _DROPPED = bytearray(64 << 10)
 
@@ -67,10 +82,10 @@ class FloodGate:
         self._calls = TokenBucket(FLOOD)
         self._shut: asyncio.Task[None] | None = None
         #: The connections of the last search: those that are read whatever comes; those whose turn it is,
-        #: with what they had sent; since when the others are held.
+        #: with what they had sent; the others, which are held.
         self._free: set[Place] = set()
         self._in_turn: dict[Place, _Waiting] = {}
-        self._held: dict[Place, float] = {}
+        self._held: dict[Place, _Held] = {}
 
     @property
     def is_shut(self) -> bool:
@@ -93,11 +108,11 @@ class FloodGate:
             listening = [stack.enter_context(each) for each in self._sockets.listening()]
             try:
                 for each in listening:
-                    _wake_at(each, _HELD_BYTES)
+                    _hold(each)
                 await self._take_turns()
             finally:
                 for each in listening:
-                    _wake_at(each, 1)
+                    _let_go(each)
                 try:
                     await self._release_all(listening)
                 finally:
@@ -108,9 +123,10 @@ class FloodGate:
         self._free, self._in_turn, self._held = set(), {}, {}
         last = self._now()
         while self._now() - last < QUIET_S:
-            waiting, took_s = await self._search()
-            await self._close_unread(self._give_turns(waiting, little, much))
-            if waiting or self._calls.over_s(self._now()):
+            waiting, left, took_s = await self._search()
+            await self._close(left)
+            await self._close(_beyond(self._give_turns(waiting, little, much)))
+            if waiting or left or self._calls.over_s(self._now()):
                 last = self._now()
             pause_s = max(_PERIOD_S, _REST * took_s)
             while self._in_turn and pause_s > 0:
@@ -119,14 +135,22 @@ class FloodGate:
                 self._end_turns()
             await asyncio.sleep(max(pause_s, 0))
 
-    async def _search(self) -> tuple[list[_Waiting], float]:
-        """What waits, that which was held first in front, and the seconds that the search took."""
-        waiting: list[_Waiting] = []
+    async def _search(self) -> tuple[list[_Waiting], list[_Waiting], float]:
+        """What waits, that which was held first in front; those that their clients have left; and the seconds
+        that the search took."""
+        waiting, left = list[_Waiting](), list[_Waiting]()
         seen: set[Place] = set()
 
         def found(descriptor: int, place: Place) -> None:
             seen.add(place)
-            if unread := self._look(descriptor, place):
+            held = self._look(descriptor, place)
+            if held is None:
+                return
+            unread = _unread_bytes(descriptor)
+            if _drops(descriptor) > held.drops:
+                held.drops = _NO_MORE
+                left.append(_Waiting(descriptor, place, unread))
+            elif unread:
                 waiting.append(_Waiting(descriptor, place, unread))
 
         took_s = await self._sockets.search(found)
@@ -134,30 +158,36 @@ class FloodGate:
         for those in (self._in_turn, self._held):
             for gone in those.keys() - seen:
                 del those[gone]
-        waiting.sort(key=lambda each: self._held[each.place])
-        return waiting, took_s
+        waiting.sort(key=lambda each: self._held[each.place].since)
+        return waiting, left, took_s
 
-    def _look(self, descriptor: int, place: Place) -> int:
-        """Hold a connection, unless its caller is known. Returns how many bytes wait for a turn."""
-        if place in self._free:
-            return 0
+    def _look(self, descriptor: int, place: Place) -> _Held | None:
+        """Hold a connection, unless its caller is known, or it has its turn."""
+        if place in self._free or place in self._in_turn:
+            return None
         if self._is_known(peer_of(place)):
             self._set_free(descriptor, place)
-            return 0
-        if place in self._in_turn or (place not in self._held and not self._hold(descriptor, place)):
-            return 0
-        return _unread_bytes(descriptor)
+            return None
+        if place not in self._held:
+            self._hold(descriptor, place)
+        return self._held.get(place)
 
-    def _hold(self, descriptor: int, place: Place) -> bool:
-        is_there = self._sockets.use(descriptor, place, lambda held: _wake_at(held, _HELD_BYTES))
-        if is_there:
-            self._held[place] = self._now()
-        return is_there
+    def _hold(self, descriptor: int, place: Place) -> None:
+        drops = 0
+
+        def hold(connection: socket.socket) -> None:
+            nonlocal drops
+            # What was dropped since it was accepted counts.
+            drops = 0 if _is_held(connection) else _drops(descriptor)
+            _hold(connection)
+
+        if self._sockets.use(descriptor, place, hold):
+            self._held[place] = _Held(self._now(), drops)
 
     def _set_free(self, descriptor: int, place: Place) -> None:
         self._in_turn.pop(place, None)
         self._held.pop(place, None)
-        if self._sockets.use(descriptor, place, lambda held: _wake_at(held, 1)):
+        if self._sockets.use(descriptor, place, _let_go):
             self._free.add(place)
 
     def _give_turns(
@@ -177,20 +207,18 @@ class FloodGate:
             self._give_turn(large.popleft())
         return large
 
-    async def _close_unread(self, waiting: Iterable[_Waiting]) -> None:
-        """Close the connections whose bytes exceed what may wait."""
-        kept = closed = 0
-        for each in waiting:
-            if not kept or kept + each.unread <= MAX_UNREAD_BYTES:
-                kept += each.unread
-            elif self._sockets.use(each.descriptor, each.place, _close_unread):
+    async def _close(self, some: Iterable[_Waiting]) -> None:
+        """Close connections unread."""
+        closed = 0
+        for each in some:
+            if self._sockets.use(each.descriptor, each.place, _close_unread):
                 self._closed()
                 closed += 1
                 if closed % _CLOSED_AT_ONCE == 0:
                     await asyncio.sleep(0)
 
     def _give_turn(self, waiting: _Waiting) -> None:
-        if self._sockets.use(waiting.descriptor, waiting.place, lambda held: _wake_at(held, 1)):
+        if self._sockets.use(waiting.descriptor, waiting.place, _let_go):
             del self._held[waiting.place]
             self._in_turn[waiting.place] = waiting
 
@@ -217,8 +245,8 @@ class FloodGate:
 
         def release(connection: socket.socket) -> None:
             nonlocal left
-            left += connection.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT) > 1
-            _wake_at(connection, 1)
+            left += _is_held(connection)
+            _let_go(connection)
 
         while left:
             left = sum(map(_not_accepted, listening))
@@ -236,9 +264,57 @@ class _Waiting:
         self.descriptor, self.place, self.unread = descriptor, place, unread
 
 
-def _wake_at(connection: socket.socket, unread_bytes: int) -> None:
-    """Have the reader of a connection be woken from so many bytes on, also for what waits already."""
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, unread_bytes)
+class _Held:
+    """A connection that is held: since when, and how many packets were dropped before."""
+
+    __slots__ = ("drops", "since")
+
+    def __init__(self, since: float, drops: int) -> None:
+        self.since, self.drops = since, drops
+
+
+def _beyond(waiting: Iterable[_Waiting]) -> Iterator[_Waiting]:
+    """The connections whose bytes exceed what may wait."""
+    kept = 0
+    for each in waiting:
+        if not kept or kept + each.unread <= MAX_UNREAD_BYTES:
+            kept += each.unread
+        else:
+            yield each
+
+
+def _hold(connection: socket.socket) -> None:
+    """Have its reader not be woken by what comes, nor by the end."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, _HELD_BYTES)
+    # Not every system has filters.
+    with suppress(OSError):
+        connection.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, _ENDS_FILTER)
+
+
+def _let_go(connection: socket.socket) -> None:
+    """Have its reader be woken, also for what waits already."""
+    with suppress(OSError):
+        connection.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+
+
+def _is_held(connection: socket.socket) -> bool:
+    return connection.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT) > 1
+
+
+def _drops(descriptor: int) -> int:
+    """How many packets of a connection the kernel has dropped; 0 if it is gone."""
+    try:
+        connection = socket.socket(socket.AF_INET6, socket.SOCK_STREAM, 0, descriptor)
+    except OSError:
+        return 0
+    try:
+        found: int = _DROPS.unpack(connection.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _DROPS.size))[0]
+    except (OSError, struct.error):
+        return 0
+    finally:
+        connection.detach()
+    return found
 
 
 def _unread_bytes(descriptor: int) -> int:
@@ -260,4 +336,5 @@ def _close_unread(connection: socket.socket) -> None:
     with suppress(BlockingIOError):
         while connection.recv_into(_DROPPED, 0, socket.MSG_TRUNC | socket.MSG_DONTWAIT):
             pass
+    _let_go(connection)
     shut_down(connection)

@@ -19,6 +19,7 @@ from typing import TypeAlias
 
 from websockets.frames import Close, Frame, Opcode
 
+from server.domain.off_loop import SMALL_BYTES
 from server.domain.runs.runtime import FrameReceiver, Frames, OversizedFrame, StreamClosed, sizes_of
 from server.domain.shared_times import shared_time
 from server.runtime.socket_reader import READ_BYTES, WHOLE_BYTES, Offered, ReadBuffers, SocketReader
@@ -179,9 +180,10 @@ class WebSocketFrames:
         return _LONG_HEAD_BYTES + length if _LONG_BYTES <= length <= largest else 0
 
     async def _message(self) -> bytes | OversizedFrame:
-        """The next message. The room for it is asked for with the length of its first fragment."""
+        """The next message. Room is asked for before a fragment for which there is none yet is read: then for
+        the largest message, since runs that wait for more while they have some could wait for each other."""
         message = bytearray()
-        size_bytes = fragments = 0
+        size_bytes = fragments = admitted_bytes = 0
         started = False
         while True:
             final, opcode, length = await self._header()
@@ -201,8 +203,9 @@ class WebSocketFrames:
                 message.clear()
                 await self._skip(length)
             else:
-                if not started:
-                    await self._receiver.admit(length)
+                if size_bytes > admitted_bytes or not started:
+                    admitted_bytes = self._room_for(size_bytes, whole=final and not started)
+                    await self._receiver.admit(admitted_bytes)
                 content = await self._exactly(length)
                 if final and not started:
                     return content
@@ -211,6 +214,12 @@ class WebSocketFrames:
             if final:
                 oversized = size_bytes > self._max_frame_bytes
                 return OversizedFrame(size_bytes) if oversized else bytes(message)
+
+    def _room_for(self, size_bytes: int, *, whole: bool) -> int:
+        """Bytes to ask room for, for so many of a message. whole: whether these are all."""
+        if whole:
+            return size_bytes
+        return min(SMALL_BYTES if size_bytes <= SMALL_BYTES else self._max_frame_bytes, self._max_frame_bytes)
 
     def _count_empty_frame(self) -> None:
         """Note a frame that says nothing. Raises StreamClosed when there are too many."""
@@ -230,8 +239,8 @@ class WebSocketFrames:
         if length >= 126:
             length = int.from_bytes(await self._exactly(2 if length == 126 else 8), "big")
         opcode = _OPCODES.get(first & 0x0F)
-        # Reserved bits, and a mask, which only a client uses.
-        if opcode is None or first & 0x70 or second & 0x80:
+        # Reserved bits, a mask, which only a client uses, and fragments of a control frame.
+        if opcode is None or first & 0x70 or second & 0x80 or (opcode >= Opcode.CLOSE and not first & 0x80):
             raise _protocol_error()
         return bool(first & 0x80), opcode, length
 

@@ -170,6 +170,30 @@ async def test_a_state_that_is_neither_large_nor_small_has_room_and_lets_others_
     assert runtime.used_bytes[0] >= len(text)
 
 
+class Stalling(ScriptedRuntime):
+    """Does not send the rest of a frame on its first connection."""
+
+    async def stream(self, stream: Stream) -> None:
+        if not self.connections:
+            self.connections += 1
+            await stream.accept()
+            await stream.send(json.dumps(token_frame("x" * MIB)).encode(), share=0.9)
+            await stream.silence()
+        await super().stream(stream)
+
+
+async def test_a_large_frame_whose_rest_does_not_come_gives_its_room_back(database: str, pool: Any) -> None:
+    runtime = Stalling([[token_frame("x" * MIB), files_frame(a="1"), END]])
+    async with serve_runtime(runtime) as url, driven(url, database, pool) as on:
+        context = on.core.runner.context
+        on.core.runner.context = replace(context, limits=replace(context.limits, rest_s=0.2))
+        proposal, events = await on.outcome(await on.start())
+        await until(lambda: context.budget.used_bytes == 0)
+    assert verdict(proposal) == ("completed", None, {"/a": "1"})
+    assert [event.kind.text for event in events if isinstance(event.kind, Token)] == ["x" * MIB]
+    assert runtime.connections == 2
+
+
 async def test_a_frame_whose_events_wait_takes_no_room_of_its_own(database: str, pool: Any) -> None:
     texts = [letter * (9 * MIB) for letter in "abcdef"]
     runtime = ScriptedRuntime([[*map(token_frame, texts), files_frame(a="1"), END]])

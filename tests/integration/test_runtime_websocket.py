@@ -15,6 +15,7 @@ from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
 from server.domain.errors import LeaseLost
+from server.domain.off_loop import SMALL_BYTES
 from server.domain.runs.runtime import (
     READER_ALONE,
     AdmitFrame,
@@ -175,6 +176,33 @@ async def test_a_frame_that_claims_an_absurd_length_is_not_waited_for_in_memory(
 
 
 @pytest.mark.parametrize(
+    ("sizes", "admitted"),
+    [
+        ([0, 100], [SMALL_BYTES]),
+        ([1, 60_000, 5_535], [SMALL_BYTES]),
+        ([0, SMALL_BYTES + 1, 1], [SMALL_BYTES, 1 << 20]),
+        ([100_000, 100_000, 0], [1 << 20]),
+        ([100_000], [100_000]),
+    ],
+)
+async def test_fragments_are_read_once_there_is_room_for_all_that_they_may_be(
+    sizes: list[int], admitted: list[int]
+) -> None:
+    found = list[int]()
+
+    async def admit(size: int) -> None:
+        found.append(size)
+
+    fragments = [
+        frame(b"x" * size, Opcode.CONT if place else Opcode.TEXT, final=place == len(sizes) - 1)
+        for place, size in enumerate(sizes)
+    ]
+    async with connected(sends(*fragments, CLOSE), admit, largest=1 << 20) as frames:
+        assert [each async for each in frames] == [b"x" * sum(sizes)]
+    assert found == admitted
+
+
+@pytest.mark.parametrize(
     "data",
     [
         b"\xc1\x00",  # a reserved bit
@@ -183,6 +211,7 @@ async def test_a_frame_that_claims_an_absurd_length_is_not_waited_for_in_memory(
         b"\x80\x00",  # a continuation of nothing
         b"\x01\x00\x01\x00",  # a new message within a fragmented one
         b"\x89\x7e\x00\x7e" + b"x" * 126,  # a ping that is too long
+        b"\x09\x00",  # a ping in fragments
     ],
 )
 async def test_what_breaks_the_protocol_ends_the_stream(data: bytes) -> None:

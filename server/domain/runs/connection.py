@@ -48,7 +48,9 @@ class FrameRoom:
         self.reserved_bytes = 0
 
     async def reserve(self, size_bytes: int) -> None:
-        """Wait until there is room for a frame. Meanwhile it is the hub that is silent."""
+        """Wait until there is room for a frame, for which what was reserved before is given back: what it has
+        already may be waited for by others. Meanwhile it is the hub that is silent."""
+        self.give_back()
         if not self.reserve_now(size_bytes):
             with self._clock.standing_still():
                 await self._budget.reserve(size_bytes)
@@ -86,6 +88,8 @@ class Connection(FrameReceiver):
         #: The delta of its `end`, behind which the runtime may send more for a while; a channel stays open.
         self._end: bytes | None = None
         self._remaining = asyncio.timeout(None)
+        #: For the rest of a large frame.
+        self._rest = asyncio.timeout(None)
         rules.connecting(clock.now())
         self._alignment = Alignment(
             context.limits.profile,
@@ -107,10 +111,12 @@ class Connection(FrameReceiver):
     async def read(self, stream: AbstractAsyncContextManager[Frames]) -> Action:
         """Journal its frames until it breaks, or has brought its `end` and all behind it."""
         try:
-            async with stream as frames, self._remaining:
+            async with stream as frames, self._remaining, self._rest:
                 self._rules.connected(self._clock.now())
                 crash_point("stream_open")
                 async for together in frames:
+                    if self._rest.when() is not None:
+                        self._rest.reschedule(None)
                     await self._on_frames(together)
                     # Only their events wait for capacity.
                     del together
@@ -122,8 +128,9 @@ class Connection(FrameReceiver):
         except (StreamClosed, RuntimeUnavailable) as error:
             why = str(error)
         except TimeoutError:
-            if self._end is None:
+            if self._end is None and not self._rest.expired():
                 raise
+            why = "the runtime did not send the rest of a frame in time"
         finally:
             self._room.give_back()
         if self._end is None:
@@ -135,6 +142,9 @@ class Connection(FrameReceiver):
         """As in `FrameReceiver`. Meanwhile it is the hub that is silent."""
         self._rules.heard(self._clock.now())
         await self._room.reserve(size_bytes)
+        if size_bytes > SMALL_BYTES:
+            # Others may wait for this room.
+            self._rest.reschedule(asyncio.get_running_loop().time() + self._context.limits.rest_s)
 
     @override
     def reserve(self, size_bytes: int) -> bool:

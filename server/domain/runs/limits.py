@@ -27,6 +27,8 @@ class RunLimits:
     empty_result_grace_s: float = 30.0
     #: Time for which a connection is read after its `end`, unless the runtime closes it.
     after_end_s: float = 0.3
+    #: Time in which the rest of a large frame must come once there is room for it, which others wait for.
+    rest_s: float = 20.0
     #: Between two questions about the runtime's state.
     state_poll_s: float = 2.0
     #: Between two questions about the state of a run that waits for a person.

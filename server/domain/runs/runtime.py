@@ -60,7 +60,8 @@ def sizes_of(frames: Sequence[bytes | OversizedFrame]) -> Sequence[int]:
     return [0 if isinstance(each, OversizedFrame) else len(each) for each in frames]
 
 
-#: Called with a number of bytes before frames of that size are read; returns when there is room for them.
+#: Called with a number of bytes before frames of that size are read; returns when there is room for them. It
+#: may be called again before they are given, then with all their bytes.
 AdmitFrame: TypeAlias = Callable[[int], Awaitable[None]]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
@@ -247,6 +248,31 @@ def test_beyond_what_may_wait_those_that_came_last_are_closed_unread() -> None:
     at_a_port(test)
 
 
+@pytest.mark.parametrize("resets", [False, True])
+@pytest.mark.parametrize("before", [False, True])
+def test_what_is_held_of_a_client_that_leaves_is_never_read(resets: bool, before: bool) -> None:
+    async def test(port: Port) -> None:
+        opened = [port.connect(b"") for _ in range(2)] if before else []
+        await port.flood()
+        await port.searched()
+        first, leaves = opened or [port.connect(b""), port.connect(b"")]
+        port.send(first, MUCH)
+        await until(lambda: port.bytes_of.get(first) == len(MUCH))
+        port.send(leaves, MUCH)
+        await port.searched()
+        client = port.clients[leaves]
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", resets, 0))
+        client.close()
+        await until(lambda: port.closed == 1)
+        await port.searched()
+        port.clock.move(len(MUCH) / OF_MUCH.per_s)
+        await port.searched()
+        assert leaves not in port.bytes_of
+        assert port.closed == 1
+
+    at_a_port(test)
+
+
 def test_after_a_flood_all_is_read_also_what_was_not_accepted() -> None:
     async def test(port: Port) -> None:
         await port.flood()
@@ -337,6 +363,8 @@ def test_most_calls_of_a_flood_on_new_connections_never_reach_the_loop_and_a_cal
             peers.identify(peer_of(known), ann)
             connect().sendall(b"".join(calls))
             await until(lambda: peers.arrived > FLOOD.burst)
+            # The gate shuts in the next turn of the loop, which the connections would not let come.
+            await turns()
             before = peers.arrived
             flood = [connect() for _ in range(CONNECTIONS)]
             for each in flood:

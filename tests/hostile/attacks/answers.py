@@ -16,16 +16,23 @@ _LARGE = 31 * _MIB
 
 @dataclass(frozen=True)
 class Harm:
-    """What the runtime does in a run. piece: what its WebSocket repeats without end; without it, that is
-    closed at once. state, to_job: its answers, if they are not the usual ones."""
+    """What the runtime does in a run. first: what its WebSocket sends, and then nothing; piece: what it
+    repeats without end; without either, it is closed at once. state, to_job: its answers, if they are not
+    the usual ones."""
 
+    first: bytes = b""
     piece: bytes = b""
     state: bytes = b""
     to_job: bytes = b""
 
 
 def _fragments() -> Harm:
-    return Harm(b"\x01\x01x" + b"\x00\x00" * 30_000 + b"\x80\x00")
+    return Harm(piece=b"\x01\x01x" + b"\x00\x00" * 30_000 + b"\x80\x00")
+
+
+def _half(first: bytes) -> Harm:
+    """A large message, of which the last byte never comes. first: what comes before its length."""
+    return Harm(first=first + b"\x7f" + (15 * _MIB).to_bytes(8, "big") + b"x" * (15 * _MIB - 1))
 
 
 def _state(files: bytes) -> Harm:
@@ -42,8 +49,10 @@ def _empty_values(size: int) -> bytes:
 
 #: By the name of the recording that a job asks for.
 ANSWERS: Mapping[str, Callable[[], Harm]] = {
-    "pings": lambda: Harm(b"\x89\x00" * 30_000),
+    "pings": lambda: Harm(piece=b"\x89\x00" * 30_000),
     "empty-fragments": _fragments,
+    "half-messages": lambda: _half(b"\x81"),
+    "half-fragments": lambda: _half(b"\x01\x00\x80"),
     "states-of-many-files": lambda: _many(199_000),
     "states-of-too-many-files": lambda: _many(_LARGE // 14),
     "large-states": lambda: _state(b'"/a.md":"' + b"a line\\n" * (_LARGE // 8) + b'"'),
@@ -56,6 +65,11 @@ _WHAT: Mapping[str, tuple[str, int]] = {
         "Three runs whose WebSockets send messages in 30,000 empty fragments without end.",
         3,
     ),
+    "half-messages": (
+        "49 runs whose WebSockets send a message of 15 MiB, of which the last byte never comes.",
+        49,
+    ),
+    "half-fragments": ("49 runs likewise, after a first fragment without content.", 49),
     "states-of-many-files": (
         "49 runs whose streams are closed at once, and whose states have 199,000 files.",
         49,

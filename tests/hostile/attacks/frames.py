@@ -60,6 +60,12 @@ async def frames_of_ten_runs(aim: Aim) -> str:
     return await play(aim, "frames", at_once=10, max_runs=10)
 
 
+@FAMILY.attack(plays=("states",))
+async def frames_of_twenty_runs(aim: Aim) -> str:
+    """Twenty runs at a time, of which each sends 400 states of 64 to 256 KiB as fast as the hub reads."""
+    return await play(aim, "states", at_once=20, max_runs=100)
+
+
 @FAMILY.attack(plays=("open-values",))
 async def frames_of_open_runs(aim: Aim) -> str:
     """49 runs that stay open, each with todos, a question, files, and entries that are not files, 1 MiB of

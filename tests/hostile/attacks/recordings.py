@@ -238,6 +238,9 @@ LARGE_RUNS: Mapping[str, Callable[[], Iterable[bytes]]] = {
     "frames": lambda: [
         _state(messages=f"m{n}", files={"/a.md": _file(_text(LARGE - 3 * MIB, n))}) for n in range(4)
     ],
+    "states": lambda: [
+        _state(messages=f"m{n}", files={"/a.md": _file(_text((64 + n % 180) << 10, n))}) for n in range(400)
+    ],
     "windows": lambda: [
         _state(messages=f"m{number}", files={f"/a{number}.md": _file(_text(200_000, number))})
         for number in range(28)

@@ -78,6 +78,9 @@ class RecordedRuntime(Runtime):
             return
         await stream.accept()
         if isinstance(run, Harm):
+            if run.first:
+                await stream.send_raw(run.first)
+                await stream.silence()
             while run.piece:
                 await stream.send_raw(run.piece)
             return

@@ -1,26 +1,15 @@
-"""Fuzz targets for what the runtime sends: frames, and the bytes of its WebSocket."""
+"""Fuzz targets for the frames that the runtime sends."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import zlib
-from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
-
-from typing_extensions import override
-from websockets.client import ClientProtocol
-from websockets.frames import DATA_OPCODES, Frame
-from websockets.protocol import State
-from websockets.uri import parse_uri
 
 from server.compiled import choice
 from server.domain.journal.events import Event
 from server.domain.journal.frame_reconstruction import FrameReconstructor
-from server.domain.runs.runtime import FrameReceiver, OversizedFrame, StreamClosed
 from server.domain.streams.legacy_tokens import Framing
 from server.encoding.event_batch import delta_batch_of
 from server.encoding.frame_delta import DeltaContext, Encoding
@@ -28,8 +17,6 @@ from server.frames.interpreter import Interpreter
 from server.frames.similar_states import MIN_BYTES
 from server.http.websocket_frames import text_header, text_part
 from server.replay.recording import SHIPPED
-from server.runtime.socket_reader import ReadBuffers, SocketReader
-from server.runtime.websocket import FindMessages, WebSocketFrames, whole_messages
 from server.wire.codec import ProtobufCodec
 from tests.hostile.fuzz_targets.target import MAX_INPUT, Target
 from tests.support.legacy_frames import frames_for
@@ -39,16 +26,10 @@ from tests.unit.compiled.forms import entered, installed_forms, parsed, together
 _PLACE = b"TEXT"
 #: A state frame that is large enough to be compared with the next one.
 _STATE = b'{"event_type":"on_state_update","data":{"filling":"' + b"x" * MIN_BYTES + b'",%b}}'
-#: Largest message that the hub's reader takes here, in bytes.
-_MAX_MESSAGE = 2048
 _CODEC = ProtobufCodec()
 _NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-_LOOP = asyncio.new_event_loop()
 _FORMS = installed_forms()
 _COMPILED = not choice.why_not_compiled()
-_FINDERS = [whole_messages, choice.compiled_whole_messages(compiled=_COMPILED) or whole_messages]
-#: Bytes of the pieces in which the bytes of a WebSocket come.
-_PIECES_BYTES = (5, MAX_INPUT)
 _LEGACY, _FRAMING = choice.legacy_tokens(compiled=_COMPILED), Framing(text_part, text_header)
 _TOKEN = bytes((Encoding.TOKEN,)) + b"8 bytes."
 
@@ -130,105 +111,6 @@ def similar_states(data: bytes) -> None:
             assert (deltas.decode(delta) if delta else None) == text
 
 
-class _NoSocket(asyncio.Transport):
-    """A connection that nobody reads, and whose bytes are handed over by `_feed`. reads: whether it reads."""
-
-    reads = True
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """No socket."""
-
-    def is_closing(self) -> bool:
-        """No."""
-        return False
-
-    def get_write_buffer_size(self) -> int:
-        """Nothing waits."""
-        return 0
-
-    def write(self, data: Any) -> None:
-        """Drop it."""
-
-    def pause_reading(self) -> None:
-        """Let the rest wait."""
-        self.reads = False
-
-    def resume_reading(self) -> None:
-        """Read on."""
-        self.reads = True
-
-
-async def _hubs_messages(data: bytes, find: FindMessages, piece_bytes: int) -> list[bytes | None]:
-    """The messages that the hub's reader finds in bytes that come in pieces, up to the end; None for one that
-    is too large."""
-
-    messages: list[bytes | None] = []
-
-    class Receiver(FrameReceiver):
-        @override
-        async def admit(self, size_bytes: int) -> None:
-            assert 0 <= size_bytes <= _MAX_MESSAGE
-
-        @override
-        def take(self, frames: Sequence[bytes], size_bytes: int) -> int:
-            messages.extend(frames)
-            return len(frames)
-
-    reader = SocketReader(ReadBuffers())
-    reader.connection_made(socket := _NoSocket())
-    opened = WebSocketFrames(reader, Receiver(), max_frame_bytes=_MAX_MESSAGE, find=find)
-    feeding = asyncio.ensure_future(_feed(reader, socket, data, piece_bytes))
-    try:
-        with suppress(StreamClosed):
-            async for some in opened:
-                messages += [None if isinstance(each, OversizedFrame) else each for each in some]
-    finally:
-        opened._pinging.cancel()
-        feeding.cancel()
-    return messages
-
-
-async def _feed(reader: SocketReader, socket: _NoSocket, data: bytes, piece_bytes: int) -> None:
-    """Hand over the bytes in pieces, and then the end, as an event loop does."""
-    while data:
-        await asyncio.sleep(0)
-        if not socket.reads:
-            continue
-        view = reader.get_buffer(-1)
-        size = min(len(view), piece_bytes, len(data))
-        view[:size], data = data[:size], data[size:]
-        reader.buffer_updated(size)
-    reader.eof_received()
-
-
-def _librarys_messages(data: bytes) -> list[bytes | None]:
-    """The messages that the library's parser finds; it stops at the first one that is too large."""
-    protocol = ClientProtocol(parse_uri("ws://runtime/"), state=State.OPEN, max_size=_MAX_MESSAGE)
-    protocol.receive_data(data)
-    messages: list[bytes | None] = []
-    parts = b""
-    for event in protocol.events_received():
-        if isinstance(event, Frame) and event.opcode in DATA_OPCODES:
-            parts += bytes(event.data)
-            if event.fin:
-                messages.append(parts)
-                parts = b""
-    return messages
-
-
-def websocket(data: bytes) -> None:
-    """A WebSocket's frames: the hub's own reader finds every message that a library finds, and the compiled
-    one the same as the one in Python."""
-    expected = _librarys_messages(data)
-    found = [
-        _LOOP.run_until_complete(_hubs_messages(data, find, piece_bytes))
-        for find in _FINDERS
-        for piece_bytes in _PIECES_BYTES
-    ]
-    assert all(each == found[0] for each in found)
-    assert found[0][: len(expected)] == expected
-
-
 def _recorded() -> list[bytes]:
     lines = [
         line
@@ -283,14 +165,6 @@ TARGETS = {
             b"invalid_tool_calls=[], "
             b"usage_metadata={'input_tokens': 1, 'input_token_details': {'cache_read': 2}}), "
             b"ToolMessage(content=\\\"it's\\\", name='c', tool_call_id='e', status='error')]\"",
-        ],
-    ),
-    "websocket": Target(
-        websocket,
-        [
-            b"\x81\x05hello\x82\x03abc\x89\x02hi\x88\x02\x03\xe8",
-            b"\x01\x03Hel\x89\x00\x80\x02lo\x81\x7e\x00\x80" + b"x" * 128 + b"\x8a\x00",
-            b"\x81\x7e\x08\x01" + b"x" * 2049 + b"\x81\x7f\x00\x00\x00\x00\x00\x00\x00\x01y",
         ],
     ),
 }
