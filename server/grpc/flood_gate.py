@@ -7,13 +7,16 @@ From there grpc hands out the calls of all connections in one order, and each co
 1. While there are more calls of strangers and of new connections than `FLOOD`, a connection on which nobody
    was identified is held: grpc is not woken for what arrives there (SO_RCVLOWAT), nor by its end, which a
    filter drops. A new connection has both from the socket that listens.
-2. In turn each of them is read, until grpc has taken what waited: of those with little, the newest and the
-   one that was held first by turns; of the others, the one that was held first.
-3. Of the others no more than `MAX_UNREAD_BYTES` wait: those that came last are closed unread.
-4. A connection that its client leaves while it is held is closed unread: the kernel has dropped something
-   there. It drops some packets for other reasons, such as when too much comes: those clients come again.
+2. Held connections take turns. One that has its turn is read until grpc has taken what waited there. Of
+   those with at most `LITTLE_BYTES`, the newest and the one held longest have it alternately; of those with
+   more, the one held longest.
+3. All connections with more than that together may have `MAX_UNREAD_BYTES` waiting: those that came last are
+   closed unread.
+4. A connection whose client leaves while it is held is closed unread. The gate sees that the kernel has
+   dropped packets there. The kernel also drops some for other reasons, such as a full buffer: those clients
+   connect again.
 
-What waits beyond a MiB is read at once. Only on Linux.
+More than a MiB on one connection is read at once. The gate works only on Linux.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The sockets of grpc's connections, which grpc gives to nobody.
 
 They are found among the process's file descriptors by their addresses. grpc may close one meanwhile, and
-another one may get its number: whatever is done is done to a duplicate, of which the addresses are compared
-again.
+another socket may get its number. So a socket is duplicated first, the addresses of the duplicate are
+compared again, and only the duplicate is used.
 """
 
 from __future__ import annotations
