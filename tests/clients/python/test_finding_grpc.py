@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +17,9 @@ from ide_orchestrator.v1.info_pb2 import GetServerInfoRequest
 from ide_orchestrator.v1.user_pb2 import GetMeRequest
 from tests.clients.python.hubs import open_hub
 from tests.support.certificates import Authority, write
-from tests.support.hub import RunningHub, running_hub
-from tests.support.servers import answer, http_server, tcp_server
+from tests.support.hub import running_hub
+from tests.support.servers import answer, http_server
+from tests.support.tls import tls_in_front_of
 
 
 async def me(url: str, token: str, **options: Any) -> str:
@@ -83,37 +81,12 @@ async def test_a_port_with_tls_is_called_with_tls(database: str, tmp_path: Path)
         assert await me(running.http, running.token(), credentials=credentials) == "ann@example.com"
 
 
-@asynccontextmanager
-async def tls_in_front_of(running: RunningHub, folder: Path) -> AsyncIterator[tuple[str, ssl.SSLContext]]:
-    """The hub's HTTP port behind TLS, as behind an ingress: its address, and what trusts it."""
-    authority = Authority()
-    certificate, key = write(folder, authority.pair("localhost"))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    host, _, port = running.http.removeprefix("http://").rpartition(":")
-
-    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(1 << 16):
-            writer.write(data)
-            await writer.drain()
-
-    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        from_hub, to_hub = await asyncio.open_connection(host, int(port))
-        try:
-            await asyncio.gather(pump(reader, to_hub), pump(from_hub, writer))
-        finally:
-            to_hub.close()
-
-    async with tcp_server(forward, ssl=context) as place:
-        yield f"https://localhost:{place}", ssl.create_default_context(cadata=authority.pem.decode())
-
-
 async def test_a_client_of_an_https_address_does_not_take_a_port_without_tls(
     database: str, tmp_path: Path
 ) -> None:
-    async with running_hub(database) as running, tls_in_front_of(running, tmp_path) as (url, trusting):
+    async with running_hub(database) as running, tls_in_front_of(running.http, tmp_path) as front:
         with pytest.raises(Refused, match="has no TLS"):
-            await me(url, running.token(), ssl=trusting)
+            await me(front.http, running.token(), ssl=front.trusting())
 
 
 @pytest.mark.parametrize(

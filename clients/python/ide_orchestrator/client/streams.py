@@ -94,7 +94,7 @@ async def data_over_websocket(
             subprotocols=[subprotocol],
             max_size=MAX_MESSAGE_BYTES,
             compression=None,
-            ssl=ssl if url.startswith("https") else None,
+            ssl=(ssl or True) if url.startswith("https") else None,
             proxy=True if use_proxy else None,
             # The hub's messages show that it is alive.
             ping_interval=None,
