@@ -15,6 +15,8 @@ from ide_orchestrator.client import Fault, Hub, Unavailable, streams
 from ide_orchestrator.client.following import OnRetry
 from ide_orchestrator.client.http_calls import address, with_query
 from ide_orchestrator.client.retrying import Backoff
+from server.cli import exit_codes
+from server.cli.exit_codes import CommandError
 
 #: Seconds without a message of what the journal has, after which a connection counts as dead.
 _SILENCE_S = 30.0
@@ -88,5 +90,11 @@ def _seq_of(text: str | bytes) -> int | None:
 
 
 def open_client(url: str, token: str) -> HubClient:
-    """A client whose connections are closed when its block ends. It uses no proxies."""
-    return HubClient(url, token, trust_env=False)
+    """A client whose connections are closed when its block ends. It uses no proxies. Raises CommandError."""
+    try:
+        return HubClient(url, token, trust_env=False)
+    except OSError:
+        raise CommandError(
+            f"SSL_CERT_FILE must name a PEM file of certificates that can be read: {url} has TLS",
+            exit_code=exit_codes.USAGE,
+        ) from None

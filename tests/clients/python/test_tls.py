@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ide_orchestrator.client import Hub
+from ide_orchestrator.client import Hub, Unavailable
 from ide_orchestrator.client.hub import Transport
 from tests.support.hub import RunningHub, finished, running_hub, start
 from tests.support.tls import Front, tls_in_front_of
@@ -47,3 +47,17 @@ async def test_a_refinement_is_followed_over_tls_with_a_context_and_without(
         async with Hub(front.http, hub.token(), ssl=context) as client:
             found = [event.seq async for event in client.follow(thread, transport=transport)]
         assert found == list(range(1, LAST + 1)), transport
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("localhost", "SSL_CERT_FILE names a PEM file"), ("elsewhere", "not valid for 'localhost'")],
+)
+async def test_a_certificate_that_is_not_accepted_is_named_with_what_to_do(
+    tmp_path: Path, name: str, words: str
+) -> None:
+    async with tls_in_front_of("http://127.0.0.1:9", tmp_path, name) as front:
+        trusting = front.trusting() if name == "elsewhere" else None
+        async with Hub(front.http, "token", ssl=trusting) as client:
+            with pytest.raises(Unavailable, match=words):
+                await client.info()

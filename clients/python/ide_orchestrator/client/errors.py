@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from ssl import SSLCertVerificationError
 from typing import Any
 
 
@@ -113,6 +114,8 @@ def class_of(code: str, otherwise: type[HubError], retry_after_s: float | None) 
 
 #: What the libraries raise for an answer that is not HTTP.
 _NOT_HTTP = ("RemoteProtocolError", "InvalidMessage")
+#: OpenSSL's codes for a certificate that nobody signed whom the caller trusts.
+_UNKNOWN_AUTHORITY = (18, 19, 20, 21)
 
 
 def cause_of(error: BaseException) -> str:
@@ -122,6 +125,10 @@ def cause_of(error: BaseException) -> str:
         root = root.__cause__ or root.__context__ or root
         if isinstance(root, OSError) and root.strerror:
             break
+    if isinstance(root, SSLCertVerificationError):
+        why = f"its certificate is not accepted: {root.verify_message}"
+        advice = "; SSL_CERT_FILE names a PEM file of the authorities to trust"
+        return why + (advice if root.verify_code in _UNKNOWN_AUTHORITY else "")
     text = root.strerror if isinstance(root, OSError) else None
     name = type(error).__name__
     return text or ("what listens there does not speak HTTP" if name in _NOT_HTTP else name)

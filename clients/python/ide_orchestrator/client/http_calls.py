@@ -30,8 +30,9 @@ class HttpCalls:
     """Makes calls to one hub with one token.
 
     url: the hub's, such as `https://ide.example.com`. token: a token, or what returns a valid one; also the
-    secret of a share link. ssl: for certificates of an authority of one's own. trust_env: whether proxies are
-    taken from the environment.
+    secret of a share link. ssl: for certificates of an authority of one's own; by default those of the
+    environment's SSL_CERT_FILE count, else those of the package certifi. trust_env: whether proxies are taken
+    from the environment. Raises OSError for an SSL_CERT_FILE that cannot be used.
     """
 
     def __init__(
@@ -39,10 +40,13 @@ class HttpCalls:
     ) -> None:
         self.url = url.rstrip("/")
         self._credentials = Credentials(token)
-        self._ssl, self._trust_env = ssl, trust_env
-        # Loading the authorities' certificates takes longer than a call, and http: needs none.
-        verify: SSLContext | bool = ssl or not url.startswith("http:")
-        self._http = httpx.AsyncClient(trust_env=trust_env, verify=verify, timeout=_TIMEOUT, headers=PLAIN)
+        # Loading the authorities' certificates takes longer than a call, and http: needs none. What calls trust,
+        # streams trust, too.
+        self._ssl = ssl or (None if url.startswith("http:") else httpx.create_ssl_context())
+        self._trust_env = trust_env
+        self._http = httpx.AsyncClient(
+            trust_env=trust_env, verify=self._ssl or False, timeout=_TIMEOUT, headers=PLAIN
+        )
         # The hub sets no cookies. Those of another server would be kept, and sent with each call.
         self._http.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))
 
