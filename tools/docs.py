@@ -88,7 +88,7 @@ directory if there is one. The environment takes precedence over `NAME_FILE`, an
 file that is named cannot be read, the command ends with exit code 2.
 
 At start, the hub reports a variable that begins with `IDEO_` and is not a setting, such as a misspelt one,
-with the setting that it resembles; so does `ideo doctor`. With `IDEO_DEBUG=1` a command shows where an
+with the setting that it resembles; so do `ideo doctor` and every command that talks to a hub. With `IDEO_DEBUG=1` a command shows where an
 unexpected error came from.
 """
 _OLD_NAMES = """

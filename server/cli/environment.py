@@ -45,9 +45,12 @@ def read_serving_settings(*, embedded_database: bool, about_names: bool = True) 
     )
 
 
-def read_client_settings() -> ClientSettings:
-    """The settings of a command that calls a running hub. Raises CommandError."""
+def read_client_settings(*, about_names: bool = True) -> ClientSettings:
+    """The settings of a command that calls a running hub. about_names: as of `read_settings`. Raises
+    CommandError."""
     problems = read_sources(dev=False)
+    for message in messages_about_names() if about_names else ():
+        notice(message)
     if problems:
         raise settings_error(SettingsError(problems))
     return ClientSettings()
@@ -57,7 +60,7 @@ def messages_about_names() -> list[str]:
     """A sentence for each old name, and for each name that no setting has."""
     renamed = [f"{old} has been renamed: set {new} instead" for old, new in old_names_in_use().items()]
     unknown = [
-        f"{name} is not a setting" + (f": did you mean {alike}?" if alike else ", and has no effect")
+        f"{name} is not a setting, and is ignored" + (f": did you mean {alike}?" if alike else "")
         for name, alike in unknown_names(known_names()).items()
     ]
     return renamed + unknown

@@ -28,14 +28,18 @@ _TOKEN = re.compile(r"[\x21-\x7e]+")
 
 
 def run_with_hub(
-    work: Callable[[HubClient], Coroutine[Any, Any, int]], *, url: str | None, token: str | None
+    work: Callable[[HubClient], Coroutine[Any, Any, int]],
+    *,
+    url: str | None,
+    token: str | None,
+    about_names: bool = True,
 ) -> NoReturn:
     """Run a command with a client of the hub, and exit with the code that it returns.
 
-    url, token: those of the environment when None. Raises CommandError without a token or an address that can
+    url, token: those of the environment when None. about_names: as of `read_settings`. Raises CommandError without a token or an address that can
     be used, and when the hub refuses or cannot be reached.
     """
-    address, secret = address_and_token(url, token)
+    address, secret = address_and_token(url, token, about_names=about_names)
 
     async def _work() -> int:
         async with open_client(address, secret) as client:
@@ -83,7 +87,8 @@ def ask_hub(work: Callable[[HubClient], Coroutine[Any, Any, T]], *, within_s: fl
     """
 
     async def _work() -> T:
-        async with asyncio.timeout(within_s), open_client(*address_and_token(None, None)) as client:
+        given = address_and_token(None, None, about_names=False)
+        async with asyncio.timeout(within_s), open_client(*given) as client:
             return await work(client)
 
     with asyncio.Runner(loop_factory=HubLoop) as runner:
@@ -96,9 +101,10 @@ def ask_hub(work: Callable[[HubClient], Coroutine[Any, Any, T]], *, within_s: fl
                 runner.close()
 
 
-def address_and_token(url: str | None, token: str | None) -> tuple[str, str]:
-    """The hub's address and the token: those of the environment for None. Raises CommandError."""
-    settings = read_client_settings()
+def address_and_token(url: str | None, token: str | None, *, about_names: bool = True) -> tuple[str, str]:
+    """The hub's address and the token: those of the environment for None. about_names: as of
+    `read_settings`. Raises CommandError."""
+    settings = read_client_settings(about_names=about_names)
     address = _address(url, "--url") if url else _address(settings.url, "IDEO_URL")
     secret = (token or (settings.token.get_secret_value() if settings.token else "")).strip()
     if not secret:

@@ -123,7 +123,7 @@ def complete_shapes(incomplete: str) -> Sequence[tuple[str, str]]:
         return str(shape["id"]), f"{words(shape['reason'])} {shape['event_type']}"
 
     try:
-        settings = read_settings()
+        settings = read_settings(about_names=False)
         if settings.database_url is None:
             return ids_beginning_with(incomplete, "/api/quarantine/shapes", shown)
         found = asyncio.run(_offered(settings))
@@ -175,7 +175,8 @@ def _run(work: Callable[[Source], Awaitable[int]], *, url: str | None, token: st
         except HubError as error:
             raise (_not_found(error) if error.code == "not_found" else error) from None
 
-    run_with_hub(_with_hub, url=url, token=token)
+    # Without an address, the settings have been read.
+    run_with_hub(_with_hub, url=url, token=token, about_names=url is not None)
 
 
 def _run_beside_the_database(work: Callable[[Source], Awaitable[int]], settings: Settings) -> NoReturn:

@@ -24,6 +24,8 @@ RENAMED = {
     "IDEO_QUEUE_MIB": "IDEO_MAX_QUEUE_MIB",
     "IDEO_WINDOW_MIB": "IDEO_MAX_WINDOW_MIB",
 }
+#: Names that the programs in docs/ read.
+_OF_EXAMPLES = ("IDEO_GRPC", "IDEO_REPOSITORY")
 #: Prefix of the hub's own names, and of names that other programs may have as well.
 _OWN, _SHARED = "IDEO_", ("DATABASE_", "DEEPAGENTS_")
 #: What Kubernetes adds for each Service, such as one that is called ideo-hub.
@@ -43,7 +45,7 @@ def unknown_names(known: Collection[str]) -> dict[str, str]:
     found = {}
     for name, value in sorted(os.environ.items()):
         own = name.startswith(_OWN)
-        if name in known or name in RENAMED or not (own or name.startswith(_SHARED)):
+        if name in known or name in RENAMED or name in _OF_EXAMPLES or not (own or name.startswith(_SHARED)):
             continue
         if _SERVICE_LINK.fullmatch(name) or _SERVICE_ADDRESS.match(value):
             continue

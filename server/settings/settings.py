@@ -288,6 +288,6 @@ class ClientSettings(BaseSettings):
     model_config = _CONFIG
 
     url: str = Field(default="http://127.0.0.1:8080", validation_alias="IDEO_URL")
-    """address of the hub"""
+    """address of the hub; for `https://`, `SSL_CERT_FILE` names a PEM file of the authorities to trust"""
     token: SecretStr | None = Field(default=None, validation_alias="IDEO_TOKEN")
     """the token for calls of the hub"""

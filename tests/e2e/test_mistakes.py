@@ -301,20 +301,29 @@ async def test_a_misspelt_setting_is_named_with_the_one_that_it_resembles(databa
     }
     expected = [
         "ideo: IDEO_STREAMS has been renamed: set IDEO_MAX_STREAMS instead",
-        "ideo: DATABASE_ULR is not a setting: did you mean DATABASE_URL?",
-        "ideo: DEEPAGENTS_RUNTIME_ULR is not a setting: did you mean DEEPAGENTS_RUNTIME_URL?",
-        "ideo: IDEO_ALLOWED_ORIGN is not a setting: did you mean IDEO_ALLOWED_ORIGINS?",
-        "ideo: IDEO_HTTP_PROT is not a setting: did you mean IDEO_HTTP_PORT?",
-        "ideo: IDEO_NONSENSE_XYZ is not a setting, and has no effect",
+        "ideo: DATABASE_ULR is not a setting, and is ignored: did you mean DATABASE_URL?",
+        "ideo: DEEPAGENTS_RUNTIME_ULR is not a setting, and is ignored: did you mean DEEPAGENTS_RUNTIME_URL?",
+        "ideo: IDEO_ALLOWED_ORIGN is not a setting, and is ignored: did you mean IDEO_ALLOWED_ORIGINS?",
+        "ideo: IDEO_HTTP_PROT is not a setting, and is ignored: did you mean IDEO_HTTP_PORT?",
+        "ideo: IDEO_NONSENSE_XYZ is not a setting, and is ignored",
     ]
     for command in ("migrate status", "serve", "dev --once"):
         environment = {**hub_environment(database, "http://127.0.0.1:9", IDEO_HTTP_PORT="x"), **misspelt}
         code, _, errors = await ideo(command, environment=environment)
         assert code == 2
         assert errors.splitlines()[:6] == expected
+    for command in ("user me", "quarantine ls", "quarantine ls --url http://127.0.0.1:9", "conformance"):
+        calling = {"IDEO_URL": "http://127.0.0.1:9", "IDEO_TOKEN": "t", **misspelt}
+        code, _, errors = await ideo(command, environment=calling)
+        assert (code, errors.splitlines()[:6]) == (5, expected), command
+        assert errors.count("is not a setting") == 5, command
+    completing = {"_IDEO_COMPLETE": "bash_complete", "COMP_CWORD": "3"}
+    for words in ("ideo draft show", "ideo quarantine show"):
+        environment = {**misspelt, **completing, "COMP_WORDS": f"{words} "}
+        assert (await ideo("", environment=environment))[2] == ""
     code, output, _ = await ideo("doctor", environment={**hub_environment(database, "http://h"), **misspelt})
     assert code == 1
-    assert "IDEO_ALLOWED_ORIGN is not a setting" in output
+    assert "IDEO_ALLOWED_ORIGN is not a setting, and is ignored" in output
     assert "fix: set IDEO_ALLOWED_ORIGINS instead" in output
 
 

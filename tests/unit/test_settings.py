@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
-from server.settings.loading import SettingsError, load
-from server.settings.names import RENAMED, old_names_in_use
+from server.settings.loading import SettingsError, known_names, load
+from server.settings.names import RENAMED, old_names_in_use, unknown_names
 from server.settings.settings import ClientSettings, Settings
 
 
@@ -18,6 +21,13 @@ def test_every_old_name_stands_for_a_setting() -> None:
     present = {field.alias for field in Settings.model_fields.values()}
     assert set(RENAMED.values()) <= present
     assert not RENAMED.keys() & present
+
+
+def test_no_name_that_the_pages_use_is_reported_as_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = (page.read_text() for page in Path("docs/howto").glob("*.md"))
+    for name in {found for page in pages for found in re.findall(r"\bIDEO_[A-Z0-9_]*[A-Z]\b", page)}:
+        monkeypatch.setenv(name, "x")
+    assert unknown_names(known_names()) == {}
 
 
 def test_an_old_name_is_read_where_the_present_one_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,7 +127,11 @@ def findings_about_names() -> list[Finding]:
         for old, new in old_names_in_use().items()
     ]
     return renamed + [
-        Finding("settings", f"{name} is not a setting", f"set {alike} instead" if alike else f"unset {name}")
+        Finding(
+            "settings",
+            f"{name} is not a setting, and is ignored",
+            f"set {alike} instead" if alike else f"unset {name}",
+        )
         for name, alike in unknown_names(known_names()).items()
     ]
 
