@@ -59,7 +59,7 @@ def run_until_stopped(work: Callable[[], Coroutine[Any, Any, int]]) -> NoReturn:
                 f"{error} (IDEO_TOKEN or --token)", exit_code=exit_codes.UNAUTHENTICATED
             ) from None
         except HubError as error:
-            raise CommandError(str(error), exit_code=_exit_code(error)) from None
+            raise CommandError(f"{error}{_advice(error)}", exit_code=_exit_code(error)) from None
 
     run_command(_until_stopped)
 
@@ -125,6 +125,14 @@ def _address(text: str, source: str) -> str:
         return http_address(text)
     except ValueError as error:
         raise CommandError(f"{source}: {error}", exit_code=exit_codes.USAGE) from None
+
+
+def _advice(error: HubError) -> str:
+    """What to do when nothing answered."""
+    answered = error.code or error.status or not isinstance(error, Unavailable)
+    if answered or "its certificate is not accepted" in str(error):
+        return ""
+    return ": start it with `ideo dev`, or set IDEO_URL to its address"
 
 
 def _exit_code(error: HubError) -> int:

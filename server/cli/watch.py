@@ -26,7 +26,13 @@ def run(thread_id: str, *, after: int, url: str | None, token: str | None, as_js
 
     async def _watch(client: HubClient) -> int:
         completed = await show_events(
-            client, thread_id, after=after, console=open_console(), as_json=as_json, resume_at=url or ""
+            client,
+            thread_id,
+            after=after,
+            console=open_console(),
+            as_json=as_json,
+            resume_at=url or "",
+            reached=False,
         )
         return 0 if completed else exit_codes.FAILED
 
@@ -41,30 +47,42 @@ async def show_events(
     console: Console,
     as_json: bool = False,
     resume_at: str | None = None,
+    reached: bool = True,
 ) -> bool:
     """Show a refinement until its terminal event. Returns whether it completed. Raises HubError.
 
     resume_at: when the command ends earlier, show the command that continues, with this address, unless it is
-    empty; None: show nothing.
+    empty; None: show nothing. reached: whether the hub has answered before; otherwise nothing is tried again
+    until it has.
     """
     view = RefinementView(console, thread_id)
     view.last_seq = after
 
-    def _on_retry(why: HubError, pause_s: float) -> None:
-        view.end_line()
-        notice(f"{why}; trying again in {pause_s:.1f} s")
+    away = False
+
+    def _on_retry(why: HubError, _pause_s: float) -> None:
+        nonlocal away
+        if not (reached or why.code):
+            raise why
+        if not away:
+            view.end_line()
+            notice(f"{why}; trying again")
+        away = True
 
     try:
         async with aclosing(client.messages(thread_id, after, on_retry=_on_retry)) as messages:
             async for message in messages:
+                reached = True
+                # After a `hello` alone, the next connection may fail as the last one did.
+                away = away and "hello" in message
                 try:
                     _show(message, view, console, as_json=as_json)
                 except (LookupError, TypeError, ValueError, AttributeError):
                     raise Fault("the hub sent an event that cannot be read") from None
     except (asyncio.CancelledError, HubError) as ended:
         view.end_line()
-        refused = isinstance(ended, HubError) and not isinstance(ended, Unavailable)
-        if resume_at is not None and view.terminal is None and not refused:
+        final = isinstance(ended, HubError) and not (reached and isinstance(ended, Unavailable))
+        if resume_at is not None and view.terminal is None and not final:
             notice(f"continue with: {_command(thread_id, view.last_seq, resume_at, as_json=as_json)}")
         raise
     return view.terminal is not None and view.terminal.get("outcome") == "OUTCOME_COMPLETED"

@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from tests.support.paced_runtime import PacedRuntime
 from tests.support.postgres import Postgres
 from tests.support.processes import Process, forked, hub_environment, replay_process, running
 from tests.support.runtime import serve_runtime
-from tests.support.servers import answer, free_port, http_server
+from tests.support.servers import answer, free_port, http_server, tcp_server
 from tests.support.terminals import CTRL_C, in_shell, in_terminal
 from tests.support.tokens import token
 
@@ -122,7 +123,25 @@ async def test_a_terminal_without_utf_8_shows_escapes(settings: dict[str, str]) 
     assert errors.isascii()
 
 
-async def test_a_hub_that_goes_away_is_told_at_once_and_the_stream_continues(database: str) -> None:
+@asynccontextmanager
+async def refusing(port: int, *, times: int) -> AsyncIterator[None]:
+    """Cut so many connections to a port before the block begins."""
+    left, done = times, asyncio.Event()
+
+    async def cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal left
+        left -= 1
+        if left <= 0:
+            done.set()
+
+    async with tcp_server(cut, port):
+        await done.wait()
+        yield
+
+
+async def test_a_hub_that_goes_away_is_named_once_for_each_outage_and_the_stream_continues(
+    database: str,
+) -> None:
     runtime = PacedRuntime("short_run", 0.5)
     async with serve_runtime(runtime) as url:
         environment = hub_environment(
@@ -134,7 +153,10 @@ async def test_a_hub_that_goes_away_is_told_at_once_and_the_stream_continues(dat
             async with in_terminal("ideo", "watch", thread, environment=client_of(first)) as watch:
                 await watch.shows("calls write_todos")
                 await first.kill()
-                await watch.shows("trying again in")
+                await watch.shows("trying again")
+                # Two connections more, which fail and say nothing.
+                async with refusing(int(environment["IDEO_HTTP_PORT"]), times=2):
+                    pass
                 runtime.release(1)
                 async with forked("serve", environment=environment) as second:
                     await second.serving("HTTP", "gRPC")
@@ -142,6 +164,7 @@ async def test_a_hub_that_goes_away_is_told_at_once_and_the_stream_continues(dat
                     assert await watch.ended() == 0
     seqs = [int(seq) for seq in re.findall(r"^ +([0-9]+) ", watch.plain, re.MULTILINE)]
     assert seqs == sorted(seqs)
+    assert watch.plain.count("trying again") == 1
 
 
 # --- A runtime of one's own ----------------------------------------------------------------------

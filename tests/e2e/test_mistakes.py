@@ -16,7 +16,7 @@ from tests.support.certificates import Authority, write
 from tests.support.commands import ideo
 from tests.support.processes import forked, hub_environment, replay_process, running
 from tests.support.servers import answer, free_port, http_server
-from tests.support.terminals import CTRL_C, in_shell, in_terminal
+from tests.support.terminals import in_shell
 from tests.support.tokens import token
 
 NOBODY = 65534
@@ -259,28 +259,23 @@ async def test_the_grpc_port_is_not_taken_for_the_hubs_http_port(database: str) 
         await hub.serving("HTTP", "gRPC")
         url = f"http://{hub.addresses['gRPC']}"
         environment = {"IDEO_URL": url, "IDEO_TOKEN": token()}
-        code, _, errors = await ideo("refine x", environment=environment)
-        assert code in (1, 5)
-        assert_sentence(errors, url)
-        async with in_terminal("ideo", "watch", THREAD, environment=environment) as watch:
-            await watch.shows("trying again in ")
-            watch.types(CTRL_C)
-            assert await watch.ended() == 130
-        assert_sentence(watch.plain.replace("^C", ""), url)
+        for command, why in (
+            ("refine x", "does not speak HTTP"),
+            (f"watch {THREAD}", "closed the connection without an answer"),
+        ):
+            code, _, errors = await ideo(command, environment=environment)
+            assert (code, len(errors.splitlines())) == (5, 1), errors
+            assert_sentence(errors, url, why, "set IDEO_URL")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "no.such.host.invalid"])
-async def test_a_hub_that_is_away_is_told_at_once_and_with_each_try(host: str) -> None:
+async def test_a_hub_that_is_away_from_the_first_is_named_once_with_what_to_do(host: str) -> None:
     url = f"http://{host}:{free_port()}"
     environment = {"IDEO_URL": url, "IDEO_TOKEN": "t"}
-    code, _, errors = await ideo("refine x", environment=environment)
-    assert code == 5
-    assert_sentence(errors, url)
-    async with in_terminal("ideo", "watch", THREAD, environment=environment) as watch:
-        await watch.shows("trying again in ", times=3)
-        watch.types(CTRL_C)
-        assert await watch.ended() == 130
-    assert_sentence(watch.plain.replace("^C", ""), url, f"ideo watch {THREAD} --after 0")
+    for command in ("refine x", f"watch {THREAD}", f"watch {THREAD} --json", "user me"):
+        code, output, errors = await ideo(command, environment=environment)
+        assert (code, output, len(errors.splitlines())) == (5, "", 1), errors
+        assert_sentence(errors, url, "start it with `ideo dev`, or set IDEO_URL")
 
 
 # --- Settings ------------------------------------------------------------------------------------

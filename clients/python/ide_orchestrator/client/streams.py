@@ -210,7 +210,7 @@ def _connection_errors(url: str) -> Iterator[None]:
         raise _closed(closed, url) from closed
     except (InvalidHandshake, InvalidURI) as error:
         if isinstance(error.__cause__, EOFError | OSError):
-            raise Unavailable(f"{_hub(url)} cut the stream") from error
+            raise Unavailable(f"{_hub(url)} closed the connection without an answer") from error
         raise Refused(
             f"{_host(url)} is not the hub's HTTP address: "
             f"it does not answer as a WebSocket ({type(error).__name__})"
