@@ -80,7 +80,11 @@ class Authenticator:
 
     async def _authenticate(self, token: str | None, *, read_only: bool) -> Principal:
         if not token:
-            raise Unauthenticated("missing JWT token", reason=MISSING)
+            raise Unauthenticated(
+                "missing JWT token: the authorization, a header of HTTP or metadata of gRPC, must be "
+                "`Bearer TOKEN`",
+                reason=MISSING,
+            )
         if token.startswith(SHARE_PREFIX):
             if not read_only:
                 raise PermissionDenied("a share link can only read its proposal and its refinement")

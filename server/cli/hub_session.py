@@ -36,8 +36,8 @@ def run_with_hub(
 ) -> NoReturn:
     """Run a command with a client of the hub, and exit with the code that it returns.
 
-    url, token: those of the environment when None. about_names: as of `read_settings`. Raises CommandError without a token or an address that can
-    be used, and when the hub refuses or cannot be reached.
+    url, token: those of the environment when None. about_names: as of `read_settings`. Raises CommandError
+    without a token or an address that can be used, and when the hub refuses or cannot be reached.
     """
     address, secret = address_and_token(url, token, about_names=about_names)
 

@@ -589,6 +589,19 @@ async def test_every_caller_is_answered_by_the_table_on_every_transport(environm
     assert found == expected
 
 
+async def test_a_token_that_is_not_sent_as_bearer_is_answered_with_how_to_send_it(database: str) -> None:
+    async with running_hub(database) as hub:
+        async with httpx.AsyncClient(base_url=hub.http, trust_env=False) as http:
+            for sent in ({}, {"Authorization": hub.token()}, {"Authorization": f"Token {hub.token()}"}):
+                answer = await http.get("/api/me", headers=sent)
+                assert (answer.status_code, "`Bearer TOKEN`" in answer.json()["detail"]) == (401, True)
+        async with grpc.aio.insecure_channel(hub.grpc) as channel:
+            users = user_pb2_grpc.UserServiceStub(channel)
+            for metadata in ((), (("authorization", hub.token()),)):
+                with pytest.raises(grpc.aio.AioRpcError, match="`Bearer TOKEN`"):
+                    await users.GetMe(m.GetMeRequest(), metadata=metadata)
+
+
 async def test_a_stranger_gets_the_same_answer_for_what_is_foreign_and_what_is_absent(
     environment: Environment,
 ) -> None:
