@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
-from ide_orchestrator.client import Fault, Refused
+from ide_orchestrator.client import Fault, Refused, Unavailable
 from ide_orchestrator.client.grpc import GrpcHub
 from ide_orchestrator.conformance import Target, find_grpc
 from ide_orchestrator.v1.info_pb2 import GetServerInfoRequest
@@ -79,6 +81,40 @@ async def test_a_port_with_tls_is_called_with_tls(database: str, tmp_path: Path)
     async with running_hub(database, grpc_certificate=certificate, grpc_key=key) as running:
         credentials = grpc.ssl_channel_credentials(authority.pem)
         assert await me(running.http, running.token(), credentials=credentials) == "ann@example.com"
+
+
+async def test_the_address_of_the_port_may_have_a_scheme_that_says_whether_it_has_tls(
+    database: str, tmp_path: Path
+) -> None:
+    async def email(target: str, token: str, **options: Any) -> str:
+        async with GrpcHub(target, token, **options) as hub:
+            return str((await hub.call(hub.users.GetMe, GetMeRequest())).user.email)
+
+    authority = Authority()
+    certificate, key = write(tmp_path, authority.pair("127.0.0.1", "localhost"))
+    async with running_hub(database) as running:
+        for target in (running.grpc, f"http://{running.grpc}", f"HTTP://{running.grpc}/"):
+            assert await email(target, running.token()) == "ann@example.com"
+    async with running_hub(database, grpc_certificate=certificate, grpc_key=key) as running:
+        credentials = grpc.ssl_channel_credentials(authority.pem)
+        target = f"https://{running.grpc}"
+        assert await email(target, running.token(), credentials=credentials) == "ann@example.com"
+        # Without credentials it is called with TLS, too, by the authorities that grpc trusts.
+        with pytest.raises(Unavailable, match="CERTIFICATE_VERIFY_FAILED"):
+            await email(target, running.token())
+
+
+async def test_the_http_port_is_not_taken_for_the_grpc_port(database: str) -> None:
+    async with running_hub(database) as running, GrpcHub(running.http, running.token()) as hub:
+        with pytest.raises(Unavailable, match="not a gRPC port: is it the hub's HTTP port"):
+            await hub.call(hub.users.GetMe, GetMeRequest())
+
+
+def test_a_client_without_the_extra_says_what_to_install() -> None:
+    program = "import sys; sys.modules['grpc'] = None; import ide_orchestrator.client.grpc"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert 'pip install "ide-orchestrator-client[grpc]"' in ended.stderr.splitlines()[-1]
 
 
 async def test_a_client_of_an_https_address_does_not_take_a_port_without_tls(

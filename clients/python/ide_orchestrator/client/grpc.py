@@ -14,14 +14,20 @@ from types import TracebackType
 from typing import Any, TypeVar
 from uuid import uuid4
 
-import grpc
-import grpc.aio
 from google.protobuf.message import Message
+
+try:
+    import grpc
+    import grpc.aio
+except ModuleNotFoundError:
+    raise ModuleNotFoundError(
+        'gRPC is not installed: pip install "ide-orchestrator-client[grpc]"', name="grpc"
+    ) from None
 
 from ide_orchestrator.client import following, streams
 from ide_orchestrator.client.errors import Fault, Unavailable
 from ide_orchestrator.client.following import OnRetry, events_of
-from ide_orchestrator.client.grpc_address import grpc_address
+from ide_orchestrator.client.grpc_address import grpc_address, grpc_address_of
 from ide_orchestrator.client.grpc_errors import error_of
 from ide_orchestrator.client.hub import Hub
 from ide_orchestrator.client.pages import Pages
@@ -74,9 +80,10 @@ class GrpcHub:
     """A client of one hub over gRPC, for one token. An asynchronous context manager, which closes its
     channel.
 
-    target: the hub's address, as `ide.example.com:50051`. token: as of `Hub`. credentials: of a secure
-    channel; None for a port without TLS. The services' stubs are attributes; `call` and `read` send the token
-    with them, and raise HubError.
+    target: the hub's address, as `ide.example.com:50051`, with or without `http://`; `https://` for a port
+    with TLS. token: as of `Hub`. credentials: of a secure channel; None for a port without TLS, and with
+    `https://` for the authorities that grpc trusts. The services' stubs are attributes; `call` and `read` send
+    the token with them, and raise HubError.
     """
 
     def __init__(
@@ -88,7 +95,9 @@ class GrpcHub:
         options: Sequence[tuple[str, Any]] = (),
         silence_s: float = following.SILENCE_S,
     ) -> None:
-        self._target, self._tls, self._options = target, credentials, (*_OPTIONS, *options)
+        self._target, tls = grpc_address_of(target)
+        self._tls = credentials or (grpc.ssl_channel_credentials() if tls else None)
+        self._options = (*_OPTIONS, *options)
         self._credentials, self._silence_s = Credentials(token), silence_s
         self.channel = self._new_channel()
         self.workflows = WorkflowServiceStub(self.channel)

@@ -17,6 +17,15 @@ class GrpcAddress(NamedTuple):
     tls: bool
 
 
+def grpc_address_of(text: str) -> GrpcAddress:
+    """The address in a text: `ide.example.com:50051` or `http://…` without TLS, `https://…` with it."""
+    scheme, found, rest = text.partition("://")
+    if not found or scheme.lower() not in ("http", "https"):
+        # Also the schemes of gRPC, such as `unix:` and `dns:`.
+        return GrpcAddress(text, False)
+    return GrpcAddress(rest.rstrip("/"), scheme.lower() == "https")
+
+
 async def grpc_address(hub: Hub, trusted_hosts: Collection[str] = ()) -> GrpcAddress:
     """The address that the hub says.
 

@@ -17,6 +17,8 @@ from ide_orchestrator.v1.review_pb2 import DraftMoved
 #: The `domain` of the hub's google.rpc.ErrorInfo.
 _DOMAIN = "ide-orchestrator"
 _DETAILS = "grpc-status-details-bin"
+#: What the library says of a server that answers in HTTP/1.1.
+_NOT_HTTP2 = "Failed parsing HTTP/2"
 _CLASSES: Mapping[grpc.StatusCode, type[HubError]] = {
     grpc.StatusCode.UNAVAILABLE: Unavailable,
     grpc.StatusCode.DEADLINE_EXCEEDED: Unavailable,
@@ -53,6 +55,8 @@ def error_of(error: grpc.aio.AioRpcError) -> HubError:
             )
     kind = class_of(code, _CLASSES.get(error.code(), Refused), retry_after_s)
     text = f"{error.code().name}: {error.details()}"
+    if not code and _NOT_HTTP2 in text:
+        text = f"what listens there is not a gRPC port: is it the hub's HTTP port? ({text})"
     return kind(text, code=code, retry_after_s=retry_after_s, trace_id=trace_id, problem=problem)
 
 

@@ -40,8 +40,8 @@ class HttpCalls:
     ) -> None:
         self.url = url.rstrip("/")
         self._credentials = Credentials(token)
-        # Loading the authorities' certificates takes longer than a call, and http: needs none. What calls trust,
-        # streams trust, too.
+        # For streams, too. Loading the authorities' certificates takes longer than a call, and http: needs
+        # none.
         self._ssl = ssl or (None if url.startswith("http:") else httpx.create_ssl_context())
         self._trust_env = trust_env
         self._http = httpx.AsyncClient(
