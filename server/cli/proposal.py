@@ -112,13 +112,13 @@ def _entry(proposal: Mapping[str, Any], path: str) -> dict[str, Any]:
 
 def _show_proposal(proposal: dict[str, Any]) -> None:
     # Here, so that printing a file or JSON starts without rich.
-    from server.cli.terminal import markup, open_console, show_files
+    from server.cli.terminal import markup_lines, open_console, show_files
 
     console = open_console()
 
     def line(name: str, value: object) -> None:
         if value not in (None, ""):
-            console.print(f"[dim]{name:<10}[/] {markup(value)}")
+            console.print(f"[dim]{name:<10}[/] {markup_lines(value, ' ' * 11)}")
 
     line("request", member(proposal, "user_prompt"))
     line("status", described(proposal))

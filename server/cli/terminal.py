@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -21,6 +22,7 @@ _FILE_MARKS = {
     "FILE_CHANGE_KIND_MODIFIED": "[yellow]~[/]",
     "FILE_CHANGE_KIND_DELETED": "[red]-[/]",
 }
+_PLAIN_WORD = re.compile("[a-z][a-z_]{0,30}")
 _TODO_MARKS = {"completed": "[green]x[/]", "in_progress": "[yellow]>[/]"}
 
 
@@ -40,6 +42,14 @@ class _Console(Console):
 def markup(text: object) -> str:
     """A text from outside on one line, safe inside rich's markup."""
     return escape(printable(str(text)))
+
+
+def markup_lines(text: object, indent: str) -> str:
+    """A text from outside on as many lines as it has, safe inside rich's markup.
+
+    indent: before each line but the first, so that none passes for a line of ours.
+    """
+    return escape(printable(str(text), lines=True).strip().replace("\n", f"\n{indent}"))
 
 
 class RefinementView:
@@ -138,10 +148,11 @@ class RefinementView:
         actions = request.get("actions", ())
         for action in actions:
             allowed = ", ".join(map(markup, action.get("allowed_decisions", ())))
-            name, description = markup(action.get("name", "")), markup(action.get("description", ""))
+            name = markup(action.get("name", ""))
+            description = markup_lines(action.get("description", ""), " " * 12)
             self._line(f"  {name} ({allowed}): {description}")
         if actions:
-            advice = f"reply from another terminal: ideo reply {self._thread_id} DECISION"
+            advice = f"reply from another terminal: ideo reply {self._thread_id} {_decision(actions)}"
         else:
             advice = f"this question cannot be answered; end the run: ideo cancel {self._thread_id}"
         self._line(f"  [dim]{advice}[/]")
@@ -160,6 +171,16 @@ class RefinementView:
         events = counted(self.events, "event")
         reason = f": {markup(terminal['message'])}" if terminal.get("message") else ""
         self._line(f"[bold {colour}]{outcome}[/]{reason}, {files}, {events}")
+
+
+def _decision(actions: Sequence[Mapping[str, Any]]) -> str:
+    """A decision that all actions of a question allow and that needs nothing else: to approve, where that is
+    allowed."""
+    first, *others = ([str(word) for word in each.get("allowed_decisions", ())] for each in actions)
+    # The line is to be pasted: a word of the runtime's may be neither an option nor the shell's.
+    words = [word for word in first if _PLAIN_WORD.fullmatch(word) and word != "edit"]
+    common = [word for word in words if all(word in other for other in others)]
+    return "approve" if "approve" in common else next(iter(common), "DECISION")
 
 
 #: How each kind of event is shown, by its name in the contract. A test compares it with the contract.

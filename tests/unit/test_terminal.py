@@ -34,17 +34,43 @@ def shown(*events: dict[str, Any]) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", console.file.getvalue())
 
 
-@pytest.mark.parametrize(
-    ("actions", "command"), [([{"name": "write_file"}], "ideo reply t-1 DECISION"), ([], "ideo cancel t-1")]
-)
-def test_a_question_comes_with_the_command_that_ends_the_wait(
-    actions: list[dict[str, str]], command: str
-) -> None:
+def question(*actions: dict[str, Any]) -> list[str]:
+    """The lines that show it."""
     console = Console(file=io.StringIO(), width=200)
     asked = {"seq": 1, "input_requested": {"actions": actions}}
     RefinementView(console, "t-1").show({"batch": {"events": [asked]}})
     assert isinstance(console.file, io.StringIO)
-    assert command in console.file.getvalue()
+    return console.file.getvalue().splitlines()
+
+
+def allowing(*decisions: str) -> dict[str, Any]:
+    return {"name": "write_file", "allowed_decisions": decisions}
+
+
+@pytest.mark.parametrize(
+    ("actions", "command"),
+    [
+        ([allowing("edit", "approve", "reject")], "ideo reply t-1 approve"),
+        ([allowing("edit", "respond")], "ideo reply t-1 respond"),
+        ([allowing("approve", "reject"), allowing("reject")], "ideo reply t-1 reject"),
+        ([allowing("--url=http://evil", "$(reboot)", "ok;reboot", "\x1b[2J")], "ideo reply t-1 DECISION"),
+        ([{"name": "write_file"}], "ideo reply t-1 DECISION"),
+        ([], "ideo cancel t-1"),
+    ],
+)
+def test_a_question_comes_with_the_command_that_ends_the_wait(
+    actions: list[dict[str, Any]], command: str
+) -> None:
+    assert question(*actions)[-1].endswith(command)
+
+
+def test_the_lines_of_a_question_are_lines_and_none_passes_for_one_of_ours() -> None:
+    lines = question({**allowing("approve"), "description": "Tool:\n\n  1 completed\x1b[2J\r\rx\n"})
+    assert lines[1:-1] == [
+        "    1   write_file (approve): Tool:",
+        "            ",
+        "              1 completed\\x1b[2J\\r\\rx",
+    ]
 
 
 def test_every_kind_of_event_of_the_contract_has_a_rendering() -> None:

@@ -82,8 +82,8 @@ class GrpcHub:
 
     target: the hub's address, as `ide.example.com:50051`, with or without `http://`; `https://` for a port
     with TLS. token: as of `Hub`. credentials: of a secure channel; None for a port without TLS, and with
-    `https://` for the authorities that grpc trusts. The services' stubs are attributes; `call` and `read` send
-    the token with them, and raise HubError.
+    `https://` for the authorities that grpc trusts. The services' stubs are attributes; `call` and `read`
+    send the token with them, and raise HubError.
     """
 
     def __init__(
