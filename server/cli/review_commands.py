@@ -78,7 +78,8 @@ def decide(
     type=(click.Choice(("base", "draft", "proposal", "nothing")), str),
     metavar="SIDE PATH",
     multiple=True,
-    help="For a file in conflict: use the text of base, draft or proposal, or delete it. May be repeated.",
+    help="For a file in conflict: use the text of base, draft or proposal; `nothing` deletes it. May be "
+    "repeated.",
 )
 @click.option(
     "--resolve",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -90,6 +92,29 @@ def test_an_argument_that_is_wrong_is_named_without_what_a_terminal_would_obey(
     assert done.exit_code == 2
     assert "title" in done.stderr
     assert all(character == "\n" or character.isprintable() for character in done.stderr)
+
+
+def commands_below(group: click.Group) -> Iterator[click.Command]:
+    """Every command of a group and of its groups."""
+    for command in group.commands.values():
+        if isinstance(command, click.Group):
+            yield from commands_below(command)
+        else:
+            yield command
+
+
+def test_an_option_whose_values_have_another_name_in_its_help_says_each_of_them() -> None:
+    hidden = [
+        (command.name, choice)
+        for command in commands_below(main)
+        for option in command.params
+        if isinstance(option, click.Option) and option.metavar is not None
+        for kind in (option.type.types if isinstance(option.type, click.Tuple) else (option.type,))
+        if isinstance(kind, click.Choice)
+        for choice in kind.choices
+        if not re.search(rf"\b{choice}\b", option.help or "")
+    ]
+    assert hidden == []
 
 
 def test_shell_completion_imports_nothing_of_the_hub() -> None:
