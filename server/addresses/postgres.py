@@ -39,6 +39,15 @@ class PostgresAddress:
     ports: tuple[int, ...]
     parameters: Mapping[str, str]
 
+    def places(self) -> str:
+        """Hosts and ports, for people; empty for an address without a host."""
+        ports = self.ports or (5432,)
+        named = (f"[{host}]" if ":" in host else host for host in self.hosts)
+        return ", ".join(
+            host if host.startswith("/") else f"{host}:{ports[index % len(ports)]}"
+            for index, host in enumerate(named)
+        )
+
     def driver_arguments(self) -> dict[str, Any]:
         """The arguments of asyncpg's `connect` for this address, except its timeout."""
         given = self.parameters

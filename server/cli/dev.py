@@ -53,6 +53,7 @@ class Demo:
     `workbench`: whether `/` is the workbench."""
 
     hub: RestartableHub
+    runtime_url: str
     token: str
     workflow_id: str
     replayed: bool
@@ -139,7 +140,7 @@ async def open_demo(settings: Settings, console: Console, replay: str | None = N
         token = verifier.issue(email=DEMO_USER, lifetime=TOKEN_LIFETIME, now=datetime.now(UTC))
         async with open_client(hub.http_address, token) as client:
             workflow_id = await demo_workflow(client)
-        yield Demo(hub, token, workflow_id, replayed, settings.workbench)
+        yield Demo(hub, runtime_url, token, workflow_id, replayed, settings.workbench)
 
 
 def _recordings() -> list[str]:
@@ -240,7 +241,10 @@ async def _refinement_succeeds(demo: Demo, prompt: str, console: Console) -> boo
         async with open_client(demo.hub.http_address, demo.token) as client:
             proposal = await refine(client, demo.workflow_id, {"user_prompt": prompt}, console=console)
     except HubError as error:
-        notice(f"the demo refinement failed: {error}")
+        where = (
+            f" (DEEPAGENTS_RUNTIME_URL is {demo.runtime_url})" if error.code.startswith("runtime_") else ""
+        )
+        notice(f"the demo refinement failed: {error}{where}")
         return False
     console.print(f"proposal {markup(proposal['id'])} is [bold]{markup(proposal['status'])}[/]:")
     show_files(proposal, console)

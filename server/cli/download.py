@@ -12,7 +12,7 @@ from ide_orchestrator.client import Fault
 from server.cli.exit_codes import CommandError, notice
 from server.cli.hub_client import HubClient
 from server.cli.hub_session import run_with_hub
-from server.cli.local_files import save
+from server.cli.local_files import check_folder, save
 from server.cli.printable import json_line, print_line
 
 #: Lines of an archive's comment that are shown.
@@ -39,6 +39,9 @@ def run(
     target = Path(output or f"{name}.{'patch' if patch else 'zip'}")
     if output != "-" and target.exists() and not force:
         raise CommandError(f"{target} exists already: choose another --output, or use --force")
+
+    if output != "-":
+        check_folder(target)
 
     async def _download(client: HubClient) -> int:
         if patch:

@@ -9,6 +9,8 @@ from urllib.parse import quote
 
 from ide_orchestrator.client import Refused
 from ide_orchestrator.client.http_calls import PAGE, if_match, member
+from server.cli import exit_codes
+from server.cli.exit_codes import CommandError
 from server.cli.hub_client import HubClient
 from server.cli.hub_session import ids_beginning_with, run_with_hub
 from server.cli.local_files import read_text
@@ -118,6 +120,10 @@ def _write(
     token: str | None,
     as_json: bool,
 ) -> NoReturn:
+    for path in (*body.get("files", ()), *body.get("deleted_paths", ())):
+        if not path.startswith("/"):
+            raise CommandError(f"{path}: a path in a draft starts with `/`", exit_code=exit_codes.USAGE)
+
     async def _update(client: HubClient) -> int:
         now = await read(client, draft_id)
         if version not in (None, member(now, "version")):

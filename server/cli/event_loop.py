@@ -93,11 +93,24 @@ def _unavailable(error: DatabaseUnavailable) -> CommandError:
             f"DATABASE_URL: the server refuses a setting in the parameter options ({cause.reason})",
             exit_code=exit_codes.USAGE,
         )
+    place = _database_place()
     return CommandError(
-        f"the database is not available ({reason_of(error)}): "
+        f"the database{place and f' at {place}'} is not available ({reason_of(error)}): "
         + ("correct the host in DATABASE_URL" if is_unknown_host(error) else "check DATABASE_URL"),
         exit_code=exit_codes.UNAVAILABLE,
     )
+
+
+def _database_place() -> str:
+    """The hosts and ports of DATABASE_URL; empty without one."""
+    from server.addresses.postgres import parse_address
+    from server.settings.loading import SettingsError, load
+
+    with contextlib.suppress(SettingsError):
+        url = load(env="dev").database_url
+        if url is not None:
+            return parse_address(url.get_secret_value()).places()
+    return ""
 
 
 async def until_stopped(

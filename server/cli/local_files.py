@@ -47,6 +47,12 @@ async def save(pieces: AsyncIterator[bytes], target: Path) -> int:
     return size_bytes
 
 
+def check_folder(target: Path) -> None:
+    """Raise CommandError when the folder of a file does not exist."""
+    if not target.parent.is_dir():
+        raise CommandError(f"{target} cannot be written: the folder {target.parent} does not exist")
+
+
 class PrivateFiles:
     """New files that only their user can read. They exist once `keep` is called, and not at all when the
     block ends before. force: they replace files that are there."""
@@ -67,7 +73,8 @@ class PrivateFiles:
                 os.unlink(name)
 
     def check(self, target: Path) -> None:
-        """Raise CommandError for a file that exists and may not be replaced."""
+        """Raise CommandError for a file that exists and may not be replaced, and for one without a folder."""
+        check_folder(target)
         if target.exists() and not self._force:
             raise CommandError(f"{target} exists already: choose another --output, or use --force")
 

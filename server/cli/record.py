@@ -6,12 +6,13 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
-from ide_orchestrator.client import Fault, HubError
+from ide_orchestrator.client import Fault
 from server.cli import exit_codes
 from server.cli.exit_codes import CommandError, notice
 from server.cli.hub_client import HubClient
 from server.cli.hub_session import run_with_hub
 from server.cli.local_files import PrivateFiles
+from server.cli.outages import Outages
 from server.cli.printable import json_line, print_line
 from server.cli.recorder import RunNotes
 from server.replay.recording import continuation_of, is_continuation
@@ -85,12 +86,10 @@ async def _read_notes(client: HubClient, thread_id: str, *, follow: bool) -> Run
     newest = 0
     if follow and (await client.refinement(thread_id))["status"] not in _ENDED:
         notice("waiting for the end of the run; --no-follow records what there is so far")
-
-    def _on_retry(why: HubError, pause_s: float) -> None:
-        notice(f"{why}; trying again in {pause_s:.1f} s")
-
-    async with aclosing(client.messages(thread_id, on_retry=_on_retry)) as messages:
+    outages = Outages(reached=follow)
+    async with aclosing(client.messages(thread_id, on_retry=outages.lost)) as messages:
         async for message in messages:
+            outages.received(message)
             newest = newest or message.get("hello", {}).get("last_seq", 0)
             for event in message.get("batch", {}).get("events", ()):
                 if not notes.last_seq and event["seq"] != 1:

@@ -17,6 +17,7 @@ from server.cli import exit_codes
 from server.cli.exit_codes import notice
 from server.cli.hub_client import HubClient
 from server.cli.hub_session import run_with_hub
+from server.cli.outages import Outages
 from server.cli.printable import json_line
 from server.cli.terminal import RefinementView, open_console
 
@@ -58,30 +59,23 @@ async def show_events(
     view = RefinementView(console, thread_id)
     view.last_seq = after
 
-    away = False
+    outages = Outages(reached=reached)
 
-    def _on_retry(why: HubError, _pause_s: float) -> None:
-        nonlocal away
-        if not (reached or why.code):
-            raise why
-        if not away:
-            view.end_line()
-            notice(f"{why}; trying again")
-        away = True
+    def _on_retry(why: HubError, pause_s: float) -> None:
+        view.end_line()
+        outages.lost(why, pause_s)
 
     try:
         async with aclosing(client.messages(thread_id, after, on_retry=_on_retry)) as messages:
             async for message in messages:
-                reached = True
-                # After a `hello` alone, the next connection may fail as the last one did.
-                away = away and "hello" in message
+                outages.received(message)
                 try:
                     _show(message, view, console, as_json=as_json)
                 except (LookupError, TypeError, ValueError, AttributeError):
                     raise Fault("the hub sent an event that cannot be read") from None
     except (asyncio.CancelledError, HubError) as ended:
         view.end_line()
-        final = isinstance(ended, HubError) and not (reached and isinstance(ended, Unavailable))
+        final = isinstance(ended, HubError) and not (outages.reached and isinstance(ended, Unavailable))
         if resume_at is not None and view.terminal is None and not final:
             notice(f"continue with: {_command(thread_id, view.last_seq, resume_at, as_json=as_json)}")
         raise

@@ -272,10 +272,55 @@ async def test_the_grpc_port_is_not_taken_for_the_hubs_http_port(database: str) 
 async def test_a_hub_that_is_away_from_the_first_is_named_once_with_what_to_do(host: str) -> None:
     url = f"http://{host}:{free_port()}"
     environment = {"IDEO_URL": url, "IDEO_TOKEN": "t"}
-    for command in ("refine x", f"watch {THREAD}", f"watch {THREAD} --json", "user me"):
+    for command in (
+        "refine x",
+        f"watch {THREAD}",
+        f"watch {THREAD} --json",
+        f"record {THREAD} --no-follow",
+        "user me",
+    ):
         code, output, errors = await ideo(command, environment=environment)
         assert (code, output, len(errors.splitlines())) == (5, "", 1), errors
         assert_sentence(errors, url, "start it with `ideo dev`, or set IDEO_URL")
+
+
+# --- What is named is what was written ---------------------------------------------------------------
+
+
+async def test_a_message_names_the_argument_and_not_what_the_command_made_of_it(tmp_path: Path) -> None:
+    environment = {"IDEO_URL": f"http://127.0.0.1:{free_port()}", "IDEO_TOKEN": "t"}
+    (tmp_path / "e.md").write_text("x")
+    for line, code, words in (
+        (f"draft put {THREAD} e.md {tmp_path}/e.md", 2, "ideo: e.md: a path in a draft starts with `/`"),
+        (f"draft rm {THREAD} /a.md e.md", 2, "ideo: e.md: a path in a draft starts with `/`"),
+        (f"record {THREAD} -o {tmp_path}/no/x", 1, f"the folder {tmp_path}/no does not exist"),
+        (f"proposal download {THREAD} -o {tmp_path}/no/x", 1, f"the folder {tmp_path}/no does not exist"),
+        (f"draft download {THREAD} -o {tmp_path}/no/x", 1, f"the folder {tmp_path}/no does not exist"),
+    ):
+        ended, output, errors = await ideo(line, environment=environment)
+        assert (ended, output) == (code, ""), line
+        assert_sentence(errors, words)
+
+
+async def test_a_server_that_does_not_answer_is_named_with_its_address_and_setting(
+    database: str, tmp_path: Path
+) -> None:
+    port = free_port()
+    away = {"DATABASE_URL": f"postgresql://ann:kingfisher@127.0.0.1:{port}/x"}
+    code, output, errors = await ideo("migrate status", environment=away)
+    assert (code, output) == (5, "")
+    assert_sentence(errors, f"the database at 127.0.0.1:{port} is not available", "check DATABASE_URL")
+    runtime = f"http://127.0.0.1:{port}"
+    code, output, _ = await ideo("doctor", environment={**hub_environment(database, runtime), **away})
+    assert code == 1
+    assert f"127.0.0.1:{port} cannot be reached" in output
+    assert f"the runtime cannot be reached ({runtime})" in output
+    environment = dev(tmp_path, DATABASE_URL=database, DEEPAGENTS_RUNTIME_URL=runtime)
+    code, _, errors = await ideo("dev --once", environment=environment)
+    assert code == 1
+    assert "the runtime cannot be reached" in errors
+    assert f"(DEEPAGENTS_RUNTIME_URL is {runtime})" in errors
+    assert "kingfisher" not in output + errors
 
 
 # --- Settings ------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from server.addresses.postgres import parse_address
 from server.cli.doctor.finding import TIMEOUT_S, Finding
 from server.db import migrate
 from server.db.connections import ConnectionRefused, connect
@@ -34,16 +35,17 @@ async def check_database(settings: Settings, dsn: str) -> Finding:
         row = await fetch_row(dsn, "SELECT current_setting('server_version_num')::integer / 10000 AS version")
     except DatabaseUnavailable as error:
         why = reason_of(error)
+        unreachable = f"{parse_address(dsn).places()} cannot be reached ({why})".lstrip()
         cause = error.__cause__
         if isinstance(cause, ConnectionRefused) and cause.options_refused:
             fix = "correct the parameter options of DATABASE_URL"
             return Finding("database", f"refuses the settings in the address ({why})", fix)
         if is_unknown_host(error):
             fix = "correct the host in DATABASE_URL, or the name service of this machine"
-            return Finding("database", f"cannot be reached ({why})", fix)
+            return Finding("database", unreachable, fix)
         return Finding(
             "database",
-            f"cannot be reached ({why})",
+            unreachable,
             "check that PostgreSQL runs, that DATABASE_URL has the right host, port, user, password and "
             "database, and that the network policy allows the connection",
         )

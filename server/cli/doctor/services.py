@@ -125,11 +125,7 @@ async def check_runtime(settings: Settings, dsn: str) -> Finding:
         try:
             state = await runtime.state(str(uuid4()))
         except RuntimeUnavailable as error:
-            return Finding(
-                "runtime",
-                error.message,
-                _UNREACHABLE,
-            )
+            return Finding("runtime", f"{error.message} ({settings.runtime_url})", _UNREACHABLE)
         except RuntimeRefused as error:
             return Finding(
                 "runtime",
@@ -153,7 +149,7 @@ async def _check_langgraph_server(settings: Settings, url: str) -> Finding:
             known = await runtime.state(str(uuid4()))
             has_graph = await runtime.has_assistant()
         except RuntimeUnavailable as error:
-            return Finding("runtime", error.message, _UNREACHABLE)
+            return Finding("runtime", f"{error.message} ({url})", _UNREACHABLE)
         except RuntimeRefused as error:
             advice = "check that DEEPAGENTS_RUNTIME_URL is the address of a LangGraph server"
             if error.status in _NOT_ALLOWED:
