@@ -24,6 +24,24 @@ _REQUIRES = {
 }
 
 
+#: What is said of pydantic's kinds of mistakes.
+_MISTAKES = {
+    "value_error": "{error}",
+    "literal_error": "must be {expected}",
+    "int_parsing": "must be a whole number",
+    "int_parsing_size": "must be a smaller number",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a number",
+    "bool_parsing": "must be true or false",
+    "greater_than": "must be greater than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "string_too_short": "must have {min_length} characters or more",
+    "string_too_long": "must have {max_length} characters or fewer",
+    "string_pattern_mismatch": "must be a name, or a name and a number such as after_append:3",
+}
+
+
 class SettingsError(Exception):
     """Settings that are wrong. `problems` has a sentence for each mistake."""
 
@@ -73,6 +91,14 @@ def _problems(error: ValidationError) -> list[str]:
     """A problem for each mistake, without the wrong value."""
     problems = []
     for mistake in error.errors(include_input=False, include_url=False):
-        text = mistake["msg"].removeprefix("Value error, ")
+        limits = {name: _shown(limit) for name, limit in mistake.get("ctx", {}).items()}
+        text = _MISTAKES.get(mistake["type"], "is not a value of this setting").format(**limits)
         problems.append(f"{mistake['loc'][0]}: {text}" if mistake["loc"] else text)
     return problems
+
+
+def _shown(limit: object) -> str:
+    """A limit of a mistake: a number, the texts that there are to choose from, or an error of ours."""
+    if isinstance(limit, float) and limit.is_integer():
+        return str(int(limit))
+    return str(limit).replace("'", "") if isinstance(limit, str) else str(limit)

@@ -29,7 +29,11 @@ _HEADER_VALUE = re.compile(r"[!-~]{1,1024}")
 
 
 def _file(value: Path) -> Path:
-    if not (value.is_file() and os.access(value, os.R_OK)):
+    try:
+        readable = value.is_file() and os.access(value, os.R_OK)
+    except (OSError, ValueError):  # a name that no file can have
+        readable = False
+    if not readable:
         raise ValueError("must be a file that can be read")
     return value
 

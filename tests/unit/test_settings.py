@@ -53,6 +53,27 @@ def test_wrong_values_and_missing_names_are_reported_together(monkeypatch: pytes
     assert "kingfisher" not in str(problems)
 
 
+def test_a_wrong_value_is_answered_in_plain_words_for_every_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = set()
+    for name in (str(field.alias) for field in Settings.model_fields.values()):
+        for value in ("kingfisher 1", "", "-1", "1.5", "nan", "9" * 30, "9" * 5000, "1", "x" * 300):
+            with monkeypatch.context() as changed:
+                changed.setenv(name, value)
+                try:
+                    load()
+                except SettingsError as error:
+                    said |= set(error.problems)
+    assert {
+        "IDEO_HTTP_PORT: must be a whole number",
+        "IDEO_HTTP_PORT: must be at most 65535",
+        "IDEO_WORKBENCH: must be true or false",
+        "IDEO_WHEN_BUSY: must be parallel, refuse, enqueue or supersede",
+    } <= said
+    ours = re.compile(r"[A-Z_]+(: (must|has|is required)|.* works only with IDEO_)")
+    assert [problem for problem in said if not ours.match(problem)] == []
+    assert not [problem for problem in said if "kingfisher" in problem or "parse" in problem]
+
+
 #: Values that do not work, by the variable; none of their parts may be shown.
 WRONG = {
     "IDEO_ALLOWED_ORIGINS": (
