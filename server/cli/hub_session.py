@@ -24,6 +24,15 @@ T = TypeVar("T")
 #: Seconds that the shell waits for ids to complete.
 COMPLETION_S = 2.0
 
+#: How the hub says that an id is unknown, and where one of the kind is found.
+_UNKNOWN = re.compile("(?:no such|this) (proposal|draft|refinement|workflow)\\b")
+_WHERE = {
+    "proposal": "`ideo proposal ls` lists the ids of proposals",
+    "draft": "`ideo draft ls` lists the ids of drafts",
+    "refinement": "THREAD is the id of a thread, which `ideo proposal show` has",
+    "workflow": "`ideo draft ls --json` lists the ids of workflows",
+}
+
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 
 
@@ -128,7 +137,10 @@ def _address(text: str, source: str) -> str:
 
 
 def _advice(error: HubError) -> str:
-    """What to do when nothing answered."""
+    """What to do when nothing answered, or where an id is found that the hub does not know."""
+    unknown = _UNKNOWN.search(str(error))
+    if unknown is not None and error.status in (403, 404):
+        return f": {_WHERE[unknown[1]]}"
     answered = error.code or error.status or not isinstance(error, Unavailable)
     if answered or "its certificate is not accepted" in str(error):
         return ""

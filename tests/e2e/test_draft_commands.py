@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 
 from tests.support.commands import Ideo
-from tests.support.hub import RunningHub
+from tests.support.hub import RunningHub, finished, start
 from tests.support.terminals import in_shell, in_terminal
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
@@ -70,7 +70,6 @@ async def test_files_of_a_draft_are_written_and_deleted(hub: RunningHub, ideo: I
     file.write_bytes(b"\xff")
     for arguments in (
         ("put", draft, "/plan.md", str(file)),
-        ("put", draft, "plan.md"),
         ("put", draft, "/plan.md", "--version", "3"),
         ("rm", draft, "/a.md"),
         ("put", UNKNOWN, "/plan.md"),
@@ -78,6 +77,7 @@ async def test_files_of_a_draft_are_written_and_deleted(hub: RunningHub, ideo: I
         code, output, messages = await ideo("draft", *arguments)
         assert (code, output, len(messages.splitlines())) == (1, "", 1), arguments
     assert (await ideo("draft", "put", draft, "/plan.md", str(tmp_path / "none")))[0] == 2
+    assert (await ideo("draft", "put", draft, "plan.md"))[0] == 2
     assert (await ideo("draft", "rm", draft))[0] == 2
 
 
@@ -131,3 +131,30 @@ async def test_versions_of_a_draft_are_compared_and_downloaded(
     for verb in ("diff", "download"):
         words = {"COMP_WORDS": f"ideo draft {verb} ", "COMP_CWORD": "3"}
         assert draft in (await ideo(_IDEO_COMPLETE="bash_complete", **words))[1]
+
+
+async def test_an_id_of_another_kind_is_answered_with_where_one_of_the_right_kind_is_found(
+    hub: RunningHub, ideo: Ideo
+) -> None:
+    async with hub.client() as client:
+        started = await start(client, "[[replay:short_run]]")
+        proposal = await finished(client, started)
+    thread, proposal_id, draft = started["thread_id"], started["proposal_id"], proposal["draft_id"]
+    proposals, drafts = (
+        "`ideo proposal ls` lists the ids of proposals",
+        "`ideo draft ls` lists the ids of drafts",
+    )
+    threads = "THREAD is the id of a thread, which `ideo proposal show` has"
+    for arguments, code, words in (
+        (("proposal", "show", thread), 1, proposals),
+        (("proposal", "accept", draft), 1, proposals),
+        (("proposal", "download", draft, "-o", "-"), 1, proposals),
+        (("draft", "show", proposal_id), 1, drafts),
+        (("watch", proposal_id), 4, threads),
+        (("record", proposal_id), 1, threads),
+        (("cancel", proposal_id), 1, threads),
+        (("reply", draft, "approve"), 1, threads),
+        (("refine", "x", "--workflow", draft), 1, "`ideo draft ls --json` lists the ids of workflows"),
+    ):
+        ended, _, errors = await ideo(*arguments)
+        assert (ended, errors.endswith(f": {words}\n")) == (code, True), (arguments, errors)
