@@ -46,7 +46,7 @@ _ABOUT_COMMANDS = r"""
 | 2 | wrong arguments or settings |
 | 4 | no token, one that the hub does not accept, or no permission |
 | 5 | the hub or the database cannot be reached |
-| 130 | stopped by Ctrl-C |
+| 130 | stopped by Ctrl-C; commands that serve until then, such as `ideo dev`, end with 0 |
 
 Messages for people go to standard error and begin with `ideo:`. Results go to standard output, with `--json`
 as one JSON text per line. Control characters in the text of models, files and users are shown as escapes.
@@ -88,8 +88,8 @@ directory if there is one. The environment takes precedence over `NAME_FILE`, an
 file that is named cannot be read, the command ends with exit code 2.
 
 At start, the hub reports a variable that begins with `IDEO_` and is not a setting, such as a misspelt one,
-with the setting that it resembles; so do `ideo doctor` and every command that talks to a hub. With `IDEO_DEBUG=1` a command shows where an
-unexpected error came from.
+with the setting that it resembles; so do `ideo doctor` and every command that talks to a hub. With
+`IDEO_DEBUG=1` a command shows where an unexpected error came from.
 """
 _OLD_NAMES = """
 ## Old names

@@ -10,24 +10,28 @@ from urllib.parse import quote
 from ide_orchestrator.client import Refused
 from ide_orchestrator.client.http_calls import PAGE, if_match, member
 from server.cli import exit_codes
-from server.cli.exit_codes import CommandError
+from server.cli.exit_codes import CommandError, notice
 from server.cli.hub_client import HubClient
 from server.cli.hub_session import ids_beginning_with, run_with_hub
 from server.cli.local_files import read_text
-from server.cli.printable import json_line, print_content, print_line
+from server.cli.printable import json_line, minute, print_content, print_line
 
 
 def ls(*, url: str | None, token: str | None, as_json: bool) -> NoReturn:
     """List the drafts of the caller's workflows, the newest workflow first."""
 
     async def _ls(client: HubClient) -> int:
+        empty = True
         async for workflow in client.items("/api/workflows", limit=PAGE):
+            empty = False
             draft = {
                 "draft_id": member(workflow, "current_draft_id"),
                 "workflow_id": member(workflow, "id"),
                 "name": member(workflow, "name"),
             }
             print_line(json_line(draft) if as_json else f"{draft['draft_id']}  {draft['name']}")
+        if empty and not as_json:
+            notice("you have no workflow, and so no draft: create one with POST /api/workflows")
         return 0
 
     run_with_hub(_ls, url=url, token=token)
@@ -192,4 +196,4 @@ def _described(draft: dict[str, Any]) -> str:
         origin = f"  restores version {draft['restored_version']}"
     elif draft["proposal_id"]:
         origin = f"  from proposal {draft['proposal_id']}"
-    return f"version {draft['version']}  {draft['created_at']}  by {draft['created_by_user_id']}{origin}"
+    return f"version {draft['version']}  {minute(draft['created_at'])}{origin}"

@@ -32,7 +32,7 @@ docs/reference/settings.md. Shell completion, in ~/.bashrc (zsh_source, fish_sou
 
 \b
 Exit codes: 0 success, 1 something failed, 2 wrong arguments or settings, 4 no valid token,
-5 the hub or the database cannot be reached, 130 stopped by Ctrl-C.
+5 the hub or the database cannot be reached, 130 stopped by Ctrl-C (a server then ends with 0).
 """
 
 

@@ -54,6 +54,11 @@ def words(code: object) -> str:
     return printable(str(code).replace("_", " "))
 
 
+def minute(time: object) -> str:
+    """A time of the hub, in UTC, without its seconds."""
+    return printable(str(time)[:16].replace("T", " "))
+
+
 def counted(count: int | str, noun: str) -> str:
     """A number of things: `1 file`, `2 files`."""
     return f"{count} {noun}" if str(count) == "1" else f"{count} {noun}s"

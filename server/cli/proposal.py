@@ -8,9 +8,10 @@ from urllib.parse import quote
 
 from ide_orchestrator.client import Refused
 from ide_orchestrator.client.http_calls import PAGE, member
+from server.cli.exit_codes import notice
 from server.cli.hub_client import HubClient
 from server.cli.hub_session import ids_beginning_with, run_with_hub
-from server.cli.printable import json_line, print_content, print_line, printable, words
+from server.cli.printable import json_line, minute, print_content, print_line, printable, words
 
 #: Characters of a request that a list shows.
 _PROMPT_CHARS = 60
@@ -26,6 +27,8 @@ def ls(only: Mapping[str, Any], *, limit: int, url: str | None, token: str | Non
             left -= 1
             if not left:
                 break
+        if left == limit and not as_json:
+            notice("there are no such proposals")
         return 0
 
     run_with_hub(_ls, url=url, token=token)
@@ -92,7 +95,7 @@ def _prompt(proposal: Mapping[str, Any]) -> str:
 
 
 def _listed(proposal: Mapping[str, Any]) -> str:
-    at = str(member(proposal, "created_at"))[:16].replace("T", " ")
+    at = minute(member(proposal, "created_at"))
     files = f"{member(proposal, 'file_count'):>4} files"
     line = f"{member(proposal, 'id')}  {at}  {described(proposal):<16}  {files}  {_prompt(proposal)}"
     before = proposal.get("waits_for_proposal_id")
@@ -125,9 +128,9 @@ def _show_proposal(proposal: dict[str, Any]) -> None:
     line("comment", proposal.get("resolution_comment"))
     line(
         "created",
-        f"{member(proposal, 'created_at')} from version {proposal['base_version']} of the draft",
+        f"{minute(member(proposal, 'created_at'))} from version {proposal['base_version']} of the draft",
     )
-    line("resolved", proposal.get("resolved_at"))
+    line("resolved", minute(proposal.get("resolved_at") or ""))
     line("result", proposal.get("result_version") and f"version {proposal['result_version']} of the draft")
     line("draft", member(proposal, "draft_id"))
     line("thread", member(proposal, "thread_id"))

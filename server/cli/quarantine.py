@@ -34,8 +34,12 @@ def ls(*, handled: bool, limit: int, url: str | None, token: str | None, as_json
     """List the shapes."""
 
     async def _ls(source: Source) -> int:
+        empty = True
         async for shape in _first(limit, source.shapes(include_released=handled)):
             _print_shape(shape, as_json=as_json)
+            empty = False
+        if empty and not as_json:
+            notice("the quarantine is empty" if handled else "no frames wait in quarantine")
         return 0
 
     _run(_ls, url=url, token=token)

@@ -46,7 +46,7 @@ def _validate_event_types(value: object) -> tuple[EventType, ...]:
         raise field_error("must be a list of event types")
     known = {each.value: each for each in EventType}
     if any(not isinstance(each, str) or each not in known for each in value):
-        raise field_error(f"must be of {', '.join(known)}")
+        raise field_error(f"must each be one of {', '.join(known)}")
     return tuple(known[each] for each in dict.fromkeys(value))
 
 

@@ -158,3 +158,31 @@ async def test_an_id_of_another_kind_is_answered_with_where_one_of_the_right_kin
     ):
         ended, _, errors = await ideo(*arguments)
         assert (ended, errors.endswith(f": {words}\n")) == (code, True), (arguments, errors)
+
+
+async def test_people_read_times_in_minutes_and_no_ids_of_users(hub: RunningHub, ideo: Ideo) -> None:
+    async with hub.client() as client:
+        started = await start(client, "[[replay:short_run]]")
+        proposal = await finished(client, started)
+        version = await client.call("GET", f"/api/drafts/{proposal['draft_id']}?view=basic")
+    for arguments, time in (
+        (("proposal", "show", started["proposal_id"]), proposal["created_at"]),
+        (("draft", "history", proposal["draft_id"]), version["created_at"]),
+    ):
+        _, output, _ = await ideo(*arguments)
+        assert time[:16].replace("T", " ") in output
+        assert time[:16] not in output
+        assert version["created_by_user_id"] not in output
+
+
+async def test_an_empty_list_says_so_to_people_alone(hub: RunningHub, ideo: Ideo, database: str) -> None:
+    for arguments, words in (
+        (("draft", "ls"), "you have no workflow"),
+        (("proposal", "ls", "--status", "failed"), "there are no such proposals"),
+        (("quarantine", "ls"), "no frames wait in quarantine"),
+        (("quarantine", "ls", "--all"), "the quarantine is empty"),
+    ):
+        settings = {"DATABASE_URL": database} if arguments[0] == "quarantine" else {}
+        code, output, errors = await ideo(*arguments, **settings)
+        assert (code, output, words in errors) == (0, "", True), arguments
+        assert await ideo(*arguments, "--json", **settings) == (0, "", "")

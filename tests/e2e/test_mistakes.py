@@ -12,8 +12,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from ide_orchestrator.client import Refused
 from tests.support.certificates import Authority, write
 from tests.support.commands import ideo
+from tests.support.hub import running_hub, start
 from tests.support.processes import forked, hub_environment, replay_process, running
 from tests.support.servers import answer, free_port, http_server
 from tests.support.terminals import in_shell
@@ -300,6 +302,23 @@ async def test_a_message_names_the_argument_and_not_what_the_command_made_of_it(
         ended, output, errors = await ideo(line, environment=environment)
         assert (ended, output) == (code, ""), line
         assert_sentence(errors, words)
+
+
+async def test_a_list_of_the_wrong_things_or_of_the_wrong_length_is_answered_with_the_right_one(
+    database: str,
+) -> None:
+    async with running_hub(database, runtime_can_resume=True) as hub, hub.client() as client:
+        with pytest.raises(Refused, match="event_types: must each be one of "):
+            await client.call("POST", "/api/webhooks", {"url": "https://example.com", "event_types": ["x"]})
+        started = await start(client, "[[replay:approval]]")
+        async for event in client.follow(started["thread_id"]):
+            if event.HasField("input_requested"):
+                break
+        code, _, errors = await ideo(
+            f"reply {started['thread_id']} approve approve", environment=hub.ideo_settings
+        )
+        assert code == 1
+        assert_sentence(errors, "decisions: must be one for each action of the question, which has 1")
 
 
 async def test_a_server_that_does_not_answer_is_named_with_its_address_and_setting(

@@ -133,6 +133,7 @@ async def test_a_clock_that_differs(database: str, runtime: str) -> None:
             "AS $$ SELECT pg_catalog.clock_timestamp() - interval '90 seconds' $$"
         )
         name = urlsplit(database).path[1:]
+        assert (await found(database, runtime))["clock"].message == "agrees with the database's"
         await admin.execute(f"ALTER DATABASE {name} SET search_path = public, skewed, pg_catalog")
         findings = await found(database, runtime)
     finally:

@@ -17,6 +17,8 @@ from server.settings.settings import Settings
 MIN_POSTGRES_VERSION = 14
 #: The largest harmless difference: tokens expire by the hub's clock, leases by the database's.
 MAX_CLOCK_DIFFERENCE = timedelta(seconds=2)
+#: What is below it is shown as none.
+_SHOWN_DIFFERENCE = timedelta(seconds=0.05)
 
 
 async def fetch_row(dsn: str, statement: str) -> Any:
@@ -108,6 +110,8 @@ async def check_clock(settings: Settings, dsn: str) -> Finding:
     after = datetime.now(UTC)
     # The database read its clock at some moment between the two.
     difference = max(before - row["now"], row["now"] - after, timedelta(0))
+    if difference < _SHOWN_DIFFERENCE:
+        return Finding("clock", "agrees with the database's")
     message = f"differs from the database's by at least {difference.total_seconds():.1f} s"
     if difference > MAX_CLOCK_DIFFERENCE:
         return Finding("clock", message, "synchronise the clocks of both machines (NTP)")

@@ -89,7 +89,10 @@ def value_of(question: InputRequested, decisions: Sequence[ActionDecision]) -> M
     if not question.actions:
         raise Unprocessable({"seq": "is a question without actions, which cannot be decided on"})
     if len(decisions) != len(question.actions):
-        raise InvalidArgument({"decisions": f"must be {len(question.actions)}: one for each action"})
+        count = len(question.actions)
+        raise InvalidArgument(
+            {"decisions": f"must be one for each action of the question, which has {count}"}
+        )
     pairs = enumerate(zip(question.actions, decisions, strict=True))
     return {"decisions": [_decided(index, action, decision) for index, (action, decision) in pairs]}
 
