@@ -16,25 +16,33 @@ from server.start_error import StartError
 
 
 class CannotListen(StartError):
-    """An address to listen on is taken, not this machine's, or not permitted. `setting`: its port's."""
+    """An address to listen on is taken, not this machine's, or not permitted. setting: its port's."""
 
     def __init__(
-        self, setting: str, host: str, port: int, reason: str, what_to_do: str | None = None
+        self, setting: str, host: str, port: int | str, reason: str, what_to_do: str | None = None
     ) -> None:
         shown = f"[{host}]" if ":" in host else host
         what_to_do = what_to_do or listening.another(host="IDEO_HOST", port=setting)
         super().__init__(f"cannot listen on {shown}:{port} ({reason}): {what_to_do}")
-        self.setting = setting
 
 
 def check_ports(settings: Settings) -> None:
-    """Raises CannotListen when the hub could not listen now."""
+    """Raises StartError, which names each port on which the hub could not listen now."""
     http, grpc = settings.http_port, settings.grpc_port
     if http and http == grpc:
         raise CannotListen("IDEO_GRPC_PORT", settings.host, grpc, "it is the port of IDEO_HTTP_PORT, too")
-    http_listener(settings).close()
-    with _refusals(settings, "IDEO_GRPC_PORT", grpc):
-        listening_socket(settings.host, grpc).close()
+    refused: list[tuple[str, int, OSError | UnicodeError]] = []
+    for setting, port in (("IDEO_HTTP_PORT", http), ("IDEO_GRPC_PORT", grpc)):
+        try:
+            listening_socket(settings.host, port).close()
+        except (OSError, UnicodeError) as error:
+            refused.append((setting, port, error))
+    if len({listening.refusal(error) for *_, error in refused}) == 1:
+        # One reason: a program that listens on both, or the host.
+        named = " and ".join(setting for setting, *_ in refused)
+        raise _refusal(settings, named, " and ".join(str(port) for _, port, _ in refused), refused[0][2])
+    if refused:
+        raise StartError("; ".join(str(_refusal(settings, *each)) for each in refused))
 
 
 def http_listener(settings: Settings, *, shared: bool = False) -> socket.socket:
@@ -77,5 +85,11 @@ def _refusals(settings: Settings, setting: str, port: int) -> Iterator[None]:
     try:
         yield
     except (OSError, UnicodeError) as error:
-        what_to_do = listening.remedy(error, host="IDEO_HOST", port=setting)
-        raise CannotListen(setting, settings.host, port, listening.refusal(error), what_to_do) from None
+        raise _refusal(settings, setting, port, error) from None
+
+
+def _refusal(
+    settings: Settings, setting: str, port: int | str, error: OSError | UnicodeError
+) -> CannotListen:
+    what_to_do = listening.remedy(error, host="IDEO_HOST", port=setting)
+    return CannotListen(setting, settings.host, port, listening.refusal(error), what_to_do)

@@ -8,13 +8,29 @@ from pathlib import Path
 
 from server.cli.exit_codes import CommandError
 from server.embedded_postgres.errors import EmbeddedServerError
-from server.embedded_postgres.server import embedded
+from server.embedded_postgres.server import check_unused, embedded
+from server.ports import check_ports
 from server.settings.settings import Settings
+from server.start_error import StartError
 
 
 def embedded_dir(settings: Settings) -> Path:
     """The folder of the embedded server."""
     return settings.data_dir / "postgres"
+
+
+def check_places(settings: Settings) -> None:
+    """Raises StartError when the hub could not start for its ports: it names everything that has to change,
+    also a folder of the embedded server that is in use."""
+    try:
+        check_ports(settings)
+    except StartError as refused:
+        if settings.database_url is None:
+            try:
+                check_unused(embedded_dir(settings))
+            except EmbeddedServerError as error:
+                raise StartError(f"{refused}; {error}") from None
+        raise
 
 
 @asynccontextmanager

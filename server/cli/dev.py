@@ -20,7 +20,7 @@ from ide_orchestrator.client import HubError
 from server.auth.secret_file import SecretFileError, create_secret
 from server.auth.tokens import SharedSecret
 from server.cli import exit_codes
-from server.cli.database import embedded_dir, open_database
+from server.cli.database import check_places, embedded_dir, open_database
 from server.cli.environment import read_settings
 from server.cli.event_loop import ending_when_cancelled, run_command, serve_until_stopped, until_stopped
 from server.cli.exit_codes import CommandError, notice
@@ -31,7 +31,6 @@ from server.cli.restartable_hub import RestartableHub
 from server.cli.terminal import markup, open_console, show_files
 from server.db import migrate
 from server.observability.logs import configure_logging
-from server.ports import check_ports
 from server.replay.app import USUAL
 from server.replay.recording import read_recordings
 from server.replay.server import replay_runtime
@@ -113,7 +112,7 @@ async def open_demo(settings: Settings, console: Console, replay: str | None = N
     def _say(text: str) -> None:
         console.print(f"{text} …", style="dim", markup=False)
 
-    check_ports(settings)
+    check_places(settings)
     async with contextlib.AsyncExitStack() as stack:
         dsn = await stack.enter_async_context(_database(settings, _say))
         replayed = replay is not None or settings.runtime_url is None

@@ -21,7 +21,7 @@ import structlog
 
 from server.cli import exit_codes
 from server.cli.child import Assignment
-from server.cli.database import open_database
+from server.cli.database import check_places, open_database
 from server.cli.environment import read_serving_settings
 from server.cli.event_loop import ending_when_cancelled, run_command, serve_until_stopped
 from server.cli.exit_codes import CommandError
@@ -63,6 +63,7 @@ def run(count: int, *, embedded_database: bool) -> NoReturn:
 
     async def _serve() -> int:
         async with contextlib.AsyncExitStack() as stack:
+            check_places(settings)
             held = stack.enter_context(held_ports(settings))
             dsn = None
             if settings.database_url is None:

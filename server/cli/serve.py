@@ -12,7 +12,7 @@ import structlog
 from server.adapters import create_verifier
 from server.cli import exit_codes
 from server.cli.child import Assignment, stop_with_parent
-from server.cli.database import open_database
+from server.cli.database import check_places, open_database
 from server.cli.environment import read_serving_settings, settings_error
 from server.cli.event_loop import ending_when_cancelled, run_command, serve_until_stopped
 from server.compose import open_hub
@@ -20,7 +20,6 @@ from server.db import migrate
 from server.interpreter_tuning import settled_interpreter, share_heaps
 from server.lifecycle import Hub
 from server.observability.logs import configure_logging
-from server.ports import check_ports
 from server.settings.loading import SettingsError
 
 
@@ -44,7 +43,7 @@ def run(*, embedded_database: bool, child: bool) -> NoReturn:
 
     async def _serve() -> int:
         if place is None:
-            check_ports(settings)
+            check_places(settings)
         # The interpreter stays settled until the hub has drained: with thousands of readers a full collection
         # takes a quarter of a second.
         async with AsyncExitStack() as interpreter, AsyncExitStack() as stack:

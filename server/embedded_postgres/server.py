@@ -35,7 +35,7 @@ from server.embedded_postgres.cluster import (
     take_over,
 )
 from server.embedded_postgres.errors import EmbeddedServerError, folder_errors
-from server.embedded_postgres.folders import opened_folder, own_file, read_small, subfolder
+from server.embedded_postgres.folders import exists, opened_folder, own_file, read_small, subfolder
 from server.embedded_postgres.locks import owner_lock, take_server_lock
 from server.embedded_postgres.ownership import CLUSTER, finish_replacement
 from server.embedded_postgres.process import last_lines, start_in, stop
@@ -94,6 +94,15 @@ async def embedded(
         finally:
             # Fast, with a checkpoint; when that takes too long, immediately, which loses no data.
             await stop(process, signal.SIGINT, signal.SIGQUIT)
+
+
+def check_unused(data_dir: Path) -> None:
+    """Raises EmbeddedServerError for a folder that another process uses. Makes nothing."""
+    data_dir = _absolute(data_dir)
+    with suppress(OSError), opened_folder(data_dir) as data:
+        if exists(data, "owner.lock"):
+            with owner_lock(data, data_dir):
+                return
 
 
 def running_dsn(data_dir: Path) -> str | None:

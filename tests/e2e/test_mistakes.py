@@ -111,6 +111,33 @@ async def test_a_second_start_in_the_same_folder_names_the_folder(tmp_path: Path
         assert await first.stop() == 0
 
 
+async def test_everything_that_a_second_start_has_to_change_is_in_one_line(tmp_path: Path) -> None:
+    environment = dev(tmp_path, IDEO_HTTP_PORT=str(free_port()), IDEO_GRPC_PORT=str(free_port()))
+    async with running("dev", "--no-demo", environment=environment) as first:
+        await first.serving("HTTP", "gRPC")
+        for command, more in (
+            ("dev", {}),
+            (
+                "serve --embedded-database",
+                {
+                    "IDEO_ENV": "dev",
+                    "DEEPAGENTS_RUNTIME_URL": "http://127.0.0.1:9",
+                    "IDEO_JWT_SECRET": "x" * 32,
+                },
+            ),
+        ):
+            code, _, errors = await ideo(command, environment={**environment, **more})
+            assert (code, len(errors.splitlines())) == (1, 1), errors
+            assert_sentence(errors, *environment, environment["IDEO_HTTP_PORT"], str(tmp_path))
+            assert environment["IDEO_GRPC_PORT"] in errors
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = str(taken.getsockname()[1])
+            examined = {**environment, "IDEO_ENV": "dev", "IDEO_HTTP_PORT": port}
+            _, output, _ = await ideo("doctor", environment=examined)
+        assert re.search("ports .*IDEO_HTTP_PORT is not available.*IDEO_GRPC_PORT is not available", output)
+        assert await first.stop() == 0
+
+
 def half_made(folder: Path) -> None:
     (folder / "postgres" / "postgres" / "base").mkdir(parents=True)
 

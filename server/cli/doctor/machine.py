@@ -59,6 +59,7 @@ async def check_ports(settings: Settings, dsn: str) -> Finding:
     """Whether both ports are free, or a hub is already running there."""
     if settings.http_port and await _hub_serves(settings):
         return Finding("ports", "a hub is running here")
+    wrong = []
     for name, port in (("IDEO_HTTP_PORT", settings.http_port), ("IDEO_GRPC_PORT", settings.grpc_port)):
         family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
         with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -66,11 +67,10 @@ async def check_ports(settings: Settings, dsn: str) -> Finding:
             try:
                 probe.bind((settings.host, port))
             except (OSError, UnicodeError) as error:
-                return Finding(
-                    "ports",
-                    f"{name} is not available ({listening.refusal(error)})",
-                    listening.remedy(error, host="IDEO_HOST", port=name),
-                )
+                remedy = listening.remedy(error, host="IDEO_HOST", port=name)
+                wrong.append((f"{name} is not available ({listening.refusal(error)})", remedy))
+    if wrong:
+        return Finding("ports", *("; ".join(dict.fromkeys(texts)) for texts in zip(*wrong, strict=True)))
     return Finding("ports", "both are free")
 
 
