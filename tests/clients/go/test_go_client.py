@@ -17,11 +17,12 @@ from tests.support.caller_programs import caller_program
 from tests.support.corpus import corpus_hub, play_all
 from tests.support.cut_runs import read_cut_run
 from tests.support.hand_clock import until
-from tests.support.hub import running_hub, start
+from tests.support.hub import finished, running_hub, start
 from tests.support.limit_cases import write_cases
 from tests.support.pages import code_blocks
 from tests.support.programs import ROOT, installed, output_of
 from tests.support.recordings import write_recording
+from tests.support.tls import tls_in_front_of
 
 CLIENT = ROOT / "clients" / "go"
 PROGRAMS = Path(__file__).parent
@@ -117,3 +118,16 @@ async def test_the_client_in_go(database: str, project: Path, tmp_path: Path, ca
         environment = {"IDEO_GRPC": hub.grpc, "THREAD": large["thread_id"], **hub.ideo_settings}
         await output_of(str(project / "cases"), case, **environment)
         await until(lambda: not hub.core.broadcaster.readers)
+
+
+async def test_a_refinement_is_followed_over_a_websocket_with_tls(
+    database: str, project: Path, tmp_path: Path
+) -> None:
+    async with running_hub(database) as hub, tls_in_front_of(hub.http, tmp_path) as front:
+        async with hub.client() as client:
+            begun = await start(client, "[[replay:short_run]]")
+            await finished(client, begun)
+        settings = {"IDEO_URL": front.http, "IDEO_TOKEN": hub.token(), "IDEO_GRPC": hub.grpc}
+        trusting = {"SSL_CERT_FILE": str(front.ca_file), "THREAD": begun["thread_id"], "WAY": "websocket"}
+        output = await output_of(str(project / "follow"), **settings, **trusting)
+    assert len(output.splitlines()) == 53

@@ -19,7 +19,7 @@ from tests.support.corpus import corpus_hub, play_all
 from tests.support.cut_runs import read_cut_run
 from tests.support.endless import endless, endless_messages
 from tests.support.hand_clock import until
-from tests.support.hub import running_hub, start
+from tests.support.hub import finished, running_hub, start
 from tests.support.limit_cases import write_cases
 from tests.support.lying import lying
 from tests.support.node import install_packages
@@ -27,6 +27,7 @@ from tests.support.pages import code_blocks
 from tests.support.programs import ROOT, installed, output_of
 from tests.support.recordings import write_recording
 from tests.support.servers import http_server, redirecting_server, stream_server
+from tests.support.tls import tls_in_front_of
 from tools.npm_package import CHOSEN, VARIABLE
 
 CLIENT = ROOT / "clients" / "typescript"
@@ -261,3 +262,19 @@ def test_a_release_tries_the_package_with_the_tests_of_its_installation_and_exam
         "test_the_package_installs_alone_with_one_dependency",
         "test_the_example_of_the_readme_runs_and_its_types_are_right",
     ]
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_refinement_is_followed_over_tls(
+    database: str, project: Path, tmp_path: Path, way: str
+) -> None:
+    shutil.copy(PROGRAMS / "follow.mjs", project)
+    async with running_hub(database) as hub, tls_in_front_of(hub.http, tmp_path) as front:
+        async with hub.client() as client:
+            begun = await start(client, "[[replay:short_run]]")
+            await finished(client, begun)
+        settings = {"IDEO_URL": front.http, "IDEO_TOKEN": hub.token(), "WS": str(WEBSOCKETS)}
+        trusting = {"NODE_EXTRA_CA_CERTS": str(front.ca_file), "THREAD": begun["thread_id"], "WAY": way}
+        command = (installed("node"), str(project / "follow.mjs"))
+        output = await output_of(*command, folder=project, **settings, **trusting)
+    assert len(output.splitlines()) == 53
