@@ -29,6 +29,11 @@ _ANSWER_S = 20.0
 _CHANNEL = (("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1))
 
 
+#: The code of a call that the hub refuses because its caller is at a limit, such as that of its creations in
+#: a minute: it says nothing of the rule.
+LIMIT_REACHED = "limit_reached"
+
+
 class Broken(Exception):
     """What the hub sent is not what the rule says. The text is for people."""
 
