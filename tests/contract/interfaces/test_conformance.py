@@ -410,6 +410,35 @@ async def test_rules_for_which_the_hub_admits_too_few_creations_are_skipped(data
     assert max(waits) <= 60
 
 
+async def webhooks_of(hub: RunningHub) -> list[Any]:
+    async with hub.client() as client:
+        return [webhook async for webhook in client.items("/api/webhooks")]
+
+
+async def test_a_hub_whose_operator_allows_private_receivers_fails_nothing_and_keeps_no_webhook(
+    database: str,
+) -> None:
+    allowed = ("127.0.0.0/8", "10.0.0.0/8", "receiver.example")
+    async with running_hub(database, max_creates_per_minute=0, webhook_allowed_hosts=allowed) as hub:
+        found = await results(hub, Changes(), ["refusals"])
+        assert await webhooks_of(hub) == []
+    assert {each.outcome for each in found if each.rule != "run"} == {"skipped"}
+    assert all("IDEO_WEBHOOK_ALLOWED_HOSTS may allow" in each.detail for each in found if each.rule != "run")
+
+
+async def test_an_allowed_address_admits_no_other_by_http(database: str) -> None:
+    async with running_hub(database, max_creates_per_minute=0, webhook_allowed_hosts=("127.0.0.1",)) as hub:
+        found = await results(hub, Changes(), ["refusals"])
+    assert {each.outcome for each in found} == {"passed"}
+
+
+async def test_what_a_hub_makes_that_should_have_refused_it_is_removed(hub: RunningHub) -> None:
+    # The calls without a token are made with one.
+    found = await results(hub, Ask("authorization", f"Bearer {hub.token()}", always=True), ["refusals.rest"])
+    assert {each.outcome for each in found if each.rule != "run"} == {"failed"}
+    assert await webhooks_of(hub) == []
+
+
 async def test_a_rule_is_tried_again_after_the_time_that_the_hub_asks_for(hub: RunningHub) -> None:
     waits: list[float] = []
 
