@@ -16,16 +16,24 @@ from server.cli.printable import json_line, print_content, print_line
 
 
 def ls(*, url: str | None, token: str | None, as_json: bool) -> NoReturn:
-    """List the drafts of the caller's workflows, the newest workflow first."""
+    """List the drafts of the caller's workflows, newest workflow first; those of archived ones last."""
 
     async def _ls(client: HubClient) -> int:
+        archived: list[str] = []
         async for workflow in client.items("/api/workflows", limit=PAGE):
             draft = {
                 "draft_id": member(workflow, "current_draft_id"),
                 "workflow_id": member(workflow, "id"),
                 "name": member(workflow, "name"),
+                "archived": member(workflow, "archived"),
             }
-            print_line(json_line(draft) if as_json else f"{draft['draft_id']}  {draft['name']}")
+            line = json_line(draft) if as_json else f"{draft['draft_id']}  {draft['name']}"
+            if member(workflow, "archived"):
+                archived.append(line if as_json else f"{line}  (archived)")
+            else:
+                print_line(line)
+        for line in archived:
+            print_line(line)
         return 0
 
     run_with_hub(_ls, url=url, token=token)

@@ -84,6 +84,22 @@ async def test_a_refinement_is_started_about_lines_of_the_draft_and_watched_to_i
     )
 
 
+async def test_an_archived_workflow_is_listed_last_and_starts_nothing(bench: Workbench) -> None:
+    async with bench.hub.client() as client:
+        await a_workflow(client, name="open")
+        archived = await a_workflow(client, name="put away")
+        await client.call("PATCH", f"/api/workflows/{archived}", {"archived": True})
+    async with bench.window("/") as page:
+        await expect(page.get_by_role("heading", name="Refine open")).to_be_visible()
+        start_button = page.get_by_role("button", name="Start", exact=True)
+        await expect(start_button).to_be_enabled()
+        await page.get_by_role("button", name="put away").click()
+        await expect(
+            page.get_by_text("The workflow is archived: no refinement can be started.")
+        ).to_be_visible()
+        await expect(start_button).to_be_disabled()
+
+
 async def test_from_the_prompt_to_an_accepted_proposal_by_keyboard_alone(bench: Workbench) -> None:
     async with bench.hub.client() as client:
         workflow = await a_workflow(client, files={"/THE_SPEC/constitution.md": "# Constitution\n"})
