@@ -138,7 +138,9 @@ async def find_grpc(target: Target) -> Target:
             except aio.AioRpcError as error:
                 tried[address] = error.code().name
     where = ", ".join(f"{address} ({code})" for address, code in tried.items())
-    raise Unavailable(f"no hub answers over gRPC at {where}{why and f'; {why}'}")
+    raise Unavailable(
+        f"no hub answers over gRPC at {where}{why and f'. Another address is not tried: {why}'}"
+    )
 
 
 async def _said_address(target: Target) -> tuple[list[str], str]:
@@ -153,7 +155,8 @@ async def _said_address(target: Target) -> tuple[list[str], str]:
         except Refused as error:
             if error.code:
                 raise
-            return [], str(error)
+            # What a program is to do about it is not what a checker does.
+            return [], str(error).partition(": give its address")[0]
     return [f"https://{address}" if tls else address], ""
 
 
