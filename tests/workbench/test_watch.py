@@ -223,6 +223,18 @@ async def test_a_token_that_ends_is_asked_for_and_the_stream_goes_on_at_its_curs
     bench.complaints.clear()
 
 
+async def test_what_is_said_of_a_page_is_not_said_of_the_next_one(bench: Workbench) -> None:
+    async with bench.hub.client() as client:
+        made = await start(client, "[[replay:short_run]]")
+        await finished(client, made)
+    async with bench.window(f"/runs/{made['thread_id']}") as page:
+        said = page.locator(".unseen[role=status]")
+        await expect(said).to_have_text("The run is completed, 2 files.")
+        await page.evaluate("location.hash = '/api'")
+        await expect(page.get_by_role("heading", name="Responses")).to_be_visible()
+        await expect(said).to_be_empty()
+
+
 async def test_a_failed_run_says_why(bench: Workbench) -> None:
     run = await started(bench, "[[replay:error_mid_stream]]")
     async with bench.window(f"/runs/{run['thread_id']}") as page:
