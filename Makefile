@@ -15,6 +15,14 @@ step = @printf '%s … ' "$(1)"; began=$$(date +%s); $(2) && echo "$$(($$(date +
 CRATE := tools/compiled.py $(wildcard server/compiled/rust/*.* server/compiled/rust/src/*)
 MODULE := $(VENV)/compiled.installed
 
+# One that is there is used as it is.
+ifeq ($(origin PYTHON)$(wildcard $(VENV)/run.installed),command line$(VENV)/run.installed)
+MADE_WITH := $(shell $(BIN)/python --version)
+ifneq ($(MADE_WITH),$(shell $(PYTHON) --version))
+$(info $(VENV) was made with $(MADE_WITH); delete it to change)
+endif
+endif
+
 .PHONY: help setup run test bench faults hostile
 help: ## Lists the tasks
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16

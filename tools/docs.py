@@ -34,7 +34,8 @@ DOCS = ROOT / "docs"
 _COMMANDS = """# Commands
 
 The command is `ideo`, or `ide-orchestrator`. Every command has `--help`. Written from `server/cli/main.py`
-and the modules of its groups by `tools/docs.py`.
+and the modules of its groups by `tools/docs.py`. In the examples `THREAD`,
+`PROPOSAL`, `DRAFT` and `SHAPE` are ids, which the lists print and completion fills in.
 """
 _ABOUT_COMMANDS = r"""
 ## Exit codes

@@ -96,5 +96,5 @@ async def _with_grpc(target: Target) -> Target:
     try:
         return await find_grpc(target)
     except HubError as error:
-        notice(f"{error}: the rules of gRPC are skipped; give --grpc HOST:PORT")
+        notice(f"{error}. The rules of gRPC are skipped; to check them, give --grpc HOST:PORT")
         return target

@@ -66,7 +66,8 @@ def run(*, once: bool, demo: bool | None, verbose: bool) -> NoReturn:
     demo: whether a refinement is shown; None: with recorded runs, and with `once`.
     """
     settings = read_settings(env="dev")
-    configure_logging(dev=True, level=logging.INFO if verbose else logging.WARNING)
+    level = logging.INFO if verbose else logging.WARNING
+    configure_logging(dev=True, level=level)
     if not verbose:
         # A busy machine delays the event loop; a developer need not hear of it.
         logging.getLogger("server.loop").setLevel(logging.ERROR)
@@ -80,7 +81,10 @@ def run(*, once: bool, demo: bool | None, verbose: bool) -> NoReturn:
         if not once:
             show_addresses(opened, console)
         wanted = opened.replayed or once if demo is None else demo
+        # The demo is not interrupted by warnings, such as those of runs that an earlier hub left behind.
+        logging.getLogger().setLevel(level if verbose else logging.ERROR)
         succeeded = await demo_succeeds(opened, console) if wanted else True
+        logging.getLogger().setLevel(level)
         if once:
             return 0 if succeeded else exit_codes.FAILED
         console.print("\nPress Ctrl-C to stop everything.")

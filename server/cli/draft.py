@@ -18,18 +18,26 @@ from server.cli.printable import json_line, minute, print_content, print_line
 
 
 def ls(*, url: str | None, token: str | None, as_json: bool) -> NoReturn:
-    """List the drafts of the caller's workflows, the newest workflow first."""
+    """List the drafts of the caller's workflows, newest workflow first; those of archived ones last."""
 
     async def _ls(client: HubClient) -> int:
         empty = True
+        archived: list[str] = []
         async for workflow in client.items("/api/workflows", limit=PAGE):
             empty = False
             draft = {
                 "draft_id": member(workflow, "current_draft_id"),
                 "workflow_id": member(workflow, "id"),
                 "name": member(workflow, "name"),
+                "archived": member(workflow, "archived"),
             }
-            print_line(json_line(draft) if as_json else f"{draft['draft_id']}  {draft['name']}")
+            line = json_line(draft) if as_json else f"{draft['draft_id']}  {draft['name']}"
+            if member(workflow, "archived"):
+                archived.append(line if as_json else f"{line}  (archived)")
+            else:
+                print_line(line)
+        for line in archived:
+            print_line(line)
         if empty and not as_json:
             notice("you have no workflow, and so no draft: create one with POST /api/workflows")
         return 0

@@ -113,7 +113,7 @@ class ReplayRuntime:
             return self._recordings[name]
         except KeyError:
             known = ", ".join(self._recordings)
-            raise BadJob(f"unknown recording {name[:100]!r}; known are: {known}") from None
+            raise BadJob(f"there is no recording {name[:100]!r}; there are: {known}") from None
 
     def state(self, thread_id: str) -> dict[str, Any] | None:
         """The state of a thread; None when it is unknown."""
@@ -164,7 +164,7 @@ def _default(recordings: Mapping[str, Recording], named: str | None) -> str:
     if named is None:
         return USUAL if USUAL in recordings else next(iter(recordings))
     if named not in recordings:
-        raise RecordingError(f"there is no recording {named[:100]!r}; known are: {', '.join(recordings)}")
+        raise RecordingError(f"there is no recording {named[:100]!r}; there are: {', '.join(recordings)}")
     return named
 
 

@@ -104,7 +104,7 @@ def parse_directive(words: str) -> Directive:
         key, separator, value = option.partition("=")
         if key not in _NUMBERS or not separator:
             known = ", ".join(f"{each}=" for each in _NUMBERS)
-            raise BadDirective(f"unknown replay option {option[:40]!r}: known are {known}")
+            raise BadDirective(f"there is no replay option {option[:40]!r}; there are: {known}")
         found[key] = positive(f"the replay option {key}", value, _NUMBERS[key])
     return Directive(name, **found)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Protocol
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from server.wire import messages as m
 from server.wire.limits import limits_of
@@ -28,7 +28,10 @@ PAGE_NAMES = {"limit": "page_size", "cursor": "page_token"}
 
 
 class PageQuery(QueryModel):
-    """Which page of a list."""
+    """Which page of a list. Unknown members are refused: a filter with a spelling mistake would show
+    everything."""
+
+    model_config = ConfigDict(extra="forbid")
 
     limit: Annotated[
         int, Field(ge=0, le=MAX_PAGE, description="Maximum number of items; 0 for the default."), DIGITS

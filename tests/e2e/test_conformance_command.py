@@ -36,7 +36,9 @@ async def test_the_table_the_junit_file_and_the_json_say_the_same(
     assert results[-1]["outcome"] == "skipped"
     async with hub.client() as client:
         workflows = [workflow async for workflow in client.workflows()]
+        proposals = [proposal async for proposal in client.proposals()]
     assert [workflow["archived"] for workflow in workflows] == [True, True]
+    assert {proposal["resolution"] for proposal in proposals} == {"rejected"}
 
 
 async def test_the_address_of_grpc_is_the_one_that_the_hub_says_and_with_a_wrong_one_its_rules_fail(

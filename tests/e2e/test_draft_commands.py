@@ -13,6 +13,14 @@ from tests.support.terminals import in_shell, in_terminal
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
 
+async def test_drafts_of_archived_workflows_are_listed_last(hub: RunningHub, ideo: Ideo) -> None:
+    async with hub.client() as client:
+        made = [await client.call("POST", "/api/workflows", {"name": name}) for name in ("old", "new")]
+        await client.call("PATCH", f"/api/workflows/{made[1]['id']}", {"archived": True})
+    code, output, _ = await ideo("draft", "ls")
+    assert (code, [line.split()[1:] for line in output.splitlines()]) == (0, [["old"], ["new", "(archived)"]])
+
+
 async def test_drafts_are_listed_shown_and_restored(hub: RunningHub, ideo: Ideo) -> None:
     async with hub.client() as client:
         body = {"name": "mine\x1b[2J", "files": {"/a.md": "# A\n", "/b.md": "b"}}
@@ -22,7 +30,7 @@ async def test_drafts_are_listed_shown_and_restored(hub: RunningHub, ideo: Ideo)
         await client.call("PUT", f"/api/drafts/{draft}", change, headers={"If-Match": "*"})
     assert await ideo("draft", "ls") == (0, f"{draft}  mine\\x1b[2J\n", "")
     code, output, _ = await ideo("draft", "ls", "--json")
-    listed = {"draft_id": draft, "workflow_id": made["id"], "name": body["name"]}
+    listed = {"draft_id": draft, "workflow_id": made["id"], "name": body["name"], "archived": False}
     assert (code, json.loads(output)) == (0, listed)
     code, output, _ = await ideo("draft", "show", draft)
     assert (code, output.splitlines()[0], output.split()[-1]) == (0, "version 2 of 2", "/a.md")

@@ -264,6 +264,22 @@ def test_the_command_reports_every_wrong_setting_and_ends_with_two() -> None:
     assert all(line.keys() == {"check", "ok", "message", "fix"} for line in findings)
 
 
+def test_the_command_says_what_to_set_and_how_a_hub_of_ideo_dev_is_checked() -> None:
+    unset = dict.fromkeys(("IDEO_ENV", "DATABASE_URL", "IDEO_JWKS_URL", "DEEPAGENTS_RUNTIME_URL"))
+    output = CliRunner().invoke(main, ["doctor"], env=unset).output
+    assert "fix: set it; " in output
+    assert "fix: correct it" not in output
+    assert output.splitlines()[-1].endswith("IDEO_ENV=dev ideo doctor")
+
+
+def test_the_command_names_nothing_but_a_wrong_environment_which_decides_what_is_required() -> None:
+    environment = {**dict.fromkeys(("DATABASE_URL", "IDEO_JWKS_URL")), "IDEO_ENV": "devel"}
+    done = CliRunner().invoke(main, ["doctor", "--json"], env=environment)
+    [finding] = [json.loads(line) for line in done.output.splitlines()]
+    assert (done.exit_code, finding["message"].partition(":")[0]) == (2, "IDEO_ENV")
+    assert finding["fix"].startswith("correct it; ")
+
+
 async def test_settings_with_old_names_are_findings_with_the_new_names(
     database: str, runtime: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

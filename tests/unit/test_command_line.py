@@ -204,7 +204,7 @@ def test_a_default_that_is_no_recording_is_named_with_those_that_there_are(tmp_p
         done = serve("--default", name)
         assert (done.exit_code, done.stdout) == (2, "")
         assert done.stderr.startswith("ideo: there is no recording ")
-        assert "short_run" in done.stderr.partition("known are: ")[2]
+        assert "short_run" in done.stderr.partition("there are: ")[2]
         assert done.stderr[:-1].isprintable()
     done = serve("--frames", str(tmp_path))
     assert (done.exit_code, done.stderr) == (
@@ -216,7 +216,7 @@ def test_a_default_that_is_no_recording_is_named_with_those_that_there_are(tmp_p
     assert (done.exit_code, "mine.jsonl cannot be read (not UTF-8)" in done.stderr) == (2, True)
     (tmp_path / "mine.jsonl").write_text("{}")
     done = serve("--frames", str(tmp_path), "--default", "short_run")
-    assert (done.exit_code, done.stderr.partition("known are: ")[2]) == (2, "mine\n")
+    assert (done.exit_code, done.stderr.partition("there are: ")[2]) == (2, "mine\n")
 
 
 def test_a_client_without_a_token_ends_with_four() -> None:

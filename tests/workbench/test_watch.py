@@ -84,6 +84,22 @@ async def test_a_refinement_is_started_about_lines_of_the_draft_and_watched_to_i
     )
 
 
+async def test_an_archived_workflow_is_listed_last_and_starts_nothing(bench: Workbench) -> None:
+    async with bench.hub.client() as client:
+        await a_workflow(client, name="open")
+        archived = await a_workflow(client, name="put away")
+        await client.call("PATCH", f"/api/workflows/{archived}", {"archived": True})
+    async with bench.window("/") as page:
+        await expect(page.get_by_role("heading", name="Refine open")).to_be_visible()
+        start_button = page.get_by_role("button", name="Start", exact=True)
+        await expect(start_button).to_be_enabled()
+        await page.get_by_role("button", name="put away").click()
+        await expect(
+            page.get_by_text("The workflow is archived: no refinement can be started.")
+        ).to_be_visible()
+        await expect(start_button).to_be_disabled()
+
+
 async def test_from_the_prompt_to_an_accepted_proposal_by_keyboard_alone(bench: Workbench) -> None:
     async with bench.hub.client() as client:
         workflow = await a_workflow(client, files={"/THE_SPEC/constitution.md": "# Constitution\n"})
@@ -205,6 +221,18 @@ async def test_a_token_that_ends_is_asked_for_and_the_stream_goes_on_at_its_curs
             await expect(cursor(page, last)).to_be_visible()
             break
     bench.complaints.clear()
+
+
+async def test_what_is_said_of_a_page_is_not_said_of_the_next_one(bench: Workbench) -> None:
+    async with bench.hub.client() as client:
+        made = await start(client, "[[replay:short_run]]")
+        await finished(client, made)
+    async with bench.window(f"/runs/{made['thread_id']}") as page:
+        said = page.locator(".unseen[role=status]")
+        await expect(said).to_have_text("The run is completed, 2 files.")
+        await page.evaluate("location.hash = '/api'")
+        await expect(page.get_by_role("heading", name="Responses")).to_be_visible()
+        await expect(said).to_be_empty()
 
 
 async def test_a_failed_run_says_why(bench: Workbench) -> None:

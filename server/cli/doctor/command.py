@@ -29,6 +29,9 @@ from server.settings.sources import read_sources
 #: What is said of an embedded server that nobody has started: to start it would change its data.
 NOT_RUNNING = "the embedded PostgreSQL is not running; `ideo dev` starts it, and applies the migrations"
 
+#: How the problem ends of a setting that is not there (`server.settings.loading`).
+_MISSING = ": is required"
+
 #: The checks, in order. Those of the database are skipped when it cannot be reached.
 _DATABASE_CHECKS: tuple[Check, ...] = (
     database.check_migrations,
@@ -59,8 +62,13 @@ def run(*, as_json: bool) -> NoReturn:
     except SettingsError as error:
         unreadable += error.problems
     if unreadable:
-        for finding in (*findings_of(unreadable), *findings_about_names()):
+        wrong = findings_of(unreadable)
+        for finding in (*wrong, *findings_about_names()):
             _print(finding, as_json=as_json)
+        if not as_json and any(finding.message.endswith(_MISSING) for finding in wrong):
+            print(
+                "     a hub that `ideo dev` runs needs none of these: check it with IDEO_ENV=dev ideo doctor"
+            )
         sys.exit(exit_codes.USAGE)
 
     async def _doctor(stop: asyncio.Event) -> int:
@@ -115,9 +123,13 @@ async def examined(check: Check, settings: Settings, dsn: str) -> Finding:
 
 
 def findings_of(problems: list[str]) -> list[Finding]:
-    """A finding for each mistake in the settings."""
-    fix = "correct it; docs/reference/settings.md describes every setting"
-    return [Finding("settings", problem, fix) for problem in problems]
+    """A finding for each mistake in the settings. What IDEO_ENV decides is not known while it is wrong."""
+    wrong_environment = [problem for problem in problems if problem.startswith("IDEO_ENV: ")]
+    about = "docs/reference/settings.md describes every setting"
+    return [
+        Finding("settings", problem, f"{'set' if problem.endswith(_MISSING) else 'correct'} it; {about}")
+        for problem in wrong_environment or problems
+    ]
 
 
 def findings_about_names() -> list[Finding]:

@@ -60,11 +60,13 @@ class StreamRecord:
 
     def frame(self, meaning: Interpretation, *, is_new: bool) -> None:
         """A frame is about to be journalled. `is_new`: the epoch before does not have it."""
-        if is_new:
-            self._first_asked_at, self._saw_new_frame, self._unknown_answers = None, True, 0
-            self._backoff.worked = True
         if meaning.error is not None and meaning.error.of_endpoint:
             self._endpoint_gave_up = True
+        if is_new:
+            self._backoff.worked = True
+            # An endpoint that gives up knows nothing of the run: it says so of a forgotten one each time.
+            if not self._endpoint_gave_up:
+                self._first_asked_at, self._saw_new_frame, self._unknown_answers = None, True, 0
         if not meaning.end:
             self._polled = meaning.polled
 

@@ -125,8 +125,9 @@ class AllowedHosts:
         try:
             ip_address(target.host)
         except ValueError:
-            if not target.secure and not self._names_host(target.host) and not self._networks:
-                raise BadTarget("must be an https:// address") from None
+            # Without a certificate nobody knows who answers at a name: an allowed network names no host.
+            if not target.secure and not self._names_host(target.host):
+                raise BadTarget("must be an https:// address, unless the operator names its host") from None
             return
         if not self.permits(target.host, target.host, secure=target.secure):
             raise BadTarget("must not be a private address, or http://, unless the operator allows it")

@@ -11,8 +11,11 @@ import grpc
 import pytest
 import pytest_asyncio
 
-from ide_orchestrator.conformance import RULES, Result, Target, check, line_of, select
+from ide_orchestrator.client import Unavailable
+from ide_orchestrator.conformance import RULES, Result, Rule, Target, check, line_of, select
+from ide_orchestrator.conformance.checking import tried
 from ide_orchestrator.conformance.codes import CODES
+from ide_orchestrator.conformance.scenario import Scenario
 from ide_orchestrator.v1.event_pb2 import Event
 from ide_orchestrator.v1.proposal_pb2 import GetProposalResponse
 from ide_orchestrator.v1.refinement_pb2 import WatchRefinementResponse
@@ -388,6 +391,73 @@ async def test_every_wrong_hub_fails_the_rules_that_it_breaks_and_no_others(hub:
 
     unexpected = [await tried(seeded) for seeded in WRONG_HUBS]
     assert not any(unexpected), "\n".join(filter(None, unexpected))
+
+
+async def test_rules_for_which_the_hub_admits_too_few_creations_are_skipped(database: str) -> None:
+    waits: list[float] = []
+
+    async def pause(wait_s: float) -> None:
+        waits.append(wait_s)
+
+    only = ["repeat", "refusals", "precondition", "accept"]
+    async with running_hub(database, max_creates_per_minute=20) as limited:
+        target = Target(limited.http, limited.token(), limited.grpc)
+        found = [each async for each in check(target, only, prompt=PROMPT, pause=pause)]
+    assert [line_of(each, 0) for each in found if each.outcome == "failed"] == []
+    skipped = [each.detail for each in found if each.outcome == "skipped"]
+    assert skipped
+    assert all(detail.startswith("the hub's limit was reached (") for detail in skipped)
+    assert max(waits) <= 60
+
+
+async def webhooks_of(hub: RunningHub) -> list[Any]:
+    async with hub.client() as client:
+        return [webhook async for webhook in client.items("/api/webhooks")]
+
+
+async def test_a_hub_whose_operator_allows_private_receivers_fails_nothing_and_keeps_no_webhook(
+    database: str,
+) -> None:
+    allowed = ("127.0.0.0/8", "10.0.0.0/8", "receiver.example")
+    async with running_hub(database, max_creates_per_minute=0, webhook_allowed_hosts=allowed) as hub:
+        found = await results(hub, Changes(), ["refusals"])
+        assert await webhooks_of(hub) == []
+    assert {each.outcome for each in found if each.rule != "run"} == {"skipped"}
+    assert all("IDEO_WEBHOOK_ALLOWED_HOSTS may allow" in each.detail for each in found if each.rule != "run")
+
+
+async def test_an_allowed_address_admits_no_other_by_http(database: str) -> None:
+    async with running_hub(database, max_creates_per_minute=0, webhook_allowed_hosts=("127.0.0.1",)) as hub:
+        found = await results(hub, Changes(), ["refusals"])
+    assert {each.outcome for each in found} == {"passed"}
+
+
+async def test_what_a_hub_makes_that_should_have_refused_it_is_removed(hub: RunningHub) -> None:
+    # The calls without a token are made with one.
+    found = await results(hub, Ask("authorization", f"Bearer {hub.token()}", always=True), ["refusals.rest"])
+    assert {each.outcome for each in found if each.rule != "run"} == {"failed"}
+    assert await webhooks_of(hub) == []
+
+
+async def test_a_rule_is_tried_again_after_the_time_that_the_hub_asks_for(hub: RunningHub) -> None:
+    waits: list[float] = []
+
+    async def pause(wait_s: float) -> None:
+        waits.append(wait_s)
+
+    async def limited_once(scenario: Scenario) -> None:
+        if not waits:
+            raise Unavailable("429: too many", code="limit_reached", retry_after_s=34)
+
+    async def limited_for_long(scenario: Scenario) -> None:
+        raise Unavailable("429: too many", code="limit_reached", retry_after_s=61)
+
+    scenario = Scenario(Target(hub.http, hub.token()))
+    again = await tried(Rule("a", "a", limited_once, run=False), scenario, 10, pause)
+    late = await tried(Rule("b", "b", limited_for_long, run=False), scenario, 10, pause)
+    await scenario.aclose()
+    assert (again.outcome, waits) == ("passed", [34])
+    assert (late.outcome, late.detail[-19:]) == ("skipped", ": try again in 61 s")
 
 
 async def test_a_hub_that_takes_any_token_fails(hub: RunningHub) -> None:

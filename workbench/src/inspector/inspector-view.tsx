@@ -123,6 +123,7 @@ function Stream({ inspection, development, selected, onSelect }: StreamProps) {
         <div class="inspector-events">
           {wire.dropped > 0 && <p class="quiet">The first {wire.dropped} events are no longer kept here.</p>}
           <EventTable wire={wire} version={version} selected={selected} onSelect={onSelect} />
+          <p class="quiet">Message 1.2 is the second of connection 1, with the size of the whole message: one message may have several events.</p>
         </div>
         <div class="inspector-side">
           <section>

@@ -7,7 +7,7 @@ import { askToken } from "../hub.js";
 import { Command, Outcome, quoted, send, type Answered } from "./answer.js";
 import type { Parameter, Route } from "./documents.js";
 import { exampleOf, type Known } from "./examples.js";
-import { Prose, Sentences } from "./prose.js";
+import { CallPath, Prose, Sentences } from "./prose.js";
 import { SchemaTable, typeOf } from "./schema-table.js";
 
 export function HttpOperation({ route, known }: { route: Route; known: Known }) {
@@ -16,7 +16,7 @@ export function HttpOperation({ route, known }: { route: Route; known: Known }) 
     <article class="stack">
       <h2>
         <code>
-          {route.method} {route.path}
+          {route.method} <CallPath path={route.path} />
         </code>
       </h2>
       <Prose text={route.description ?? route.summary} />
@@ -28,7 +28,7 @@ export function HttpOperation({ route, known }: { route: Route; known: Known }) 
         </section>
       )}
       <section class="stack">
-        <h3>Answers</h3>
+        <h3>Responses</h3>
         {Object.entries(route.responses).map(([status, { description, content }]) => (
           <details key={status}>
             <summary>

@@ -10,6 +10,20 @@ export function Prose({ text }: { text: string | undefined }) {
   );
 }
 
+/** The path of a call, which is broken at its slashes where it has to be. */
+export function CallPath({ path }: { path: string }) {
+  return (
+    <>
+      {path.split(/(?=\/)/).map((part, index) => (
+        <>
+          {index > 0 && <wbr />}
+          {part}
+        </>
+      ))}
+    </>
+  );
+}
+
 /** A text within another element. */
 export function Sentences({ text }: { text: string }) {
   const parts = text.replace(/\[([^\]]+)\]\([^)]*\)/g, "$1").split("`");

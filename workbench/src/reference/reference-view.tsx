@@ -8,6 +8,7 @@ import { address } from "../router.js";
 import { routes, rpcs } from "./documents.js";
 import { knownIds, type Known } from "./examples.js";
 import { HttpOperation } from "./http-operation.js";
+import { CallPath } from "./prose.js";
 import { RpcMethod } from "./rpc-method.js";
 import { WebSocketPage } from "./websocket-page.js";
 
@@ -109,7 +110,9 @@ function Index({ part, entries, chosen }: { part: Part; entries: Entry[]; chosen
                   <a href={link(part, id)} aria-current={id === chosen ? "true" : undefined}>
                     <code>
                       {name.split(" ").map((word) => (
-                        <span>{word} </span>
+                        <span>
+                          <CallPath path={word} />{" "}
+                        </span>
                       ))}
                     </code>
                   </a>

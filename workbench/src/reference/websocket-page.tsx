@@ -8,7 +8,7 @@ import { hub } from "../hub.js";
 import { Command, Outcome, shown } from "./answer.js";
 import { nameOf, socketDocument } from "./documents.js";
 import type { Known } from "./examples.js";
-import { Prose } from "./prose.js";
+import { CallPath, Prose } from "./prose.js";
 import { SchemaTable } from "./schema-table.js";
 
 /** Messages that the example shows. */
@@ -20,7 +20,9 @@ export function WebSocketPage({ known }: { known: Known }) {
   return (
     <article class="stack">
       <h2>
-        <code>GET {refinement.address}</code>
+        <code>
+          GET <CallPath path={refinement.address} />
+        </code>
       </h2>
       <Prose text={refinement.description} />
       <Example known={known} />

@@ -52,7 +52,7 @@ export function Question({ threadId, question: { seq, asked }, answerable }: Que
   return (
     <form class="notice warn question" onSubmit={submit} aria-label="The agent's question">
       <h2>The agent asks before it goes on</h2>
-      {expires !== undefined && <p class="quiet">Without a reply the run fails at {dateTime(expires)}.</p>}
+      {expires !== undefined && <p class="quiet">Without a reply the run fails at {dateTime(expires)}, your time.</p>}
       {asked.actions.length === 0 && <LongText text={asked.request} />}
       {asked.actions.map((action, index) => (
         <Action

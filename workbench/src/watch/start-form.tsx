@@ -28,10 +28,11 @@ export function StartForm({ workflow }: { workflow: Workflow }) {
   const [scenario, setScenario] = useState<Scenario>();
   const [whenBusy, setWhenBusy] = useState<WhenBusy>();
   const [state, setState] = useState<{ busy?: boolean; error?: unknown }>({});
+  const closed = workflow.archived ? "archived" : workflow.locked ? "locked" : undefined;
   const played = scenario ?? firstScenario(recordings.value ?? []);
   const start = async (event: Event) => {
     event.preventDefault();
-    if (state.busy === true) return;
+    if (state.busy === true || closed !== undefined) return;
     setState({ busy: true });
     try {
       const request: StartRefinementRequest = {
@@ -91,10 +92,10 @@ export function StartForm({ workflow }: { workflow: Workflow }) {
       </Details>
       {state.error !== undefined && <Failed error={state.error} />}
       <div class="row">
-        <Button kind="primary" type="submit" busy={state.busy === true ? "Starting …" : undefined}>
+        <Button kind="primary" type="submit" disabled={closed !== undefined} busy={state.busy === true ? "Starting …" : undefined}>
           Start
         </Button>
-        <span class="quiet">or Ctrl+Enter</span>
+        <span class="quiet">{closed === undefined ? "or Ctrl+Enter" : `The workflow is ${closed}: no refinement can be started.`}</span>
       </div>
     </form>
   );

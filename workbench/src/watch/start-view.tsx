@@ -19,7 +19,9 @@ export default function StartView() {
   const workflows = useResource((signal) => all(hub.workflows.list({}, { signal })), []);
   const [creating, setCreating] = useState(false);
   const wanted = address.value.query.get("workflow");
-  const chosen = workflows.value?.find(({ id }) => id === wanted) ?? workflows.value?.[0];
+  // Nothing starts in those that are archived.
+  const listed = workflows.value && [...workflows.value].sort((one, other) => Number(one.archived) - Number(other.archived));
+  const chosen = listed?.find(({ id }) => id === wanted) ?? listed?.[0];
   useEffect(() => {
     // One that was created elsewhere, since the list was read.
     if (workflows.value !== undefined && wanted !== null && chosen?.id !== wanted) workflows.reload();
@@ -46,7 +48,7 @@ export default function StartView() {
                 New …
               </Button>
             </div>
-            <WorkflowList workflows={workflows.value} chosen={chosen.id} onChoose={choose} />
+            <WorkflowList workflows={listed!} chosen={chosen.id} onChoose={choose} />
           </aside>
           <div class="stack" key={chosen.id}>
             <StartForm workflow={chosen} />

@@ -14,7 +14,7 @@ export const Todos = memo(({ todos }: { todos: readonly Todo[] }) => {
         Todos {todos.length > 0 && <span class="quiet">{`${done} of ${todos.length}`}</span>}
       </h2>
       {todos.length === 0 ? (
-        <Empty>The agent has made no list.</Empty>
+        <Empty>There is no list of todos yet.</Empty>
       ) : (
         <ol class="todos">
           {todos.map(({ content, status }, index) => (

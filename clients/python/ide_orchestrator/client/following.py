@@ -68,7 +68,7 @@ async def watch(
             lost = error
         pause_s = max(backoff.next_pause_s(), lost.retry_after_s or 0)
         if backoff.failures >= MAX_FAILURES:
-            raise Unavailable(f"{lost}; so ended {backoff.failures} connections in a row") from lost
+            raise Unavailable(f"{lost}; {backoff.failures} connections in a row ended like this") from lost
         if on_retry is not None:
             on_retry(lost, pause_s)
         await asyncio.sleep(pause_s)

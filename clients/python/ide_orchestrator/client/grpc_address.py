@@ -49,5 +49,5 @@ async def grpc_address(hub: Hub, trusted_hosts: Collection[str] = ()) -> GrpcAdd
         )
     found = GrpcAddress(f"[{host}]:{port}" if ":" in host else f"{host}:{port}", tls)
     if hub.url.startswith("https:") and not found.tls:
-        raise Refused(f"gRPC at {found.target} has no TLS, and the hub at {hub.url} has: give its address")
+        raise Refused(f"gRPC at {found.target} has no TLS, unlike the hub at {hub.url}: give its address")
     return found

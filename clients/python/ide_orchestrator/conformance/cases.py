@@ -8,7 +8,8 @@ from importlib.resources import files
 from typing import Any
 
 #: Each case names a call, its arguments and what it gives; `as` says with which token, by default the
-#: owner's. `portable` cases hold on any hub and change nothing there.
+#: owner's. `portable` cases hold on any hub and change nothing there; `unless` names the setting by which an
+#: operator may allow the call.
 CASES: list[dict[str, Any]] = json.loads(files(__package__).joinpath("cases.json").read_text("utf-8"))
 
 

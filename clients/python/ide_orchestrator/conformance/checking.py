@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
@@ -19,13 +19,17 @@ from ide_orchestrator.conformance.review_rules import review_rules
 from ide_orchestrator.conformance.rule import Rule
 from ide_orchestrator.conformance.scenario import PROMPT, Scenario
 from ide_orchestrator.conformance.stream_rules import stream_rules
-from ide_orchestrator.conformance.target import Broken, Skipped, Target
+from ide_orchestrator.conformance.target import LIMIT_REACHED, Broken, Skipped, Target
 
 #: Every rule, in the order in which they are tried: the reviews last, since they change the draft.
 RULES: tuple[Rule, ...] = (*http_rules(), *stream_rules(), *file_rules(), *refusal_rules(), *review_rules())
 #: What brings about the refinement that most rules look at. It is a rule, too, and cannot be left out.
 RUN = "run"
 _RUN_SAYS = "A refinement starts, runs and ends, and its events can be read"
+#: Seconds that a rule waits at most where the hub is at a limit of the caller's: its creations are counted by
+#: the minute.
+MAX_LIMIT_WAIT_S = 60.0
+Pause = Callable[[float], Awaitable[object]]
 
 
 @dataclass(frozen=True)
@@ -65,12 +69,14 @@ async def check(
     prompt: str = PROMPT,
     run_s: float = 600,
     rule_s: float = 120,
+    pause: Pause = asyncio.sleep,
 ) -> AsyncGenerator[Result, None]:
     """The results of the rules, as they come.
 
     only: names of rules or groups, or patterns. prompt: what the refinement asks the agent. run_s,
-    rule_s: seconds that the refinement, and each rule, may take. What the rules make is archived at the end;
-    proposals stay. Raises UnknownRule, and HubError when no hub answers at the target's address, or when it
+    rule_s: seconds that the refinement, and each rule, may take. pause: waits for so many seconds before a
+    rule is tried again, because the hub was at a limit. What the rules make is archived at the end; proposals
+    stay. Raises UnknownRule, and HubError when no hub answers at the target's address, or when it
     rejects the token.
     """
     rules = select(only)
@@ -84,11 +90,11 @@ async def check(
         for rule in rules:
             if rule.run and not began:
                 began = True
-                yield await _tried(_run_rule(needed, target), scenario, whole_s)
+                yield await tried(_run_rule(needed, target), scenario, whole_s, pause)
             # One more refinement runs for that rule.
-            yield await _tried(rule, scenario, whole_s if rule.name == "reject" else rule_s)
+            yield await tried(rule, scenario, whole_s if rule.name == "reject" else rule_s, pause)
         if not began:
-            yield await _tried(_run_rule([], target), scenario, whole_s)
+            yield await tried(_run_rule([], target), scenario, whole_s, pause)
     finally:
         await scenario.aclose()
 
@@ -117,7 +123,12 @@ def _run_rule(rules: Sequence[Rule], target: Target) -> Rule:
     return Rule(RUN, _RUN_SAYS, _begin, run=False)
 
 
-async def _tried(rule: Rule, scenario: Scenario, limit_s: float) -> Result:
+async def tried(rule: Rule, scenario: Scenario, limit_s: float, pause: Pause) -> Result:
+    """What the rule gave. It is tried once more where the hub was at a limit of the caller's for at most
+    MAX_LIMIT_WAIT_S, and skipped where it then is again.
+
+    limit_s: seconds that each try may take.
+    """
     began = time.monotonic()
     outcome: Literal["passed", "failed", "skipped"] = "passed"
     detail = ""
@@ -126,7 +137,7 @@ async def _tried(rule: Rule, scenario: Scenario, limit_s: float) -> Result:
             raise Skipped("it needs the address of gRPC: --grpc")
         if rule.run:
             scenario.run  # noqa: B018 (raises Skipped)
-        await asyncio.wait_for(rule.check(scenario), limit_s)
+        await _when_admitted(lambda: asyncio.wait_for(rule.check(scenario), limit_s), pause)
     except Skipped as why:
         outcome, detail = "skipped", str(why)
     except Broken as why:
@@ -144,3 +155,19 @@ async def _tried(rule: Rule, scenario: Scenario, limit_s: float) -> Result:
             f"the answer is not of the interface's form ({type(error).__name__}: {error})",
         )
     return Result(rule.name, rule.says, outcome, detail, time.monotonic() - began)
+
+
+async def _when_admitted(check: Callable[[], Awaitable[None]], pause: Pause) -> None:
+    """Raises Skipped when the hub is at a limit of the caller's, also after the wait that it asks for."""
+    for pauses_left in (1, 0):
+        try:
+            return await check()
+        except HubError as error:
+            if error.code != LIMIT_REACHED:
+                raise
+            wait_s = error.retry_after_s
+            if wait_s is None or wait_s > MAX_LIMIT_WAIT_S or not pauses_left:
+                again = "later" if wait_s is None else f"in {wait_s:.0f} s"
+                raise Skipped(f"the hub's limit was reached ({error}): try again {again}") from None
+        await pause(wait_s)
+    return None

@@ -20,7 +20,7 @@ from ide_orchestrator.conformance.outcomes import (
     report_facts,
     shape_facts,
 )
-from ide_orchestrator.conformance.target import Broken, expect
+from ide_orchestrator.conformance.target import LIMIT_REACHED, Broken, expect
 from ide_orchestrator.v1 import draft_pb2 as drafts
 from ide_orchestrator.v1 import info_pb2 as info
 from ide_orchestrator.v1 import proposal_pb2 as proposals
@@ -105,7 +105,8 @@ def _grpc_request(name: str, given: Mapping[str, Any]) -> tuple[str, str, Any]:
 
 
 async def over_grpc(channel: grpc.aio.Channel, metadata: Any, name: str, given: Mapping[str, Any]) -> Outcome:
-    """The outcome of a plain call. Raises Broken for an error that is no error of the hub."""
+    """The outcome of a plain call. Raises Broken for an error that is no error of the hub, HubError when the
+    caller is at a limit."""
     service, method, request = _grpc_request(name, given)
     call: Any = channel.unary_unary(
         f"/ide_orchestrator.v1.{service}/{method}",
@@ -131,6 +132,8 @@ def check_error(error: grpc.aio.AioRpcError) -> HubError:
 
 def _grpc_refusal(error: grpc.aio.AioRpcError) -> Outcome:
     refusal = check_error(error)
+    if refusal.code == LIMIT_REACHED:
+        raise refusal
     return Outcome(code=refusal.code, fields=frozenset(refusal.problem.get("fields", ())))
 
 

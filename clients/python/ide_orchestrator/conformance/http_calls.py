@@ -9,6 +9,7 @@ import httpx
 
 from ide_orchestrator.client import Hub, HubError
 from ide_orchestrator.client.http_calls import with_query
+from ide_orchestrator.client.responses import problem_of
 from ide_orchestrator.conformance.codes import CODES
 from ide_orchestrator.conformance.outcomes import (
     Outcome,
@@ -18,7 +19,7 @@ from ide_orchestrator.conformance.outcomes import (
     report_facts,
     shape_facts,
 )
-from ide_orchestrator.conformance.target import Broken, expect
+from ide_orchestrator.conformance.target import LIMIT_REACHED, Broken, expect
 
 #: Method and path of each call; the fields that the path names leave the request.
 _ROUTES = {
@@ -94,12 +95,14 @@ def _http_request(name: str, given: Mapping[str, Any]) -> tuple[str, str, dict[s
 
 
 async def over_http(http: httpx.AsyncClient, name: str, given: Mapping[str, Any]) -> Outcome:
-    """The outcome of a plain call. Raises Broken for an answer that is no answer of the hub."""
+    """The outcome of a plain call. Raises Broken for an answer that is no answer of the hub, and HubError
+    when the caller is at a limit."""
     method, path, sent = _http_request(name, given)
     answer = await http.request(method, path, **sent)
     body = answer.json() if answer.content else {}
     if answer.is_error:
-        check_problem(answer)
+        if check_problem(answer) == LIMIT_REACHED:
+            raise problem_of(answer.status_code, answer.headers, answer.content, str(answer.url))
         return _http_refusal(body)
     if name in ("start", "update_draft", "restore_draft_version", "create_webhook", "rotate_webhook_secret"):
         body["replayed"] = "idempotency-replayed" in answer.headers

@@ -11,6 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 from ide_orchestrator.client import Event, Hub, HubError
+from ide_orchestrator.client.http_calls import if_match
 from ide_orchestrator.client.resources import Proposal
 from ide_orchestrator.conformance.target import Broken, Skipped, Target
 from ide_orchestrator.conformance.transports import TYPED, answered
@@ -72,6 +73,7 @@ class Scenario:
         self._run: Run | None = None
         #: Refinements that may still run.
         self._open: set[str] = set()
+        self._proposals: set[str] = set()
 
     async def begin(self, live: Sequence[str]) -> Run:
         """Start the refinement, follow it in these ways while it runs, and read what it gave. Raises
@@ -100,6 +102,7 @@ class Scenario:
         started = answered(answer)
         thread_id, proposal_id = started["thread_id"], started["proposal_id"]
         self._open.add(thread_id)
+        self._proposals.add(proposal_id)
         readers = {way: asyncio.ensure_future(self._read(way, thread_id)) for way in live}
         try:
             await asyncio.wait_for(self._ended(thread_id), self._run_s)
@@ -157,7 +160,8 @@ class Scenario:
         return histories[max(histories, key=lambda name: votes[name])]
 
     async def aclose(self) -> None:
-        """Cancel what still runs, archive the workflow, and close the connections. Does not fail."""
+        """Cancel what still runs, reject what awaits a decision, archive the workflow, and close the
+        connections. Does not fail."""
         with suppress(HubError, asyncio.TimeoutError):
             await asyncio.wait_for(self._tidy(), _TIDY_S)
         await self.hub.aclose()
@@ -165,6 +169,12 @@ class Scenario:
     async def _tidy(self) -> None:
         for thread_id in self._open:
             await self.hub.cancel(thread_id)
+        for proposal_id in self._proposals:
+            # Afterwards nobody could decide it. Not those whose run has just been cancelled, or was accepted.
+            with suppress(HubError):
+                proposal = await self.hub.proposal(proposal_id, contents=False)
+                path = f"/api/proposals/{proposal_id}/reject"
+                await self.hub.call("POST", path, {"comment": "conformance"}, headers=if_match(proposal))
         if self._workflow:
             path = f"/api/workflows/{self._workflow['id']}"
             await self.hub.call("PATCH", path, {"archived": True})

@@ -29,6 +29,11 @@ _ANSWER_S = 20.0
 _CHANNEL = (("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1))
 
 
+#: The code of a call that the hub refuses because its caller is at a limit, such as that of its creations in
+#: a minute: it says nothing of the rule.
+LIMIT_REACHED = "limit_reached"
+
+
 class Broken(Exception):
     """What the hub sent is not what the rule says. The text is for people."""
 
@@ -133,7 +138,9 @@ async def find_grpc(target: Target) -> Target:
             except aio.AioRpcError as error:
                 tried[address] = error.code().name
     where = ", ".join(f"{address} ({code})" for address, code in tried.items())
-    raise Unavailable(f"no hub answers over gRPC at {where}{why and f'; {why}'}")
+    raise Unavailable(
+        f"no hub answers over gRPC at {where}{why and f'. Another address is not tried: {why}'}"
+    )
 
 
 async def _said_address(target: Target) -> tuple[list[str], str]:
@@ -148,7 +155,8 @@ async def _said_address(target: Target) -> tuple[list[str], str]:
         except Refused as error:
             if error.code:
                 raise
-            return [], str(error)
+            # What a program is to do about it is not what a checker does.
+            return [], str(error).partition(": give its address")[0]
     return [f"https://{address}" if tls else address], ""
 
 

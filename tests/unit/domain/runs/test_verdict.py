@@ -89,6 +89,15 @@ def row(name: str, steps: Sequence[Step], expected: Action | type, **run: Any) -
 GRACE = int(LIMITS.empty_result_grace_s / LIMITS.state_poll_s) + 1
 #: Answers of "unknown thread" that decide.
 DENIALS = LIMITS.max_unknown_thread_answers + 1
+#: Two connections on which the endpoint gives up a run that the runtime does not know any more.
+GIVES_UP: list[Step] = [
+    Frame(error=TIMEOUT),
+    End(),
+    Says(UNKNOWN, 2),
+    Frame(error=TIMEOUT),
+    End(),
+    Says(UNKNOWN),
+]
 
 IDS: dict[str, Any] = {"limits": replace(LIMITS, profile="ids")}
 FULL: dict[str, Any] = {"limits": replace(LIMITS, profile="full")}
@@ -409,6 +418,11 @@ QUESTION_ROWS = [
         [ASKS, Break(), Says(UNKNOWN, DENIALS), *again(3, Break(), Says(UNKNOWN))],
         AwaitInput(),
     ),
+    row(
+        "a question stays open when the endpoint gives up a forgotten run on each connection",
+        [ASKS, Break(), Says(UNKNOWN, DENIALS), *GIVES_UP],
+        AwaitInput(),
+    ),
     *(
         row(
             f"the run behind a question is read on while the state is {name}",
@@ -660,6 +674,11 @@ SOCKET_ROWS = [
             Break(),
             Says(UNKNOWN),
         ],
+        FORGOTTEN,
+    ),
+    row(
+        "an unknown thread that the endpoint gives up on each connection is lost",
+        [STATE, Break(), Says(UNKNOWN, DENIALS), *GIVES_UP],
         FORGOTTEN,
     ),
     row(

@@ -137,10 +137,16 @@ def test_a_target_is_refused_early_where_that_is_known_without_a_resolver() -> N
     for url in ("https://a.example", "https://8.8.8.8", "https://localhost"):
         strict.check(parse_target(url))
     # What a name stands for is known when it is called.
-    AllowedHosts(["10.8.0.0/16"]).check(parse_target("http://a.example"))
-    AllowedHosts(["a.example"]).check(parse_target("http://a.example"))
-    with pytest.raises(BadTarget):
-        AllowedHosts(["a.example"]).check(parse_target("http://b.example"))
+    AllowedHosts(["10.8.0.0/16"]).check(parse_target("https://a.example"))
+
+
+def test_http_is_for_the_names_and_the_addresses_that_are_allowed() -> None:
+    allowed = AllowedHosts(["127.0.0.1", "10.8.0.0/16", "a.example", "*.svc"])
+    for url in ("http://127.0.0.1:9000", "http://10.8.7.6", "http://a.example", "http://b.svc"):
+        allowed.check(parse_target(url))
+    for url in ("http://127.0.0.2", "http://10.9.0.1", "http://b.example", "http://svc"):
+        with pytest.raises(BadTarget):
+            allowed.check(parse_target(url))
 
 
 def test_the_host_header_has_the_port_unless_it_is_the_schemes() -> None:

@@ -1,1 +1,0 @@
-import{b as n}from"./chunk-SUNRXM6A.js";import{m as o}from"./chunk-WAUWRNOZ.js";var i=n("");function s(e){i.value=e}function a(){return o("div",{class:"unseen",role:"status","aria-live":"polite",children:i})}export{s as a,a as b};
