@@ -253,7 +253,7 @@ async def test_nothing_in_a_hubs_drafts_steers_the_terminal_or_the_shells_comple
         "restored_version": 0,
         "proposal_id": evil,
     }
-    workflow = {"id": THREAD, "current_draft_id": THREAD, "name": evil}
+    workflow = {"id": THREAD, "current_draft_id": THREAD, "name": evil, "archived": False}
 
     async def answerer(head: bytes, request: bytes, writer: asyncio.StreamWriter) -> bytes:
         if b"/api/workflows" in head:
