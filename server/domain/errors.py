@@ -108,11 +108,10 @@ class DraftBusy(Conflict):
         super().__init__(f"{which} of the draft has not ended: wait for it, enqueue this one or supersede it")
 
 
-class ChangesTooOften(Conflict):
-    """A draft, or the decisions on a proposal, changed again and again while a change was prepared."""
-
-    def __init__(self) -> None:
-        super().__init__("the draft or the decisions change too often: try again", retry_after_s=1)
+def too_busy() -> Conflict:
+    """The error where a draft, or the decisions on a proposal, changed again and again while a change was
+    prepared."""
+    return Conflict("the draft or the decisions change too often: try again", retry_after_s=1)
 
 
 class InputClosed(Conflict):

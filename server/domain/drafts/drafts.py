@@ -15,7 +15,7 @@ from server.domain.clock import Clock
 from server.domain.drafts.changes import Changes, UpdateDraft, restored, updated
 from server.domain.drafts.draft import Draft
 from server.domain.drafts.store import DraftEdit, DraftStore
-from server.domain.errors import ChangesTooOften, Conflict, EtagMismatch, EtagRequired
+from server.domain.errors import Conflict, EtagMismatch, EtagRequired, too_busy
 from server.domain.etags import IfMatch
 from server.domain.model import IdempotencyKey, Principal
 from server.domain.off_loop import PART_BYTES, REQUESTS, SMALL_BYTES
@@ -75,7 +75,7 @@ class Drafts:
             # Not in the transaction: it would hold the draft and a connection until the thread has time.
             made = await REQUESTS.run(updated, written.files, hashes, command)
             made_for = written.etag
-        raise ChangesTooOften
+        raise too_busy()
 
     async def restore(
         self,

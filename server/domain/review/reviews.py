@@ -14,7 +14,7 @@ from server.domain.clock import Clock
 from server.domain.computations import Computations
 from server.domain.crash_points import crash_point
 from server.domain.drafts.draft import Draft
-from server.domain.errors import ChangesTooOften, DraftMoved, EtagMismatch
+from server.domain.errors import DraftMoved, EtagMismatch, too_busy
 from server.domain.etags import IfMatch
 from server.domain.fair_budget import Reservation
 from server.domain.model import IdempotencyKey, Principal, Proposal, Resolution
@@ -97,7 +97,7 @@ class Reviews:
                 check_undecided(edit, if_match)
                 if edit.proposal.etag == files.proposal.etag:
                     return await edit.set_decisions(decisions, now=self._clock.now())
-        raise ChangesTooOften
+        raise too_busy()
 
     async def accept(
         self,
@@ -147,7 +147,7 @@ class Reviews:
             if accepted is not None:
                 crash_point("accepted")
                 return accepted
-        raise ChangesTooOften
+        raise too_busy()
 
     async def _plan(self, files: ReviewFiles, command: AcceptProposal) -> Acceptance:
         if command.draft_etag is not None and command.draft_etag != files.draft.etag:
