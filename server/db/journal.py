@@ -169,6 +169,7 @@ class PostgresJournal(Journal):
                 stored,
                 files.contents,
                 failure,
+                self.on_queue,
             )
             ended = await self._commit_end(end)
         if not ended:
@@ -183,10 +184,6 @@ class PostgresJournal(Journal):
         for listener in self._listeners:
             listener(log.thread_id, segment, head)
         self._compaction.add(log.thread_id)
-        with contextlib.suppress(DatabaseUnavailable):
-            # Otherwise the next sweep finds them.
-            if await end.others_queued(self._pool):
-                self.on_queue()
 
     async def _commit_end(self, end: RunEnd) -> bool:
         """Commit the end of a run, through any number of outages of the database. Returns False when another

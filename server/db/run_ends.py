@@ -7,7 +7,7 @@ Ends that were committed a moment ago are kept, to be committed again where a da
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import asyncpg
@@ -32,8 +32,8 @@ MAX_FINISH_S = 240.0
 #: Bytes of files that the kept ends of all runs of a process have at most.
 MAX_FILE_BYTES = 16 << 20
 
-#: The run, its last event and its proposal with what belongs to that. Gives a row; none when the lease is
-#: another's.
+#: The run, its last event and its proposal with what belongs to that. Gives whether other runs of the draft
+#: are queued; no row when the lease is another's. One that is queued at the same time waits for a sweep.
 _FINISH = f"""
 WITH moved AS (
   UPDATE runs SET last_seq = $3 + 1, epoch = $4, status = $5, finished_at = now(), lease_until = NULL,
@@ -54,16 +54,11 @@ WITH moved AS (
 ), reported AS (
   {ADD_EVENTS.format("SELECT $15::uuid AS id, $16::text AS type, proposal_id, $17::jsonb AS data FROM moved")}
 )
-SELECT true FROM moved
-"""  # noqa: S608 - only constants
-
-#: Whether other runs of the draft of the proposal $1 are queued. After the end, so that it sees those that
-#: were queued while that waited for a lock.
-_OTHERS_QUEUED = """
 SELECT EXISTS (
   SELECT FROM proposals p JOIN proposals n USING (draft_id)
-  WHERE p.id = $1 AND n.status = 'queued' AND n.id <> $1)
-"""
+  WHERE p.id = moved.proposal_id AND n.status = 'queued' AND n.id <> p.id)
+FROM moved
+"""  # noqa: S608 - only constants
 
 #: Runs that are active, though their end was committed under the same fence.
 _LOST = """
@@ -85,6 +80,8 @@ class RunEnd:
     files: StoredFiles
     contents: Mapping[str, bytes]
     failure: Failure | None
+    #: Called after the commit if other runs of its draft are queued.
+    on_queue: Callable[[], None]
 
     @property
     def size_bytes(self) -> int:
@@ -130,25 +127,22 @@ class RunEnd:
         with database_errors():
             async with pool.acquire(limit_s=None) as connection:
                 if fits:
-                    ended = await connection.fetchval(_FINISH, *arguments, timeout=timeout_s)
+                    others_queued = await connection.fetchval(_FINISH, *arguments, timeout=timeout_s)
                 else:
                     async with connection.transaction(isolation="read_committed"):
-                        ended = await connection.fetchval(_FINISH, *arguments, timeout=timeout_s)
-                        if ended:
+                        others_queued = await connection.fetchval(_FINISH, *arguments, timeout=timeout_s)
+                        if others_queued is not None:
                             await add_proposal_contents(
                                 connection, log.proposal_id, self.contents, timeout_s=timeout_s
                             )
-                if ended:
-                    return True
-                row = await connection.fetchrow(
-                    "SELECT fence, last_seq, status FROM runs WHERE thread_id = $1", log.thread_id
-                )
-                return row is not None and tuple(row) == (log.fence, self.base + 1, outcome)
-
-    async def others_queued(self, pool: asyncpg.Pool) -> bool:
-        """Whether other runs of its draft are queued, once it is committed. Raises DatabaseUnavailable."""
-        with database_errors():
-            return bool(await pool.fetchval(_OTHERS_QUEUED, self.log.proposal_id))
+                if others_queued is None:
+                    row = await connection.fetchrow(
+                        "SELECT fence, last_seq, status FROM runs WHERE thread_id = $1", log.thread_id
+                    )
+                    return row is not None and tuple(row) == (log.fence, self.base + 1, outcome)
+        if others_queued:
+            self.on_queue()
+        return True
 
 
 class RecentEnds:
