@@ -75,6 +75,24 @@ async def test_all_runs_together_hold_no_more_than_the_process_may_and_lose_noth
     assert (runtime.connections, runtime.asked) == (4, 0)
 
 
+async def test_states_that_change_files_alone_wait_as_other_frames_do_while_much_is_queued(
+    database: str, pool: Any
+) -> None:
+    texts = [f"{number:04}" * 10_000 for number in range(300)]
+    runtime = ScriptedRuntime([[*(files_frame(a=text, b="1") for text in texts), END]])
+    async with serve_runtime(runtime) as url, driven(url, database, pool, max_queue_mib=4) as on:
+        journal = on.core.journal
+        started = await on.start()
+        async with no_commits(database):
+            await until(lambda: journal.queued_bytes > 4 * MIB)
+            await _passes(0.5)
+            held = journal.queued_bytes
+        proposal, _ = await on.outcome(started)
+    # The last one may go beyond the limit, and what came with it.
+    assert held <= 4.5 * MIB
+    assert verdict(proposal) == ("completed", None, {"/a": texts[-1], "/b": "1"})
+
+
 class NotedRuntime:
     """A runtime, how many states were read, whether large states and frames of other runs waited meanwhile,
     and how many bytes of the budget were in use."""

@@ -137,10 +137,10 @@ class RunRecorder:
 
     def record_files(self, frame: bytes) -> bool | None:
         """Interpret and journal a state frame that `FrameInterpreter.files_entry` takes, if there is room for
-        what is kept of it. Returns whether the epoch before does not have it; None if it is not taken. Raises
-        LeaseLost."""
+        what is kept of it; not while much is queued. Returns whether the epoch before does not have it; None
+        if it is not taken. Raises LeaseLost."""
         large = len(frame) > SMALL_BYTES
-        if self.exclusive.locked():
+        if self._log.is_full or self.exclusive.locked():
             return None
         if large and not (self._quick.last_was_quick and self._memory.has_room_after(frame)):
             return None
