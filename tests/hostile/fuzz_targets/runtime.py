@@ -20,7 +20,7 @@ from server.replay.recording import SHIPPED
 from server.wire.codec import ProtobufCodec
 from tests.hostile.fuzz_targets.target import MAX_INPUT, Target
 from tests.support.legacy_frames import frames_for
-from tests.unit.compiled.forms import entered, installed_forms, parsed, together
+from tests.unit.compiled.forms import delta_in_one_call, installed_forms, parsed, together
 
 #: Where a line of `similar_frames` puts the texts of the lines after it.
 _PLACE = b"TEXT"
@@ -102,7 +102,7 @@ def similar_states(data: bytes) -> None:
         parsed_meaning = parsing.interpret(frame)
         text = parsed_deltas.decode(parsed_meaning.delta) if parsed_meaning.delta else None
         for interpreter, deltas in read:
-            delta = entered(interpreter, frame, parsed_meaning)
+            delta = delta_in_one_call(interpreter, frame, parsed_meaning)
             if delta is None:
                 meaning = interpreter.interpret(frame)
                 assert replace(meaning, delta=b"") == replace(parsed_meaning, delta=b"")

@@ -115,7 +115,7 @@ def together(form: Form, sent: Sequence[bytes], sizes: Sequence[int]) -> Read:
     return read
 
 
-def entered(interpreter: FrameInterpreter, frame: bytes, right: Interpretation) -> bytes | None:
+def delta_in_one_call(interpreter: FrameInterpreter, frame: bytes, right: Interpretation) -> bytes | None:
     """The delta of a frame whose entry the interpreter makes; None if it leaves the frame to `interpret`. The
     entry is the one of what the frame means."""
     entry = interpreter.files_entry(frame, seq=SEQ, epoch=EPOCH, time=TIME)

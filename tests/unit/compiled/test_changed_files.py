@@ -16,7 +16,7 @@ from server.domain.runs.quick_frames import MAX_BYTES
 from server.domain.runs.runtime import FrameInterpreter
 from server.encoding.frame_delta import DeltaContext
 from server.frames.interpreter import Interpreter
-from tests.unit.compiled.forms import compiled, entered
+from tests.unit.compiled.forms import compiled, delta_in_one_call
 
 FILES: dict[str, Any] = {f"/{number:02}.md": f"file {number}\n" * 80 for number in range(20)}
 LARGE = "x" * (64 << 10)
@@ -43,7 +43,7 @@ def takes(frame: bytes, first: bytes) -> bool:
     """Whether the entry of the frame is made in one call once the first one was read."""
     parsing = Interpreter()
     parsing.interpret(first)
-    return entered(interpreter(first), frame, parsing.interpret(frame)) is not None
+    return delta_in_one_call(interpreter(first), frame, parsing.interpret(frame)) is not None
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_frame_is_taken_behind_one_that_changed_files_alone() -> None:
     taken = []
     for files, n in [({}, 1), ({"/03.md": "a"}, 1), ({"/03.md": "b"}, 1), ({}, 2), ({"/03.md": "c"}, 2)]:
         frame = state(files, n=n)
-        taken.append(entered(made, frame, parsing.interpret(frame)) is not None)
+        taken.append(delta_in_one_call(made, frame, parsing.interpret(frame)) is not None)
         if not taken[-1]:
             made.interpret(frame)
     assert taken == [False, False, True, False, False]
@@ -118,7 +118,7 @@ def test_a_frame_behind_files_that_were_released_or_adopted_is_left_to_the_parse
     forgotten.forget_frames()
     for each in (released, adopted, forgotten):
         parsing = Interpreter()
-        assert entered(each, frame, parsing.interpret(frame)) is None
+        assert delta_in_one_call(each, frame, parsing.interpret(frame)) is None
 
 
 def test_what_is_kept_of_a_frame_is_counted_once() -> None:
@@ -129,7 +129,7 @@ def test_what_is_kept_of_a_frame_is_counted_once() -> None:
         {"/04.md": {"content": ["d"]}},
     ):
         right = read.interpret(state(files))
-        assert entered(in_one_call, state(files), right) is not None
+        assert delta_in_one_call(in_one_call, state(files), right) is not None
         assert in_one_call.size_bytes == read.size_bytes
         assert in_one_call.memory_bytes == read.memory_bytes
         assert in_one_call.files == read.files
@@ -154,7 +154,7 @@ def test_any_bytes_in_a_frame_give_the_entry_of_its_meaning(draw: st.DataObject)
             at, removed = draw.draw(st.integers(0, len(frame))), draw.draw(st.integers(0, 30))
             frame = frame[:at] + draw.draw(inserted) + frame[at + removed :]
         right = parsing.interpret(frame)
-        delta = entered(kept, frame, right)
+        delta = delta_in_one_call(kept, frame, right)
         if delta is None:
             delta = kept.interpret(frame).delta
         assert kept.files == parsing.files

@@ -41,6 +41,13 @@ def a_log(
     )
 
 
+def two_runs(max_bytes: int) -> tuple[HandClock, RecentBudget, RecentCommits, RecentCommits]:
+    """The recent commits of two runs that share a budget of so many bytes."""
+    clock = HandClock()
+    budget = RecentBudget(clock, max_bytes)
+    return clock, budget, RecentCommits(budget), RecentCommits(budget)
+
+
 def a_commit(base: int, last: int) -> Commit:
     return Commit(base, last, 2 * (last - base), b"e" * (last - base), b"d" * (last - base), b"", 1)
 
@@ -57,9 +64,7 @@ def test_recent_commits_give_what_follows_the_end_of_one_of_them() -> None:
 
 
 def test_recent_commits_are_dropped_by_age_and_by_the_bytes_of_all_runs_oldest_first() -> None:
-    clock = HandClock()
-    budget = RecentBudget(clock, max_bytes=19)
-    recent, other = RecentCommits(budget), RecentCommits(budget)
+    clock, budget, recent, other = two_runs(max_bytes=19)
     recent.add(a_commit(1, 5))
     other.add(a_commit(1, 5))
     recent.add(a_commit(5, 7))
@@ -75,9 +80,7 @@ def test_recent_commits_are_dropped_by_age_and_by_the_bytes_of_all_runs_oldest_f
 
 
 def test_a_run_that_goes_on_keeps_its_commits_though_quiet_ones_have_filled_the_budget() -> None:
-    clock = HandClock()
-    budget = RecentBudget(clock, max_bytes=19)
-    quiet, active = RecentCommits(budget), RecentCommits(budget)
+    _, budget, quiet, active = two_runs(max_bytes=19)
     quiet.add(a_commit(1, 10))
     active.add(a_commit(1, 4))
     assert quiet.after(1) is None
@@ -97,9 +100,7 @@ def test_commits_of_a_quiet_run_are_kept_no_longer_than_others() -> None:
 
 
 def test_recent_commits_that_are_cleared_free_their_bytes_once() -> None:
-    clock = HandClock()
-    budget = RecentBudget(clock, max_bytes=19)
-    lost, other = RecentCommits(budget), RecentCommits(budget)
+    clock, budget, lost, other = two_runs(max_bytes=19)
     lost.add(a_commit(1, 5))
     other.add(a_commit(1, 3))
     lost.clear()

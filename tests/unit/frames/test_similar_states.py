@@ -21,7 +21,7 @@ from server.frames.interpreter import Interpreter
 from server.frames.similar_states import MAX_VALUES, MIN_BYTES, SplitFrame, StateForm, form_of
 from tests.support.recordings import NAMES, frames
 from tests.support.runtime import token_frame
-from tests.unit.compiled.forms import Form, compiled_steps, entered, installed_forms
+from tests.unit.compiled.forms import Form, compiled_steps, delta_in_one_call, installed_forms
 
 Members = dict[str, bytes]
 
@@ -250,7 +250,9 @@ def test_states_that_differ_in_files_alone_mean_what_they_mean_to_a_parser(
                 data = {**data, **new}
                 frame = state(**data)
             right = parsing.interpret(frame)
-            delta = entered(kept, frame, right) if in_one_call else None
+            delta = None
+            if in_one_call:
+                delta = delta_in_one_call(kept, frame, right)
             if delta is None:
                 meaning = kept.interpret(frame)
                 assert replace(meaning, delta=b"") == replace(right, delta=b"")
