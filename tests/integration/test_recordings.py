@@ -22,6 +22,7 @@ from server.wire.codec import ProtobufCodec
 from tests.support.client import events
 from tests.support.hub import RunningHub, a_workflow, running_hub, start
 from tests.support.recordings import NAMES, content_of, expected, facts_of, frames
+from tests.support.stored import compacted
 
 CODEC = ProtobufCodec()
 
@@ -154,6 +155,7 @@ async def test_the_database_grows_with_what_changed_not_with_what_is_repeated(
     async with running_hub(database, recordings=tmp_path) as hub, hub.client() as client:
         started = await start(client, "[[replay:growing]]")
         proposal = await unattended(client, started)
+        await compacted(hub.core.pool, UUID(started["thread_id"]))
         stored = await _stored_bytes(hub, started["thread_id"])
     assert proposal["status"] == "completed"
     assert len("".join(written)) > 4_000_000
@@ -165,6 +167,7 @@ async def test_a_long_run_takes_no_more_than_three_times_its_distinct_contents(h
         started = await start(client, "[[replay:long_run]]")
         await unattended(client, started)
     await hub.core.runner.wait(UUID(started["thread_id"]))
+    await compacted(hub.core.pool, UUID(started["thread_id"]))
     stored = await _stored_bytes(hub, started["thread_id"])
     assert stored <= 3 * await _distinct_bytes(hub, started["thread_id"])
 

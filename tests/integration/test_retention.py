@@ -28,6 +28,7 @@ from tests.integration.started_run import LINES
 from tests.support.grpc_interface import refusal_of
 from tests.support.http_interface import problem, socket, upgrade
 from tests.support.hub import RunningHub, a_workflow, finished, running_hub, start
+from tests.support.stored import DELETE_EVENTS, change_rows
 
 DAYS = timedelta(days=90)
 #: Removing a journal takes 0.4 s.
@@ -58,6 +59,12 @@ async def a_run(hub: RunningHub, prompt: str = "[[replay:short_run]]") -> dict[s
         started = await start(client, prompt)
         await finished(client, started)
     return started
+
+
+async def a_run_of_a_stopped_hub(database: str) -> UUID:
+    """A refinement that is over, and that no hub will compact."""
+    async with running_hub(database) as hub:
+        return UUID((await a_run(hub))["thread_id"])
 
 
 async def kept(hub: RunningHub, thread: str) -> int:
@@ -197,7 +204,7 @@ async def test_a_reader_of_legacy_frames_of_a_journal_with_a_hole_ends(database:
     async with running_hub(database) as hub:
         thread = UUID((await a_run(hub))["thread_id"])
         async with a_late_reader(hub, thread) as first_piece:
-            await hub.core.pool.execute("DELETE FROM events WHERE thread_id = $1", thread)
+            await change_rows(hub.core.pool, DELETE_EVENTS, thread)
             async with asyncio.timeout(60):
                 with pytest.raises(JournalIncomplete):
                     await first_piece()
@@ -206,10 +213,10 @@ async def test_a_reader_of_legacy_frames_of_a_journal_with_a_hole_ends(database:
 async def test_a_large_journal_is_removed_in_pieces_from_its_beginning_and_an_interruption_loses_none(
     database: str, pool: Any
 ) -> None:
+    thread = await a_run_of_a_stopped_hub(database)
+    await change_rows(pool, DELETE_EVENTS, thread)
+    await pool.execute(LARGE_JOURNAL, thread)
     async with running_hub(database) as hub, hub.client() as client:
-        thread = UUID((await a_run(hub))["thread_id"])
-        await pool.execute("DELETE FROM events WHERE thread_id = $1", thread)
-        await pool.execute(LARGE_JOURNAL, thread)
         subscription = await Broadcaster(hub.core.journal, SystemClock()).subscribe(thread, 3)
         await pool.execute(AGED, thread)
         store, piece = PostgresRetentionStore(pool), Piece(max_bytes=600_000)
@@ -234,11 +241,11 @@ async def test_a_large_journal_is_removed_in_pieces_from_its_beginning_and_an_in
 async def test_a_piece_ends_with_the_row_that_fills_it_whichever_journals_it_takes(
     database: str, pool: Any
 ) -> None:
+    threads = [await a_run_of_a_stopped_hub(database) for _ in range(3)]
+    for thread in threads[:2]:
+        await change_rows(pool, DELETE_EVENTS, thread)
+    await pool.execute(LARGE_JOURNAL, threads[1])
     async with running_hub(database) as hub:
-        threads = [UUID((await a_run(hub))["thread_id"]) for _ in range(3)]
-        for thread in threads[:2]:
-            await pool.execute("DELETE FROM events WHERE thread_id = $1", thread)
-        await pool.execute(LARGE_JOURNAL, threads[1])
         for thread in threads:
             await pool.execute(AGED, thread)
         store = PostgresRetentionStore(pool)

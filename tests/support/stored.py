@@ -89,6 +89,12 @@ async def a_running_run(pool: Any, *, owner: str = "replica-1") -> Lease:
     return lease
 
 
+#: Makes the events of a journal, $1, unreadable.
+SPOIL_EVENTS = "UPDATE events SET batch = 'hunter2' WHERE thread_id = $1"
+#: Removes the events of a journal, $1.
+DELETE_EVENTS = "DELETE FROM events WHERE thread_id = $1"
+
+
 async def taken_over(
     runs: PostgresRunStore, limit: int = 10, *, driven: Collection[UUID] = ()
 ) -> list[Lease]:
@@ -100,6 +106,17 @@ async def taken_over(
 async def rows_of(pool: Any, thread_id: UUID) -> int:
     """The rows of a journal."""
     return int(await pool.fetchval("SELECT count(*) FROM events WHERE thread_id = $1", thread_id))
+
+
+async def change_rows(pool: Any, statement: str, thread_id: UUID) -> None:
+    """Change the rows of a finished run's journal, $1, as only a person or a failing disk does.
+
+    While a journal is compacted, its old rows are locked and its new ones are not visible yet: a statement
+    that waits for the old ones changes nothing. The lock on the table waits for the new ones.
+    """
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("LOCK TABLE events IN SHARE ROW EXCLUSIVE MODE")
+        await connection.execute(statement, thread_id)
 
 
 async def compacted(pool: Any, thread_id: UUID) -> None:

@@ -24,6 +24,7 @@ from tests.contract.interfaces.quiet import quiet_thread
 from tests.support.hand_clock import PATIENCE_S, until
 from tests.support.http_interface import ORIGIN, http_interface, socket, upgrade, upgrade_request
 from tests.support.hub import RunningHub, running_hub
+from tests.support.stored import SPOIL_EVENTS, change_rows
 from tests.support.tokens import bearer
 
 ABSENT = "00000000-0000-4000-8000-000000000000"
@@ -415,7 +416,7 @@ async def test_a_fault_of_the_hub_closes_with_the_cursor_and_leaks_nothing(
     hub: RunningHub, thread: str
 ) -> None:
     # The journal's bytes are spoilt behind the hub's back.
-    await hub.core.pool.execute("UPDATE events SET batch = 'hunter2' WHERE thread_id = $1", UUID(thread))
+    await change_rows(hub.core.pool, SPOIL_EVENTS, UUID(thread))
     async with socket(hub.http, thread, hub.token(), "ideo.v1") as opened:
         assert "hello" in json.loads(await opened.recv())
         assert await closed(opened) == (1011, "after=0")

@@ -16,6 +16,7 @@ import pytest
 from tests.contract.interfaces.quiet import quiet_thread
 from tests.support.hand_clock import PATIENCE_S
 from tests.support.hub import RunningHub, running_hub
+from tests.support.stored import SPOIL_EVENTS, change_rows
 
 
 @dataclass
@@ -178,7 +179,7 @@ async def test_a_stopping_hub_sends_browsers_elsewhere_then_ends_the_stream_prop
 async def test_a_fault_cuts_the_stream_so_that_it_is_not_taken_for_its_end(
     hub: RunningHub, thread: str
 ) -> None:
-    await hub.core.pool.execute("UPDATE events SET batch = 'hunter2' WHERE thread_id = $1", UUID(thread))
+    await change_rows(hub.core.pool, SPOIL_EVENTS, UUID(thread))
     async with answer(hub, thread) as streamed:
         with pytest.raises(httpx.TransportError):
             await streamed.aread()
