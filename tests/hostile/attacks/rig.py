@@ -78,20 +78,25 @@ class Rig:
     async def _run(self, attack: Attack) -> Measured:
         copied, stored = await self._stored(tuple(attack.reads)) if attack.reads else ("", {})
         async with AsyncExitStack() as stack, AsyncExitStack() as until_attacked:
+            # What it takes for the attack's runs, the other user waits for whichever hub is attacked.
+            runtime = await stack.enter_async_context(runtime_process(attack.plays))
             control = None
             if self.another_hub:
-                control = await until_attacked.enter_async_context(self._hub(attack, copied, "control"))
-            hub = await stack.enter_async_context(self._hub(attack, copied, attack.name, replica=True))
+                control = await until_attacked.enter_async_context(
+                    self._hub(attack, runtime, copied, "control")
+                )
+            hub = await stack.enter_async_context(
+                self._hub(attack, runtime, copied, attack.name, replica=True)
+            )
             return await self._measure(attack, hub, control, until_attacked, stored)
 
     @asynccontextmanager
     async def _hub(
-        self, attack: Attack, copied: str, name: str, *, replica: bool = False
+        self, attack: Attack, runtime: str, copied: str, name: str, *, replica: bool = False
     ) -> AsyncIterator[_Hub]:
-        """A hub with a database and a runtime of its own. `replica`: whether another one is beside it."""
+        """A hub of a runtime, with a database of its own. `replica`: whether another one is beside it."""
         async with AsyncExitStack() as stack:
             dsn = await stack.enter_async_context(self.postgres.fresh(migrated=True, copy_of=copied))
-            runtime = await stack.enter_async_context(runtime_process(attack.plays))
             trust = {"SSL_CERT_FILE": str(self._certificates()[0])} if attack.tls else {}
             environment = hub_environment(
                 dsn, runtime, IDEO_LEASE_TTL_S=str(self.lease_s), **attack.settings, **trust
