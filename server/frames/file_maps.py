@@ -9,9 +9,10 @@ import ast
 import base64
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, TypeAlias
 
-from server.domain.proposals.files import File, NotAFile, parse_file
+from server.domain.proposals.files import File, NotAFile, is_base64, parse_file
 from server.encoding.json_text import dump, load
 from server.frames import printed_objects, raw_json, string_literals, structure
 from server.frames.literals import Printed
@@ -138,7 +139,7 @@ def _state_file(text: raw_json.Text) -> File | None:
     """The file of an entry; None for null. Raises NotAFile."""
     content = _content(text)
     if content is not None:
-        return parse_file(content)
+        return _file(content, {})
     members = raw_json.views(text) or {}
     content = _content(members.pop("content", b""))
     if content is None:
@@ -148,15 +149,26 @@ def _state_file(text: raw_json.Text) -> File | None:
         others = {name: load(bytes(member).decode()) for name, member in members.items()}
     except (ValueError, RecursionError):
         return read_file(bytes(text))
-    return parse_file({"content": content, **others})
+    return _file(content, others)
 
 
-def _content(text: raw_json.Text) -> str | list[str] | None:
-    """The value of a string, or of a list of strings; None for others, and if it is not proper JSON."""
+def _content(text: raw_json.Text) -> bytes | list[str] | None:
+    """The value of a string, in UTF-8, or of a list of strings; None for others, and if it is not proper
+    JSON."""
     match bytes(memoryview(text)[:1]):
         case b'"':
-            return raw_json.strict_string(text)
+            return raw_json.string_bytes(text)
         case b"[":
             return raw_json.strict_strings(text)
         case _:
             return None
+
+
+def _file(content: bytes | list[str], others: Mapping[str, Any]) -> File:
+    """The file with a content and the other members of its entry. Raises NotAFile."""
+    if isinstance(content, list):
+        return parse_file({**others, "content": content})
+    if is_base64(others.get("encoding")):
+        return parse_file({**others, "content": content.decode()})
+    # A text of many mebibytes is not encoded once more, in one call.
+    return replace(parse_file({**others, "content": ""}), content=content)

@@ -17,6 +17,7 @@ from server.bounded_http import bounded_client
 from server.domain.errors import RuntimeRefused, RuntimeUnavailable
 from server.domain.off_loop import RUNS, SMALL_BYTES
 from server.domain.runs.runtime import AdmitFrame, admit_at_once
+from server.encoding.structure import count
 from server.frames import structure
 from server.runtime.refusals import refusal_reason
 
@@ -146,7 +147,7 @@ class RuntimeCalls:
 
 def _members_in(body: bytes) -> int | None:
     """At least the number of members in an answer; None when it has more values than are read."""
-    return None if structure.is_too_complex(body) else body.count(b":")
+    return None if structure.is_too_complex(body) else count(body, b":")
 
 
 @contextmanager

@@ -164,7 +164,7 @@ def parse_file(value: object) -> File:
     if not isinstance(value, Mapping):
         return File(text_bytes(_text(value)))
     content, encoding = _text(value.get("content")), value.get("encoding")
-    binary = _decode(content) if isinstance(encoding, str) and encoding.lower() == "base64" else None
+    binary = _decode(content) if is_base64(encoding) else None
     extra = {name: _json(member) for name, member in value.items() if name not in _MEMBERS}
     if binary is None and encoding not in (None, "utf-8"):
         extra["encoding"] = _json(encoding)
@@ -175,6 +175,11 @@ def parse_file(value: object) -> File:
         _time(value.get("modified_at")),
         extra,
     )
+
+
+def is_base64(encoding: object) -> bool:
+    """Whether a content with this `encoding` is base64."""
+    return isinstance(encoding, str) and encoding.lower() == "base64"
 
 
 def _text(content: object) -> str:
