@@ -130,7 +130,7 @@ class RunRecorder:
         if tokens is None:
             return 0, False
         count, events, deltas, digests = tokens
-        self._log.put_all(events, deltas, count, epoch=epoch)
+        self._log.put_all(events, deltas, count, epoch)
         self.superseding.token_seq = self._log.last_seq
         self.journalled.digests += digests
         return count, self.journalled.is_new(digests)
