@@ -21,8 +21,8 @@ _HEAD = Struct("!ci")
 _HEAD_BYTES = _HEAD.size
 #: The messages Execute, for all rows of the portal without a name, and Sync.
 _EXECUTE, _SYNC = b"E\0\0\0\x09\0\0\0\0\0", b"S\0\0\0\x04"
-#: What follows the parameters: the end of the Bind, which is the form of the results, of which there are none,
-#: and the Execute.
+#: What follows the parameters: the end of the Bind, which is the form of the results, of which there are
+#: none, and the Execute.
 _NO_RESULTS = b"\0\0"
 _BOUND = _NO_RESULTS + _EXECUTE
 #: The answers BindComplete, CommandComplete of an INSERT of one row, and ReadyForQuery outside a transaction.

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from server.domain.byte_budget import ByteBudget
 from server.domain.errors import LeaseLost
-from server.domain.journal.log import BATCH_BYTES, COMMIT_BYTES, CommitQueues, JournalLog
 from server.domain.journal.batch import Batch
+from server.domain.journal.log import BATCH_BYTES, COMMIT_BYTES, CommitQueues, JournalLog
 from server.domain.journal.recent_commits import KEEP_S, RecentBudget, RecentCommits
 from server.domain.runs.lease import Lease
 from server.domain.runs.runtime import Invocation
