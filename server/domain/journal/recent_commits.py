@@ -23,15 +23,18 @@ class RecentBudget:
 
     def __init__(self, clock: Clock, max_bytes: int = MAX_BYTES) -> None:
         self._clock, self._max_bytes = clock, max_bytes
-        #: When each commit was added, oldest first, and where it is kept.
-        self._added: deque[tuple[float, RecentCommits]] = deque()
+        #: When each commit was added, oldest first, and where it is kept. Not pairs: those would be as many
+        #: objects for the garbage collector.
+        self._added: deque[float] = deque()
+        self._kept_in: deque[RecentCommits] = deque()
         #: Bytes that all runs keep.
         self.used_bytes = 0
 
     def add(self, recent: RecentCommits, size_bytes: int) -> None:
         """Count a commit that is kept in `recent` now; drop the oldest if they are too many. What is too old
         is dropped by the next `expire`."""
-        self._added.append((self._clock.monotonic(), recent))
+        self._added.append(self._clock.monotonic())
+        self._kept_in.append(recent)
         self.used_bytes += size_bytes
         if self.used_bytes > self._max_bytes:
             self.expire()
@@ -39,8 +42,9 @@ class RecentBudget:
     def expire(self) -> None:
         """Drop what is too old or too much, whether or not its run goes on."""
         oldest_s = self._clock.monotonic() - KEEP_S
-        while self._added and (self._added[0][0] < oldest_s or self.used_bytes > self._max_bytes):
-            self._added.popleft()[1].drop_oldest()
+        while self._added and (self._added[0] < oldest_s or self.used_bytes > self._max_bytes):
+            self._added.popleft()
+            self._kept_in.popleft().drop_oldest()
 
 
 class RecentCommits:
