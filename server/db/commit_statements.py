@@ -98,28 +98,19 @@ def statement_of(batches: list[Batch], lease_ttl: timedelta) -> tuple[str, tuple
 def parameters_of(batches: list[Batch], lease: bytes) -> list[bytes]:
     """Each batch as the parameters of APPEND_ONE. lease: its time, as `interval`."""
     executions: list[bytes] = []
+    pack, length = _PARAMETERS.pack, LENGTH.pack
     for batch in batches:
-        log, events, deltas, file_changes = (
-            batch.log,
-            batch.event_bytes,
-            batch.delta_bytes,
-            batch.file_changes,
+        log, events, deltas, changes = batch.log, batch.event_bytes, batch.delta_bytes, batch.file_changes
+        of_row = 16, log.thread_bytes, 8, log.fence, 4, batch.base, 4, batch.last, 4, batch.epoch
+        parts = (
+            pack(*of_row, len(events)),
+            events,
+            length(len(deltas)),
+            deltas,
+            parameter(changes) if changes else _EMPTY,
+            lease,
         )
-        head = _PARAMETERS.pack(
-            16,
-            log.thread_bytes,
-            8,
-            log.fence,
-            4,
-            batch.base,
-            4,
-            batch.last,
-            4,
-            batch.epoch,
-            len(events),
-        )
-        changes = parameter(file_changes) if file_changes else _EMPTY
-        executions.append(b"".join((head, events, LENGTH.pack(len(deltas)), deltas, changes, lease)))
+        executions.append(b"".join(parts))
     return executions
 
 

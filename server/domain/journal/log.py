@@ -52,6 +52,8 @@ class ReadyLogs:
         """Batches from each log in turn, up to `max_bytes` in total, or what the last one has more; none
         has more than `BATCH_BYTES`, except for a single event."""
         batches: list[Batch] = []
+        if not self._logs:
+            return batches
         left = max_bytes
         for log in list(self._logs):
             del self._logs[log]
