@@ -32,8 +32,8 @@ from server.db.dedicated_connection import DedicatedConnection
 from server.db.errors import database_errors
 from server.db.pipeline import Outcome
 from server.db.pool import BoundedPool
-from server.domain import crash_points
 from server.domain.clock import Clock
+from server.domain.crash_points import crash_point
 from server.domain.errors import DatabaseUnavailable
 from server.domain.journal.batch import Batch
 from server.domain.journal.journal import CommitListener, JournalHead
@@ -96,8 +96,7 @@ class JournalWriter:
             self._ready.when_filled(self._on_filled)
             return
         if self._is_usual(batches):
-            if crash_points.armed:
-                crash_points.crash_point("before_append")
+            crash_point("before_append")
             self._batches, self._began = batches, self._clock.monotonic()
             try:
                 executions = parameters_of(batches, self._lease)
@@ -189,7 +188,7 @@ class JournalWriter:
                 await self._connection.on_failed()
                 raise outcome
             if outcome is None:
-                crash_points.crash_point("before_append")
+                crash_point("before_append")
                 self._began = self._clock.monotonic()
                 if self._pool.pooled or not self._is_usual(batches):
                     statement, arguments = statement_of(batches, self._lease_ttl)
@@ -213,8 +212,7 @@ class JournalWriter:
         now = self._clock.monotonic()
         put_at = batches[0].put_at if len(batches) == 1 else min([batch.put_at for batch in batches])
         self._on_commit_time(now - self._began, now - put_at)
-        if crash_points.armed:
-            crash_points.crash_point("after_append")
+        crash_point("after_append")
 
     async def _reconcile(self, batches: list[Batch]) -> list[Batch]:
         """Find out which of the batches were committed. Returns those to send again."""

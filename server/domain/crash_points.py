@@ -48,27 +48,25 @@ POINTS = {
     "handing_over": "the runs are stopped; no lease is given up yet",
 }
 
-#: The point that was armed; empty if none was. Where an event passes, this is asked first: a call for nothing
-#: costs more.
-armed = ""
+_armed = ""
 _passes_left = 0
 
 
 def arm(spec: str) -> None:
     """Arm one point: `name` or `name:nth`. Raises ValueError for an unknown name."""
-    global armed, _passes_left
+    global _armed, _passes_left
     name, _, nth = spec.partition(":")
     if name not in POINTS:
         raise ValueError(f"no such crash point: {name[:40]!r}")
     if nth and not (nth.isascii() and nth.isdigit() and int(nth) > 0):
         raise ValueError("the pass at which to crash must be a number above 0")
-    armed, _passes_left = name, int(nth or 1)
+    _armed, _passes_left = name, int(nth or 1)
 
 
 def crash_point(name: str, passes: int = 1) -> None:
     """End the process if this point is armed and the chosen pass is among these."""
     global _passes_left
-    if name != armed:
+    if name != _armed:
         return
     _passes_left -= passes
     if _passes_left <= 0:

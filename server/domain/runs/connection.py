@@ -8,9 +8,9 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 
 from typing_extensions import override
 
-from server.domain import crash_points
 from server.domain.access.on_behalf_of import on_behalf_of
 from server.domain.byte_budget import ByteBudget
+from server.domain.crash_points import crash_point
 from server.domain.errors import RuntimeRefused, RuntimeUnavailable
 from server.domain.journal.events import DiscontinuityReason
 from server.domain.loop_turns import fill_turn
@@ -113,7 +113,7 @@ class Connection(FrameReceiver):
         try:
             async with stream as frames, self._remaining, self._rest:
                 self._rules.connected(self._clock.now())
-                crash_points.crash_point("stream_open")
+                crash_point("stream_open")
                 async for together in frames:
                     if self._rest.when() is not None:
                         self._rest.reschedule(None)
@@ -226,8 +226,7 @@ class Connection(FrameReceiver):
         rules = self._rules
         rules.heard(self._clock.now())
         rules.frame(meaning, is_new)
-        if crash_points.armed:
-            crash_points.crash_point("frame_recorded", count)
+        crash_point("frame_recorded", count)
 
     async def _on_frame(self, frame: bytes | OversizedFrame) -> None:
         """Journal a frame."""
@@ -257,7 +256,7 @@ class Connection(FrameReceiver):
         """Note whether a frame that was handled is the connection's `end`."""
         if meaning.progress is not None:
             return
-        crash_points.crash_point("frame_recorded")
+        crash_point("frame_recorded")
         if meaning.end and not self.ended:
             self._end = meaning.delta
             limit_s = self._context.limits.after_end_s
