@@ -12,7 +12,7 @@ from collections import deque
 from server.domain.clock import Clock
 from server.domain.journal.batch import Batch, joined
 
-#: Seconds for which events are kept, and bytes that all runs of a process keep at most.
+#: Seconds for which events are kept at least, and bytes that all runs of a process keep at most.
 KEEP_S, MAX_BYTES = 30.0, 16 << 20
 #: Seconds between two looks for commits that the database has lost.
 RESTORE_S = 3.0
