@@ -49,7 +49,6 @@ class CompiledInterpreter(SplicingInterpreter):
         self,
         frames: Sequence[bytes | OversizedFrame],
         start: int,
-        *,
         first_seq: int,
         epoch: int,
         time: datetime,
@@ -67,7 +66,7 @@ class CompiledInterpreter(SplicingInterpreter):
             # Most of these are state frames.
             return None
         # Such as a token in JSON.
-        return super().token_entries(frames, start, first_seq=first_seq, epoch=epoch, time=time)
+        return super().token_entries(frames, start, first_seq, epoch, time)
 
     def files_entry(self, frame: bytes, *, seq: int, epoch: int, time: datetime) -> FilesEntry | None:
         """As in `FrameInterpreter`."""

@@ -24,7 +24,6 @@ class SplicingInterpreter(Interpreter):
         self,
         frames: Sequence[bytes | OversizedFrame],
         start: int,
-        *,
         first_seq: int,
         epoch: int,
         time: datetime,

@@ -11,7 +11,8 @@ from server.db.outbox import ADD_EVENTS, data_of
 from server.db.pipeline import LENGTH, parameter
 from server.db.quarantine_entries import ADD_KEPT, MARK_PUT_BACK, kept_columns, put_back_columns
 from server.db.runs import ACTIVE_STATUSES
-from server.domain.journal.log import Batch, JournalLog
+from server.domain.journal.batch import Batch
+from server.domain.journal.log import JournalLog
 from server.domain.webhooks.events import OutboxEvent
 
 #: A lease that lasts longer than this part of its time is left as it is: otherwise each commit would also
@@ -86,8 +87,8 @@ def indexes_of(rows: list[asyncpg.Record]) -> list[int]:
 
 def statement_of(batches: list[Batch], lease_ttl: timedelta) -> tuple[str, tuple[object, ...]]:
     """The statement that commits any batches, and its arguments."""
-    reported = [(batch.log, event) for batch in batches for event in batch.commit.outbox]
-    entries = [(batch.log, entry) for batch in batches for entry in batch.commit.quarantine]
+    reported = [(batch.log, event) for batch in batches for event in batch.outbox]
+    entries = [(batch.log, entry) for batch in batches for entry in batch.quarantine]
     if not reported and not entries:
         return APPEND, (*_columns(batches), lease_ttl)
     more = (*_outbox_columns(reported), *kept_columns(entries), *put_back_columns(entries))
@@ -97,14 +98,16 @@ def statement_of(batches: list[Batch], lease_ttl: timedelta) -> tuple[str, tuple
 def parameters_of(batches: list[Batch], lease: bytes) -> list[bytes]:
     """Each batch as the parameters of APPEND_ONE. lease: its time, as `interval`."""
     executions: list[bytes] = []
-    for log, commit, _ in batches:
-        base, last, _, events, deltas, file_changes, epoch, _, _ = commit
+    pack, length = _PARAMETERS.pack, LENGTH.pack
+    for batch in batches:
+        log, events, deltas, changes = batch.log, batch.event_bytes, batch.delta_bytes, batch.file_changes
+        of_row = 16, log.thread_bytes, 8, log.fence, 4, batch.base, 4, batch.last, 4, batch.epoch
         parts = (
-            _PARAMETERS.pack(16, log.thread_bytes, 8, log.fence, 4, base, 4, last, 4, epoch, len(events)),
+            pack(*of_row, len(events)),
             events,
-            LENGTH.pack(len(deltas)),
+            length(len(deltas)),
             deltas,
-            parameter(file_changes) if file_changes else _EMPTY,
+            parameter(changes) if changes else _EMPTY,
             lease,
         )
         executions.append(b"".join(parts))
@@ -118,16 +121,15 @@ def interval(time: timedelta) -> bytes:
 
 def _row(batch: Batch) -> tuple[object, ...]:
     """A batch as the first arguments of the append statement, each in an array."""
-    log, commit = batch.log, batch.commit
     return (
-        log.thread_id,
-        log.fence,
-        commit.base,
-        commit.last,
-        commit.epoch,
-        commit.event_bytes,
-        commit.delta_bytes,
-        commit.file_changes,
+        batch.log.thread_id,
+        batch.log.fence,
+        batch.base,
+        batch.last,
+        batch.epoch,
+        batch.event_bytes,
+        batch.delta_bytes,
+        batch.file_changes,
     )
 
 

@@ -35,8 +35,9 @@ from server.db.pool import BoundedPool
 from server.domain.clock import Clock
 from server.domain.crash_points import crash_point
 from server.domain.errors import DatabaseUnavailable
+from server.domain.journal.batch import Batch
 from server.domain.journal.journal import CommitListener, JournalHead
-from server.domain.journal.log import Batch, JournalLog, ReadyLogs
+from server.domain.journal.log import JournalLog, ReadyLogs
 from server.domain.journal.segments import Segment
 from server.domain.retry import Backoff
 
@@ -137,8 +138,8 @@ class JournalWriter:
         """Whether the batches are few, and nothing else is to be written with them."""
         if len(batches) > FEW:
             return False
-        for _, commit, _ in batches:  # noqa: SIM110 - for each commit, without a generator
-            if commit.outbox or commit.quarantine:
+        for batch in batches:  # noqa: SIM110 - for each commit, without a generator
+            if batch.outbox or batch.quarantine:
                 return False
         return True
 
@@ -221,11 +222,11 @@ class JournalWriter:
         again: list[Batch] = []
         behind: list[Batch] = []
         for batch in batches:
-            position, commit = positions.get(batch.log.thread_id), batch.commit
-            lost = _lost_by_database(batch.log, commit.base, position)
-            if position == (batch.log.fence, commit.last):
+            position = positions.get(batch.log.thread_id)
+            lost = _lost_by_database(batch.log, batch.base, position)
+            if position == (batch.log.fence, batch.last):
                 self._mark_committed(batch)
-            elif position == (batch.log.fence, commit.base):
+            elif position == (batch.log.fence, batch.base):
                 again.append(batch)
             elif lost is not None:
                 behind.append(lost)
@@ -267,15 +268,15 @@ class JournalWriter:
         with database_errors():
             moved = indexes_of(await self._pool.fetch(statement, *arguments, timeout=APPEND_S))
         for index in moved:
-            commit = batches[index].commit
-            _logger.warning("lost_commits_written_again: seq %d to %d", commit.base + 1, commit.last)
+            batch = batches[index]
+            _logger.warning("lost_commits_written_again: seq %d to %d", batch.base + 1, batch.last)
 
     def _mark_committed(self, batch: Batch) -> None:
-        log, commit, _ = batch
-        log.mark_committed(commit)
-        segment = Segment(commit.base + 1, commit.last, commit.event_bytes, commit.delta_bytes)
+        log, last = batch.log, batch.last
+        log.mark_committed(batch)
+        segment = Segment(batch.base + 1, last, batch.event_bytes, batch.delta_bytes)
         # The floor is 1: retention removes events of ended runs alone.
-        head = JournalHead(last_seq=commit.last, epoch=commit.epoch, floor=1, terminal=False)
+        head = JournalHead(last, batch.epoch, 1, False)
         try:
             for listener in self._listeners:
                 listener(log.thread_id, segment, head)

@@ -21,8 +21,10 @@ _HEAD = Struct("!ci")
 _HEAD_BYTES = _HEAD.size
 #: The messages Execute, for all rows of the portal without a name, and Sync.
 _EXECUTE, _SYNC = b"E\0\0\0\x09\0\0\0\0\0", b"S\0\0\0\x04"
-#: What follows the parameters in a Bind: the form of the results, of which there are none.
+#: What follows the parameters: the end of the Bind, which is the form of the results, of which there are
+#: none, and the Execute.
 _NO_RESULTS = b"\0\0"
+_BOUND = _NO_RESULTS + _EXECUTE
 #: The answers BindComplete, CommandComplete of an INSERT of one row, and ReadyForQuery outside a transaction.
 _ONE_INSERTED, _READY = b"2\0\0\0\x04C\0\0\0\x0fINSERT 0 1\0", b"Z\0\0\0\x05I"
 #: An answer to an INSERT is a few bytes, and an error a few lines.
@@ -47,15 +49,15 @@ class Pipeline(asyncio.Protocol):
         self._transport: asyncio.Transport = connection._transport
         #: Whether what the server sends comes here, and not to the driver.
         self._receives = False
-        #: Of each query its statement, which the driver would close if nobody had it, and the message Bind
-        #: between its length and its parameters.
-        self._prepared: dict[str, tuple[asyncpg.prepared_stmt.PreparedStatement, bytes]] = {}
+        #: Of each query its statement, which the driver would close if nobody had it, the message Bind
+        #: between its length and its parameters, and its length without these.
+        self._prepared: dict[str, tuple[asyncpg.prepared_stmt.PreparedStatement, bytes, int]] = {}
         #: Gets the outcome of what was sent last, until it has.
         self._on_outcome: Callable[[Outcome], None] | None = None
-        #: The usual answer to what was sent last, what came of another one, and the rows that it reports.
-        self._usual, self._unusual = b"", bytearray()
-        self._counts: list[int] = []
-        self._executions = 0
+        #: How many executions were sent last, the usual answer to so many, and its outcome.
+        self._executions, self._usual, self._usual_counts = 0, b"", list[int]()
+        #: What came of another answer, and the rows that it reports.
+        self._unusual, self._counts = bytearray(), list[int]()
         #: When, in seconds of the loop's time.
         self.sent_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -86,16 +88,17 @@ class Pipeline(asyncio.Protocol):
         it comes, in which the next ones may be sent; an error is the driver's, and after it the connection is
         of no more use.
         """
-        if query not in self._prepared or self._transport.is_closing():
+        prepared = self._prepared.get(query)
+        if prepared is None or self._transport.is_closing():
             return False
-        bind = self._prepared[query][1]
+        _, bind, bind_bytes = prepared
         parts: list[bytes] = []
         for parameters in executions:
-            size_bytes = 6 + len(bind) + len(parameters)
-            parts += _HEAD.pack(b"B", size_bytes), bind, parameters, _NO_RESULTS, _EXECUTE
+            parts += _HEAD.pack(b"B", bind_bytes + len(parameters)), bind, parameters, _BOUND
         parts.append(_SYNC)
-        self._executions = len(executions)
-        self._usual = _ONE_INSERTED * self._executions + _READY
+        if len(executions) != self._executions:
+            count = self._executions = len(executions)
+            self._usual, self._usual_counts = _ONE_INSERTED * count + _READY, [1] * count
         self.sent_at = self._loop.time()
         if self._timer is None:
             self._timer = self._loop.call_at(self.sent_at + self._timeout_s, self._look)
@@ -112,7 +115,7 @@ class Pipeline(asyncio.Protocol):
         count = len(statement.get_parameters())
         # The portal has no name, and all parameters are binary.
         bind = b"\0%s\0\0\1\0\1" % statement.get_name().encode() + count.to_bytes(2, "big")
-        self._prepared[query] = statement, bind
+        self._prepared[query] = statement, bind, 4 + len(bind) + len(_NO_RESULTS)
 
     def hand_back(self) -> None:
         """Let the driver use the connection, up to the next `insert`."""
@@ -128,8 +131,9 @@ class Pipeline(asyncio.Protocol):
 
     @override
     def data_received(self, data: bytes) -> None:
-        if data == self._usual and not self._unusual:
-            self._end([1] * self._executions)
+        if data == self._usual and not self._unusual and (on_outcome := self._on_outcome) is not None:
+            self._on_outcome = None
+            on_outcome(self._usual_counts)
             return
         self._unusual += data
         try:
@@ -161,7 +165,6 @@ class Pipeline(asyncio.Protocol):
             # Others are notices, and settings that have changed.
 
     def _end(self, outcome: Outcome) -> None:
-        self._usual = b""
         on_outcome, self._on_outcome = self._on_outcome, None
         if on_outcome is not None:
             on_outcome(outcome)

@@ -144,6 +144,8 @@ class BoundedPool(asyncpg.Pool):  # type: ignore[misc] # the driver has no types
         self.connections = FairQueue(options["max_size"])
         self._connector = connect
         self._answered_at = 0.0
+        #: Changes when idle connections may be dead. An attribute: it is looked at for each commit.
+        self.generation = 0
         #: When connections were last replaced because the server was read-only.
         self._read_only_at = -inf
 
@@ -192,10 +194,10 @@ class BoundedPool(asyncpg.Pool):  # type: ignore[misc] # the driver has no types
         """As `Connector.pooled`."""
         return self._connector.pooled
 
-    @property
-    def generation(self) -> int:
-        """Changes when idle connections may be dead."""
-        return int(self._generation)
+    async def expire_connections(self) -> None:
+        """As in asyncpg."""
+        await super().expire_connections()
+        self.generation += 1
 
     async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:
         """As in asyncpg; a `timeout` is the statement's alone."""

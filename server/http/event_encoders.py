@@ -132,6 +132,10 @@ class ProtoEventEncoder:
     def __init__(self, max_message_bytes: int | None = None) -> None:
         """max_message_bytes: the size of the largest message; None for no limit."""
         self.max_message_bytes = max_message_bytes
+        #: Bytes of events whose message is made at once.
+        self._at_hand_bytes = _PROTO_AT_HAND_BYTES
+        if max_message_bytes is not None:
+            self._at_hand_bytes = min(_PROTO_AT_HAND_BYTES, max_message_bytes - MAX_HEAD_BYTES)
 
     def hello(self, head: JournalHead) -> bytes:
         """The first message."""
@@ -147,13 +151,12 @@ class ProtoEventEncoder:
 
     def at_hand(self, segment: Segment) -> bytes | None:
         """The same at once, up to MAX_SHARED_WRITE_BYTES; None if it is to be read with `segment`."""
-        size_bytes = len(segment.batch)
-        if size_bytes > _PROTO_AT_HAND_BYTES:
-            return None
-        if self.max_message_bytes is not None and size_bytes + MAX_HEAD_BYTES > self.max_message_bytes:
+        batch = segment.batch
+        size_bytes = len(batch)
+        if size_bytes > self._at_hand_bytes:
             return None
         # Not kept: those who read it later make it again in less than a microsecond.
-        return _proto_head(size_bytes) + segment.batch
+        return _proto_head(size_bytes) + batch
 
     def heartbeat(self, step: Heartbeat) -> bytes:
         """A heartbeat, made once for all readers."""

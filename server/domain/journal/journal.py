@@ -6,7 +6,8 @@ All methods that reach the database raise DatabaseUnavailable while it cannot be
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol, TypeAlias
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
 from uuid import UUID
 
 from server.domain.journal.events import Event, Outcome
@@ -41,7 +42,8 @@ class EventCodec(Protocol):
         ...
 
 
-class JournalHead(NamedTuple):
+@dataclass(slots=True)
+class JournalHead:
     """The state of a thread's journal: its newest seq and epoch, and `floor`, the lowest seq kept."""
 
     last_seq: int

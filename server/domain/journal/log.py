@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable
 
 from server.domain.byte_budget import ByteBudget
 from server.domain.clock import Clock
 from server.domain.errors import LeaseLost
-from server.domain.journal.recent_commits import Commit, RecentCommits
+from server.domain.journal.batch import Batch, joined
+from server.domain.journal.recent_commits import RecentCommits
 from server.domain.quarantine.entries import QuarantineEntry
 from server.domain.runs.lease import Lease
 from server.domain.webhooks.events import OutboxEvent
 from server.encoding.event_batch import delimited_delta
-
-T = TypeVar("T")
 
 #: Largest batch of a run in bytes, unless a single event is larger.
 BATCH_BYTES = 256 << 10
@@ -51,17 +49,19 @@ class ReadyLogs:
         self._on_filled = go_on
 
     def next_batches(self, max_bytes: int = COMMIT_BYTES) -> list[Batch]:
-        """Batches from each log in turn, up to `max_bytes` in total, or what the last one has more; none has
-        more than `BATCH_BYTES`, except for a single event."""
+        """Batches from each log in turn, up to `max_bytes` in total, or what the last one has more; none
+        has more than `BATCH_BYTES`, except for a single event."""
         batches: list[Batch] = []
+        if not self._logs:
+            return batches
         left = max_bytes
         for log in list(self._logs):
             del self._logs[log]
             if log.lost:
                 continue
-            batch = log.next_batch(min(left, BATCH_BYTES))
+            batch = log.next_batch(left)
             batches.append(batch)
-            left -= batch.commit.size_bytes
+            left -= batch.size_bytes
             if left <= 0:
                 break
         return batches
@@ -73,20 +73,6 @@ class CommitQueues:
 
     def __init__(self) -> None:
         self.small, self.large = ReadyLogs(), ReadyLogs()
-
-
-class Batch(NamedTuple):
-    """Events that the writer takes off a log, to be committed with those of other logs."""
-
-    log: JournalLog
-    commit: Commit
-    #: When the oldest of the events was put, in seconds of the clock's `monotonic`.
-    put_at: float
-
-    @property
-    def settled(self) -> bool:
-        """Whether it was committed, or its log lost the lease."""
-        return self.log.lost or self.log.committed >= self.commit.last
 
 
 class JournalLog:
@@ -124,19 +110,11 @@ class JournalLog:
         self._clock = clock
         self._recent = recent
         self._finished = False
-        #: Entries of events and of deltas, the bytes of both, how many events they are, and their epoch.
-        self._queue: deque[tuple[bytes, bytes, int, int, int]] = deque()
-        #: Seq and index entries of the queued events that change files: few of all.
-        self._file_changes: deque[tuple[int, bytes]] = deque()
-        #: What goes into the outbox, with the seq of the event that it goes with.
-        self._outbox: deque[tuple[int, OutboxEvent]] = deque()
-        #: What is noted in the quarantine, likewise.
-        self._quarantine: deque[tuple[int, QuarantineEntry]] = deque()
+        #: What was put and is not committed yet, as it was put.
+        self._queue: deque[Batch] = deque()
         self._changed = asyncio.Event()
         #: How many wait for it.
         self._waiting = 0
-        #: When the oldest queued event was put, or was left over by the batch before.
-        self._put_at = 0.0
 
     # --- For the run -------------------------------------------------------------------------
 
@@ -155,35 +133,55 @@ class JournalLog:
 
         Raises LeaseLost.
         """
-        self._check_lease()
-        if file_changes:
-            self._file_changes.append((self.last_seq + 1, file_changes))
-        if outbox is not None:
-            self._outbox.append((self.last_seq + 1, outbox))
-        if quarantine is not None:
-            self._quarantine.append((self.last_seq + 1, quarantine))
-        self.put_all(entry, delimited_delta(delta), 1, epoch=epoch, file_changes_bytes=len(file_changes))
+        self.put_all(
+            entry,
+            delimited_delta(delta),
+            1,
+            epoch,
+            file_changes,
+            () if outbox is None else (outbox,),
+            () if quarantine is None else (quarantine,),
+        )
 
     def put_all(
-        self, entries: bytes, deltas: bytes, count: int, *, epoch: int, file_changes_bytes: int = 0
+        self,
+        entries: bytes,
+        deltas: bytes,
+        count: int,
+        epoch: int,
+        file_changes: bytes = b"",
+        outbox: tuple[OutboxEvent, ...] = (),
+        quarantine: tuple[QuarantineEntry, ...] = (),
     ) -> None:
         """Queue the next events, few and small ones, to be committed together. entries: of an `EventBatch`.
         deltas: entries, too. count: of the events. Raises LeaseLost."""
         if self.lost:
             raise LeaseLost
-        was_empty = not self._queue
-        size_bytes = len(entries) + len(deltas)
-        self._queue.append((entries, deltas, size_bytes, count, epoch))
-        self.last_seq += count
-        put_bytes = size_bytes + file_changes_bytes
-        self.put_bytes += put_bytes
-        self.queued_bytes += put_bytes
-        self.is_full = self.queued_bytes > self._max_queued_bytes
-        self._budget.add(put_bytes)
-        if was_empty:
-            self._put_at = self._clock.monotonic()
-            if not self._committing:
-                (self._queues.large if size_bytes > BATCH_BYTES else self._queues.small).add(self)
+        base, put_at = self.last_seq, self._clock.monotonic()
+        self.last_seq = last = base + count
+        size_bytes = len(entries) + len(deltas) + len(file_changes)
+        queue = self._queue
+        queue.append(
+            Batch(
+                self,
+                base,
+                last,
+                size_bytes,
+                entries,
+                deltas,
+                file_changes,
+                epoch,
+                put_at,
+                outbox,
+                quarantine,
+            )
+        )
+        self.put_bytes += size_bytes
+        self.queued_bytes = queued_bytes = self.queued_bytes + size_bytes
+        self.is_full = queued_bytes > self._max_queued_bytes
+        self._budget.add(size_bytes)
+        if len(queue) == 1 and not self._committing:
+            (self._queues.large if size_bytes > BATCH_BYTES else self._queues.small).add(self)
 
     async def wait_for_capacity(self) -> None:
         """Wait until at most `max_queued_bytes` are queued. Raises LeaseLost."""
@@ -213,52 +211,29 @@ class JournalLog:
     def next_batch(self, max_bytes: int) -> Batch:
         """The next events to commit: as many as fit, at least one. The next batch waits for their commit."""
         self._committing = True
-        queue, put_at = self._queue, self._put_at
-        events, deltas, size_bytes, count, epoch = queue.popleft()
-        last = self.committed + count
-        if queue:
-            all_events, all_deltas = [events], [deltas]
-            while queue:
-                events, deltas, next_bytes, count, epoch_then = queue[0]
-                if size_bytes + next_bytes > max_bytes:
-                    break
-                queue.popleft()
-                size_bytes += next_bytes
-                all_events.append(events)
-                all_deltas.append(deltas)
-                last += count
-                epoch = epoch_then
-            events, deltas = b"".join(all_events), b"".join(all_deltas)
-            self._put_at = self._clock.monotonic()
-        file_changes = b""
-        if self._file_changes:
-            changes: Iterator[bytes] = _taken(self._file_changes, last)
-            file_changes = b"".join(changes)
-        commit = Commit(
-            self.committed,
-            last,
-            size_bytes + len(file_changes),
-            events,
-            deltas,
-            file_changes,
-            epoch,
-            tuple(_taken(self._outbox, last)) if self._outbox else (),
-            tuple(_taken(self._quarantine, last)) if self._quarantine else (),
-        )
-        return Batch(self, commit, put_at)
+        queue = self._queue
+        batch = queue.popleft()
+        if not queue:
+            return batch
+        batches, size_bytes = [batch], batch.size_bytes
+        max_bytes = min(max_bytes, BATCH_BYTES)
+        while queue and (size_bytes := size_bytes + queue[0].size_bytes) <= max_bytes:
+            batches.append(queue.popleft())
+        return joined(batches) if len(batches) > 1 else batch
 
-    def mark_committed(self, commit: Commit) -> None:
-        """Take the batch with this commit off the queued bytes: it is committed."""
-        self.committed = commit.last
-        self.epoch = commit.epoch
+    def mark_committed(self, batch: Batch) -> None:
+        """Take this batch off the queued bytes: it is committed."""
+        self.committed = batch.last
+        self.epoch = batch.epoch
         self._committing = False
         if not self.lost:
-            self._recent.add(commit)
-            self.queued_bytes -= commit.size_bytes
-            self.is_full = self.queued_bytes > self._max_queued_bytes
-            self._budget.release(commit.size_bytes)
+            self._recent.add(batch)
+            size_bytes = batch.size_bytes
+            self.queued_bytes = queued_bytes = self.queued_bytes - size_bytes
+            self.is_full = queued_bytes > self._max_queued_bytes
+            self._budget.release(size_bytes)
             if self._queue:
-                next_bytes = self._queue[0][2]
+                next_bytes = self._queue[0].size_bytes
                 (self._queues.large if next_bytes > BATCH_BYTES else self._queues.small).add(self)
         if self._waiting:
             self._wake_waiters()
@@ -271,8 +246,7 @@ class JournalLog:
     def committed_after(self, seq: int) -> Batch | None:
         """What was committed after `seq`, without the terminal event, to be written again where a database
         lost it; None when not all of it is kept, or nothing was."""
-        commit = self._recent.after(seq)
-        return None if commit is None else Batch(self, commit, self._clock.monotonic())
+        return self._recent.after(seq)
 
     def mark_finished(self) -> None:
         """Count the terminal event, which is committed after all others and is never queued."""
@@ -288,9 +262,6 @@ class JournalLog:
         """Drop what is queued: the lease is lost, or nobody drives the run under it any more."""
         self.lost = True
         self._queue.clear()
-        self._file_changes.clear()
-        self._outbox.clear()
-        self._quarantine.clear()
         if not self._finished:
             self.forget()
         queued_bytes, self.queued_bytes, self.is_full = self.queued_bytes, 0, False
@@ -300,9 +271,3 @@ class JournalLog:
     def _wake_waiters(self) -> None:
         self._changed.set()
         self._changed.clear()
-
-
-def _taken(queue: deque[tuple[int, T]], last: int) -> Iterator[T]:
-    """What is queued with the events up to `last`, taken off the queue."""
-    while queue and queue[0][0] <= last:
-        yield queue.popleft()[1]

@@ -8,35 +8,14 @@ the same seqs with the same bytes (ADR 0028).
 from __future__ import annotations
 
 from collections import deque
-from typing import NamedTuple
 
 from server.domain.clock import Clock
-from server.domain.quarantine.entries import QuarantineEntry
-from server.domain.webhooks.events import OutboxEvent
+from server.domain.journal.batch import Batch, joined
 
-#: Seconds for which events are kept, and bytes that all runs of a process keep at most.
+#: Seconds for which events are kept at least, and bytes that all runs of a process keep at most.
 KEEP_S, MAX_BYTES = 30.0, 16 << 20
 #: Seconds between two looks for commits that the database has lost.
 RESTORE_S = 3.0
-
-
-class Commit(NamedTuple):
-    """Consecutive events of a run that are committed together: `base + 1` to `last`.
-
-    size_bytes: of what is stored. file_changes: entries of the index of changed files (`file_index`); empty
-    when no event changes a file. epoch: that of the last event. outbox: what is stored in the outbox with
-    them. quarantine: what is noted in the quarantine with them.
-    """
-
-    base: int
-    last: int
-    size_bytes: int
-    event_bytes: bytes
-    delta_bytes: bytes
-    file_changes: bytes
-    epoch: int
-    outbox: tuple[OutboxEvent, ...] = ()
-    quarantine: tuple[QuarantineEntry, ...] = ()
 
 
 class RecentBudget:
@@ -44,22 +23,28 @@ class RecentBudget:
 
     def __init__(self, clock: Clock, max_bytes: int = MAX_BYTES) -> None:
         self._clock, self._max_bytes = clock, max_bytes
-        #: When each commit was added, oldest first, and where it is kept.
-        self._added: deque[tuple[float, RecentCommits]] = deque()
+        #: When each commit was added, oldest first, and where it is kept. Not pairs: those would be as many
+        #: objects for the garbage collector.
+        self._added: deque[float] = deque()
+        self._kept_in: deque[RecentCommits] = deque()
         #: Bytes that all runs keep.
         self.used_bytes = 0
 
     def add(self, recent: RecentCommits, size_bytes: int) -> None:
-        """Count a commit that is kept in `recent` now; drop those that are too old or too many."""
-        self._added.append((self._clock.monotonic(), recent))
+        """Count a commit that is kept in `recent` now; drop the oldest if they are too many. What is too old
+        is dropped by the next `expire`."""
+        self._added.append(self._clock.monotonic())
+        self._kept_in.append(recent)
         self.used_bytes += size_bytes
-        self.expire()
+        if self.used_bytes > self._max_bytes:
+            self.expire()
 
     def expire(self) -> None:
         """Drop what is too old or too much, whether or not its run goes on."""
         oldest_s = self._clock.monotonic() - KEEP_S
-        while self._added and (self._added[0][0] < oldest_s or self.used_bytes > self._max_bytes):
-            self._added.popleft()[1].drop_oldest()
+        while self._added and (self._added[0] < oldest_s or self.used_bytes > self._max_bytes):
+            self._added.popleft()
+            self._kept_in.popleft().drop_oldest()
 
 
 class RecentCommits:
@@ -67,31 +52,21 @@ class RecentCommits:
 
     def __init__(self, budget: RecentBudget) -> None:
         self._budget = budget
-        self._commits: deque[Commit] = deque()
+        self._commits: deque[Batch] = deque()
         #: Commits that were dropped before their turn.
         self._cleared = 0
 
-    def add(self, commit: Commit) -> None:
+    def add(self, commit: Batch) -> None:
         """Keep a commit, which continues the one before."""
         self._commits.append(commit)
         self._budget.add(self, commit.size_bytes)
 
-    def after(self, seq: int) -> Commit | None:
+    def after(self, seq: int) -> Batch | None:
         """All events after `seq` as one; None when not all of them are kept."""
         commits = [commit for commit in self._commits if commit.base >= seq]
         if not commits or commits[0].base != seq:
             return None
-        return Commit(
-            seq,
-            commits[-1].last,
-            sum(commit.size_bytes for commit in commits),
-            b"".join(commit.event_bytes for commit in commits),
-            b"".join(commit.delta_bytes for commit in commits),
-            b"".join(commit.file_changes for commit in commits),
-            commits[-1].epoch,
-            tuple(event for commit in commits for event in commit.outbox),
-            tuple(entry for commit in commits for entry in commit.quarantine),
-        )
+        return joined(commits)
 
     def drop_oldest(self) -> None:
         """Drop the oldest commit; nothing if it was cleared."""

@@ -34,6 +34,15 @@ _GO_EVENTS, _EVENT_BYTES = 8, 128
 class Segment:
     """A contiguous run of committed events, shared by all subscriptions of this replica."""
 
+    # Of the class until it is needed: most segments are one token, written to readers and forgotten.
+    #: Renderings that are being made off the event loop.
+    _making: dict[object, asyncio.Task[Any]] | None = None
+    #: The segment that this one is a part of, if any. Not itself: it would be freed late.
+    _part_of: Segment | None = None
+    _parts: WeakValueDictionary[tuple[int, int], Segment] | None = None
+    #: Set by each reader (`server.domain.streams.shared_memory`).
+    recently_read: bool = False
+
     def __init__(
         self,
         first_seq: int,
@@ -54,15 +63,8 @@ class Segment:
         self.terminal = terminal
         self._on_grow, self._time = on_grow, time
         self._renderings: dict[object, Any] = {}
-        #: Renderings that are being made off the event loop.
-        self._making: dict[object, asyncio.Task[Any]] = {}
-        #: The segment that this one is a part of, if any. Not itself: it would be freed late.
-        self._part_of: Segment | None = None
-        self._parts: WeakValueDictionary[tuple[int, int], Segment] | None = None
         #: Bytes that it keeps in memory, renderings included.
         self.size_bytes = SEGMENT_BYTES + len(batch) + len(delta_batch)
-        #: Set by each reader (`server.domain.streams.shared_memory`).
-        self.recently_read = False
 
     def observed_by(self, on_grow: Callable[[Segment, int], None], time: LoopTime | None = None) -> Segment:
         """The same events in a segment without renderings, which calls `on_grow` when it grows: this one, if
@@ -267,6 +269,8 @@ class Segment:
 
     async def _made(self, key: object, render: Callable[[Segment], T]) -> T:
         """`render(self)`, made off the event loop, once for all who wait for it."""
+        if self._making is None:
+            self._making = {}
         return await single_flight(self._making, key, lambda: REQUESTS.run(render, self), name="rendering")
 
     def _grow(self, size: int) -> None:

@@ -162,13 +162,14 @@ class Connection(FrameReceiver):
             count, size_bytes = fill_turn(sizes_of(frames))
             if count < len(frames):
                 frames = frames[:count]
-        context = self._context
-        has_room = self._room.reserved_bytes >= size_bytes or context.budget.has_room(size_bytes)
-        if not has_room or not context.turns.take_now(size_bytes):
+        context, room = self._context, self._room
+        if room.reserved_bytes < size_bytes and not context.budget.has_room(size_bytes):
+            return 0
+        if not context.turns.take_now(size_bytes):
             return 0
         taken = self._on_quick_frames(frames)
-        if taken and self._room.reserved_bytes:
-            self._room.give_back()
+        if taken and room.reserved_bytes:
+            room.give_back()
         return taken
 
     async def _on_frames(self, frames: Sequence[bytes | OversizedFrame]) -> None:
@@ -193,11 +194,11 @@ class Connection(FrameReceiver):
     def _on_quick_frames(self, frames: Sequence[bytes | OversizedFrame]) -> int:
         """Journal the first frames, up to the connection's `end`, as far as they are quick and nothing has to
         be waited for. Returns how many."""
-        at = 0
-        while at < len(frames) and self._end is None:
+        at, end = 0, len(frames)
+        while at < end and self._end is None:
             count, is_new = self._recorder.record_tokens(frames, at)
             if count:
-                self._note_recorded(_TOKEN, count, is_new=is_new)
+                self._note_recorded(_TOKEN, count, is_new)
             else:
                 frame = frames[at]
                 if isinstance(frame, OversizedFrame) or not self._on_quick(frame):
@@ -210,7 +211,7 @@ class Connection(FrameReceiver):
         """Journal a frame if it is quick and nothing has to be waited for. Returns whether it is."""
         is_new = self._recorder.record_files(frame)
         if is_new is not None:
-            self._note_recorded(_FILES, 1, is_new=is_new)
+            self._note_recorded(_FILES, 1, is_new)
             return True
         if not self._recorder.is_quick_now(frame):
             return False
@@ -220,10 +221,11 @@ class Connection(FrameReceiver):
             self._recorder.count_memory()
         return True
 
-    def _note_recorded(self, meaning: Interpretation, count: int, *, is_new: bool) -> None:
+    def _note_recorded(self, meaning: Interpretation, count: int, is_new: bool) -> None:
         """Report frames that were journalled without being interpreted one by one."""
-        self._rules.heard(self._clock.now())
-        self._rules.frame(meaning, is_new=is_new)
+        rules = self._rules
+        rules.heard(self._clock.now())
+        rules.frame(meaning, is_new)
         crash_point("frame_recorded", count)
 
     async def _on_frame(self, frame: bytes | OversizedFrame) -> None:

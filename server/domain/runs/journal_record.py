@@ -79,6 +79,11 @@ class JournalRecord:
         self._files_shown = self._files_shown or meaning.shows_files
         self._state_shown = self._state_shown or any(isinstance(kind, StateUpdate) for kind in meaning.kinds)
 
+    def note_tokens(self, digests: Iterable[bytes]) -> bool:
+        """Note the events of token frames. Returns whether the epoch before does not have all of them."""
+        self.digests += digests
+        return not self._digests_before or self.is_new(digests)
+
     def note_files(self, digest: bytes) -> None:
         """Note the event of a state frame with a file map, which shows nothing else."""
         self.digests.append(digest)

@@ -121,19 +121,19 @@ class RunRecorder:
         """Interpret and journal the frames from `start` on, as far as they are tokens that
         `FrameInterpreter.token_entries` takes; none while much is queued. Returns how many they are, and
         whether the epoch before does not have all of them. Raises LeaseLost."""
-        if self._log.is_full or self.exclusive.locked():
+        log, journalled = self._log, self.journalled
+        if log.is_full or self.exclusive.locked():
             return 0, False
-        epoch = self.journalled.epoch
+        epoch = journalled.epoch
         tokens = self._interpreter.token_entries(
-            frames, start, first_seq=self._log.last_seq + 1, epoch=epoch, time=self._context.clock.now()
+            frames, start, log.last_seq + 1, epoch, self._context.clock.now()
         )
         if tokens is None:
             return 0, False
         count, events, deltas, digests = tokens
-        self._log.put_all(events, deltas, count, epoch=epoch)
-        self.superseding.token_seq = self._log.last_seq
-        self.journalled.digests += digests
-        return count, self.journalled.is_new(digests)
+        log.put_all(events, deltas, count, epoch)
+        self.superseding.token_seq = log.last_seq
+        return count, journalled.note_tokens(digests)
 
     def record_files(self, frame: bytes) -> bool | None:
         """Interpret and journal a state frame that `FrameInterpreter.files_entry` takes, if there is room for

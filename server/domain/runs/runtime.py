@@ -297,7 +297,6 @@ class FrameInterpreter(Protocol):
         self,
         frames: Sequence[bytes | OversizedFrame],
         start: int,
-        *,
         first_seq: int,
         epoch: int,
         time: datetime,

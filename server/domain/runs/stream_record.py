@@ -58,7 +58,7 @@ class StreamRecord:
         self._heard_at = self._quiet_since = now
         self._is_idle = False
 
-    def frame(self, meaning: Interpretation, *, is_new: bool) -> None:
+    def frame(self, meaning: Interpretation, is_new: bool) -> None:
         """A frame is about to be journalled. `is_new`: the epoch before does not have it."""
         if meaning.error is not None and meaning.error.of_endpoint:
             self._endpoint_gave_up = True

@@ -87,6 +87,9 @@ class LiveEnd:
         #: How many heartbeats the topic had when all of them had the last one.
         self._heartbeats = 0
         self._readers: dict[Hashable, _Readers] = {}
+        #: The same without their keys, anew when a form comes or goes: those who leave do so while they are
+        #: written to.
+        self._forms: tuple[_Readers, ...] = ()
         #: When the first of their rights ends.
         self._ends_at = _NEVER
 
@@ -102,6 +105,7 @@ class LiveEnd:
         readers = self._readers.get(form.key)
         if readers is None:
             readers = self._readers[form.key] = _Readers(form)
+            self._forms = (*self._forms, readers)
         readers.form = form
         readers.writers[reader] = form.writer
         readers.group.add(form.writer)
@@ -119,12 +123,12 @@ class LiveEnd:
     def send(self, segment: Segment) -> None:
         """Write the next segment to all readers. Readers that cannot take it leave. All leave if it does not
         follow what they have, if it ends the thread, or if the right of one of them has ended."""
-        if not self._readers:
+        if not self._forms:
             return
         if segment.first_seq != self._seq + 1 or segment.terminal or self._now() > self._ends_at:
             self.wake()
             return
-        for readers in list(self._readers.values()):
+        for readers in self._forms:
             self._write(readers, readers.form.make(segment))
         self._seq = segment.last_seq
 
@@ -136,7 +140,7 @@ class LiveEnd:
         if heartbeat.last_seq != self._seq or self._now() > self._ends_at:
             self.wake()
             return
-        for readers in list(self._readers.values()):
+        for readers in self._forms:
             made = readers.form.heartbeat(heartbeat)
             if made != b"":
                 self._write(readers, made)
@@ -152,7 +156,7 @@ class LiveEnd:
 
     def wake(self) -> None:
         """Have all readers leave."""
-        for readers in list(self._readers.values()):
+        for readers in self._forms:
             self._let_go(readers, list(readers.writers))
 
     def _let_go(self, readers: _Readers, leaving: Sequence[LiveReader]) -> None:
@@ -165,3 +169,4 @@ class LiveEnd:
             readers.group.remove(readers.writers.pop(reader))
         if not readers.writers:
             del self._readers[readers.form.key]
+            self._forms = tuple(self._readers.values())

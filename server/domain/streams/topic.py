@@ -79,17 +79,18 @@ class Topic:
 
     def extend(self, segment: Segment, head: JournalHead) -> None:
         """Add the next committed segment to the window, and give it to the readers that wait."""
-        if self._window:
-            last_seq = self._window[-1].last_seq
+        window = self._window
+        if window:
+            last_seq = window[-1].last_seq
             if last_seq >= segment.last_seq:
                 return
             if last_seq + 1 != segment.first_seq:
                 self._clear_window()
         segment = segment.observed_by(self._on_grow, self.time)
-        self._window.append(segment)
-        self._window_bytes += segment.size_bytes
+        window.append(segment)
+        self._window_bytes = window_bytes = self._window_bytes + segment.size_bytes
         self._memory.add(segment, self)
-        if self._window_bytes > self._max_window_bytes:
+        if window_bytes > self._max_window_bytes:
             self._limit_window()
         if self._adopt(head):
             self.live_end.send(segment)
@@ -135,7 +136,10 @@ class Topic:
             self.wake()
 
     def _adopt(self, head: JournalHead) -> bool:
-        if (head.last_seq, head.terminal) <= (self.head.last_seq, self.head.terminal):
+        known = self.head
+        if head.last_seq < known.last_seq or (
+            head.last_seq == known.last_seq and head.terminal <= known.terminal
+        ):
             return False
         self.head = head
         return True

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from server.domain.byte_budget import ByteBudget
 from server.domain.errors import LeaseLost
+from server.domain.journal.batch import Batch
 from server.domain.journal.log import BATCH_BYTES, COMMIT_BYTES, CommitQueues, JournalLog
-from server.domain.journal.recent_commits import KEEP_S, Commit, RecentBudget, RecentCommits
+from server.domain.journal.recent_commits import KEEP_S, RecentBudget, RecentCommits
 from server.domain.runs.lease import Lease
 from server.domain.runs.runtime import Invocation
 from server.domain.runs.status import RunStatus
@@ -48,8 +49,13 @@ def two_runs(max_bytes: int) -> tuple[HandClock, RecentBudget, RecentCommits, Re
     return clock, budget, RecentCommits(budget), RecentCommits(budget)
 
 
-def a_commit(base: int, last: int) -> Commit:
-    return Commit(base, last, 2 * (last - base), b"e" * (last - base), b"d" * (last - base), b"", 1)
+#: The log of commits for which it does not matter.
+LOG = a_log(CommitQueues())
+
+
+def a_commit(base: int, last: int) -> Batch:
+    count = last - base
+    return Batch(LOG, base, last, 2 * count, b"e" * count, b"d" * count, b"", 1, 0.0)
 
 
 def test_recent_commits_give_what_follows_the_end_of_one_of_them() -> None:
@@ -72,6 +78,7 @@ def test_recent_commits_are_dropped_by_age_and_by_the_bytes_of_all_runs_oldest_f
     assert recent.after(5) == a_commit(5, 7)
     clock.move(KEEP_S + 1)
     recent.add(a_commit(7, 8))
+    budget.expire()
     assert recent.after(5) is None
     assert recent.after(7) == a_commit(7, 8)
     for each in (recent, other):
@@ -128,17 +135,17 @@ def test_batches_bring_every_event_once_in_order_within_the_bound(
     while batches := queues.small.next_batches(max_bytes):
         assert len({batch.log for batch in batches}) == len(batches)
         # Only the last batch may go beyond the bound, and only by its first event.
-        assert sum(batch.commit.size_bytes for batch in batches[:-1]) < max_bytes
+        assert sum(batch.size_bytes for batch in batches[:-1]) < max_bytes
         for batch in batches:
-            assert batch.commit.base == batch.log.committed
+            assert batch.base == batch.log.committed
             events, deltas = (
-                split_events(batch.commit.event_bytes, event_ends(batch.commit.event_bytes)),
-                split_deltas(batch.commit.delta_bytes),
+                split_events(batch.event_bytes, event_ends(batch.event_bytes)),
+                split_deltas(batch.delta_bytes),
             )
-            assert batch.commit.last - batch.commit.base == len(events) == len(deltas) > 0
-            assert len(events) == 1 or batch.commit.size_bytes <= max_bytes
+            assert batch.last - batch.base == len(events) == len(deltas) > 0
+            assert len(events) == 1 or batch.size_bytes <= max_bytes
             committed[batch.log] += zip(events, deltas, strict=True)
-            batch.log.mark_committed(batch.commit)
+            batch.log.mark_committed(batch)
     for number, log in enumerate(logs):
         assert committed[log] == [(event, delta) for to, event, delta in puts if to == number]
         assert (log.committed, log.queued_bytes) == (log.last_seq, 0)
@@ -152,7 +159,7 @@ def test_the_log_that_waits_longest_comes_first() -> None:
     (batch,) = queues.small.next_batches(1)
     assert batch.log is first
     # What is left of it comes once this is committed, and goes to the end of the line.
-    first.mark_committed(batch.commit)
+    first.mark_committed(batch)
     assert [batch.log for batch in queues.small.next_batches(1000)] == [second, first]
 
 
@@ -167,8 +174,8 @@ def test_a_commit_has_a_batch_of_each_run_that_is_at_full_speed_and_no_batch_is_
             log.put(delimited_event(b"e" * 1000), b"", epoch=1)
     batches = queues.small.next_batches()
     assert [batch.log for batch in batches] == logs[:16]
-    assert COMMIT_BYTES < sum(batch.commit.size_bytes for batch in batches) < COMMIT_BYTES + 2000
-    assert max(batch.commit.size_bytes for batch in batches) <= BATCH_BYTES
+    assert COMMIT_BYTES < sum(batch.size_bytes for batch in batches) < COMMIT_BYTES + 2000
+    assert max(batch.size_bytes for batch in batches) <= BATCH_BYTES
 
 
 def test_a_run_has_one_batch_at_a_time() -> None:
@@ -179,9 +186,9 @@ def test_a_run_has_one_batch_at_a_time() -> None:
     log.put(delimited_event(b"next"), b"", epoch=1)
     log.put(delimited_event(b"l" * BATCH_BYTES), b"", epoch=1)
     assert queues.small.next_batches() == queues.large.next_batches() == []
-    log.mark_committed(batch.commit)
+    log.mark_committed(batch)
     (batch,) = queues.small.next_batches()
-    assert batch.commit.last == batch.commit.base + 1 == log.last_seq - 1
+    assert batch.last == batch.base + 1 == log.last_seq - 1
 
 
 def test_the_events_of_other_runs_do_not_wait_for_a_large_one_and_those_of_its_own_run_do() -> None:
@@ -191,9 +198,9 @@ def test_the_events_of_other_runs_do_not_wait_for_a_large_one_and_those_of_its_o
     log.put(delimited_event(b"small"), b"", epoch=1)
     other.put(delimited_event(b"small"), b"", epoch=1)
     (large,) = queues.large.next_batches()
-    assert (large.log, large.commit.last) == (log, log.last_seq - 1)
+    assert (large.log, large.last) == (log, log.last_seq - 1)
     assert [batch.log for batch in queues.small.next_batches()] == [other]
-    log.mark_committed(large.commit)
+    log.mark_committed(large)
     assert queues.large.next_batches() == []
     assert [batch.log for batch in queues.small.next_batches()] == [log]
 
@@ -205,8 +212,8 @@ def test_a_batch_has_the_epoch_of_its_last_event_and_the_time_of_its_first() -> 
     clock.move(3)
     log.put(delimited_event(b"b"), b"", epoch=2)
     (batch,) = queues.small.next_batches(1000)
-    assert (batch.commit.epoch, batch.put_at) == (2, 0.0)
-    log.mark_committed(batch.commit)
+    assert (batch.epoch, batch.put_at) == (2, 0.0)
+    log.mark_committed(batch)
     assert log.epoch == 2
 
 
@@ -219,7 +226,7 @@ async def test_a_run_waits_while_much_is_queued_and_until_all_is_committed() -> 
     assert not capacity.done()
     assert not flushed.done()
     (batch,) = queues.small.next_batches(1000)
-    log.mark_committed(batch.commit)
+    log.mark_committed(batch)
     await asyncio.gather(capacity, flushed)
 
 
@@ -270,11 +277,11 @@ def test_entries_of_changed_files_are_in_the_batch_of_their_event_and_written_ag
     assert log.queued_bytes >= sum(map(len, entries))
     while log.queued_bytes:
         batch = log.next_batch(max_bytes)
-        numbers = range(batch.commit.base - 1, batch.commit.last - 1)
+        numbers = range(batch.base - 1, batch.last - 1)
         expected = b"".join(b"%d " % number + entries[number] for number in numbers if entries[number])
-        assert batch.commit.file_changes == expected
-        log.mark_committed(batch.commit)
-        again = log.committed_after(batch.commit.base)
+        assert batch.file_changes == expected
+        log.mark_committed(batch)
+        again = log.committed_after(batch.base)
         assert again is not None
-        assert again.commit.file_changes == expected
+        assert again.file_changes == expected
     assert log.queued_bytes == 0
