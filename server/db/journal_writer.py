@@ -18,6 +18,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
+from functools import partial
 
 from server.db.commit_statements import (
     APPEND_ONE,
@@ -71,11 +72,16 @@ class JournalWriter:
         #: What was sent and is not answered, and when, in seconds of the clock's `monotonic`.
         self._batches: list[Batch] = []
         self._began = 0.0
+        #: Of `write_forever`: has `_on_filled` called.
+        self._go_on_soon: Callable[[], object] | None = None
         #: What `write_forever` has to commit, and the outcome of the first attempt, if there was one.
         self._left: asyncio.Queue[tuple[list[Batch], Outcome | None]] = asyncio.Queue()
 
     async def write_forever(self) -> None:
         """Commit until cancelled."""
+        # In the next turn of the loop, so that what comes in this one is committed together. `asyncio` asks
+        # the system for the process each time that it looks for the running loop.
+        self._go_on_soon = partial(asyncio.get_running_loop().call_soon, self._on_filled)
         try:
             self._go_on()
             while True:
@@ -93,7 +99,7 @@ class JournalWriter:
         """Begin the next commit, or wait for something to commit."""
         batches = self._ready.next_batches()
         if not batches:
-            self._ready.when_filled(self._on_filled)
+            self._ready.when_filled(self._go_on_soon)
             return
         if self._is_usual(batches):
             crash_point("before_append")

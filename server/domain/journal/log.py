@@ -34,19 +34,19 @@ class ReadyLogs:
     def __init__(self) -> None:
         self._logs: dict[JournalLog, None] = {}
         #: Of the writer, while it waits.
-        self._on_filled: Callable[[], None] | None = None
+        self._on_filled: Callable[[], object] | None = None
 
     def add(self, log: JournalLog) -> None:
         """Add a log at the end, unless it is already here."""
         self._logs[log] = None
-        if self._on_filled is not None:
-            # In the next turn of the loop, so that what comes in this one is committed together.
-            asyncio.get_running_loop().call_soon(self._on_filled)
+        on_filled = self._on_filled
+        if on_filled is not None:
             self._on_filled = None
+            on_filled()
 
-    def when_filled(self, go_on: Callable[[], None] | None) -> None:
-        """Have `go_on` called once, soon after there is a log; None: nothing. For one writer."""
-        self._on_filled = go_on
+    def when_filled(self, call: Callable[[], object] | None) -> None:
+        """Have this called once, as soon as there is a log; None: nothing. For one writer."""
+        self._on_filled = call
 
     def next_batches(self, max_bytes: int = COMMIT_BYTES) -> list[Batch]:
         """Batches from each log in turn, up to `max_bytes` in total, or what the last one has more; none
