@@ -21,10 +21,11 @@ from ide_orchestrator.conformance.target import Target
 from server.cli.hub_client import open_client
 from server.core import open_core
 from server.db.proposals import PostgresProposalStore
-from server.domain.errors import Conflict, KeyReused, RuntimeRefused, RuntimeUnavailable
+from server.db.runs import PostgresRunStore
+from server.domain.errors import Conflict, KeyReused, RuntimeRefused, RuntimeUnavailable, ShuttingDown
 from server.domain.idempotent_start import Started
 from server.domain.model import CreateWorkflow, IdempotencyKey, Principal, StartRefinement
-from server.domain.proposals.store import EarlierStart
+from server.domain.proposals.store import EarlierStart, StoredStart
 from server.domain.refinements import Refinements
 from server.domain.runs.lease import Lease
 from server.runtime.breaker import Breaker
@@ -33,11 +34,11 @@ from server.wire import messages as m
 from server.wire.agent_definition import DEFAULT_DEFINITION
 from tests.support.driven import driven
 from tests.support.grpc_interface import Caller, refusal_of
-from tests.support.hand_clock import until
+from tests.support.hand_clock import retried, until
 from tests.support.hub import a_workflow, finished, running_hub
 from tests.support.runtime import Answer, Runtime, Stream, serve_runtime
 from tests.support.servers import answer, http_server
-from tests.support.stored import NOON, a_user, an_invocation
+from tests.support.stored import NOON, a_user, an_invocation, taken_over
 from tests.support.stored import a_workflow as a_stored_workflow
 from tests.support.tokens import VERIFIER
 
@@ -361,3 +362,54 @@ async def test_another_request_with_the_same_key_is_refused(database: str, pool:
             with pytest.raises(KeyReused):
                 await hub.core.refinements.start(user, other, key="k")
     assert await _runs(pool) == 1
+
+
+# --- A start whose answer from the database comes late ------------------------------------------
+
+
+class LateStarts(PostgresProposalStore):
+    """Starts that are committed, and whose answers come once `answer` is set."""
+
+    def __init__(self, pool: Any) -> None:
+        super().__init__(pool, owner="r", lease_ttl_s=60)
+        self.committed, self.answer = asyncio.Event(), asyncio.Event()
+
+    async def start(self, *args: Any, **values: Any) -> StoredStart | EarlierStart:
+        stored = await super().start(*args, **values)
+        self.committed.set()
+        await self.answer.wait()
+        return stored
+
+
+async def test_a_start_whose_caller_leaves_while_it_is_stored_is_driven(database: str, pool: Any) -> None:
+    runtime, proposals = Slow(), LateStarts(pool)
+    async with serve_runtime(runtime) as url, driven(url, database, pool) as on:
+        refinements = on.refinements_on(proposals)
+        starting = asyncio.create_task(refinements.start(on.user, StartRefinement(on.workflow_id, "x")))
+        await proposals.committed.wait()
+        starting.cancel()
+        await asyncio.wait({starting})
+        proposals.answer.set()
+        await until(lambda: runtime.jobs == 1)
+        runtime.answers.set()
+        assert on.core.runner.live == 1
+
+
+async def test_a_start_that_is_stored_while_the_replica_stops_is_another_replicas_at_once(
+    database: str, pool: Any
+) -> None:
+    runtime, proposals = Slow(), LateStarts(pool)
+    async with serve_runtime(runtime) as url, driven(url, database, pool) as on:
+        refinements = on.refinements_on(proposals)
+        starting = asyncio.create_task(refinements.start(on.user, StartRefinement(on.workflow_id, "x")))
+        await proposals.committed.wait()
+        await on.core.runner.close()
+        proposals.answer.set()
+        with pytest.raises(ShuttingDown):
+            await starting
+        assert runtime.jobs == 0
+
+        async def taken() -> None:
+            assert len(await taken_over(PostgresRunStore(pool, owner="another", lease_ttl_s=60))) == 1
+
+        await retried(taken, AssertionError)
