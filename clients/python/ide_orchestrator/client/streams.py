@@ -28,7 +28,7 @@ from ide_orchestrator.client.errors import (
     NotAuthenticated,
     Refused,
     Unavailable,
-    cause_of,
+    not_answered,
 )
 from ide_orchestrator.client.responses import PLAIN, body_of, opened, problem_of
 from ide_orchestrator.client.retrying import authorization
@@ -216,7 +216,7 @@ def _connection_errors(url: str) -> Iterator[None]:
             f"it does not answer as a WebSocket ({type(error).__name__})"
         ) from error
     except (OSError, EOFError, httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
-        raise Unavailable(f"{_hub(url)} does not answer ({cause_of(error)})") from error
+        raise not_answered(_hub(url), error) from error
 
 
 def _closed(closed: ConnectionClosed, url: str) -> HubError:
