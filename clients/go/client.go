@@ -71,7 +71,8 @@ type Client struct {
 // it, Options.Plaintext is set, and with "https://" it is not. It connects when it is first used. Close it when it is
 // no longer needed. Discover needs the HTTP address alone.
 func New(address string, options Options) (*Client, error) {
-	if scheme, rest, found := strings.Cut(address, "://"); found && (scheme == "http" || scheme == "https") {
+	scheme, rest, found := strings.Cut(address, "://")
+	if scheme = strings.ToLower(scheme); found && (scheme == "http" || scheme == "https") {
 		address, options.Plaintext = strings.TrimRight(rest, "/"), scheme == "http"
 	}
 	transport := credentials.NewTLS(options.TLS)
