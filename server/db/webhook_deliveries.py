@@ -101,7 +101,7 @@ WITH delivered AS (
   WHERE webhook_id = $1 AND event_id = $2
 )
 UPDATE webhooks SET failures = 0, failing_since = NULL, retry_at = NULL WHERE id = $1 AND failures > 0
-"""
+"""  # noqa: S608 - only constants
 
 _FAILED = f"""
 WITH failed AS (
@@ -115,7 +115,7 @@ UPDATE webhooks SET failures = failures + 1, failing_since = coalesce(failing_si
   disabled_reason = CASE WHEN $8 THEN 'gone' WHEN failing_since < now() - $9::interval THEN 'failing' END
 WHERE id = $1 AND disabled_reason IS NULL AND EXISTS (SELECT FROM failed)
 RETURNING disabled_reason IS NOT NULL
-"""
+"""  # noqa: S608 - only constants
 
 _GIVE_UP = """
 UPDATE webhook_deliveries SET failure = $4, next_attempt_at = NULL

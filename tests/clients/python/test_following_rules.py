@@ -199,6 +199,7 @@ async def test_a_large_event_may_take_longer_than_a_hub_is_silent() -> None:
     message = WatchRefinementResponse(
         batch=EventBatch(events=[Event(seq=1, terminal=Terminal(message="x" * 1000))])
     )
+
     async def send(socket: ServerConnection) -> None:
         await socket.send(slowly(message.SerializeToString()))
 
