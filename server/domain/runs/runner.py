@@ -197,7 +197,7 @@ class Runner:
         """Take over all runs that nobody drives, and begin those queued ones that may; none once this replica
         shuts down.
 
-        It goes on when the caller leaves: runs that were claimed for nobody would wait until their lease ends.
+        It goes on when the caller leaves: runs that nobody drives would wait for the end of their lease.
         """
         await asyncio.shield(self._go_on(self._sweep()))
 
