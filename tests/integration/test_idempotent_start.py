@@ -20,6 +20,7 @@ from ide_orchestrator.conformance.callers import caller
 from ide_orchestrator.conformance.target import Target
 from server.cli.hub_client import open_client
 from server.core import open_core
+from server.db.idempotency import Written, store_key
 from server.db.proposals import PostgresProposalStore
 from server.db.runs import PostgresRunStore
 from server.domain.errors import Conflict, KeyReused, RuntimeRefused, RuntimeUnavailable, ShuttingDown
@@ -347,6 +348,18 @@ async def test_an_expired_key_is_free_and_old_ones_are_removed(pool: Any) -> Non
     await pool.execute("UPDATE idempotency_keys SET expires_at = now() - interval '1 s'")
     assert isinstance(await start("a"), Lease)
     assert await pool.fetchval("SELECT array_agg(key) FROM idempotency_keys") == ["a"]
+
+
+async def test_whatever_stores_a_key_deletes_some_that_have_expired(pool: Any) -> None:
+    user = await a_user(pool)
+    written = Written((await a_stored_workflow(pool, user)).current_draft_id, 1)
+    names = [IdempotencyKey("update_draft", str(number), b"x" * 32) for number in range(25)]
+    for name in names:
+        await store_key(pool, user.user_id, name, written)
+    await pool.execute("UPDATE idempotency_keys SET expires_at = now() - interval '1 s'")
+    for name in names[:3]:
+        await store_key(pool, user.user_id, name, written)
+    assert await pool.fetchval("SELECT count(*) FROM idempotency_keys") == 3
 
 
 async def test_another_request_with_the_same_key_is_refused(database: str, pool: Any) -> None:

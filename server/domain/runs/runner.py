@@ -81,7 +81,7 @@ class Runner:
         return refused
 
     def _go_on(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Do something to its end, whoever waits for it. Its error is seen also if nobody does."""
+        """Do something to its end, also when nobody waits for it any more; its error is seen then, too."""
         task = asyncio.get_running_loop().create_task(work)
         self._going_on.add(task)
         task.add_done_callback(self._going_on.discard)
