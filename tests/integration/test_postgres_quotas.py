@@ -175,6 +175,21 @@ async def test_what_a_dead_replica_had_open_counts_no_more(pool: Any) -> None:
     assert await pool.fetchval("SELECT streams FROM quotas") == '{"two": 3}'
 
 
+async def test_callers_who_are_gone_are_forgotten_with_the_streams_of_replicas_that_are(pool: Any) -> None:
+    dead, living, own = (PostgresQuotaStore(pool, replica=name) for name in ("dead", "living", "own"))
+    callers = {store: uuid4() for store in (dead, living, own)}
+    for store, caller in callers.items():
+        await store.heartbeat()
+        assert await store.count_stream(caller, 5)
+    await pool.execute("UPDATE quotas SET minute_began_at = now() - interval '2 hours'")
+    await pool.execute("UPDATE replicas SET seen_at = now() - interval '2 hours' WHERE name = 'dead'")
+    for _ in range(2):
+        # The replica is forgotten first.
+        await own.heartbeat()
+    left = {row["caller_id"] for row in await pool.fetch("SELECT caller_id FROM quotas")}
+    assert left == {callers[living], callers[own]}
+
+
 async def test_after_a_crash_of_the_database_replicas_report_what_they_have(pool: Any) -> None:
     one, two = replicas(pool, max_streams=3)
     await sync_all(one, two)
