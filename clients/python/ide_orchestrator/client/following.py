@@ -6,6 +6,8 @@ import asyncio
 import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from functools import partial
+from typing import TypeVar
 
 from ide_orchestrator.client.errors import Fault, HubError, NotAuthenticated, Unavailable
 from ide_orchestrator.client.retrying import Backoff, Credentials, is_temporary
@@ -24,6 +26,8 @@ else:
     def _put_off(limit: Timeout, until: float) -> None:
         limit.update(until)
 
+
+T = TypeVar("T")
 
 #: Seconds without a message after which a connection counts as dead. The hub sends one at least every 15.
 SILENCE_S = 20.0
@@ -59,7 +63,7 @@ async def watch(
     lost: HubError | None = None
     while True:
         try:
-            async with aclosing(_while_alive(connect, cursor.seq, silence_s)) as messages:
+            async with aclosing(while_alive(partial(connect, cursor.seq), silence_s)) as messages:
                 async for message in messages:
                     if not cursor.advance(message, may_skip=credentials.shared):
                         continue
@@ -92,9 +96,9 @@ async def events_of(messages: AsyncGenerator[WatchRefinementResponse, None]) -> 
                 yield event
 
 
-async def _while_alive(
-    connect: Connect, after: int, silence_s: float
-) -> AsyncGenerator[WatchRefinementResponse, None]:
+async def while_alive(
+    connect: Callable[[Heard], AsyncGenerator[T, None]], silence_s: float
+) -> AsyncGenerator[T, None]:
     """The messages of a connection. Raises Unavailable when it is silent for too long."""
     now = asyncio.get_running_loop().time
     limit: Timeout | None = None
@@ -103,7 +107,7 @@ async def _while_alive(
         if limit is not None:
             _put_off(limit, now() + silence_s)
 
-    async with aclosing(connect(after, heard)) as messages:
+    async with aclosing(connect(heard)) as messages:
         while True:
             try:
                 async with timeout(silence_s) as limit:
