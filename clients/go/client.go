@@ -9,6 +9,7 @@ import (
 	"context"
 	"crypto/tls"
 	"net/http"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -66,9 +67,14 @@ type Client struct {
 	silence time.Duration
 }
 
-// New returns a client of the hub whose gRPC port has the address, such as "hub.example.com:443". It connects when
-// it is first used. Close it when it is no longer needed. Discover needs the HTTP address alone.
+// New returns a client of the hub whose gRPC port has the address, such as "hub.example.com:443". With "http://" before
+// it, Options.Plaintext is set, and with "https://" it is not. It connects when it is first used. Close it when it is
+// no longer needed. Discover needs the HTTP address alone.
 func New(address string, options Options) (*Client, error) {
+	scheme, rest, found := strings.Cut(address, "://")
+	if scheme = strings.ToLower(scheme); found && (scheme == "http" || scheme == "https") {
+		address, options.Plaintext = strings.TrimRight(rest, "/"), scheme == "http"
+	}
 	transport := credentials.NewTLS(options.TLS)
 	if options.Plaintext {
 		transport = insecure.NewCredentials()

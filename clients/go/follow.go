@@ -22,6 +22,9 @@ const silence = 20 * time.Second
 // maxRepeats of events may come in a row. A hub repeats those of a few messages at most, after a reconnection.
 const maxRepeats = 10_000
 
+// certificateRefused is in what gRPC says of a server whose certificate is not accepted: another connection does not help.
+const certificateRefused = "tls: failed to verify certificate"
+
 // The secret of a share link begins with this. Its reader begins at the cursor of the link.
 const shareLink = "ideo_share_"
 
@@ -102,12 +105,13 @@ func (f *follower) connection(ctx context.Context, yield func(*pb.Event, error) 
 	defer cancel()
 	timer := time.AfterFunc(f.client.silence, cancel)
 	defer timer.Stop()
-	stream, err := f.open(ctx)
+	heard := func() { timer.Reset(f.client.silence) }
+	stream, err := f.open(ctx, heard)
 	if err != nil {
 		return err
 	}
 	for {
-		timer.Reset(f.client.silence)
+		heard()
 		message, err := stream.Recv()
 		// The time does not run while the caller is busy.
 		timer.Stop()
@@ -145,9 +149,10 @@ func (f *follower) connection(ctx context.Context, yield func(*pb.Event, error) 
 	}
 }
 
-func (f *follower) open(ctx context.Context) (messages, error) {
+// open connects. heard: called for each part of a message.
+func (f *follower) open(ctx context.Context, heard func()) (messages, error) {
 	if f.options.WebSocket {
-		return f.client.openWebSocket(ctx, f.threadID, f.after)
+		return f.client.openWebSocket(ctx, f.threadID, f.after, heard)
 	}
 	return f.client.Refinements.WatchRefinement(ctx, &pb.WatchRefinementRequest{ThreadId: f.threadID, AfterSeq: f.after})
 }
@@ -176,6 +181,9 @@ func (f *follower) again(err error) bool {
 	if problem.RetryAfter > 0 {
 		return true
 	}
+	if strings.Contains(problem.Detail, certificateRefused) {
+		return false
+	}
 	switch problem.Code {
 	case codes.Unavailable, codes.Aborted, codes.Internal, codes.Unknown, codes.Canceled:
 		return true
@@ -186,7 +194,8 @@ func (f *follower) again(err error) bool {
 		f.rejected = true
 		return !before
 	}
-	return problem.Reason == "" && problem.HTTPStatus >= 500
+	// A fault of the hub may be gone on the next connection.
+	return (problem.Reason == "" || problem.Reason == "internal") && problem.HTTPStatus >= 500
 }
 
 // token is the current token; empty without one.

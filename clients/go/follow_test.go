@@ -1,11 +1,13 @@
 package ideo
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/coder/websocket"
 	"google.golang.org/protobuf/proto"
@@ -108,5 +110,50 @@ func TestAStreamWhoseTokenIsRefusedIsOpenedOnceMore(t *testing.T) {
 		if reason != expected || opened != 2 {
 			t.Error(refusals, "refusals:", reason, opened)
 		}
+	}
+}
+
+func TestAFaultOfTheHubAtTheUpgradeIsTriedAgain(t *testing.T) {
+	opened := 0
+	client, _ := over(t, func(w http.ResponseWriter, r *http.Request) {
+		if opened++; opened == 1 {
+			w.WriteHeader(http.StatusInternalServerError)
+			_, _ = w.Write([]byte(`{"code": "internal", "detail": "internal error"}`))
+			return
+		}
+		socket, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{subprotocol}})
+		if err == nil {
+			_ = socket.Close(websocket.StatusNormalClosure, "")
+		}
+	})
+	for _, err := range client.Follow(t.Context(), "thread", FollowOptions{WebSocket: true}) {
+		t.Error(err)
+	}
+	if opened != 2 {
+		t.Error(opened)
+	}
+}
+
+func TestALargeEventMayTakeLongerThanAHubIsSilent(t *testing.T) {
+	const part = 32 << 10
+	event := &pb.Event{Seq: 1, Kind: &pb.Event_Terminal{Terminal: &pb.Terminal{Message: strings.Repeat("x", 20*part)}}}
+	batch := &pb.EventBatch{Events: []*pb.Event{event}}
+	message, _ := proto.Marshal(&pb.WatchRefinementResponse{Kind: &pb.WatchRefinementResponse_Batch{Batch: batch}})
+	client := overSocket(t, func(ctx context.Context, socket *websocket.Conn) {
+		writer, err := socket.Writer(ctx, websocket.MessageBinary)
+		pace := time.NewTicker(50 * time.Millisecond)
+		defer pace.Stop()
+		for piece := range slices.Chunk(message, part) {
+			if err == nil {
+				_, err = writer.Write(piece)
+				<-pace.C
+			}
+		}
+		_ = writer.Close()
+		_, _, _ = socket.Read(ctx)
+	})
+	client.silence = 500 * time.Millisecond
+	if err := failure(t, client, FollowOptions{WebSocket: true}); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -1,7 +1,9 @@
 package ideo
 
 import (
+	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +21,9 @@ import (
 // maxMessageBytes is above the largest event, of 16 MiB of JSON and more. The hub learns it, and leaves parts of a
 // larger event out.
 const maxMessageBytes = 64 << 20
+
+// partBytes of a message are read together.
+const partBytes = 32 << 10
 
 const subprotocol = "ideo.v1.proto"
 
@@ -43,10 +48,11 @@ func (e *CloseError) Error() string {
 type webSocket struct {
 	ctx    context.Context
 	socket *websocket.Conn
+	heard  func()
 }
 
-// openWebSocket connects. The connection ends with the context.
-func (c *Client) openWebSocket(ctx context.Context, threadID string, after uint32) (messages, error) {
+// openWebSocket connects. The connection ends with the context. heard: called for each part of a message.
+func (c *Client) openWebSocket(ctx context.Context, threadID string, after uint32, heard func()) (messages, error) {
 	if c.options.HTTP == "" {
 		return nil, errors.New("ideo: Options.HTTP is needed to follow over a WebSocket")
 	}
@@ -64,6 +70,9 @@ func (c *Client) openWebSocket(ctx context.Context, threadID string, after uint3
 	if answer != nil && err != nil {
 		return nil, problemOfAnswer(answer)
 	}
+	if refused := new(tls.CertificateVerificationError); errors.As(err, &refused) {
+		return nil, fmt.Errorf("ideo: the certificate of %s is not accepted: %w", c.options.HTTP, refused)
+	}
 	if err != nil {
 		return nil, lost(err)
 	}
@@ -73,11 +82,11 @@ func (c *Client) openWebSocket(ctx context.Context, threadID string, after uint3
 	}
 	socket.SetReadLimit(maxMessageBytes)
 	context.AfterFunc(ctx, func() { _ = socket.CloseNow() })
-	return webSocket{ctx, socket}, nil
+	return webSocket{ctx, socket, heard}, nil
 }
 
 func (w webSocket) Recv() (*pb.WatchRefinementResponse, error) {
-	_, data, err := w.socket.Read(w.ctx)
+	data, err := w.read()
 	if err == nil {
 		message := &pb.WatchRefinementResponse{}
 		if proto.Unmarshal(data, message) != nil {
@@ -99,6 +108,25 @@ func (w webSocket) Recv() (*pb.WatchRefinementResponse, error) {
 		return nil, &CloseError{int(closed.Code), closed.Reason}
 	}
 	return nil, lost(err)
+}
+
+// read reads the next message, a part at a time: a large one may take longer than a hub is silent.
+func (w webSocket) read() ([]byte, error) {
+	_, reader, err := w.socket.Reader(w.ctx)
+	if err != nil {
+		return nil, err
+	}
+	var data bytes.Buffer
+	for {
+		_, err := io.CopyN(&data, reader, partBytes)
+		if errors.Is(err, io.EOF) {
+			return data.Bytes(), nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		w.heard()
+	}
 }
 
 // lost hides what err is: io.EOF, which ends a connection without a close, is not the end of the journal.

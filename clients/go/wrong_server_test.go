@@ -2,6 +2,8 @@ package ideo
 
 import (
 	"context"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -344,4 +346,33 @@ func TestATokenIsNotForAnotherHostThatAHubNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = client.Close()
+}
+
+func TestAServerWhoseCertificateIsNotAcceptedIsNotTriedAgain(t *testing.T) {
+	server := httptest.NewUnstartedServer(http.NotFoundHandler())
+	server.EnableHTTP2 = true
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	client, err := New(server.URL, Options{HTTP: server.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	for _, socket := range []bool{true, false} {
+		expect(t, failure(t, client, FollowOptions{WebSocket: socket}), "failed to verify certificate")
+	}
+}
+
+func TestTheSchemeOfAnAddressSaysWhetherThePortHasTLS(t *testing.T) {
+	for address, plaintext := range map[string]bool{"http://127.0.0.1:9/": true, "https://127.0.0.1:9": false} {
+		client, err := New(address, Options{Plaintext: !plaintext})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = client.Close() })
+		if client.options.Plaintext != plaintext || client.connection.Target() != "127.0.0.1:9" {
+			t.Error(address, client.options.Plaintext, client.connection.Target())
+		}
+	}
 }

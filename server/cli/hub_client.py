@@ -6,13 +6,14 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 from websockets.typing import Subprotocol
 
 from ide_orchestrator.client import Fault, Hub, Unavailable, streams
-from ide_orchestrator.client.following import OnRetry
+from ide_orchestrator.client.following import OnRetry, while_alive
 from ide_orchestrator.client.http_calls import address, with_query
 from ide_orchestrator.client.retrying import Backoff
 from server.cli import exit_codes
@@ -63,18 +64,16 @@ class HubClient(Hub):
         and for a failure, have none and are left out."""
         url = with_query(f"{self.url}{address('ws/refinements', thread_id)}", {"after": after})
         token = await self._credentials.token()
-        opened = streams.data_over_websocket(
-            url, token, subprotocol=_LEGACY, ssl=self._ssl, use_proxy=self._trust_env
+        connect = partial(
+            streams.data_over_websocket,
+            url,
+            token,
+            subprotocol=_LEGACY,
+            ssl=self._ssl,
+            use_proxy=self._trust_env,
         )
-        async with aclosing(opened) as received:
-            while True:
-                try:
-                    async with asyncio.timeout(_SILENCE_S):
-                        text = await anext(received)
-                except StopAsyncIteration:
-                    return
-                except TimeoutError:
-                    raise Unavailable(f"the hub at {self.url} sends nothing") from None
+        async with aclosing(while_alive(lambda heard: connect(heard=heard), _SILENCE_S)) as received:
+            async for text in received:
                 seq = _seq_of(text)
                 if seq is not None:
                     yield seq, str(text)

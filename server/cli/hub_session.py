@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn, TypeVar
 
-from ide_orchestrator.client import HubError, NotAuthenticated, Unavailable
+from ide_orchestrator.client import HubError, NotAuthenticated, NotTrusted, Unavailable
 from ide_orchestrator.client.http_calls import PAGE, member
 from server.addresses.host_names import HubLoop
 from server.cli import exit_codes
@@ -142,7 +142,7 @@ def _advice(error: HubError) -> str:
     if unknown is not None and error.status in (403, 404):
         return f": {_WHERE[unknown[1]]}"
     answered = error.code or error.status or not isinstance(error, Unavailable)
-    if answered or "its certificate is not accepted" in str(error):
+    if answered:
         return ""
     return ": start it with `ideo dev`, or set IDEO_URL to its address"
 
@@ -150,4 +150,4 @@ def _advice(error: HubError) -> str:
 def _exit_code(error: HubError) -> int:
     if error.status == 403:
         return exit_codes.UNAUTHENTICATED
-    return exit_codes.UNAVAILABLE if isinstance(error, Unavailable) else exit_codes.FAILED
+    return exit_codes.UNAVAILABLE if isinstance(error, Unavailable | NotTrusted) else exit_codes.FAILED

@@ -204,7 +204,7 @@ class PostgresDraftStore(DraftStore):
             with database_errors():
                 async with (
                     self._pool.acquire(limit_s=FILES_USE_S) as connection,
-                    connection.transaction(isolation="read_committed"),
+                    connection.transaction(),
                 ):
                     yield connection
 

@@ -33,14 +33,24 @@ SELECT request_sha256, draft_id, draft_version, proposal_id, webhook_id FROM ide
 WHERE user_id = $1 AND route = $2 AND key = $3 AND expires_at >= now()
 """
 
-_STORE = """
+#: Deletes some keys that have expired, except one, with `{}` for that: whatever stores a key deletes ten, so
+#: that none stays for long.
+DELETE_EXPIRED = """
+DELETE FROM idempotency_keys WHERE (user_id, route, key) IN (
+  SELECT user_id, route, key FROM idempotency_keys
+  WHERE expires_at < now() AND (user_id, route, key) <> ({})
+  LIMIT 10 FOR UPDATE SKIP LOCKED)
+"""
+
+_STORE = f"""
+WITH expired AS ({DELETE_EXPIRED.format("$1, $2, $3")})
 INSERT INTO idempotency_keys AS k
   (user_id, route, key, request_sha256, draft_id, draft_version, proposal_id, webhook_id, expires_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, now() + interval '24 hours')
 ON CONFLICT (user_id, route, key) DO UPDATE SET request_sha256 = $4, draft_id = $5, draft_version = $6,
   proposal_id = $7, webhook_id = $8, created_at = now(), expires_at = now() + interval '24 hours'
 WHERE k.expires_at < now() RETURNING true
-"""
+"""  # noqa: S608 - only constants
 
 
 @dataclass(frozen=True, slots=True)

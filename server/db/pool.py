@@ -124,6 +124,11 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc] # the driver has no
     driver still rolls back an open transaction. A reset would cost another round trip after each use, such as
     each commit of the journal."""
 
+    def transaction(self, *, isolation: str = "read_committed", **options: Any) -> Any:
+        """As in asyncpg, but at the level that the statements are written for: a session through a pooler has
+        the database's own, and a lock that was waited for would be followed by what was read before it."""
+        return super().transaction(isolation=isolation, **options)
+
     def get_reset_query(self) -> str:
         """Nothing: the driver sends no statement then."""
         return ""

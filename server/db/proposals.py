@@ -203,7 +203,7 @@ class PostgresProposalStore(ProposalStore):
                     queued=queued,
                 )
                 if stored and revision is not None:
-                    await add_revision(connection, proposal_id, revision, now=now)
+                    await add_revision(connection, principal, proposal_id, revision, now=now)
                 if stored and others and not queued:
                     crash_point("in_supersede")
                     await request_cancels(connection, others)

@@ -57,7 +57,9 @@ WITH buried AS (
   DELETE FROM replicas WHERE seen_at < now() - interval '1 hour' AND name <> $1
 ), forgotten AS (
   DELETE FROM quotas WHERE caller_id IN (
-    SELECT caller_id FROM quotas WHERE minute_began_at < now() - interval '1 hour' AND streams = '{}'
+    SELECT caller_id FROM quotas q WHERE minute_began_at < now() - interval '1 hour' AND NOT EXISTS (
+      SELECT FROM jsonb_object_keys(q.streams) AS s(replica)
+      WHERE s.replica = $1 OR EXISTS (SELECT FROM replicas r WHERE r.name = s.replica))
     LIMIT 100 FOR UPDATE SKIP LOCKED)
 )
 INSERT INTO replicas AS r (name, seen_at) VALUES ($1, now())

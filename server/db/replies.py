@@ -60,7 +60,7 @@ class PostgresReplyStore(ReplyStore):
         with database_errors():
             async with (
                 self._pool.acquire() as connection,
-                connection.transaction(isolation="read_committed"),
+                connection.transaction(),
             ):
                 if await find_written(connection, principal.user_id, key) is not None:
                     return False

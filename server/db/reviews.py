@@ -146,7 +146,7 @@ class PostgresReviewStore(ReviewStore):
             with database_errors():
                 async with (
                     self._pool.acquire() as connection,
-                    connection.transaction(isolation="read_committed"),
+                    connection.transaction(),
                 ):
                     frozen = await connection.fetchval(_LOCK_WORKFLOW, draft_id)
                     yield await _open(connection, principal, proposal_id, frozen, None)

@@ -7,8 +7,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from server.db.proposal_rows import read_proposal
 from server.db.workflows import workflow_of
-from server.domain.model import Revision, Workflow
+from server.domain.model import Principal, Revision, Workflow
+
+#: Until the transaction ends, nobody decides about the revised proposal.
+_LOCK = "SELECT FROM proposals WHERE id = $1 FOR SHARE"
 
 _LINK = "UPDATE proposals SET revises_proposal_id = $2 WHERE id = $1"
 
@@ -42,9 +46,14 @@ FROM drafts d JOIN workflows w ON w.id = d.workflow_id WHERE d.id = $1
 """
 
 
-async def add_revision(connection: Any, proposal_id: UUID, revision: Revision, *, now: datetime) -> None:
-    """Make a new proposal the next round of another one."""
+async def add_revision(
+    connection: Any, principal: Principal, proposal_id: UUID, revision: Revision, *, now: datetime
+) -> None:
+    """Make a new proposal the next round of another one. Raises NotFound when the principal may no longer see
+    that, and as `Revision.check`."""
     revised_id = revision.proposal_id
+    await connection.execute(_LOCK, revised_id)
+    revision.check(await read_proposal(connection, principal, revised_id))
     await connection.execute(_LINK, proposal_id, revised_id)
     await connection.execute(_SHARE, proposal_id, revised_id, now)
     if revision.keep_decisions:

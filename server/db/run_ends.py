@@ -129,7 +129,7 @@ class RunEnd:
                 if fits:
                     others_queued = await connection.fetchval(_FINISH, *arguments, timeout=timeout_s)
                 else:
-                    async with connection.transaction(isolation="read_committed"):
+                    async with connection.transaction():
                         others_queued = await connection.fetchval(_FINISH, *arguments, timeout=timeout_s)
                         if others_queued is not None:
                             await add_proposal_contents(

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from server.db.busy_drafts import UNFINISHED
-from server.db.idempotency import NOT_ACCEPTED_REASONS
+from server.db.idempotency import DELETE_EXPIRED, NOT_ACCEPTED_REASONS
 from server.db.invocations import invocation_to_jsonb
 from server.domain.access.quotas import RUNS_RETRY_S
 from server.domain.errors import LimitReached
@@ -16,12 +16,8 @@ from server.domain.runs.runtime import Invocation
 from server.encoding.event_batch import delimited_delta, delimited_event
 
 #: All rows of a start in one statement: one round trip.
-_START = """
-WITH expired AS (
-  DELETE FROM idempotency_keys WHERE $15::text IS NOT NULL AND (user_id, route, key) IN (
-    SELECT user_id, route, key FROM idempotency_keys
-    WHERE expires_at < now() AND (user_id, route, key) <> ($8, $15, $16)
-    LIMIT 10 FOR UPDATE SKIP LOCKED)
+_START = f"""
+WITH expired AS ({DELETE_EXPIRED.format("$8, $15, $16")} AND $15::text IS NOT NULL
 ), named AS (
   INSERT INTO idempotency_keys AS k (user_id, route, key, request_sha256, thread_id, expires_at)
   SELECT $8, $15, $16, $17, $3, now() + interval '24 hours' FROM drafts
@@ -54,7 +50,7 @@ WITH expired AS (
   SELECT $3, 1, 1, $13, $14, '' FROM proposal WHERE NOT $20
 )
 SELECT id FROM proposal
-"""
+"""  # noqa: S608 - only constants
 
 #: Starts of one caller run one at a time: two that count concurrently would find the same number of runs.
 _LOCK_STARTS = "SELECT pg_advisory_xact_lock(hashtextextended('start ' || $1::uuid::text, 0))"

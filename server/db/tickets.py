@@ -26,12 +26,18 @@ INSERT INTO tickets (sha256, user_id, thread_id, token_expires_at, expires_at)
 VALUES ($1, $2, $3, $4, now() + $5::interval) RETURNING expires_at
 """
 
+#: With $3 another one takes its place, for $4.
 _TAKE = """
 WITH taken AS (
   DELETE FROM tickets WHERE sha256 = $1 RETURNING user_id, thread_id, token_expires_at, expires_at
+), caller AS (
+  SELECT u.id, u.subject, u.email, t.token_expires_at FROM taken t JOIN users u ON u.id = t.user_id
+  WHERE t.thread_id = $2 AND t.expires_at > now() AND u.disabled_at IS NULL
+), replaced AS (
+  INSERT INTO tickets (sha256, user_id, thread_id, token_expires_at, expires_at)
+  SELECT $3::bytea, id, $2, token_expires_at, now() + $4::interval FROM caller WHERE $3 IS NOT NULL
 )
-SELECT u.id, u.subject, u.email, t.token_expires_at FROM taken t JOIN users u ON u.id = t.user_id
-WHERE t.thread_id = $2 AND t.expires_at > now() AND u.disabled_at IS NULL
+SELECT * FROM caller
 """
 
 #: The tolerance between clocks is the one of tokens.
@@ -59,9 +65,16 @@ class PostgresTicketStore(TicketStore):
         return expires_at
 
     @override
-    async def take(self, sha256: bytes, thread_id: UUID) -> Principal | None:
+    async def take(
+        self,
+        sha256: bytes,
+        thread_id: UUID,
+        *,
+        replacement: bytes | None = None,
+        lifetime: timedelta | None = None,
+    ) -> Principal | None:
         with database_errors():
-            row = await self._pool.fetchrow(_TAKE, sha256, thread_id)
+            row = await self._pool.fetchrow(_TAKE, sha256, thread_id, replacement, lifetime)
         return _principal(row)
 
     @override

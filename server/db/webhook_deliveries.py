@@ -90,21 +90,23 @@ FROM claimed c JOIN webhooks w ON w.id = c.webhook_id JOIN proposals p ON p.id =
 JOIN drafts f ON f.id = p.draft_id
 """
 
-#: Whatever became of the attempt's lease: it was delivered. A redelivery that was asked for meanwhile is due,
-#: also one that committed after this statement began, at its `now()`.
-_DELIVERED = """
+#: Whether a delivery was asked for again since its attempt was claimed: it is due since then.
+_ASKED_AGAIN = "next_attempt_at = retried_from"
+
+#: Whatever became of the attempt's lease: it was delivered.
+_DELIVERED = f"""
 WITH delivered AS (
   UPDATE webhook_deliveries SET delivered_at = now(), http_status = $4, failure = '',
-    next_attempt_at =
-      CASE WHEN attempts = $3 AND next_attempt_at <= clock_timestamp() THEN next_attempt_at END
+    next_attempt_at = CASE WHEN attempts = $3 AND {_ASKED_AGAIN} THEN next_attempt_at END
   WHERE webhook_id = $1 AND event_id = $2
 )
 UPDATE webhooks SET failures = 0, failing_since = NULL, retry_at = NULL WHERE id = $1 AND failures > 0
-"""
+"""  # noqa: S608 - only constants
 
-_FAILED = """
+_FAILED = f"""
 WITH failed AS (
-  UPDATE webhook_deliveries SET http_status = $4, failure = $5, next_attempt_at = now() + $6::interval
+  UPDATE webhook_deliveries SET http_status = $4, failure = $5,
+    next_attempt_at = CASE WHEN {_ASKED_AGAIN} THEN next_attempt_at ELSE now() + $6::interval END
   WHERE webhook_id = $1 AND event_id = $2 AND attempts = $3 AND next_attempt_at IS NOT NULL
   RETURNING 1
 )
@@ -113,7 +115,7 @@ UPDATE webhooks SET failures = failures + 1, failing_since = coalesce(failing_si
   disabled_reason = CASE WHEN $8 THEN 'gone' WHEN failing_since < now() - $9::interval THEN 'failing' END
 WHERE id = $1 AND disabled_reason IS NULL AND EXISTS (SELECT FROM failed)
 RETURNING disabled_reason IS NOT NULL
-"""
+"""  # noqa: S608 - only constants
 
 _GIVE_UP = """
 UPDATE webhook_deliveries SET failure = $4, next_attempt_at = NULL

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum, StrEnum
@@ -271,11 +271,13 @@ class StartRefinement:
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """What a refinement revises. prompt: what the agent is asked. keep_decisions: whether its proposal starts
-    with the decisions of the revised one."""
+    """What a refinement revises. prompt: what the agent is asked. check: raises when the proposal may not be
+    revised as it is, also when it is stored. keep_decisions: whether its proposal starts with the decisions
+    of the revised one."""
 
     proposal_id: UUID
     prompt: str
+    check: Callable[[Proposal], None]
     keep_decisions: bool = False
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
+from typing import Any
 from uuid import UUID, uuid4
 
 from server.domain.access.quotas import Quotas
@@ -162,32 +163,34 @@ class Refinements:
         )
         thread_id = invocation.job_id
         started = RunStarted(thread_id, proposal_id, workflow.id)
-        stored = await self._proposals.start(
-            principal,
-            command,
-            proposal_id=proposal_id,
-            invocation=invocation,
-            draft_id=workflow.current_draft_id,
-            base_version=workflow.draft_version,
-            first_event=self._codec.encode(Event(1, 1, now, started)),
-            now=now,
-            key=key,
-            max_active_runs=self._quotas.limits.max_active_runs,
-            revision=revision,
-            when_busy=when_busy,
+        if not self.accepting:
+            # Its turn may have been long in coming.
+            raise ShuttingDown
+        beginning = asyncio.ensure_future(
+            self._begin(
+                principal,
+                command,
+                proposal_id=proposal_id,
+                invocation=invocation,
+                draft_id=workflow.current_draft_id,
+                base_version=workflow.draft_version,
+                first_event=self._codec.encode(Event(1, 1, now, started)),
+                now=now,
+                key=key,
+                max_active_runs=self._quotas.limits.max_active_runs,
+                revision=revision,
+                when_busy=when_busy,
+            )
         )
+        beginning.add_done_callback(lambda done: done.cancelled() or done.exception())
+        # It may be stored when the caller leaves, and then nobody else would drive it until the lease ends.
+        stored, invoked = await asyncio.shield(beginning)
         if isinstance(stored, EarlierStart) and key is not None:
             return answer_to_repeat(stored, key, workflow.id)
-        assert isinstance(stored, StoredStart)  # only a key belongs to an earlier start
-        if stored.lease is None:
-            crash_point("queued")
-            # The refinement that it waits for may have ended by now.
-            self._runner.sweep_soon()
+        if invoked is None:
             return Started(started_refinement(thread_id, proposal_id, workflow.id, now, queued=True))
-        crash_point("started")
-        self._runner.cancel_soon(stored.superseded)
         try:
-            await asyncio.shield(self._runner.drive(stored.lease))
+            await asyncio.shield(invoked)
         except (RuntimeRefused, RuntimeUnavailable) as error:
             if isinstance(error, RuntimeUnavailable) and error.sent:
                 error = InvokeUncertain(error.message)
@@ -195,6 +198,23 @@ class Refinements:
             error.proposal_id = proposal_id
             raise error from None
         return Started(started_refinement(thread_id, proposal_id, workflow.id, now))
+
+    async def _begin(
+        self, principal: Principal, command: StartRefinement, **start: Any
+    ) -> tuple[StoredStart | EarlierStart, asyncio.Future[None] | None]:
+        """Store a start, as `ProposalStore.start`, and drive its run. Returns what was stored, and what is
+        done when the runtime has the job; None for a run that is queued, or was started before."""
+        stored = await self._proposals.start(principal, command, **start)
+        if isinstance(stored, EarlierStart):
+            return stored, None
+        if stored.lease is None:
+            crash_point("queued")
+            # The refinement that it waits for may have ended by now.
+            self._runner.sweep_soon()
+            return stored, None
+        crash_point("started")
+        self._runner.cancel_soon(stored.superseded)
+        return stored, self._runner.drive(stored.lease)
 
     async def _with_context_file(self, workflow: Workflow, command: StartRefinement) -> Workflow:
         """The workflow with the one file of its draft that the request is about, if there is one."""

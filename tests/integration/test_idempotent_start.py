@@ -20,11 +20,13 @@ from ide_orchestrator.conformance.callers import caller
 from ide_orchestrator.conformance.target import Target
 from server.cli.hub_client import open_client
 from server.core import open_core
+from server.db.idempotency import Written, store_key
 from server.db.proposals import PostgresProposalStore
-from server.domain.errors import Conflict, KeyReused, RuntimeRefused, RuntimeUnavailable
+from server.db.runs import PostgresRunStore
+from server.domain.errors import Conflict, KeyReused, RuntimeRefused, RuntimeUnavailable, ShuttingDown
 from server.domain.idempotent_start import Started
 from server.domain.model import CreateWorkflow, IdempotencyKey, Principal, StartRefinement
-from server.domain.proposals.store import EarlierStart
+from server.domain.proposals.store import EarlierStart, StoredStart
 from server.domain.refinements import Refinements
 from server.domain.runs.lease import Lease
 from server.runtime.breaker import Breaker
@@ -33,11 +35,11 @@ from server.wire import messages as m
 from server.wire.agent_definition import DEFAULT_DEFINITION
 from tests.support.driven import driven
 from tests.support.grpc_interface import Caller, refusal_of
-from tests.support.hand_clock import until
+from tests.support.hand_clock import retried, until
 from tests.support.hub import a_workflow, finished, running_hub
 from tests.support.runtime import Answer, Runtime, Stream, serve_runtime
 from tests.support.servers import answer, http_server
-from tests.support.stored import NOON, a_user, an_invocation
+from tests.support.stored import NOON, a_user, an_invocation, taken_over
 from tests.support.stored import a_workflow as a_stored_workflow
 from tests.support.tokens import VERIFIER
 
@@ -348,6 +350,18 @@ async def test_an_expired_key_is_free_and_old_ones_are_removed(pool: Any) -> Non
     assert await pool.fetchval("SELECT array_agg(key) FROM idempotency_keys") == ["a"]
 
 
+async def test_whatever_stores_a_key_deletes_some_that_have_expired(pool: Any) -> None:
+    user = await a_user(pool)
+    written = Written((await a_stored_workflow(pool, user)).current_draft_id, 1)
+    names = [IdempotencyKey("update_draft", str(number), b"x" * 32) for number in range(25)]
+    for name in names:
+        await store_key(pool, user.user_id, name, written)
+    await pool.execute("UPDATE idempotency_keys SET expires_at = now() - interval '1 s'")
+    for name in names[:3]:
+        await store_key(pool, user.user_id, name, written)
+    assert await pool.fetchval("SELECT count(*) FROM idempotency_keys") == 3
+
+
 async def test_another_request_with_the_same_key_is_refused(database: str, pool: Any) -> None:
     user = await a_user(pool)
     workflow = await a_stored_workflow(pool, user)
@@ -361,3 +375,54 @@ async def test_another_request_with_the_same_key_is_refused(database: str, pool:
             with pytest.raises(KeyReused):
                 await hub.core.refinements.start(user, other, key="k")
     assert await _runs(pool) == 1
+
+
+# --- A start whose answer from the database comes late ------------------------------------------
+
+
+class LateStarts(PostgresProposalStore):
+    """Starts that are committed, and whose answers come once `answer` is set."""
+
+    def __init__(self, pool: Any) -> None:
+        super().__init__(pool, owner="r", lease_ttl_s=60)
+        self.committed, self.answer = asyncio.Event(), asyncio.Event()
+
+    async def start(self, *args: Any, **values: Any) -> StoredStart | EarlierStart:
+        stored = await super().start(*args, **values)
+        self.committed.set()
+        await self.answer.wait()
+        return stored
+
+
+async def test_a_start_whose_caller_leaves_while_it_is_stored_is_driven(database: str, pool: Any) -> None:
+    runtime, proposals = Slow(), LateStarts(pool)
+    async with serve_runtime(runtime) as url, driven(url, database, pool) as on:
+        refinements = on.refinements_on(proposals)
+        starting = asyncio.create_task(refinements.start(on.user, StartRefinement(on.workflow_id, "x")))
+        await proposals.committed.wait()
+        starting.cancel()
+        await asyncio.wait({starting})
+        proposals.answer.set()
+        await until(lambda: runtime.jobs == 1)
+        runtime.answers.set()
+        assert on.core.runner.live == 1
+
+
+async def test_a_start_that_is_stored_while_the_replica_stops_is_another_replicas_at_once(
+    database: str, pool: Any
+) -> None:
+    runtime, proposals = Slow(), LateStarts(pool)
+    async with serve_runtime(runtime) as url, driven(url, database, pool) as on:
+        refinements = on.refinements_on(proposals)
+        starting = asyncio.create_task(refinements.start(on.user, StartRefinement(on.workflow_id, "x")))
+        await proposals.committed.wait()
+        await on.core.runner.close()
+        proposals.answer.set()
+        with pytest.raises(ShuttingDown):
+            await starting
+        assert runtime.jobs == 0
+
+        async def taken() -> None:
+            assert len(await taken_over(PostgresRunStore(pool, owner="another", lease_ttl_s=60))) == 1
+
+        await retried(taken, AssertionError)

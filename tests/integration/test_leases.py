@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 
 from server.db.runs import CLAIM_S, PostgresRunStore
-from server.domain.errors import LeaseLost
+from server.domain.errors import LeaseLost, ShuttingDown
 from server.domain.runs.lease import Lease, Renewed
+from server.domain.runs.registry import RunRegistry
+from server.domain.runs.runner import Runner
 from server.domain.runs.status import RunStatus
 from tests.support.driven import Driven, driven, verdict
-from tests.support.hand_clock import until
+from tests.support.hand_clock import retried, until
 from tests.support.runtime import END, SILENCE, ScriptedRuntime, files_frame, serve_runtime, state_frame
 from tests.support.stored import a_running_run, taken_over
 
@@ -204,6 +206,65 @@ async def test_a_sweep_takes_all_runs_that_nobody_drives(database: str, pool: An
     async with quiet(database, pool, limits={"max_claim_runs": 10, "sweep_s": 3600.0}) as on:
         await until(lambda: on.core.runner.live == len(orphans))
     assert await fences(pool) == [3] * 25
+
+
+class LateAnswers(PostgresRunStore):
+    """Claims that are committed, and whose answers come once `answer` is set."""
+
+    def __init__(self, pool: Any) -> None:
+        super().__init__(pool, owner="r", lease_ttl_s=15)
+        self.committed, self.answer = asyncio.Event(), asyncio.Event()
+
+    async def claim_expired(self, limit: int, **condition: Any) -> Sequence[Lease]:
+        leases = await super().claim_expired(limit, **condition)
+        self.committed.set()
+        await self.answer.wait()
+        return leases
+
+
+@asynccontextmanager
+async def runner_beside(on: Driven, runs: PostgresRunStore) -> AsyncIterator[Runner]:
+    """Another runner of the hub's, with a store of its own."""
+    runner = Runner(replace(on.core.runner.context, runs=runs), RunRegistry())
+    try:
+        yield runner
+    finally:
+        await runner.close()
+
+
+async def test_runs_that_a_sweep_has_claimed_are_driven_though_its_caller_has_left(
+    database: str, pool: Any
+) -> None:
+    async with quiet(database, pool, limits={"sweep_s": 3600.0}) as on:
+        await on.core.runner.close()
+        await a_running_run(pool)
+        await pool.execute(EXPIRE)
+        runs = LateAnswers(pool)
+        async with runner_beside(on, runs) as runner:
+            sweep = asyncio.create_task(runner.sweep())
+            await runs.committed.wait()
+            sweep.cancel()
+            await asyncio.wait({sweep})
+            runs.answer.set()
+            await until(lambda: runner.live)
+
+
+async def test_a_lease_that_comes_when_the_replica_has_handed_its_runs_over_is_released(
+    database: str, pool: Any
+) -> None:
+    async with quiet(database, pool, limits={"sweep_s": 3600.0}) as on:
+        await on.core.runner.close()
+        runs = store(pool)
+        async with runner_beside(on, runs) as runner:
+            lease = await a_running_run(pool)
+            await runner.close()
+            with pytest.raises(ShuttingDown):
+                await runner.drive(lease)
+            await retried(lambda: taken_at_once(pool), AssertionError)
+
+
+async def taken_at_once(pool: Any) -> None:
+    assert len(await taken_over(store(pool, "another"))) == 1
 
 
 async def test_a_quiet_run_outlives_any_number_of_owners_that_had_it_for_a_while(

@@ -10,11 +10,14 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from server.db.pool import open_pool
 from server.db.proposals import PostgresProposalStore
 from server.db.quotas import PostgresQuotaStore
+from server.db.starts import check_active_runs
 from server.domain.access.quotas import MIN_OPENINGS, QuotaLimits, Quotas
 from server.domain.errors import LimitReached
 from server.domain.model import Principal, StartRefinement
+from tests.support.postgres import Postgres
 from tests.support.stored import NOON, a_user, a_workflow, an_invocation
 
 CALLER = UUID("10000000-0000-4000-8000-000000000000")
@@ -172,6 +175,21 @@ async def test_what_a_dead_replica_had_open_counts_no_more(pool: Any) -> None:
     assert await pool.fetchval("SELECT streams FROM quotas") == '{"two": 3}'
 
 
+async def test_callers_who_are_gone_are_forgotten_with_the_streams_of_replicas_that_are(pool: Any) -> None:
+    dead, living, own = (PostgresQuotaStore(pool, replica=name) for name in ("dead", "living", "own"))
+    callers = {store: uuid4() for store in (dead, living, own)}
+    for store, caller in callers.items():
+        await store.heartbeat()
+        assert await store.count_stream(caller, 5)
+    await pool.execute("UPDATE quotas SET minute_began_at = now() - interval '2 hours'")
+    await pool.execute("UPDATE replicas SET seen_at = now() - interval '2 hours' WHERE name = 'dead'")
+    for _ in range(2):
+        # The replica is forgotten first.
+        await own.heartbeat()
+    left = {row["caller_id"] for row in await pool.fetch("SELECT caller_id FROM quotas")}
+    assert left == {callers[living], callers[own]}
+
+
 async def test_after_a_crash_of_the_database_replicas_report_what_they_have(pool: Any) -> None:
     one, two = replicas(pool, max_streams=3)
     await sync_all(one, two)
@@ -269,3 +287,37 @@ async def test_starts_at_once_never_leave_a_caller_with_too_many_live_runs(pool:
     await start(0, ann)
     with pytest.raises(LimitReached):
         await start(1, ann)
+
+
+async def test_a_limit_holds_through_a_pooler_where_transactions_begin_with_another_isolation_level(
+    database: str, postgres: Postgres
+) -> None:
+    await postgres.set_default_isolation(database, "repeatable read")
+    async with open_pool(database, statement_cache_size=0) as pool, asyncio.timeout(60):
+        ann = await a_user(pool)
+        workflow = await a_workflow(pool, ann)
+        stores = [PostgresProposalStore(pool, owner=name, lease_ttl_s=15) for name in ("one", "two")]
+        async with pool.acquire() as blocker:
+            lock = blocker.transaction()
+            await lock.start()
+            await check_active_runs(blocker, ann, 1)
+            starts = [
+                asyncio.create_task(
+                    store.start(
+                        ann,
+                        StartRefinement(workflow.id, "do it"),
+                        proposal_id=uuid4(),
+                        invocation=an_invocation(),
+                        draft_id=workflow.current_draft_id,
+                        first_event=b"first",
+                        now=NOON,
+                        max_active_runs=1,
+                    )
+                )
+                for store in stores
+            ]
+            while await pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted") < len(starts):
+                await asyncio.sleep(0.01)
+            await lock.rollback()
+        done = await asyncio.gather(*starts, return_exceptions=True)
+        assert sum(isinstance(each, LimitReached) for each in done) == 1, done

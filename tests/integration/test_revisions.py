@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,18 @@ from typing import Any
 import pytest
 
 from server.cli.hub_client import HubClient
+from server.db.drafts import PostgresDraftStore
+from server.db.proposals import PostgresProposalStore
+from server.db.reviews import PostgresReviewStore
+from server.domain.computations import Computations
+from server.domain.errors import Conflict, EtagMismatch
+from server.domain.etags import IfMatch
+from server.domain.off_loop import REVIEWS
+from server.domain.proposals.store import EarlierStart, StoredStart
+from server.domain.review.acceptance import AcceptProposal
+from server.domain.review.decisions import DecideFile, Decision
+from server.domain.review.revisions import ReviseProposal, Revisions
+from tests.support.driven import driven
 from tests.support.hub import finished, running_hub, start
 from tests.support.runtime import END, ScriptedRuntime, files_frame, serve_runtime
 
@@ -146,3 +159,50 @@ async def test_the_agent_of_the_next_round_gets_the_requests_the_last_attempt_an
 
 def _text(file: dict[str, Any]) -> str:
     return "\n".join(file["content"])
+
+
+class HeldStarts(PostgresProposalStore):
+    """Starts that are stored once `may_store` is set."""
+
+    def __init__(self, pool: Any) -> None:
+        super().__init__(pool, owner="r", lease_ttl_s=60)
+        self.held, self.may_store = asyncio.Event(), asyncio.Event()
+
+    async def start(self, *args: Any, **values: Any) -> StoredStart | EarlierStart:
+        self.held.set()
+        await self.may_store.wait()
+        return await super().start(*args, **values)
+
+
+@pytest.mark.parametrize("any_state", [False, True])
+@pytest.mark.parametrize("accepts", [False, True])
+async def test_a_proposal_that_is_decided_about_while_it_is_revised_has_another_etag(
+    database: str, pool: Any, accepts: bool, any_state: bool
+) -> None:
+    runtime, starts = ScriptedRuntime(streams=[[files_frame(a="1"), END]] * 2), HeldStarts(pool)
+    async with serve_runtime(runtime) as url, driven(url, database, pool) as on:
+        first, _ = await on.outcome(await on.start())
+        revisions = Revisions(
+            store=PostgresReviewStore(pool, PostgresDraftStore(pool)),
+            refinements=on.refinements_on(starts),
+            computations=Computations(REVIEWS),
+        )
+        command = ReviseProposal("shorter", keep_decisions=True)
+        seen = IfMatch(frozenset([first.etag]), any_state=any_state)
+        revising = asyncio.create_task(revisions.revise(on.user, first.id, command, if_match=seen))
+        await starts.held.wait()
+        any_etag = IfMatch(any_state=True)
+        if accepts:
+            await on.core.reviews.accept(on.user, first.id, AcceptProposal(), if_match=any_etag)
+        else:
+            rejects = DecideFile("/a", Decision.REJECTED)
+            await on.core.reviews.decide(on.user, first.id, [rejects], if_match=any_etag)
+        starts.may_store.set()
+        if accepts or not any_state:
+            with pytest.raises(Conflict if accepts else EtagMismatch):
+                await revising
+            assert await pool.fetchval("SELECT count(*) FROM proposals") == 1
+        else:
+            started = await revising
+            assert await pool.fetchval("SELECT count(*) FROM proposal_decisions") == 2
+            await on.outcome(started.refinement)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -268,6 +269,24 @@ async def test_a_delivery_is_made_again_by_hand_under_the_same_id(told: Told) ->
     await told.delivery(webhook, status="waiting", attempts=3)
     with pytest.raises(HubError):
         await told.client.call("POST", f"{path}/{uuid4()}/redeliver")
+
+
+@pytest.mark.parametrize("status", [500, 204])
+async def test_a_delivery_that_is_asked_for_during_an_attempt_is_made_after_it_whatever_becomes_of_it(
+    told: Told, status: int
+) -> None:
+    told.receiver.status = lambda before: (500, status, 204)[before]
+    webhook = await told.webhook()
+    await told.run()
+    delivery = await told.delivery(webhook, attempts=1, failure="status")
+    told.receiver.may_answer = asyncio.Event()
+    await told.pass_time("1 minute")
+    await until(lambda: len(told.receiver.calls) == 2)
+    path = f"/api/webhooks/{webhook['id']}/deliveries/{delivery['id']}/redeliver"
+    await told.client.call("POST", path)
+    told.receiver.may_answer.set()
+    # Not after the pause of a minute that follows a failed attempt.
+    await told.delivery(webhook, status="delivered", attempts=3)
 
 
 async def test_both_secrets_sign_during_the_overlap_of_a_rotation_and_one_after_it(told: Told) -> None:

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from server.compiled.choice import why_not_compiled
 from server.core import open_core
+from server.db.workflows import PostgresWorkflowStore
 from server.domain.journal.events import Event
 from server.domain.model import (
     CreateWorkflow,
@@ -20,6 +21,8 @@ from server.domain.model import (
     Refinement,
     StartRefinement,
 )
+from server.domain.proposals.store import ProposalStore
+from server.domain.refinements import Refinements
 from server.lifecycle import Core
 from server.settings.loading import load
 from server.wire.agent_definition import DEFAULT_DEFINITION
@@ -38,6 +41,23 @@ class Driven:
     core: Core
     user: Principal
     workflow_id: UUID
+
+    def refinements_on(self, proposals: ProposalStore) -> Refinements:
+        """The hub's refinements on another store of their starts."""
+        core, context = self.core, self.core.runner.context
+        return Refinements(
+            proposals=proposals,
+            access=core.access,
+            workflows=PostgresWorkflowStore(core.pool),
+            runs=context.runs,
+            runner=core.runner,
+            broadcaster=core.broadcaster,
+            authorizations=core.authorizations,
+            quotas=core.quotas,
+            observer=context.observer,
+            codec=context.codec,
+            clock=context.clock,
+        )
 
     async def start(self, prompt: str = "do it") -> Refinement:
         """A started refinement."""

@@ -4,7 +4,7 @@ library."""
 from __future__ import annotations
 
 import json
-from asyncio import StreamWriter
+from asyncio import Event, StreamWriter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -50,6 +50,8 @@ class Receiver:
     calls: list[Call] = field(default_factory=list)
     #: Further headers of its answers.
     headers: dict[str, str] = field(default_factory=dict)
+    #: Answers wait for it; None for none.
+    may_answer: Event | None = None
 
     async def answer(self, head: bytes, body: bytes, writer: StreamWriter) -> bytes:
         """Keep a call, and answer it."""
@@ -57,6 +59,8 @@ class Receiver:
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         status = self.status if isinstance(self.status, int) else self.status(len(self.calls))
         self.calls.append(Call(first.split(" ")[1], headers, body))
+        if self.may_answer is not None:
+            await self.may_answer.wait()
         return answer(status, b"", **self.headers)
 
 

@@ -25,6 +25,11 @@ export interface FollowOptions {
 export const SHARE_PREFIX = "ideo_share_";
 /** At most 15 s pass without a message: after longer silence the connection is dead. */
 export const SILENCE_MS = 20_000;
+/**
+ * A WebSocket says nothing of a message until it is whole, and a large one may take longer over a slow network. So each
+ * connection that is given up for its silence doubles that of the next one, up to this.
+ */
+export const LONGEST_SILENCE_MS = 16 * SILENCE_MS;
 
 /**
  * The largest message that is read, which the hub learns: above the largest event, of 16 MiB of JSON and more. Of
@@ -36,10 +41,11 @@ export const MAX_MESSAGE_BYTES = 64 << 20;
 export class ConnectionLost extends Error {
   override readonly name = "ConnectionLost";
 
-  /** @param code That of a WebSocket's close; 1006 when there was none. */
+  /** @param code That of a WebSocket's close; 1006 when there was none. @param silent Whether nothing was received. */
   constructor(
     message: string,
     readonly code = 1006,
+    readonly silent = false,
   ) {
     super(message);
   }

@@ -7,6 +7,9 @@ import type { Problem as ProblemDocument, ProblemCode } from "./resources.js";
 /** The longest wait that a server may ask for: 5 minutes. A hub's own limits count minutes, and timers have a limit, too. */
 const MAX_RETRY_AFTER_MS = 300_000;
 
+/** Node's codes for a certificate that is not accepted. */
+const CERTIFICATE_REFUSED = /^(CERT_|DEPTH_ZERO_SELF_SIGNED_CERT|SELF_SIGNED_CERT_|UNABLE_TO_(GET|VERIFY)_|ERR_TLS_CERT_)/;
+
 /** Problem details (RFC 9457), as the hub returns them. Some codes have members of their own. */
 export type Problem = Omit<ProblemDocument, "code"> & {
   code: ProblemCode | (string & {});
@@ -78,6 +81,14 @@ function problemOf(text: string): Problem | undefined {
 /** The hub did not answer: it cannot be reached, the connection broke, or the response took too long. */
 export class UnreachableError extends Error {
   override readonly name = "UnreachableError";
+
+  /** Whether the same call may succeed later: not where the server's certificate is not accepted. Browsers hide that. */
+  get temporary(): boolean {
+    for (let cause: unknown = this.cause; cause instanceof Error; cause = cause.cause) {
+      if (CERTIFICATE_REFUSED.test(String((cause as { code?: unknown }).code))) return false;
+    }
+    return true;
+  }
 }
 
 /** A stream ended, and connecting again would not help. `code` is that of the WebSocket's close. */

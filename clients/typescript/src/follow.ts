@@ -1,7 +1,7 @@
 // Follow a refinement to its end, over as many connections as it takes.
 
 import { Backoff, pause } from "./backoff.js";
-import { ConnectionLost, SHARE_PREFIX, type FollowOptions } from "./connection.js";
+import { ConnectionLost, LONGEST_SILENCE_MS, SHARE_PREFIX, SILENCE_MS, type FollowOptions } from "./connection.js";
 import { FaultError } from "./fault.js";
 import { ProblemError, StreamClosedError, UnreachableError } from "./errors.js";
 import type { Event } from "./gen/ide_orchestrator/v1/event_pb.js";
@@ -30,11 +30,12 @@ export async function* follow(
   const backoff = new Backoff();
   const cursor = new Cursor(options.after ?? 0, (await http.token())?.startsWith(SHARE_PREFIX) ?? false);
   let repeats = 0;
+  let silenceMs = SILENCE_MS;
   for (;;) {
     let lost: Error;
     let heard = false;
     try {
-      for await (const message of messages(http, threadId, cursor.after, options)) {
+      for await (const message of messages(http, threadId, cursor.after, options, silenceMs)) {
         heard = true;
         if (message.kind.case === "hello") options.onConnected?.(message.kind.value.lastSeq);
         if (message.kind.case === "heartbeat" && message.kind.value.progress)
@@ -46,6 +47,7 @@ export async function* follow(
             continue;
           }
           repeats = 0;
+          silenceMs = SILENCE_MS;
           backoff.reset();
           yield event;
           if (event.kind.case === "terminal") return;
@@ -54,6 +56,7 @@ export async function* follow(
       return;
     } catch (error) {
       signal?.throwIfAborted();
+      if (error instanceof ConnectionLost && error.silent) silenceMs = Math.min(2 * silenceMs, LONGEST_SILENCE_MS);
       lost = await reasonOf(error, heard, http, threadId, cursor.after, signal);
     }
     const ms = backoff.next(lost instanceof ProblemError ? lost.retryAfterMs : 0);
@@ -68,11 +71,12 @@ function messages(
   threadId: string,
   after: number,
   options: FollowOptions,
+  silenceMs: number,
 ): AsyncIterable<WatchRefinementResponse> {
   const transport = options.transport ?? (http.WebSocket === undefined ? "sse" : "websocket");
   return transport === "sse"
     ? sseMessages(http, threadId, after, options)
-    : websocketMessages(http, threadId, after, options);
+    : websocketMessages(http, threadId, after, options, silenceMs);
 }
 
 /** The last seq, and the check that no event is missing or comes twice. */
@@ -128,7 +132,8 @@ async function reasonOf(
     }
     if (final && reason === error) throw new StreamClosedError(error.code, error.message);
   }
-  if (reason instanceof ConnectionLost || reason instanceof UnreachableError) return reason;
+  if (reason instanceof ConnectionLost) return reason;
+  if (reason instanceof UnreachableError && reason.temporary) return reason;
   // A fault of the hub may be gone on the next connection.
   if (reason instanceof ProblemError && (reason.temporary || reason.status === 500)) return reason;
   throw reason;

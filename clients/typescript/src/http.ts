@@ -138,7 +138,7 @@ export class HttpClient {
         return await this.once(method, path, options, read);
       } catch (error) {
         const repeatable = method === "GET" || options.requestId !== undefined;
-        const temporary = error instanceof UnreachableError || (error instanceof ProblemError && error.temporary);
+        const temporary = (error instanceof UnreachableError || error instanceof ProblemError) && error.temporary;
         if (!repeatable || !temporary || attempt >= maxAttempts) throw error;
         await pause(backoff.next(error instanceof ProblemError ? error.retryAfterMs : 0), options.signal);
       }

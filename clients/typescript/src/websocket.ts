@@ -1,7 +1,7 @@
 // One connection over a WebSocket.
 
 import { fromBinary, fromJson, type JsonValue } from "@bufbuild/protobuf";
-import { ConnectionLost, MAX_MESSAGE_BYTES, SHARE_PREFIX, SILENCE_MS, type FollowOptions } from "./connection.js";
+import { ConnectionLost, MAX_MESSAGE_BYTES, SHARE_PREFIX, type FollowOptions } from "./connection.js";
 import { FaultError, readable } from "./fault.js";
 import {
   WatchRefinementResponseSchema,
@@ -27,15 +27,24 @@ interface Socket {
 const MAX_WAITING_BYTES = 64 << 20;
 /** A new token is sent this long before the old one ends; after half its time if that is shorter. */
 const RENEW_MS = 60_000;
+/**
+ * Further ones not more often, whatever the clocks say: by one that is ahead, each new token would have ended. The hub
+ * takes a token for 30 s after its end.
+ */
+const LEAST_RENEWAL_MS = 10_000;
 /** The longest delay of a timer. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
-/** The messages of one connection. Returns when the journal has ended; throws ConnectionLost, ProblemError, FaultError. */
+/**
+ * The messages of one connection, which is given up when none came for so long. Returns when the journal has ended; throws
+ * ConnectionLost, ProblemError, FaultError.
+ */
 export async function* websocketMessages(
   http: HttpClient,
   threadId: string,
   after: number,
   options: FollowOptions,
+  silenceMs: number,
 ): AsyncGenerator<WatchRefinementResponse, void, undefined> {
   if (http.WebSocket === undefined)
     throw new TypeError("there is no WebSocket here: give one in the options, or use sse");
@@ -59,14 +68,14 @@ export async function* websocketMessages(
   const limit = { maxPayload: MAX_MESSAGE_BYTES };
   const socket = new Constructor(http.url(path, query).replace(/^http/, "ws"), protocols, limit);
   socket.binaryType = "arraybuffer";
-  yield* new Incoming(socket, http, options, token).messages();
+  yield* new Incoming(socket, http, options, token, silenceMs).messages();
 }
 
 /** What a socket received and the caller has not yet taken. */
 class Incoming {
   #waiting: (string | ArrayBuffer)[] = [];
   #bytes = 0;
-  #closed: { code: number; reason: string } | undefined;
+  #closed: { code: number; reason: string; silent?: boolean } | undefined;
   #fault: FaultError | undefined;
   #wake: () => void = () => {};
   #silence: ReturnType<typeof setTimeout> | undefined;
@@ -77,6 +86,7 @@ class Incoming {
     private readonly http: HttpClient,
     private readonly options: FollowOptions,
     private token: string | undefined,
+    private readonly silenceMs: number,
   ) {
     socket.onmessage = ({ data }) => this.#receive(data as string | ArrayBuffer);
     socket.onclose = ({ code, reason }) => this.#end(code, reason);
@@ -104,7 +114,7 @@ class Incoming {
         } else if (this.#closed.code === 1000) {
           return;
         } else {
-          throw new ConnectionLost(this.#closed.reason, this.#closed.code);
+          throw new ConnectionLost(this.#closed.reason, this.#closed.code, this.#closed.silent);
         }
       }
     } finally {
@@ -131,13 +141,14 @@ class Incoming {
 
   #heard(): void {
     clearTimeout(this.#silence);
-    this.#silence = setTimeout(() => this.#end(1006, "nothing was received for 20 s"), SILENCE_MS);
+    const reason = `nothing was received for ${this.silenceMs / 1000} s`;
+    this.#silence = setTimeout(() => this.#end(1006, reason, true), this.silenceMs);
   }
 
   /** The end of the connection, at once: a dead peer does not answer a close. */
-  #end(code: number, reason: string): void {
+  #end(code: number, reason: string, silent = false): void {
     if (this.#closed !== undefined) return;
-    this.#closed = { code, reason };
+    this.#closed = { code, reason, silent };
     clearTimeout(this.#silence);
     clearTimeout(this.#renewal);
     this.socket.close();
@@ -145,17 +156,17 @@ class Incoming {
   }
 
   /** Send a new token in time, so that the stream need not be opened again. Where that fails, it is. */
-  #renew(): void {
+  #renew(leastMs = 0): void {
     const endsAt = this.token === undefined ? undefined : expiryOf(this.token);
     if (endsAt === undefined) return;
     const left = Math.max(endsAt - Date.now(), 0);
-    const wait = Math.min(left > RENEW_MS ? left - RENEW_MS : left / 2, MAX_TIMER_MS);
+    const wait = Math.min(Math.max(left > RENEW_MS ? left - RENEW_MS : left / 2, leastMs), MAX_TIMER_MS);
     this.#renewal = setTimeout(async () => {
       const renewed = await this.http.token(this.token).catch(() => undefined);
       if (renewed === undefined || renewed === this.token || this.#closed !== undefined) return;
       this.token = renewed;
       this.socket.send(JSON.stringify({ type: "auth", token: renewed }));
-      this.#renew();
+      this.#renew(LEAST_RENEWAL_MS);
     }, wait);
   }
 }

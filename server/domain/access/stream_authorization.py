@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Protocol, TypeAlias
 from uuid import UUID
 
@@ -19,6 +19,7 @@ from server.domain.model import Principal
 
 #: Tolerance between clocks for the times in tokens.
 LEEWAY = timedelta(seconds=30)
+_LAST = datetime.max.replace(tzinfo=UTC) - LEEWAY
 #: Seconds between two checks of whether all readers may still follow.
 RECHECK_S = 20.0
 
@@ -71,7 +72,8 @@ class StreamAuthorization:
 
 
 def _end_of(principal: Principal) -> datetime | None:
-    return None if principal.expires_at is None else principal.expires_at + LEEWAY
+    # Some issuers write the last second of the calendar into a token that shall not expire.
+    return None if principal.expires_at is None else min(principal.expires_at, _LAST) + LEEWAY
 
 
 class AuthorizationRegistry:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
 from secrets import token_urlsafe
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 from server.domain.access.on_behalf_of import for_unknown_caller
@@ -53,10 +53,18 @@ class TicketStore(Protocol):
         """Store a ticket; returns when it expires."""
         ...
 
-    async def take(self, sha256: bytes, thread_id: UUID) -> Principal | None:
+    async def take(
+        self,
+        sha256: bytes,
+        thread_id: UUID,
+        *,
+        replacement: bytes | None = None,
+        lifetime: timedelta | None = None,
+    ) -> Principal | None:
         """Delete the ticket; returns its user if it was valid for the thread, else None.
 
-        A ticket presented for another thread is used up too. Returns None for a disabled user.
+        A ticket presented for another thread is used up too. Returns None for a disabled user. replacement:
+        the hash of a ticket that takes the place of a valid one, for this lifetime.
         """
         ...
 
@@ -99,11 +107,15 @@ class Tickets:
 
         Raises Unauthenticated, with the same text for every ticket that is not valid.
         """
+        return await self._redeem(ticket, thread_id)
+
+    async def _redeem(self, ticket: str, thread_id: UUID, **replaced: Any) -> Principal:
+        """As `redeem`. replaced: by what, as of `TicketStore.take`."""
         found = None
         if 0 < len(ticket) <= MAX_TICKET_CHARS:
             digest = _digest(ticket)
             with for_unknown_caller(digest):
-                found = await self._store.take(digest, thread_id)
+                found = await self._store.take(digest, thread_id, **replaced)
         if found is None:
             raise Unauthenticated("the ticket is not valid or has been used already: get a new one")
         return found
@@ -117,9 +129,8 @@ class Tickets:
                 found = await self._store.find(resuming, thread_id)
             if found is not None:
                 return found
-        principal = await self.redeem(ticket, thread_id)
-        await self._store.put(resuming, principal, thread_id, RESUMABLE)
-        return principal
+        # In one step: a ticket that was used up without it could not be used again after an outage.
+        return await self._redeem(ticket, thread_id, replacement=resuming, lifetime=RESUMABLE)
 
 
 def _digest(ticket: str, *, purpose: bytes = b"") -> bytes:

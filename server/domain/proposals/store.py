@@ -102,7 +102,8 @@ class ProposalStore(Protocol):
         belongs to an earlier start, returns that start and stores nothing. A key is reusable after 24 hours,
         or when the runtime did not accept its run. Raises LimitReached when the principal has
         `max_active_runs` runs that have not ended; 0 for no limit. revision: the proposal that the new one
-        revises; who has access to that has the same to the new one.
+        revises; who has access to that has the same to the new one. Raises as its `check` if it was decided
+        about meanwhile.
 
         when_busy: what to do while another refinement of the draft has not ended. Raises DraftBusy if it is
         to refuse, PermissionDenied if the principal may not cancel one that it is to supersede.

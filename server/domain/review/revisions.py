@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from uuid import UUID
 
 from server.domain.computations import Computations
@@ -14,12 +15,12 @@ from server.domain.errors import Conflict, EtagMismatch, EtagRequired
 from server.domain.etags import IfMatch
 from server.domain.fair_budget import Reservation
 from server.domain.idempotent_start import Started
-from server.domain.model import IdempotencyKey, Principal, Resolution, Revision, StartRefinement
+from server.domain.model import IdempotencyKey, Principal, Proposal, Resolution, Revision, StartRefinement
 from server.domain.off_loop import REQUESTS
 from server.domain.refinements import Refinements
 from server.domain.review.comparison import DiffBase, sides
 from server.domain.review.patch import make_patch
-from server.domain.review.store import ReviewEdit, ReviewFiles, ReviewStore
+from server.domain.review.store import ReviewFiles, ReviewStore
 from server.encoding.json_text import decode_surrogates, replace_surrogates
 
 #: The route of a revision on every interface, for idempotency keys.
@@ -68,7 +69,12 @@ class Revisions:
         repeated = await self._refinements.repeated(principal, proposal.workflow_id, named)
         if repeated is not None:
             return repeated
-        _check(edit, if_match)
+        if if_match is None:
+            raise EtagRequired
+        if edit.frozen is not None:
+            raise Conflict(f"the workflow is {edit.frozen}: it cannot be refined")
+        check = partial(_check, if_match)
+        check(proposal)
         files = await self._store.read(principal, proposal_id, reservation=reservation)
         rounds = await self._store.rounds(proposal, MAX_REQUESTS)
         prompt = await self._computations.run(
@@ -89,17 +95,12 @@ class Revisions:
             proposal.context_selection,
             command.when_busy,
         )
-        revision = Revision(proposal_id, prompt, command.keep_decisions)
+        revision = Revision(proposal_id, prompt, check, command.keep_decisions)
         return await self._refinements.start_on(principal, workflow, start, key=named, revision=revision)
 
 
-def _check(edit: ReviewEdit, if_match: IfMatch | None) -> None:
-    """Check that the proposal may be revised. Raises EtagRequired, Conflict, EtagMismatch."""
-    proposal = edit.proposal
-    if if_match is None:
-        raise EtagRequired
-    if edit.frozen is not None:
-        raise Conflict(f"the workflow is {edit.frozen}: it cannot be refined")
+def _check(if_match: IfMatch, proposal: Proposal) -> None:
+    """Check that the proposal may be revised. Raises Conflict, EtagMismatch."""
     if not proposal.status.terminal:
         raise Conflict("the run has not ended: its proposal cannot be revised")
     if proposal.resolution is Resolution.ACCEPTED:

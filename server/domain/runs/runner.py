@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 from uuid import UUID
 
 from server.domain.crash_points import crash_point
-from server.domain.errors import DatabaseUnavailable, LeaseLost
+from server.domain.errors import DatabaseUnavailable, LeaseLost, ShuttingDown
 from server.domain.runs.context import RunContext
 from server.domain.runs.driver import RunDriver
 from server.domain.runs.lease import Lease
@@ -39,6 +40,8 @@ class Runner:
         #: When the database last answered a sweep, and until when none takes a run over.
         self._answered_at = self._patient_until = context.clock.monotonic()
         self._sweep_due = asyncio.Event()
+        #: What goes on although nobody waits for it: claims that may be committed, and releases.
+        self._going_on: set[asyncio.Task[None]] = set()
 
     @property
     def live(self) -> int:
@@ -55,7 +58,13 @@ class Runner:
         return self.context.runtime.can_resume
 
     def drive(self, lease: Lease) -> asyncio.Future[None]:
-        """Drive a run from now on. The future is done when the runtime has the job, or says why not."""
+        """Drive a run from now on. The future is done when the runtime has the job, or says why not.
+
+        Once this replica has begun to hand its runs over, the lease is released instead; the future then
+        raises ShuttingDown.
+        """
+        if self._closing:
+            return self._handed_on(lease)
         driver = RunDriver(self.context, lease)
         self._drivers[lease.thread_id] = driver
         self._registry.add(lease.thread_id)
@@ -63,6 +72,21 @@ class Runner:
         self._tasks[lease.thread_id] = task
         task.add_done_callback(lambda done: self._ended(driver, done))
         return driver.invoked
+
+    def _handed_on(self, lease: Lease) -> asyncio.Future[None]:
+        self._go_on(self._release([lease]))
+        refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        refused.add_done_callback(lambda done: done.cancelled() or done.exception())
+        refused.set_exception(ShuttingDown())
+        return refused
+
+    def _go_on(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Do something to its end, also when nobody waits for it any more; its error is seen then, too."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._going_on.add(task)
+        task.add_done_callback(self._going_on.discard)
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return task
 
     def _ended(self, driver: RunDriver, task: asyncio.Task[None]) -> None:
         thread_id = driver.lease.thread_id
@@ -171,7 +195,13 @@ class Runner:
 
     async def sweep(self) -> None:
         """Take over all runs that nobody drives, and begin those queued ones that may; none once this replica
-        shuts down."""
+        shuts down.
+
+        It goes on when the caller leaves: runs that nobody drives would wait for the end of their lease.
+        """
+        await asyncio.shield(self._go_on(self._sweep()))
+
+    async def _sweep(self) -> None:
         limits, clock = self.context.limits, self.context.clock
         while not self._closing:
             found_at = await self.context.runs.find_expired(self._drivers)

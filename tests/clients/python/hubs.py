@@ -34,14 +34,14 @@ async def open_hub(address: Address, token: Token, **options: Any) -> AsyncItera
 
 
 @asynccontextmanager
-async def grpc_client_of(add: Callable[[grpc.aio.Server], None]) -> AsyncIterator[GrpcHub]:
-    """A client of a server that is not a hub. add: gives the server its services."""
+async def grpc_client_of(add: Callable[[grpc.aio.Server], None], **options: Any) -> AsyncIterator[GrpcHub]:
+    """A client of a server that is not a hub. add: gives the server its services. options: of the client."""
     server = grpc.aio.server()
     add(server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
-        async with GrpcHub(f"127.0.0.1:{port}", "token") as hub:
+        async with GrpcHub(f"127.0.0.1:{port}", "token", **options) as hub:
             yield hub
     finally:
         await server.stop(None)

@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 import pytest
 
-from ide_orchestrator.client import Fault, Refused, Unavailable
+from ide_orchestrator.client import Fault, NotTrusted, Refused, Unavailable
 from ide_orchestrator.client.grpc import GrpcHub
 from ide_orchestrator.conformance import Target, find_grpc
 from ide_orchestrator.v1.info_pb2 import GetServerInfoRequest
@@ -100,8 +100,23 @@ async def test_the_address_of_the_port_may_have_a_scheme_that_says_whether_it_ha
         target = f"https://{running.grpc}"
         assert await email(target, running.token(), credentials=credentials) == "ann@example.com"
         # Without credentials it is called with TLS, too, by the authorities that grpc trusts.
-        with pytest.raises(Unavailable, match="CERTIFICATE_VERIFY_FAILED"):
+        with pytest.raises(NotTrusted, match="CERTIFICATE_VERIFY_FAILED"):
             await email(target, running.token())
+
+
+async def test_a_check_of_a_hub_trusts_the_same_authorities_over_grpc_as_over_http(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = Authority()
+    certificate, key = write(tmp_path, authority.pair("127.0.0.1", "localhost"))
+    ca_file = tmp_path / "authority.pem"
+    ca_file.write_bytes(authority.pem)
+    async with running_hub(database, grpc_certificate=certificate, grpc_key=key) as running:
+        target = Target(running.http, running.token(), ca_file=ca_file)
+        assert (await find_grpc(target)).grpc == f"https://{running.grpc}"
+        monkeypatch.setenv("SSL_CERT_FILE", str(ca_file))
+        target = Target(running.http, running.token())
+        assert (await find_grpc(target)).grpc == f"https://{running.grpc}"
 
 
 async def test_the_http_port_is_not_taken_for_the_grpc_port(database: str) -> None:

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import Any
 
 import pytest
+from google.protobuf.json_format import MessageToJson
 from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request
 
 from ide_orchestrator.client import Fault, Hub, HubError, NotAuthenticated, Refused, Unavailable, following
+from ide_orchestrator.client.hub import Transport
 from ide_orchestrator.client.retrying import Backoff, Credentials
 from ide_orchestrator.v1.event_pb2 import Event, Terminal
-from ide_orchestrator.v1.refinement_pb2 import EventBatch, Heartbeat, Hello, WatchRefinementResponse
-from tests.support.servers import stream_server
+from ide_orchestrator.v1.refinement_pb2 import (
+    EventBatch,
+    Heartbeat,
+    Hello,
+    ReadEventResponse,
+    WatchRefinementResponse,
+)
+from ide_orchestrator.v1.refinement_pb2_grpc import (
+    RefinementServiceServicer,
+    add_RefinementServiceServicer_to_server,
+)
+from tests.clients.python.hubs import grpc_client_of
+from tests.support.servers import http_server, stream_server
 
 HELLO = WatchRefinementResponse(hello=Hello(epoch=1, last_seq=9, floor=1, recovered=True))
 HEARTBEAT = WatchRefinementResponse(heartbeat=Heartbeat(last_seq=9))
@@ -32,7 +46,9 @@ class Connections:
     def __init__(self, *scripts: Sequence[WatchRefinementResponse | HubError]) -> None:
         self._scripts, self.cursors = list(scripts), list[int]()
 
-    async def __call__(self, after: int) -> AsyncGenerator[WatchRefinementResponse, None]:
+    async def __call__(
+        self, after: int, heard: following.Heard
+    ) -> AsyncGenerator[WatchRefinementResponse, None]:
         self.cursors.append(after)
         for step in self._scripts.pop(0) if self._scripts else [LOST]:
             if isinstance(step, HubError):
@@ -168,6 +184,55 @@ async def test_a_connection_that_breaks_before_its_handshake_is_made_again() -> 
     assert len(broken) == 3
 
 
+SLOWLY_S, PARTS = 0.1, 15
+
+
+async def slowly(data: bytes) -> AsyncGenerator[bytes, None]:
+    """The data in parts, which take longer than a hub that the tests below follow is silent."""
+    size = len(data) // PARTS
+    for at in range(0, len(data), size):
+        await asyncio.sleep(SLOWLY_S)
+        yield data[at : at + size]
+
+
+async def test_a_large_event_may_take_longer_than_a_hub_is_silent() -> None:
+    message = WatchRefinementResponse(
+        batch=EventBatch(events=[Event(seq=1, terminal=Terminal(message="x" * 1000))])
+    )
+
+    async def send(socket: ServerConnection) -> None:
+        await socket.send(slowly(message.SerializeToString()))
+
+    async with _only_protobuf(send) as url, Hub(url, "token", trust_env=False, silence_s=0.6) as hub:
+        assert await _read(hub) == [1]
+
+    async def answer_slowly(head: bytes, body: bytes, writer: asyncio.StreamWriter) -> bytes:
+        event = f"id: 1\nevent: terminal\ndata: {MessageToJson(message.batch.events[0], indent=None)}\n\n"
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n")
+        async for part in slowly(event.encode()):
+            writer.write(part)
+        return b""
+
+    async with http_server(answer_slowly) as url, Hub(url, "token", trust_env=False, silence_s=0.6) as hub:
+        assert await _read(hub, "sse") == [1]
+
+    class Slow(RefinementServiceServicer):
+        """A hub whose event is read in pieces."""
+
+        async def WatchRefinement(self, request: Any, context: Any) -> AsyncIterator[WatchRefinementResponse]:
+            yield WatchRefinementResponse(batch=EventBatch(events=[Event(seq=1, omitted_bytes=1)]))
+
+        async def ReadEvent(self, request: Any, context: Any) -> AsyncIterator[ReadEventResponse]:
+            async for part in slowly(message.batch.events[0].SerializeToString()):
+                yield ReadEventResponse(data=part)
+
+    def serve(server: Any) -> None:
+        add_RefinementServiceServicer_to_server(Slow(), server)
+
+    async with grpc_client_of(serve, silence_s=0.6) as over_grpc:
+        assert [event.seq async for event in over_grpc.follow("thread")] == [1]
+
+
 async def test_a_server_that_is_not_the_hub_is_said_to_be_none() -> None:
     async def chat(socket: ServerConnection) -> None:
         await socket.send("hello")
@@ -180,8 +245,9 @@ async def test_a_server_that_is_not_the_hub_is_said_to_be_none() -> None:
             await _read(hub)
 
 
-async def _read(hub: Hub) -> list[int]:
-    return [event.seq async for event in hub.follow("00000000-0000-4000-8000-000000000000")]
+async def _read(hub: Hub, transport: Transport = "websocket") -> list[int]:
+    thread = "00000000-0000-4000-8000-000000000000"
+    return [event.seq async for event in hub.follow(thread, transport=transport)]
 
 
 def _only_protobuf(script: Callable[[ServerConnection], Any]) -> Any:

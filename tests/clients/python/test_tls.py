@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ide_orchestrator.client import Hub, Unavailable
+from ide_orchestrator.client import Hub, NotTrusted
+from ide_orchestrator.client.grpc import GrpcHub
 from ide_orchestrator.client.hub import Transport
 from tests.support.hub import RunningHub, finished, running_hub, start
 from tests.support.tls import Front, tls_in_front_of
@@ -59,5 +60,22 @@ async def test_a_certificate_that_is_not_accepted_is_named_with_what_to_do(
     async with tls_in_front_of("http://127.0.0.1:9", tmp_path, name) as front:
         trusting = front.trusting() if name == "elsewhere" else None
         async with Hub(front.http, "token", ssl=trusting) as client:
-            with pytest.raises(Unavailable, match=words):
+            with pytest.raises(NotTrusted, match=words):
                 await client.info()
+
+
+@pytest.mark.parametrize("transport", ["websocket", "websocket-json", "sse"])
+async def test_a_stream_of_a_hub_whose_certificate_is_not_accepted_is_not_tried_again(
+    tmp_path: Path, transport: Transport
+) -> None:
+    async with tls_in_front_of("http://127.0.0.1:9", tmp_path) as front, Hub(front.http, "token") as client:
+        with pytest.raises(NotTrusted, match="its certificate is not accepted"):
+            await anext(client.follow("thread", transport=transport))
+
+
+async def test_over_grpc_neither_is(tmp_path: Path) -> None:
+    async with tls_in_front_of("http://127.0.0.1:9", tmp_path) as front, GrpcHub(front.http, "t") as client:
+        with pytest.raises(NotTrusted):
+            await anext(client.follow("thread"))
+        with pytest.raises(NotTrusted):
+            await client.start("workflow", "do it")

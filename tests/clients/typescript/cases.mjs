@@ -148,6 +148,72 @@ const cases = {
     assert.deepEqual(sockets.cursors, [0, 1]);
   },
 
+  async "a large event may take longer than a hub is silent"() {
+    mock.timers.enable({ apis: ["setTimeout"] });
+    const cursors = [];
+    // Its connections bring the event after 30 s.
+    class Slow {
+      constructor(url) {
+        cursors.push(new URL(url).searchParams.get("after"));
+        const data = JSON.stringify({ batch: { events: [{ seq: 1, terminal: {} }] } });
+        this.coming = setTimeout(() => this.onmessage({ data }), 30_000);
+      }
+      close() {
+        clearTimeout(this.coming);
+      }
+    }
+    let read;
+    const reading = seqsOf(Slow).then((seqs) => (read = seqs));
+    for (let turn = 0; turn < 600 && read === undefined; turn++) {
+      for (let each = 0; each < 10; each++) await immediate();
+      mock.timers.tick(250);
+    }
+    assert.deepEqual(read, [1]);
+    assert.deepEqual(cursors, ["0", "0"]);
+    await reading;
+  },
+
+  async "new tokens are not asked for without a pause, though the clock is ahead"() {
+    mock.timers.enable({ apis: ["setTimeout", "setInterval", "Date"], now: Date.now() });
+    let asked = 0;
+    const part = (value) => Buffer.from(JSON.stringify(value)).toString("base64url");
+    // Each is a new one that has ended by this clock.
+    const token = () => `${part({})}.${part({ exp: Date.now() / 1000 - 600, number: asked++ })}.x`;
+    const ticket = async () => ({ ticket: "t", websocket_url: "/ws?ticket=t" });
+    class Open {
+      constructor() {
+        this.sent = setInterval(() => this.onmessage({ data: JSON.stringify({ heartbeat: {} }) }), 5_000);
+        queueMicrotask(() => this.onmessage({ data: JSON.stringify({ heartbeat: {} }) }));
+      }
+      send() {}
+      close() {}
+    }
+    const page = new Hub({ url: "http://hub", WebSocket: Open, token });
+    const abort = new AbortController();
+    const reading = collect(page.refinements.follow("thread", { ticket, format: "json", signal: abort.signal }));
+    for (let second = 0; second < 60; second++) {
+      for (let turn = 0; turn < 50; turn++) await immediate();
+      mock.timers.tick(1_000);
+    }
+    abort.abort();
+    await assert.rejects(reading, { name: "AbortError" });
+    assert(asked >= 5 && asked <= 10, `${asked} times`);
+  },
+
+  async "a server whose certificate is not accepted is not called again"() {
+    let calls = 0;
+    const refuse = async () => {
+      calls++;
+      throw new TypeError("fetch failed", { cause: Object.assign(new Error(), { code: "CERT_HAS_EXPIRED" }) });
+    };
+    const wary = open({ url: "https://hub", fetch: refuse });
+    await assert.rejects(wary.me(), { name: "UnreachableError", temporary: false });
+    assert.equal(calls, 1);
+    for (const way of ways) {
+      await assert.rejects(collect(wary.refinements.follow("thread", way)), { name: "UnreachableError" });
+    }
+  },
+
   async "what waits for a slow caller is bounded, and read again"() {
     // A little more than 2 MiB each: with the 32nd it is too much.
     const all = Array.from({ length: 40 }, (_, index) => index + 1);

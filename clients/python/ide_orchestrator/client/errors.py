@@ -55,6 +55,10 @@ class Refused(HubError):
     """Do not try again: the same call would be refused again."""
 
 
+class NotTrusted(Refused):
+    """Do not try again: the certificate of what answers is not accepted, so nothing was sent."""
+
+
 class Fault(HubError):
     """A fault of the hub, or a response that is not from the hub."""
 
@@ -118,13 +122,15 @@ _NOT_HTTP = ("RemoteProtocolError", "InvalidMessage")
 _UNKNOWN_AUTHORITY = (18, 19, 20, 21)
 
 
-def cause_of(error: BaseException) -> str:
+def not_answered(who: str, error: BaseException) -> HubError:
+    """The error for a connection that could not be made, or broke: NotTrusted, or Unavailable."""
+    kind = NotTrusted if isinstance(_root_of(error), SSLCertVerificationError) else Unavailable
+    return kind(f"{who} does not answer ({_cause_of(error)})")
+
+
+def _cause_of(error: BaseException) -> str:
     """Why a connection could not be made, in the words of the operating system where it has some."""
-    root = error
-    while root.__cause__ or root.__context__:
-        root = root.__cause__ or root.__context__ or root
-        if isinstance(root, OSError) and root.strerror:
-            break
+    root = _root_of(error)
     if isinstance(root, SSLCertVerificationError):
         why = f"its certificate is not accepted: {root.verify_message}"
         advice = "; SSL_CERT_FILE names a PEM file of the authorities to trust"
@@ -132,3 +138,12 @@ def cause_of(error: BaseException) -> str:
     text = root.strerror if isinstance(root, OSError) else None
     name = type(error).__name__
     return text or ("what listens there does not speak HTTP" if name in _NOT_HTTP else name)
+
+
+def _root_of(error: BaseException) -> BaseException:
+    root = error
+    while root.__cause__ or root.__context__:
+        root = root.__cause__ or root.__context__ or root
+        if isinstance(root, OSError) and root.strerror:
+            break
+    return root

@@ -6,6 +6,8 @@ import asyncio
 import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from functools import partial
+from typing import TypeVar
 
 from ide_orchestrator.client.errors import Fault, HubError, NotAuthenticated, Unavailable
 from ide_orchestrator.client.retrying import Backoff, Credentials, is_temporary
@@ -13,9 +15,19 @@ from ide_orchestrator.v1.event_pb2 import Event
 from ide_orchestrator.v1.refinement_pb2 import WatchRefinementResponse
 
 if sys.version_info >= (3, 11):
-    from asyncio import timeout
+    from asyncio import Timeout, timeout
+
+    def _put_off(limit: Timeout, until: float) -> None:
+        limit.reschedule(until)
+
 else:
-    from async_timeout import timeout
+    from async_timeout import Timeout, timeout
+
+    def _put_off(limit: Timeout, until: float) -> None:
+        limit.update(until)
+
+
+T = TypeVar("T")
 
 #: Seconds without a message after which a connection counts as dead. The hub sends one at least every 15.
 SILENCE_S = 20.0
@@ -24,9 +36,11 @@ MAX_FAILURES = 20
 #: Batches in a row that may bring no new event. The hub repeats a few events at most, after a reconnection.
 MAX_REPEATS = 1_000
 
+#: Is called with each part of a message that arrives: a large one may take longer than a hub is silent.
+Heard = Callable[[], None]
 #: Opens a connection with the events after a cursor, and yields its messages. It ends when no event will
 #: follow. Raises HubError: Unavailable when another connection may succeed.
-Connect = Callable[[int], AsyncGenerator[WatchRefinementResponse, None]]
+Connect = Callable[[int, Heard], AsyncGenerator[WatchRefinementResponse, None]]
 #: What a caller learns of a connection that was lost: why, and the seconds until the next one.
 OnRetry = Callable[[HubError, float], None]
 
@@ -49,7 +63,7 @@ async def watch(
     lost: HubError | None = None
     while True:
         try:
-            async with aclosing(_while_alive(connect(cursor.seq), silence_s)) as messages:
+            async with aclosing(while_alive(partial(connect, cursor.seq), silence_s)) as messages:
                 async for message in messages:
                     if not cursor.advance(message, may_skip=credentials.shared):
                         continue
@@ -82,19 +96,27 @@ async def events_of(messages: AsyncGenerator[WatchRefinementResponse, None]) -> 
                 yield event
 
 
-async def _while_alive(
-    messages: AsyncGenerator[WatchRefinementResponse, None], silence_s: float
-) -> AsyncGenerator[WatchRefinementResponse, None]:
+async def while_alive(
+    connect: Callable[[Heard], AsyncGenerator[T, None]], silence_s: float
+) -> AsyncGenerator[T, None]:
     """The messages of a connection. Raises Unavailable when it is silent for too long."""
-    async with aclosing(messages):
+    now = asyncio.get_running_loop().time
+    limit: Timeout | None = None
+
+    def heard() -> None:
+        if limit is not None:
+            _put_off(limit, now() + silence_s)
+
+    async with aclosing(connect(heard)) as messages:
         while True:
             try:
-                async with timeout(silence_s):
+                async with timeout(silence_s) as limit:
                     message = await anext(messages)
             except StopAsyncIteration:
                 return
             except asyncio.TimeoutError:  # another class in Python 3.10
                 raise Unavailable(f"the hub sent nothing for {silence_s:g} s") from None
+            limit = None
             yield message
 
 

@@ -26,7 +26,7 @@ except ModuleNotFoundError:
 
 from ide_orchestrator.client import following, streams
 from ide_orchestrator.client.errors import Fault, Unavailable
-from ide_orchestrator.client.following import OnRetry, events_of
+from ide_orchestrator.client.following import Heard, OnRetry, events_of
 from ide_orchestrator.client.grpc_address import grpc_address, grpc_address_of
 from ide_orchestrator.client.grpc_errors import error_of
 from ide_orchestrator.client.hub import Hub
@@ -242,14 +242,16 @@ class GrpcHub:
     ) -> AsyncGenerator[WatchRefinementResponse, None]:
         """As `watch` of `Hub`."""
         return following.watch(
-            lambda cursor: self._connect(thread_id, cursor),
+            lambda cursor, heard: self._connect(thread_id, cursor, heard),
             after,
             self._credentials,
             silence_s=self._silence_s,
             on_retry=on_retry,
         )
 
-    async def _connect(self, thread_id: str, after: int) -> AsyncGenerator[WatchRefinementResponse, None]:
+    async def _connect(
+        self, thread_id: str, after: int, heard: Heard
+    ) -> AsyncGenerator[WatchRefinementResponse, None]:
         """The messages of one call, with whole events: those above a client's default limit are read apart.
 
         Its connection is its own: a dead one is not used again.
@@ -262,17 +264,19 @@ class GrpcHub:
                     for event in message.batch.events:
                         if event.omitted_bytes:
                             asked = ReadEventRequest(thread_id=thread_id, seq=event.seq)
-                            event.ParseFromString(await self._whole(refinements.ReadEvent, asked))
+                            event.ParseFromString(await self._whole(refinements.ReadEvent, asked, heard))
                     yield message
 
     async def _whole(
         self,
         method: grpc.aio.UnaryStreamMultiCallable[ReadEventRequest, ReadEventResponse],
         request: ReadEventRequest,
+        heard: Heard,
     ) -> bytes:
         whole = bytearray()
         async with aclosing(self.read(method, request)) as pieces:
             async for piece in pieces:
+                heard()
                 whole += piece.data
                 if len(whole) > streams.MAX_MESSAGE_BYTES:
                     raise Fault(

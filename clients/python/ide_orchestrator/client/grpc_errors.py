@@ -10,7 +10,15 @@ import grpc.aio
 from google.protobuf.json_format import MessageToDict
 from google.rpc import error_details_pb2, status_pb2
 
-from ide_orchestrator.client.errors import Fault, HubError, NotAuthenticated, Refused, Unavailable, class_of
+from ide_orchestrator.client.errors import (
+    Fault,
+    HubError,
+    NotAuthenticated,
+    NotTrusted,
+    Refused,
+    Unavailable,
+    class_of,
+)
 from ide_orchestrator.client.responses import retry_after_of
 from ide_orchestrator.v1.review_pb2 import DraftMoved
 
@@ -19,6 +27,8 @@ _DOMAIN = "ide-orchestrator"
 _DETAILS = "grpc-status-details-bin"
 #: What the library says of a server that answers in HTTP/1.1.
 _NOT_HTTP2 = "Failed parsing HTTP/2"
+#: What it says of a server whose certificate is not accepted, or is another's.
+_NOT_TRUSTED = ("CERTIFICATE_VERIFY_FAILED", "is not in peer certificate")
 _CLASSES: Mapping[grpc.StatusCode, type[HubError]] = {
     grpc.StatusCode.UNAVAILABLE: Unavailable,
     grpc.StatusCode.DEADLINE_EXCEEDED: Unavailable,
@@ -55,6 +65,8 @@ def error_of(error: grpc.aio.AioRpcError) -> HubError:
             )
     kind = class_of(code, _CLASSES.get(error.code(), Refused), retry_after_s)
     text = f"{error.code().name}: {error.details()}"
+    if not code and any(words in text for words in _NOT_TRUSTED):
+        kind = NotTrusted
     if not code and _NOT_HTTP2 in text:
         text = f"what listens there is not a gRPC port: is it the hub's HTTP port? ({text})"
     return kind(text, code=code, retry_after_s=retry_after_s, trace_id=trace_id, problem=problem)

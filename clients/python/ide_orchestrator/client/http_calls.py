@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import httpx
 
-from ide_orchestrator.client.errors import Fault, Unavailable, cause_of
+from ide_orchestrator.client.errors import Fault, HubError, not_answered
 from ide_orchestrator.client.pages import Pages
 from ide_orchestrator.client.responses import PLAIN, body_of, json_object, opened, pieces_of, problem_of
 from ide_orchestrator.client.retrying import Credentials, Token, authorization, repeated
@@ -133,7 +133,7 @@ class HttpCalls:
             async for piece in pieces_of(response, self.url):
                 yield piece
         except httpx.HTTPError as error:
-            raise self._unavailable(error) from error
+            raise self._not_answered(error) from error
         finally:
             await response.aclose()
 
@@ -145,7 +145,7 @@ class HttpCalls:
                 body = await body_of(response, self.url)
                 raise problem_of(response.status_code, response.headers, body, self.url)
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
-            raise self._unavailable(error) from error
+            raise self._not_answered(error) from error
         return response
 
     async def _send(
@@ -161,15 +161,15 @@ class HttpCalls:
                 async with aclosing(response):
                     content = await body_of(response, self.url)
             except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
-                raise self._unavailable(error) from error
+                raise self._not_answered(error) from error
             if not response.is_success:
                 raise problem_of(response.status_code, response.headers, content, self.url)
             return response.status_code, content
 
         return await self._credentials.with_token(_attempt)
 
-    def _unavailable(self, error: Exception) -> Unavailable:
-        return Unavailable(f"the hub at {self.url} does not answer ({cause_of(error)})")
+    def _not_answered(self, error: Exception) -> HubError:
+        return not_answered(f"the hub at {self.url}", error)
 
 
 def with_query(path: str, query: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from ssl import SSLContext
 from typing import Literal
 
 from ide_orchestrator.client import following, streams
-from ide_orchestrator.client.following import OnRetry, events_of
+from ide_orchestrator.client.following import Heard, OnRetry, events_of
 from ide_orchestrator.client.http_calls import address, present, with_query
 from ide_orchestrator.client.proposals import ProposalCalls
 from ide_orchestrator.client.resources import (
@@ -115,12 +115,14 @@ class Hub(WorkflowCalls, ProposalCalls):
         on_retry: is called with the reason, and with the seconds until the next connection, when one is lost.
         """
 
-        async def _connect(cursor: int) -> AsyncGenerator[WatchRefinementResponse, None]:
+        async def _connect(cursor: int, heard: Heard) -> AsyncGenerator[WatchRefinementResponse, None]:
             token = await self._credentials.token()
             opened: AsyncGenerator[WatchRefinementResponse, None]
             if transport == "sse":
                 url = f"{self.url}{address('refinements', thread_id)}/events"
-                opened = streams.over_sse(self._http, with_query(url, {"after": cursor}), token, cursor)
+                opened = streams.over_sse(
+                    self._http, with_query(url, {"after": cursor}), token, cursor, heard=heard
+                )
             else:
                 url = f"{self.url}{address('ws/refinements', thread_id)}"
                 opened = streams.over_websocket(
@@ -129,6 +131,7 @@ class Hub(WorkflowCalls, ProposalCalls):
                     subprotocol=streams.BINARY if transport == "websocket" else streams.JSON,
                     ssl=self._ssl,
                     use_proxy=self._trust_env,
+                    heard=heard,
                 )
             async with aclosing(opened):
                 async for message in opened:

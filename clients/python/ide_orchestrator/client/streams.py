@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager, suppress
 from ssl import SSLContext
 from typing import Any, cast
@@ -28,7 +28,7 @@ from ide_orchestrator.client.errors import (
     NotAuthenticated,
     Refused,
     Unavailable,
-    cause_of,
+    not_answered,
 )
 from ide_orchestrator.client.responses import PLAIN, body_of, opened, problem_of
 from ide_orchestrator.client.retrying import authorization
@@ -55,6 +55,10 @@ _COMPLETE = 1000
 _NOTICES = ("hello", "heartbeat", "reconnect")
 
 
+def _ignore() -> None:
+    pass
+
+
 class _ConnectOnce(connect):
     """A connection to the address itself. A hub does not redirect, and the token is for its address alone:
     older releases of websockets send it wherever a redirect leads."""
@@ -71,20 +75,28 @@ async def over_websocket(
     subprotocol: Subprotocol = BINARY,
     ssl: SSLContext | None = None,
     use_proxy: bool = True,
+    heard: Callable[[], None] = _ignore,
 ) -> AsyncGenerator[WatchRefinementResponse, None]:
     """The messages of one WebSocket, until the hub has sent everything.
 
-    url: `http:` or `https:`, with the cursor. Raises HubError.
+    url: `http:` or `https:`, with the cursor. heard: is called with each part of a message. Raises HubError.
     """
-    async with aclosing(
-        data_over_websocket(url, token, subprotocol=subprotocol, ssl=ssl, use_proxy=use_proxy)
-    ) as received:
+    opened = data_over_websocket(
+        url, token, subprotocol=subprotocol, ssl=ssl, use_proxy=use_proxy, heard=heard
+    )
+    async with aclosing(opened) as received:
         async for data in received:
             yield _parsed(data)
 
 
 async def data_over_websocket(
-    url: str, token: str, *, subprotocol: Subprotocol, ssl: SSLContext | None = None, use_proxy: bool = True
+    url: str,
+    token: str,
+    *,
+    subprotocol: Subprotocol,
+    ssl: SSLContext | None = None,
+    use_proxy: bool = True,
+    heard: Callable[[], None] = _ignore,
 ) -> AsyncGenerator[str | bytes, None]:
     """The same messages as they come, in the form of the subprotocol. Raises HubError."""
     with _connection_errors(url):
@@ -104,18 +116,19 @@ async def data_over_websocket(
                 raise Fault(f"{_host(url)} is not the hub: it does not know {subprotocol}")
             with suppress(ConnectionClosedOK):
                 while True:
-                    yield await _whole_message(socket)
+                    yield await _whole_message(socket, heard)
         if socket.close_code != _COMPLETE:
             raise Unavailable(f"{_hub(url)} ended the stream ({socket.close_code})")
 
 
-async def _whole_message(socket: ClientConnection) -> str | bytes:
+async def _whole_message(socket: ClientConnection, heard: Callable[[], None]) -> str | bytes:
     """The next message. Raises Fault for one in too many fragments: an empty one takes memory, too, and the
     library counts their bytes alone in some of its versions."""
     data: list[Any] = []
     async with aclosing(cast("AsyncGenerator[str | bytes, None]", socket.recv_streaming())) as fragments:
         async for fragment in fragments:
             data.append(fragment)
+            heard()
             if len(data) > MAX_FRAGMENTS:
                 raise Fault("the hub sent a message in too many fragments")
     whole: str | bytes = data[0] if len(data) == 1 else type(data[0])().join(data)
@@ -123,10 +136,10 @@ async def _whole_message(socket: ClientConnection) -> str | bytes:
 
 
 async def over_sse(
-    http: httpx.AsyncClient, url: str, token: str, after: int
+    http: httpx.AsyncClient, url: str, token: str, after: int, *, heard: Callable[[], None] = _ignore
 ) -> AsyncGenerator[WatchRefinementResponse, None]:
-    """The messages of one stream of server-sent events, until the hub has sent everything. Raises
-    HubError."""
+    """The messages of one stream of server-sent events, until the hub has sent everything. heard: as of
+    `over_websocket`. Raises HubError."""
     headers = {**PLAIN, **authorization(token), "Accept": "text/event-stream"}
     if after:
         headers["Last-Event-ID"] = str(after)
@@ -142,19 +155,22 @@ async def over_sse(
                 raise problem_of(response.status_code, response.headers, body, _host(url))
             if not response.headers.get("content-type", "").startswith("text/event-stream"):
                 raise Fault(f"{_host(url)} is not the hub: it does not answer with server-sent events")
-            async for name, data in _server_sent_events(response.aiter_raw()):
+            async for name, data in _server_sent_events(response.aiter_raw(), heard):
                 yield _message(name, data)
     # Everything was sent if the terminal event was, and then nobody reads on.
     raise Unavailable(f"{_hub(url)} ended the stream")
 
 
-async def _server_sent_events(chunks: AsyncIterable[bytes]) -> AsyncGenerator[tuple[str, bytes], None]:
+async def _server_sent_events(
+    chunks: AsyncIterable[bytes], heard: Callable[[], None]
+) -> AsyncGenerator[tuple[str, bytes], None]:
     """Name and data of each event. The hub's have one line of data; other lines count for browsers only."""
     name, data = "", b""
     # The pieces of a line that has no end yet: each is looked at once, however long the line gets.
     begun: list[bytes] = []
     size = 0
     async for chunk in chunks:
+        heard()
         *lines, rest = chunk.split(b"\n")
         if lines:
             lines[0] = b"".join([*begun, lines[0]])
@@ -216,7 +232,7 @@ def _connection_errors(url: str) -> Iterator[None]:
             f"it does not answer as a WebSocket ({type(error).__name__})"
         ) from error
     except (OSError, EOFError, httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
-        raise Unavailable(f"{_hub(url)} does not answer ({cause_of(error)})") from error
+        raise not_answered(_hub(url), error) from error
 
 
 def _closed(closed: ConnectionClosed, url: str) -> HubError:

@@ -11,7 +11,7 @@ from typing import Literal
 
 import grpc.aio
 
-from ide_orchestrator.client import HubError, Unavailable
+from ide_orchestrator.client import HubError, NotTrusted, Unavailable
 from ide_orchestrator.conformance.file_rules import file_rules
 from ide_orchestrator.conformance.http_rules import http_rules
 from ide_orchestrator.conformance.refusal_rules import refusal_rules
@@ -100,13 +100,13 @@ async def check(
 
 
 async def _reach(scenario: Scenario, answer_s: float) -> None:
-    """Raise Unavailable when no server answers within these seconds, NotAuthenticated when it rejects the
-    token."""
+    """Raise Unavailable when no server answers within these seconds, NotTrusted when its certificate is not
+    accepted, NotAuthenticated when it rejects the token."""
     try:
         await asyncio.wait_for(scenario.hub.call("GET", "/api/info"), answer_s)
     except asyncio.TimeoutError:
         raise Unavailable(f"the answer of {scenario.target.http} has no end after {answer_s:g} s") from None
-    except Unavailable as error:
+    except (Unavailable, NotTrusted) as error:
         if not error.status:
             raise
     except HubError as error:

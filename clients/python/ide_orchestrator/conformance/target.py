@@ -76,8 +76,16 @@ class Target:
         scheme, found, address = self.grpc.rpartition("://")
         if not found or scheme == "http":
             return aio.insecure_channel(address, options=_CHANNEL)
-        roots = self.ca_file.read_bytes() if self.ca_file else None
-        return aio.secure_channel(address, ssl_channel_credentials(roots), options=_CHANNEL)
+        return aio.secure_channel(address, ssl_channel_credentials(self._authorities), options=_CHANNEL)
+
+    @property
+    def _authorities(self) -> bytes | None:
+        """The authorities that are trusted over HTTP, for gRPC, which has others of its own; None for
+        those."""
+        if self.ca_file is not None:
+            return self.ca_file.read_bytes()
+        trusted = ssl.create_default_context().get_ca_certs(binary_form=True)
+        return "".join(map(ssl.DER_cert_to_PEM_cert, trusted)).encode() or None
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:

@@ -1,0 +1,1 @@
+import{g as r}from"./chunk-SDOQZJUQ.js";var o="ideo.share.";function i(e,n){return`${location.origin}${location.pathname}#/share/${encodeURIComponent(e)}?secret=${encodeURIComponent(n)}`}function a(e,n){let t=n.get("secret");return t!==null?(sessionStorage.setItem(o+e,t),r({}),t):sessionStorage.getItem(o+e)??void 0}export{i as a,a as b};

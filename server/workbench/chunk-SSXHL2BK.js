@@ -1,0 +1,1 @@
+import{v as f,x as i}from"./chunk-SDOQZJUQ.js";import{g as o,h as d,m as e}from"./chunk-WAUWRNOZ.js";function l(u,m){let n;return function(a){let[t,s]=o(()=>n),[r,y]=o();return d(()=>{n===void 0&&u().then(({default:p})=>{n=p,s(()=>p)},y)},[]),r!==void 0?e(i,{error:r}):t===void 0?e(f,{what:m}):e(t,{...a})}}export{l as a};

@@ -1,0 +1,1 @@
+import{b as a,d as n,e}from"./chunk-SDOQZJUQ.js";import{m as o}from"./chunk-WAUWRNOZ.js";var t=a(""),i=e.value.path;n(()=>{e.value.path!==i&&(t.value=""),i=e.value.path});function r(l){t.value=l}function v(){return o("div",{class:"unseen",role:"status","aria-live":"polite",children:t})}export{r as a,v as b};
