@@ -36,6 +36,8 @@ SETTLE_S = 1.0
 #: Seconds that an attacker has beyond those of the attack: to begin, and for calls that last.
 SPARE_S = 60.0
 ATTACKER = "ann@example.com"
+#: The runtime of most attacks.
+DEEPAGENTS = "deepagents-runtime"
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,8 @@ class Rig:
         """A hub with a database and a runtime of its own. `replica`: whether another one is beside it."""
         async with AsyncExitStack() as stack:
             dsn = await stack.enter_async_context(self.postgres.fresh(migrated=True, copy_of=copied))
-            runtime = await stack.enter_async_context(runtime_process(attack.plays))
+            kind = attack.settings.get("IDEO_RUNTIME_KIND", DEEPAGENTS)
+            runtime = await stack.enter_async_context(runtime_process(attack.plays, kind))
             trust = {"SSL_CERT_FILE": str(self._certificates()[0])} if attack.tls else {}
             environment = hub_environment(
                 dsn, runtime, IDEO_LEASE_TTL_S=str(self.lease_s), **attack.settings, **trust
@@ -197,9 +200,10 @@ async def open_rig(
 
 
 @asynccontextmanager
-async def runtime_process(plays: Iterable[str]) -> AsyncIterator[str]:
-    """The runtime on these recordings beside the shipped ones; its address."""
-    async with running(*plays, environment={}, module="tests.hostile.attacks.runtime") as process:
+async def runtime_process(plays: Iterable[str], kind: str = DEEPAGENTS) -> AsyncIterator[str]:
+    """The runtime on these recordings beside the shipped ones; its address. kind: as the setting's."""
+    module = f"tests.hostile.attacks.{'runtime' if kind == DEEPAGENTS else 'agent_server'}"
+    async with running(*plays, environment={}, module=module) as process:
         await process.serving("runtime")
         yield process.addresses["runtime"]
 
