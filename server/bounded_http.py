@@ -24,13 +24,13 @@ from server.domain.loop_turns import LoopTurns
 
 #: Bytes and lines that are read at a time, and parsed in one turn of the event loop.
 READ_BYTES, READ_LINES = 4 << 10, 40
-#: Reads of all such connections together in one turn of the event loop. Each takes some 0.3 ms, and 49 streams
-#: of events without end would have one in each turn.
+#: Reads of all such connections together in one turn of the event loop. Each takes some 0.3 ms, and 49
+#: streams of events without end would have one in each turn.
 TURN_READS = 8
 #: Bytes that are read at a time of a body.
 BODY_READ_BYTES = 64 << 10
-#: Receive buffer of a connection, in bytes: what the kernel holds of an answer that the hub does not read yet.
-#: By itself it would grow to some MiB, all of which comes into the process with one read.
+#: Receive buffer of a connection, in bytes: what the kernel holds of an answer that is not read. By itself it
+#: would grow to some MiB, all of which comes into the process with one read.
 RECEIVE_BUFFER_BYTES = 128 << 10
 #: Bytes, lines and reads of one answer: its head, interim answers, and the beginning of its body.
 MAX_ANSWER_BYTES, MAX_ANSWER_LINES, MAX_READS = 64 << 10, 200, 256

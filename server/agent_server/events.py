@@ -52,8 +52,8 @@ class EmptyEvents:
 class ServerEvents:
     """The events in the pieces of a body, as they come together. Ends with the body.
 
-    Comments, and events without data, are left out, and counted (`empty`). max_bytes: of an event. admit: as for
-    `Runtime.stream`. Raises StreamClosed.
+    Comments, and events without data, are left out, and counted (`empty`). max_bytes: of an event. admit: as
+    for `Runtime.stream`. Raises StreamClosed.
     """
 
     def __init__(self, pieces: AsyncIterator[bytes], *, max_bytes: int, admit: AdmitFrame) -> None:

@@ -1,4 +1,4 @@
-"""Connections to those who may send anything: what waits of their answers, and how many are read at a time."""
+"""Connections to servers that may send anything: what waits of an answer, and how many are read at a time."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ STREAMS, READS = 50, 5
 
 
 def _send_all_that_is_taken(listener: socket.socket) -> int:
-    """Send an answer without an end to the first client. Returns how many bytes it, or a buffer, has taken once
-    nothing more is."""
+    """Send an answer without an end to the first client. Returns how many bytes were taken, by it or by
+    buffers, once nothing more is."""
     made, _ = listener.accept()
     with made:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 << 10)

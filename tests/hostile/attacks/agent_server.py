@@ -48,7 +48,9 @@ class AgentServer:
                     await harm(writer, again=b"last-event-id: -1" not in head.lower())
                     return
                 writer.write(HEAD)
-                async for event in _events(self._recorded.runs[thread_id]):
+                run = self._recorded.runs[thread_id]
+                assert isinstance(run, Run)
+                async for event in _events(run):
                     writer.write(event)
                     await writer.drain()
             case ["threads", thread_id, "state"]:

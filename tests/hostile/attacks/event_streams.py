@@ -55,10 +55,10 @@ HARM: Mapping[str, Harm] = {
 _WHAT: Mapping[str, str] = {
     "comments": "49 runs whose streams send comments without end.",
     "one-id": "49 runs whose streams send events without end, all with one id.",
-    "ids-that-go-back": "49 runs whose streams send events without end, with ids of which every second one goes "
-    "back.",
-    "half-events": "49 runs whose streams repeat an event; asked what came under its id, the server sends an event "
-    "of 15 MiB that does not end.",
+    "ids-that-go-back": "49 runs whose streams send events without end, with ids of which every second one "
+    "goes back.",
+    "half-events": "49 runs whose streams repeat an event; asked what came under its id, the server sends an "
+    "event of 15 MiB that does not end.",
 }
 
 
