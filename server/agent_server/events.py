@@ -19,7 +19,7 @@ READ_AHEAD_BYTES = 64 << 10
 MAX_LINES = 10_000
 #: Events of a stream from which no frame is made, comments among them, that may come in so many seconds. The
 #: server sends a comment every few seconds, and a few events about the stream.
-MAX_EMPTY_EVENTS, EMPTY_EVENTS_S = 1_000, 20.0
+MAX_EMPTY_EVENTS, EMPTY_EVENTS_S = 200, 20.0
 #: The empty line after an event.
 _END = re.compile(rb"\r?\n\r?\n")
 _LONGEST_END = 4

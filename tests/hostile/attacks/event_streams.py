@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from asyncio import StreamWriter
 from collections.abc import Callable, Mapping
-from itertools import count
+from itertools import cycle
 from typing import Protocol
 
 from tests.hostile.attacks.attack import Aim, Attack, Family
@@ -14,8 +14,8 @@ from tests.hostile.attacks.frames import play
 FAMILY = Family("streams of a LangGraph server")
 #: A stream of which the end does not come.
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
-#: Events, or comments, that are sent at once, and how many runs there are at a time.
-AT_ONCE, RUNS = 1_000, 49
+#: Events, or comments, that differ, and those that are sent at once; how many runs there are at a time.
+EVENTS, AT_ONCE, RUNS = 20_000, 500, 49
 #: What comes of an event that does not end: nearly as much as one may have.
 _HALF = b"id: 5-0\ndata: " + b"x" * (15 << 20)
 
@@ -27,11 +27,15 @@ class Harm(Protocol):
 
 
 def _without_end(made: Callable[[int], bytes]) -> Harm:
+    # Made before they are sent: other users' runs would wait for the server, and not for the hub.
+    pieces = [b"".join(map(made, range(start, start + AT_ONCE))) for start in range(0, EVENTS, AT_ONCE)]
+
     async def send(writer: StreamWriter, *, again: bool) -> None:
         writer.write(HEAD)
-        for number in count(step=AT_ONCE):
-            writer.write(b"".join(map(made, range(number, number + AT_ONCE))))
+        for piece in cycle(pieces):
+            writer.write(piece)
             await writer.drain()
+            await asyncio.sleep(0)
 
     return send
 
