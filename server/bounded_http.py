@@ -9,6 +9,7 @@ may send messages of TLS itself without end, such as session tickets, and each t
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import time
 from collections.abc import Iterable, Mapping
@@ -18,10 +19,19 @@ import httpcore
 import httpx
 from typing_extensions import override
 
+from server.domain.access.on_behalf_of import on_behalf_of
+from server.domain.loop_turns import LoopTurns
+
 #: Bytes and lines that are read at a time, and parsed in one turn of the event loop.
 READ_BYTES, READ_LINES = 4 << 10, 40
+#: Reads of all such connections together in one turn of the event loop. Each takes some 0.3 ms, and 49
+#: streams of events without end would have one in each turn.
+TURN_READS = 8
 #: Bytes that are read at a time of a body.
 BODY_READ_BYTES = 64 << 10
+#: Receive buffer of a connection, in bytes: what the kernel holds of an answer that is not read. By itself it
+#: would grow to some MiB, all of which comes into the process with one read.
+RECEIVE_BUFFER_BYTES = 128 << 10
 #: Bytes, lines and reads of one answer: its head, interim answers, and the beginning of its body.
 MAX_ANSWER_BYTES, MAX_ANSWER_LINES, MAX_READS = 64 << 10, 200, 256
 #: Reads that are usual for an answer, as long as they have READ_BYTES and READ_LINES at most together. Others
@@ -41,11 +51,17 @@ MAX_SHARE, MAX_PAUSE_S = 0.1, 0.1
 
 
 class LoopShare:
-    """MAX_SHARE of the event loop's time, which connections have together, one after the other."""
+    """What connections have together of the event loop: TURN_READS in each turn, and for what is unusual
+    MAX_SHARE of the time, one after the other."""
 
     def __init__(self) -> None:
+        self._reads = LoopTurns(TURN_READS, small_bytes=1)
         self._one = asyncio.Lock()
         self._pause_s = 0.0
+
+    async def read(self) -> None:
+        """Wait for a turn of the loop in which one more may be read. Callers take turns in that."""
+        await self._reads.take(on_behalf_of.get(), 1)
 
     async def take(self) -> None:
         """Wait for a turn, which begins with the return, and ends when the caller waits again."""
@@ -123,13 +139,12 @@ class BoundedStream(httpcore.AsyncNetworkStream):
     @override
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """As httpcore's. Raises ReadError for an answer that does not end."""
-        # What is waiting already is read without a pause, and others must have their turn.
-        await asyncio.sleep(0)
         if not self._waiting:
             size = BODY_READ_BYTES if self._in_body else READ_BYTES
             self._waiting = await self._stream.read(size, timeout)
             if self._encrypted is not None:
                 self._encrypted.decrypted(in_body=self._in_body)
+        await self._share.read()
         data, self._waiting = _first_lines(self._waiting, max_bytes)
         self._bytes, self._lines, self._reads = (
             self._bytes + len(data),
@@ -193,9 +208,10 @@ class BoundedNetwork(httpcore.AsyncNetworkBackend):
         timeout: float | None = None,
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
+    ) -> BoundedStream:
         """As httpcore's."""
-        stream = await self._network.connect_tcp(host, port, timeout, local_address, socket_options)
+        options = [*(socket_options or ()), (socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)]
+        stream = await self._network.connect_tcp(host, port, timeout, local_address, options)
         return BoundedStream(stream, self._share)
 
 

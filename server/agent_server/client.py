@@ -6,6 +6,7 @@ begins another one: stream and state are those of the newest.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -17,7 +18,7 @@ from opentelemetry.trace import SpanKind
 from server.agent_server.forms import ACTIVE, SUCCESS, ServerRun, reply_form, run_form, run_id_in
 from server.agent_server.repeats import Repeats
 from server.agent_server.run_frames import BREAKPOINT, END, RunFrames, error_frame
-from server.agent_server.run_stream import RunStream, StreamLimits
+from server.agent_server.run_stream import LARGE_RECALLS, RunStream, StreamLimits
 from server.agent_server.threads import Threads, runs_path
 from server.domain.errors import RuntimeRefused, RuntimeUnavailable
 from server.domain.off_loop import RUNS
@@ -85,6 +86,7 @@ class AgentServer(HttpRuntime):
         )
         super().__init__(calls, breaker or Breaker(time.monotonic, name="langgraph-server"))
         self._threads = Threads(calls)
+        self._large_recalls = asyncio.Semaphore(LARGE_RECALLS)
 
     async def invoke(self, invocation: Invocation) -> str:
         """Start the first run of a thread. Returns the job's id. Raises RuntimeUnavailable,
@@ -160,7 +162,7 @@ class AgentServer(HttpRuntime):
                 run = await self._threads.newest_run(thread_id)
                 if run is None:
                     raise RuntimeRefused("the runtime does not know the run", status=httpx.codes.NOT_FOUND)
-                stream = RunStream(self._calls, thread_id, run.id, self._stream_limits)
+                stream = RunStream(self._calls, thread_id, run.id, self._stream_limits, self._large_recalls)
                 opened = await stack.enter_async_context(stream.opened(receiver.admit))
 
             async def ending(asked: bool) -> Sequence[bytes]:

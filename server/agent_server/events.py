@@ -6,16 +6,20 @@ little of it is read; an even larger one is skipped.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import NamedTuple
 
-from server.domain.runs.runtime import AdmitFrame, OversizedFrame
+from server.domain.runs.runtime import AdmitFrame, OversizedFrame, StreamClosed
 
 #: Bytes of an event that is not complete that are read without asking for room.
 READ_AHEAD_BYTES = 64 << 10
 #: Lines of an event: LangGraph's has one for its data, and each takes time. One with more is skipped.
 MAX_LINES = 10_000
+#: Events of a stream from which no frame is made, comments among them, that may come in so many seconds. The
+#: server sends a comment every few seconds, and a few events about the stream.
+MAX_EMPTY_EVENTS, EMPTY_EVENTS_S = 200, 20.0
 #: The empty line after an event.
 _END = re.compile(rb"\r?\n\r?\n")
 _LONGEST_END = 4
@@ -29,14 +33,33 @@ class ServerEvent(NamedTuple):
     id: bytes
 
 
+class EmptyEvents:
+    """Counts the events of a stream from which no frame is made."""
+
+    def __init__(self) -> None:
+        self._count, self._ends_at = 0, 0.0
+
+    def add(self, count: int) -> None:
+        """Note some. Raises StreamClosed when there are too many."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._ends_at:
+            self._count, self._ends_at = 0, now + EMPTY_EVENTS_S
+        self._count += count
+        if self._count > MAX_EMPTY_EVENTS:
+            raise StreamClosed("the runtime sends events without content, and no end of them")
+
+
 class ServerEvents:
     """The events in the pieces of a body, as they come together. Ends with the body.
 
-    Comments, and events without data, are left out. max_bytes: of an event. admit: as for `Runtime.stream`.
+    Comments, and events without data, are left out, and counted (`empty`). max_bytes: of an event. admit: as
+    for `Runtime.stream`. Raises StreamClosed.
     """
 
     def __init__(self, pieces: AsyncIterator[bytes], *, max_bytes: int, admit: AdmitFrame) -> None:
         self._pieces, self._max_bytes, self._admit = pieces, max_bytes, admit
+        #: Of this stream.
+        self.empty = EmptyEvents()
         #: What was read of the events that are not given yet.
         self._ahead = bytearray()
         #: Whether there is room for the event at its beginning, and bytes of it that were dropped.
@@ -75,6 +98,8 @@ class ServerEvents:
                 found += _event(bytes(memoryview(self._ahead)[start : end.start()]))
             start = end.end()
         del self._ahead[:start]
+        if len(found) < len(ends):
+            self.empty.add(len(ends) - len(found))
         return found
 
     async def _make_room(self) -> None:

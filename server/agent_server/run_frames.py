@@ -6,9 +6,9 @@ why, so the end comes from the run's status.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
-from server.agent_server.events import ServerEvent
+from server.agent_server.events import ServerEvent, ServerEvents
 from server.agent_server.repeats import Repeats
 from server.domain.runs.runtime import Frames, OversizedFrame
 from server.encoding.json_text import dump
@@ -50,7 +50,7 @@ class RunFrames:
 
     def __init__(
         self,
-        events: AsyncIterator[Sequence[ServerEvent | OversizedFrame]],
+        events: ServerEvents,
         repeats: Repeats,
         ending: Callable[[bool], Awaitable[Sequence[bytes]]],
     ) -> None:
@@ -77,4 +77,7 @@ class RunFrames:
         if await self._repeats.repeated(event):
             return None
         self._asked = self._asked or (event.name == b"values" and _QUESTION in event.data)
-        return frame_of(event)
+        frame = frame_of(event)
+        if frame is None:
+            self._events.empty.add(1)
+        return frame

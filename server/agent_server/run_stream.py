@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
@@ -15,7 +15,8 @@ from server.agent_server.events import ServerEvent, ServerEvents
 from server.agent_server.repeats import digest_of, order_of
 from server.agent_server.threads import runs_path
 from server.domain.errors import RuntimeRefused, RuntimeUnavailable
-from server.domain.runs.runtime import AdmitFrame, StreamClosed, admit_at_once
+from server.domain.off_loop import SMALL_BYTES
+from server.domain.runs.runtime import AdmitFrame, StreamClosed
 from server.runtime.calls import RuntimeCalls
 from server.runtime.thread_ids import path_segment
 
@@ -24,6 +25,8 @@ _BEFORE_THE_FIRST = "-1"
 #: Seconds in which the server says what it keeps under an id, and of silence after that; and events under one
 #: id, which is a millisecond.
 _RECALL_S, _QUIET_RECALL_S, MAX_RECALLED = 10.0, 1.0, 10_000
+#: Runs that may recall large events at a time.
+LARGE_RECALLS = 2
 #: Milliseconds by which the time in an answer's head may be late: it is in seconds, and not always new.
 _DATE_LATE_MS = 3000
 
@@ -50,8 +53,16 @@ class Opened:
 class RunStream:
     """The stream of one run. Opening a connection raises RuntimeUnavailable, RuntimeRefused."""
 
-    def __init__(self, calls: RuntimeCalls, thread_id: str, run_id: str, limits: StreamLimits) -> None:
-        self._calls, self._limits = calls, limits
+    def __init__(
+        self,
+        calls: RuntimeCalls,
+        thread_id: str,
+        run_id: str,
+        limits: StreamLimits,
+        large_recalls: asyncio.Semaphore,
+    ) -> None:
+        """large_recalls: places of those who recall large events, of all runs."""
+        self._calls, self._limits, self._large_recalls = calls, limits, large_recalls
         self._path = f"{runs_path(thread_id)}/{path_segment(run_id)}/stream"
 
     @asynccontextmanager
@@ -78,16 +89,27 @@ class RunStream:
             await pieces.aclose()
             await response.aclose()
 
-    async def kept_under(self, event_id: bytes) -> Sequence[int]:
+    async def kept_under(self, event_id: bytes) -> Sequence[bytes]:
         """The digests of the events that the server keeps under an id, which is in the past. Raises
         StreamClosed."""
         wanted = order_of(event_id) or (0, 0)
-        loop, kept = asyncio.get_running_loop(), list[int]()
+        loop, kept = asyncio.get_running_loop(), list[bytes]()
         ends_at = loop.time() + _RECALL_S
+        has_place = False
+
+        async def admit(size_bytes: int) -> None:
+            # Not of the room that frames have: the run keeps some for an event meanwhile, and two that wait
+            # for more while they have some could wait for each other.
+            nonlocal has_place
+            if size_bytes > SMALL_BYTES and not has_place:
+                await place.enter_async_context(self._large_recalls)
+                has_place = True
+
         try:
             async with (
                 asyncio.timeout_at(ends_at) as time_left,
-                self.opened(admit_at_once, after=f"{wanted[0] - 1}-0") as opened,
+                AsyncExitStack() as place,
+                self.opened(admit, after=f"{wanted[0] - 1}-0") as opened,
             ):
                 async for together in opened.events:
                     for event in together:
@@ -128,9 +150,9 @@ class RunStream:
 def _time_of(response: httpx.Response) -> int:
     try:
         date = parsedate_to_datetime(response.headers.get("date", ""))
-    except ValueError:
+        return max(int(date.timestamp() * 1000) - _DATE_LATE_MS, 0)
+    except (ValueError, OverflowError):
         return 0
-    return max(int(date.timestamp() * 1000) - _DATE_LATE_MS, 0)
 
 
 async def _pieces(response: httpx.Response) -> AsyncGenerator[bytes, None]:

@@ -114,6 +114,8 @@ class RuntimeCalls:
                         with _standing_still(limit):
                             await place.enter_async_context(self._large_answers)
                     if answer.tell() > self._max_answer_bytes:
+                        # The error keeps what is here for as long as it is handled.
+                        answer.close()
                         raise RuntimeRefused("the runtime's answer is too long", status=response.status_code)
                 return Answer(status, response.headers.get("content-type", ""), answer.getvalue())
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):

@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 
 from server.agent_server.client import AgentServer
+from server.agent_server.run_stream import LARGE_RECALLS
 from server.cli.doctor.services import check_runtime
 from server.domain.errors import RuntimeRefused, RuntimeUnavailable
 from server.domain.journal.events import Discontinuity, InputRequested, Terminal, Token
@@ -33,6 +34,8 @@ JOB = Invocation(
 )
 REPLY = Reply(UUID(int=3), 1, "asked", UUID(int=4), ("approve",), {"decisions": [{"type": "approve"}]})
 END = {"event_type": "end", "data": {}}
+#: Of 64 KiB each: more than buffers hold, less than the largest event.
+LARGE_EVENT_PIECES = 200
 
 
 async def frames_from(server: RecordedServer) -> list[Any]:
@@ -195,6 +198,56 @@ class RepeatingServer(RecordedServer):
 async def test_what_a_server_keeps_under_an_id_is_not_read_without_end() -> None:
     with pytest.raises(StreamClosed, match="too much under one id"):
         await frames_from(RepeatingServer("completed"))
+
+
+class HalfServer(RecordedServer):
+    """Sends an event twice, and of those that it keeps under its id the first is large, and does not end."""
+
+    #: Bytes of such events that were taken on each connection.
+    taken: list[int]
+
+    async def _stream(self, head: bytes, writer: asyncio.StreamWriter) -> bytes:
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        if b"last-event-id: -1" in head.lower():
+            writer.write(2 * b"event: values\r\ndata: {}\r\nid: 5-0\r\n\r\n")
+            await asyncio.Event().wait()
+        number = len(self.taken)
+        self.taken.append(0)
+        for _ in range(LARGE_EVENT_PIECES):
+            writer.write(bytes(1 << 16))
+            await writer.drain()
+            self.taken[number] += 1
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+async def test_few_runs_recall_large_events_at_a_time() -> None:
+    """What they read has no room of its own: each would hold 16 MiB."""
+    server = HalfServer("completed")
+    server.taken = []
+    async with server.serving() as url, AgentServer(url, "agent") as runtime:
+        await runtime.invoke(JOB)
+
+        async def read() -> None:
+            async with frames_of(runtime, THREAD) as stream:
+                [frame async for frame in stream]
+
+        readers = [asyncio.create_task(read()) for _ in range(2 * LARGE_RECALLS)]
+        # Some have all of it, and the others wait, with no more than buffers hold.
+        await until(lambda: len(server.taken) == len(readers) and max(server.taken) == LARGE_EVENT_PIECES)
+        await until(lambda: server.taken.count(LARGE_EVENT_PIECES) == LARGE_RECALLS)
+        for reader in readers:
+            reader.cancel()
+        await asyncio.gather(*readers, return_exceptions=True)
+    assert server.taken.count(LARGE_EVENT_PIECES) == LARGE_RECALLS
+
+
+@pytest.mark.parametrize(
+    "date",
+    ["", "soon", "Mon, 01 Jan 99999999999999999999 00:00:00 GMT", "Mon, 01 Jan 2020 00:00:00 +" + 20 * "9"],
+)
+async def test_a_stream_is_read_whatever_its_head_says_of_the_time(date: str) -> None:
+    assert (await frames_from(RecordedServer("completed", date=date)))[-1] == END
 
 
 async def test_a_server_that_is_silent_is_left() -> None:

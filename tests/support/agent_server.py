@@ -18,7 +18,7 @@ from tests.support.servers import answer, http_server
 FOLDER = Path(__file__).parents[1] / "data/agent_server"
 _STREAM_HEAD = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
-    b"transfer-encoding: chunked\r\nconnection: close\r\n\r\n"
+    b"transfer-encoding: chunked\r\nconnection: close\r\n%b\r\n"
 )
 
 
@@ -48,6 +48,7 @@ class RecordedServer:
     status: str = ""
     thread_status: str = ""
     detail: str = "refused, as the test says"
+    date: str = ""
     refuse_starts: int = 0
     bodies: dict[str, bytes] = field(default_factory=dict)
     refusals: dict[str, int] = field(default_factory=dict)
@@ -117,12 +118,13 @@ class RecordedServer:
     async def _stream(self, head: bytes, writer: asyncio.StreamWriter) -> bytes:
         after = re.search(rb"last-event-id: (\S+)", head.lower())
         assert after is not None
+        stream_head = _STREAM_HEAD % (f"date: {self.date}\r\n".encode() if self.date else b"")
         if after[1] != b"-1":
-            return _STREAM_HEAD + _chunk(self._events_after(after[1])) + b"0\r\n\r\n"
+            return stream_head + _chunk(self._events_after(after[1])) + b"0\r\n\r\n"
         number, self.connections = self.connections, self.connections + 1
         body = recorded(self.scenario, self.streams[min(number, len(self.streams) - 1)])
         cut_at = self.cut_at[number] if number < len(self.cut_at) else None
-        writer.write(_STREAM_HEAD)
+        writer.write(stream_head)
         for start in range(0, len(body[:cut_at]), self.piece_bytes):
             piece = body[:cut_at][start : start + self.piece_bytes]
             writer.write(_chunk(piece))

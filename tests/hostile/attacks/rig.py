@@ -36,6 +36,8 @@ SETTLE_S = 1.0
 #: Seconds that an attacker has beyond those of the attack: to begin, and for calls that last.
 SPARE_S = 60.0
 ATTACKER = "ann@example.com"
+#: The runtime of most attacks.
+DEEPAGENTS = "deepagents-runtime"
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,8 @@ class Rig:
         copied, stored = await self._stored(tuple(attack.reads)) if attack.reads else ("", {})
         async with AsyncExitStack() as stack, AsyncExitStack() as until_attacked:
             # What it takes for the attack's runs, the other user waits for whichever hub is attacked.
-            runtime = await stack.enter_async_context(runtime_process(attack.plays))
+            kind = attack.settings.get("IDEO_RUNTIME_KIND", DEEPAGENTS)
+            runtime = await stack.enter_async_context(runtime_process(attack.plays, kind))
             control = None
             if self.another_hub:
                 control = await until_attacked.enter_async_context(
@@ -202,9 +205,10 @@ async def open_rig(
 
 
 @asynccontextmanager
-async def runtime_process(plays: Iterable[str]) -> AsyncIterator[str]:
-    """The runtime on these recordings beside the shipped ones; its address."""
-    async with running(*plays, environment={}, module="tests.hostile.attacks.runtime") as process:
+async def runtime_process(plays: Iterable[str], kind: str = DEEPAGENTS) -> AsyncIterator[str]:
+    """The runtime on these recordings beside the shipped ones; its address. kind: as the setting's."""
+    module = f"tests.hostile.attacks.{'runtime' if kind == DEEPAGENTS else 'agent_server'}"
+    async with running(*plays, environment={}, module=module) as process:
         await process.serving("runtime")
         yield process.addresses["runtime"]
 

@@ -34,7 +34,8 @@ class RecordedRuntime(Runtime):
         for recording in self._shipped.values():
             # They are computed when they are first read.
             assert len(recording.files) == len(recording.errors)
-        self._runs: dict[str, Run | Harm | list[bytes]] = {}
+        #: By their threads.
+        self.runs: dict[str, Run | Harm | list[bytes]] = {}
         self._open = [frames for name, frames in own.items() if name in OPEN_RUNS]
         self._ended: set[str] = set()
 
@@ -45,10 +46,10 @@ class RecordedRuntime(Runtime):
         thread_id: str = job["job_id"]
         harm = self._harm.get(name)
         if harm is not None:
-            self._runs[thread_id] = harm
+            self.runs[thread_id] = harm
             return 200, harm.to_job or {"thread_id": thread_id, "status": "started"}
         recording: Recording | None = self._shipped.get(name)
-        self._runs[thread_id] = (
+        self.runs[thread_id] = (
             self._own[name]
             if recording is None
             else Run(recording, directive, asyncio.get_running_loop().time)
@@ -57,7 +58,7 @@ class RecordedRuntime(Runtime):
 
     async def state(self, thread_id: str) -> Answer:
         """How the run stands; the files of large runs came with their frames."""
-        run = self._runs.get(thread_id)
+        run = self.runs.get(thread_id)
         if isinstance(run, Run):
             return 200, run.state(thread_id)
         if isinstance(run, Harm) and run.state:
@@ -72,7 +73,7 @@ class RecordedRuntime(Runtime):
 
     async def stream(self, stream: Stream) -> None:
         """Send the frames."""
-        run = self._runs.get(stream.thread_id)
+        run = self.runs.get(stream.thread_id)
         if run is None:
             await stream.refuse(404)
             return

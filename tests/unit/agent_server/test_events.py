@@ -9,8 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.agent_server.events import MAX_LINES, READ_AHEAD_BYTES, ServerEvent, ServerEvents
-from server.domain.runs.runtime import OversizedFrame, admit_at_once
+from server.agent_server.events import (
+    MAX_EMPTY_EVENTS,
+    MAX_LINES,
+    READ_AHEAD_BYTES,
+    ServerEvent,
+    ServerEvents,
+)
+from server.agent_server.repeats import Repeats
+from server.agent_server.run_frames import RunFrames
+from server.domain.runs.runtime import OversizedFrame, StreamClosed, admit_at_once
 from tests.support.agent_server import recorded
 
 MAX_BYTES = 1 << 20
@@ -108,3 +116,27 @@ async def test_an_event_of_many_lines_is_skipped() -> None:
     lines = b"data: x\n" * MAX_LINES
     assert len(await events_in(lines + b"\n")) == 1
     assert await events_in(b"data: a\n" + lines + b"data: b\n\n") == [OversizedFrame(len(lines) + 15)]
+
+
+@pytest.mark.parametrize("nothing", [b": comment\n\n", b"\n\n", b"event: values\n\n"])
+async def test_comments_without_end_break_the_stream(nothing: bytes) -> None:
+    """Each takes time, and nothing that they say waits for capacity."""
+    events = ServerEvents(
+        aiter(Body([nothing] * (MAX_EMPTY_EVENTS + 1))), max_bytes=MAX_BYTES, admit=admit_at_once
+    )
+    with pytest.raises(StreamClosed, match="without content"):
+        await anext(events)
+
+
+async def test_events_of_which_no_frame_is_made_break_the_stream_when_they_have_no_end() -> None:
+    body = Body([b"event: metadata\ndata: {}\n\n"] * (MAX_EMPTY_EVENTS + 1))
+    events = ServerEvents(aiter(body), max_bytes=MAX_BYTES, admit=admit_at_once)
+
+    async def recall(event_id: bytes) -> list[bytes]:
+        return []
+
+    async def ending(asked: bool) -> list[bytes]:
+        return []
+
+    with pytest.raises(StreamClosed, match="without content"):
+        [frame async for frame in RunFrames(events, Repeats(recall), ending)]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.agent_server.events import ServerEvent, ServerEvents
-from server.agent_server.repeats import MAX_REPEATED, Repeats, digest_of
+from server.agent_server.repeats import MAX_PLACES, MAX_REPEATED, Repeats, digest_of
 from server.domain.runs.runtime import OversizedFrame, StreamClosed, admit_at_once
 from tests.support.agent_server import recorded
 
@@ -24,7 +24,7 @@ async def kept(
 ) -> list[ServerEvent]:
     """The events that are no repetition. whole: what the server keeps."""
 
-    async def recall(event_id: bytes) -> list[int]:
+    async def recall(event_id: bytes) -> list[bytes]:
         return [digest_of(each) for each in whole if each.id == event_id]
 
     repeats = Repeats(recall, since_ms=since_ms)
@@ -101,10 +101,18 @@ async def test_a_repetition_is_not_searched_among_all_that_was_sent() -> None:
     assert await kept(*events, events[0]) == [*events, events[0]]
 
 
+async def test_a_repetition_that_may_begin_in_too_many_places_ends_the_connection() -> None:
+    """Each is followed with each event: 20,000 that are the same would take milliseconds, again and again."""
+    same = [event(1, "a")] * (MAX_PLACES + 1)
+    assert await kept(*same[1:], event(2, "b"), same[0], since_ms=2) == [*same[1:], event(2, "b")]
+    with pytest.raises(StreamClosed, match="too often"):
+        await kept(*same, event(2, "b"), same[0], since_ms=2)
+
+
 async def test_an_event_is_not_searched_among_all_that_came_under_its_id() -> None:
     """A server may send one id without end, and each event would be compared with everything before it."""
 
-    async def recall(event_id: bytes) -> list[int]:
+    async def recall(event_id: bytes) -> list[bytes]:
         raise StreamClosed("the server was asked")
 
     repeats = Repeats(recall)
