@@ -15,7 +15,8 @@ from typing import Any, cast
 import asyncpg
 
 from server.cli.hub_client import open_client
-from server.domain.journal.events import Discontinuity, DiscontinuityReason, Token
+from server.domain.journal.events import Discontinuity, DiscontinuityReason, Token, UpstreamFrame
+from server.domain.runs.connection import SINGLE_FRAMES
 from server.domain.runs.context import RunContext
 from tests.support.driven import Driven, driven, verdict
 from tests.support.hand_clock import until
@@ -73,6 +74,28 @@ async def test_all_runs_together_hold_no_more_than_the_process_may_and_lose_noth
         assert [event.kind.text for event in events if isinstance(event.kind, Token)] == texts
         assert {event.epoch for event in events} == {1}
     assert (runtime.connections, runtime.asked) == (4, 0)
+
+
+async def test_frames_that_are_interpreted_one_by_one_are_journalled_a_few_in_a_turn_of_the_loop(
+    database: str, pool: Any
+) -> None:
+    """Each takes as long as dozens of tokens, however short it is."""
+    runtime = ScriptedRuntime([[*[{}] * 4000, files_frame(a="1"), END]])
+    most_bytes = 0
+    async with serve_runtime(runtime) as url, driven(url, database, pool) as on:
+        started = await on.start()
+        outcome = asyncio.create_task(on.outcome(started))
+        before = on.core.journal.queued_bytes
+        while not outcome.done():
+            await asyncio.sleep(0)
+            now = on.core.journal.queued_bytes
+            most_bytes, before = max(most_bytes, now - before), now
+        proposal, events = await outcome
+    assert verdict(proposal) == ("completed", None, {"/a": "1"})
+    frames = [event for event in events if isinstance(event.kind, UpstreamFrame)]
+    assert len(frames) == 4000
+    # An event of such a frame has less than 100 bytes.
+    assert most_bytes < 3 * SINGLE_FRAMES * 100
 
 
 async def test_states_that_change_files_alone_wait_as_other_frames_do_while_much_is_queued(

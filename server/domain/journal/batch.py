@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from server.domain.journal.log import JournalLog
 
 
+#: Bytes for which an entry of the quarantine counts in a commit: the event loop and the database take as
+#: long for it.
+ENTRY_BYTES = 4 << 10
+
+
 @dataclass(slots=True)
 class Batch:
     """The events `base + 1` to `last` of a log.
@@ -36,6 +41,11 @@ class Batch:
     put_at: float
     outbox: tuple[OutboxEvent, ...] = ()
     quarantine: tuple[QuarantineEntry, ...] = ()
+
+    @property
+    def commit_bytes(self) -> int:
+        """Bytes for which it counts in a commit."""
+        return self.size_bytes + ENTRY_BYTES * len(self.quarantine)
 
     @property
     def settled(self) -> bool:

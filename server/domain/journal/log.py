@@ -20,7 +20,7 @@ from server.domain.runs.lease import Lease
 from server.domain.webhooks.events import OutboxEvent
 from server.encoding.event_batch import delimited_delta
 
-#: Largest batch of a run in bytes, unless a single event is larger.
+#: Largest batch of a run in bytes (`Batch.commit_bytes`), unless a single event is larger.
 BATCH_BYTES = 256 << 10
 #: Bytes of a commit's batches before the last one: what runs at full speed bring in a turn of the event loop,
 #: which sees the answer to a commit once.
@@ -61,7 +61,7 @@ class ReadyLogs:
                 continue
             batch = log.next_batch(left)
             batches.append(batch)
-            left -= batch.size_bytes
+            left -= batch.commit_bytes if batch.quarantine else batch.size_bytes
             if left <= 0:
                 break
         return batches
@@ -215,9 +215,9 @@ class JournalLog:
         batch = queue.popleft()
         if not queue:
             return batch
-        batches, size_bytes = [batch], batch.size_bytes
+        batches, commit_bytes = [batch], batch.commit_bytes
         max_bytes = min(max_bytes, BATCH_BYTES)
-        while queue and (size_bytes := size_bytes + queue[0].size_bytes) <= max_bytes:
+        while queue and (commit_bytes := commit_bytes + queue[0].commit_bytes) <= max_bytes:
             batches.append(queue.popleft())
         return joined(batches) if len(batches) > 1 else batch
 

@@ -13,7 +13,7 @@ from server.domain.byte_budget import ByteBudget
 from server.domain.crash_points import crash_point
 from server.domain.errors import RuntimeRefused, RuntimeUnavailable
 from server.domain.journal.events import DiscontinuityReason
-from server.domain.loop_turns import fill_turn
+from server.domain.loop_turns import TURN_BYTES, fill_turn
 from server.domain.off_loop import SMALL_BYTES, to_the_end
 from server.domain.runs.actions import Action, LeaveConnection
 from server.domain.runs.alignment import Alignment
@@ -34,6 +34,9 @@ from server.encoding.frame_delta import digest_of
 
 #: Frames handled before other work gets a turn.
 TURN_FRAMES = 64
+#: Frames that are interpreted one by one in a turn, with all of which it is full: those that the hub does not
+#: understand take 50 µs each, however short they are.
+SINGLE_FRAMES = 32
 #: What a token frame means for the verdict.
 _TOKEN = Interpretation()
 #: And one of a state that changes files alone.
@@ -83,8 +86,8 @@ class Connection(FrameReceiver):
     ) -> None:
         self._context, self._lease, self._recorder = context, lease, recorder
         self._rules, self._clock, self._room = rules, clock, room
-        #: Frames since other work had a turn.
-        self._handled = 0
+        #: Frames since other work had a turn, and those that were interpreted one by one.
+        self._handled = self._single = 0
         #: The delta of its `end`, behind which the runtime may send more for a while; a channel stays open.
         self._end: bytes | None = None
         self._remaining = asyncio.timeout(None)
@@ -179,6 +182,9 @@ class Connection(FrameReceiver):
             await self._context.turns.take(on_behalf_of.get(), size_bytes)
             together, frames = frames[:granted], frames[granted:]
             while together:
+                if self._single >= SINGLE_FRAMES:
+                    self._single = 0
+                    await self._context.turns.take(on_behalf_of.get(), TURN_BYTES)
                 count = self._on_quick_frames(together) if self._alignment.over else 0
                 if not count:
                     count = 1
@@ -193,9 +199,9 @@ class Connection(FrameReceiver):
 
     def _on_quick_frames(self, frames: Sequence[bytes | OversizedFrame]) -> int:
         """Journal the first frames, up to the connection's `end`, as far as they are quick and nothing has to
-        be waited for. Returns how many."""
+        be waited for, not even a turn. Returns how many."""
         at, end = 0, len(frames)
-        while at < end and self._end is None:
+        while at < end and self._end is None and self._single < SINGLE_FRAMES:
             count, is_new = self._recorder.record_tokens(frames, at)
             if count:
                 self._note_recorded(_TOKEN, count, is_new)
@@ -246,6 +252,7 @@ class Connection(FrameReceiver):
 
     def _on_quick_frame(self, frame: bytes) -> Interpretation:
         """Journal a frame that is interpreted in the loop. Returns its meaning."""
+        self._single += 1
         meaning = self._recorder.interpret(frame)
         if self._on_meaning(meaning, frame):
             self._recorder.record(meaning)

@@ -66,6 +66,13 @@ async def frames_of_twenty_runs(aim: Aim) -> str:
     return await play(aim, "states", at_once=20, max_runs=100)
 
 
+@FAMILY.attack(plays=("shapes",), settings={"IDEO_MAX_CREATES_PER_MINUTE": "0"})
+async def frames_of_many_shapes(aim: Aim) -> str:
+    """Twenty runs at a time, of which each sends 20,000 frames that the hub does not understand, of 5,000
+    kinds."""
+    return await play(aim, "shapes", at_once=20, max_runs=400)
+
+
 @FAMILY.attack(plays=("open-values",))
 async def frames_of_open_runs(aim: Aim) -> str:
     """49 runs that stay open, each with todos, a question, files, and entries that are not files, 1 MiB of

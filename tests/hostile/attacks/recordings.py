@@ -241,6 +241,9 @@ LARGE_RUNS: Mapping[str, Callable[[], Iterable[bytes]]] = {
     "states": lambda: [
         _state(messages=f"m{n}", files={"/a.md": _file(_text((64 + n % 180) << 10, n))}) for n in range(400)
     ],
+    "shapes": lambda: [
+        b'{"event_type":"x%d","data":{"a%d":%d}}' % (n % 5000, n % 997, n) for n in range(20_000)
+    ],
     "windows": lambda: [
         _state(messages=f"m{number}", files={f"/a{number}.md": _file(_text(200_000, number))})
         for number in range(28)

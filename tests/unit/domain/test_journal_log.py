@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from server.domain.byte_budget import ByteBudget
 from server.domain.errors import LeaseLost
-from server.domain.journal.batch import Batch
+from server.domain.journal.batch import ENTRY_BYTES, Batch
 from server.domain.journal.log import BATCH_BYTES, COMMIT_BYTES, CommitQueues, JournalLog
 from server.domain.journal.recent_commits import KEEP_S, RecentBudget, RecentCommits
+from server.domain.quarantine.entries import PutBack
 from server.domain.runs.lease import Lease
 from server.domain.runs.runtime import Invocation
 from server.domain.runs.status import RunStatus
@@ -244,6 +245,18 @@ async def test_a_lost_lease_ends_every_wait_and_drops_what_is_queued() -> None:
     assert queues.small.next_batches(1000) == []
     with pytest.raises(LeaseLost):
         await log.flush()
+
+
+def test_a_commit_has_few_entries_of_the_quarantine_however_short_their_events_are() -> None:
+    queues = CommitQueues()
+    for _ in range(2):
+        log = a_log(queues)
+        for _ in range(1000):
+            log.put(delimited_event(b"{}"), b"", epoch=1, quarantine=PutBack(1, 2))
+    counts = [len(batch.quarantine) for batch in queues.small.next_batches(100 * ENTRY_BYTES)]
+    assert len(counts) == 2
+    assert max(counts) <= BATCH_BYTES // ENTRY_BYTES
+    assert 90 < sum(counts) <= 100
 
 
 async def test_the_writer_is_called_once_when_the_first_log_is_filled() -> None:
