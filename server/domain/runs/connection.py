@@ -200,9 +200,9 @@ class Connection(FrameReceiver):
     def _on_quick_frames(self, frames: Sequence[bytes | OversizedFrame]) -> int:
         """Journal the first frames, up to the connection's `end`, as far as they are quick and nothing has to
         be waited for, not even a turn. Returns how many."""
-        at, end = 0, len(frames)
-        while at < end and self._end is None and self._single < SINGLE_FRAMES:
-            count, is_new = self._recorder.record_tokens(frames, at)
+        recorder, at, end = self._recorder, 0, len(frames)
+        while at < end and self._end is None and self._single < SINGLE_FRAMES and recorder.takes_frames:
+            count, is_new = recorder.record_tokens(frames, at)
             if count:
                 self._note_recorded(_TOKEN, count, is_new)
             else:

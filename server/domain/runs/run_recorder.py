@@ -117,13 +117,17 @@ class RunRecorder:
             delta = b""
         self._note_shown(meaning)
 
+    @property
+    def takes_frames(self) -> bool:
+        """Whether frames may be journalled at once: not while much is queued, or a large one is interpreted
+        elsewhere."""
+        return not (self._log.is_full or self.exclusive.locked())
+
     def record_tokens(self, frames: Sequence[bytes | OversizedFrame], start: int) -> tuple[int, bool]:
-        """Interpret and journal the frames from `start` on, as far as they are tokens that
-        `FrameInterpreter.token_entries` takes; none while much is queued. Returns how many they are, and
-        whether the epoch before does not have all of them. Raises LeaseLost."""
+        """While `takes_frames`: interpret and journal the frames from `start` on, as far as they are tokens
+        that `FrameInterpreter.token_entries` takes. Returns how many they are, and whether the epoch before
+        does not have all of them. Raises LeaseLost."""
         log, journalled = self._log, self.journalled
-        if log.is_full or self.exclusive.locked():
-            return 0, False
         epoch = journalled.epoch
         tokens = self._interpreter.token_entries(
             frames, start, log.last_seq + 1, epoch, self._context.clock.now()
@@ -136,12 +140,10 @@ class RunRecorder:
         return count, journalled.note_tokens(digests)
 
     def record_files(self, frame: bytes) -> bool | None:
-        """Interpret and journal a state frame that `FrameInterpreter.files_entry` takes, if there is room for
-        what is kept of it; not while much is queued. Returns whether the epoch before does not have it; None
-        if it is not taken. Raises LeaseLost."""
+        """While `takes_frames`: interpret and journal a state frame that `FrameInterpreter.files_entry` takes,
+        if there is room for what is kept of it. Returns whether the epoch before does not have it; None if it
+        is not taken. Raises LeaseLost."""
         large = len(frame) > SMALL_BYTES
-        if self._log.is_full or self.exclusive.locked():
-            return None
         if large and not (self._quick.last_was_quick and self._memory.has_room_after(frame)):
             return None
         seq, epoch = self._log.last_seq + 1, self.journalled.epoch
@@ -170,10 +172,8 @@ class RunRecorder:
         )
 
     def is_quick_now(self, frame: bytes) -> bool:
-        """The same, and whether there is room for what is kept of it, so that nothing has to be released, and
-        for its events."""
-        has_room = len(frame) <= SMALL_BYTES or self._memory.has_room_after(frame)
-        return has_room and not self._log.is_full and self.is_quick(frame)
+        """The same, and whether there is room for what is kept of it, so that nothing has to be released."""
+        return (len(frame) <= SMALL_BYTES or self._memory.has_room_after(frame)) and self.is_quick(frame)
 
     async def interpret_large(self, frame: bytes, *, after_gap: bool) -> LargeFrame:
         """As `interpret`, off the event loop. after_gap: a discontinuity comes before it in the journal.

@@ -320,7 +320,8 @@ impl TokenFrames {
         last: Bound<'py, PyBytes>,
         indexes: &Bound<'py, PyAny>,
     ) -> PyResult<Option<Taken<'py>>> {
-        if !self.last.as_ref().is_some_and(|mine| mine.is(&last)) {
+        // Until the end: an error in between leaves a form without its frame.
+        if !self.last.take().is_some_and(|mine| mine.is(&last)) {
             self.form = None;
         }
         let mut last = Frame::Object(last);
@@ -378,11 +379,11 @@ impl TokenFrames {
                 break;
             }
         }
+        let last = last.object(py);
+        self.last = Some(last.clone().unbind());
         if seq == first_seq {
             return Ok(None);
         }
-        let last = last.object(py);
-        self.last = Some(last.clone().unbind());
         let entries = (
             (seq - first_seq) as usize,
             PyBytes::new(py, &events),
