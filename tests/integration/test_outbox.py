@@ -247,7 +247,8 @@ async def test_a_redelivery_that_commits_while_an_attempt_is_recorded_is_not_los
             await retried(blocked, AssertionError)
             # As a redelivery does that begins now.
             await connection.execute(
-                "UPDATE webhook_deliveries SET next_attempt_at = clock_timestamp(), delivered_at = NULL"
+                "UPDATE webhook_deliveries SET next_attempt_at = t, retried_from = t, delivered_at = NULL "
+                "FROM clock_timestamp() AS t"
             )
         await recording
     [again] = await claim(store)

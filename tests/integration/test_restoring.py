@@ -48,7 +48,7 @@ async def a_journal(on: Driven, pool: Any, count: int, together: int) -> Lease:
     log = on.core.journal.open(lease)
     for number in range(count):
         token = Event(log.last_seq + 1, 1, NOON, Token(f"{number}"))
-        log.put(delimited_event(_CODEC.encode(token)), b"", epoch=1, file_changes=())
+        log.put(delimited_event(_CODEC.encode(token)), b"", epoch=1)
         if not (number + 1) % together:
             await log.flush()
     await log.flush()
