@@ -140,9 +140,9 @@ class RunRecorder:
         return count, journalled.note_tokens(digests)
 
     def record_files(self, frame: bytes) -> bool | None:
-        """While `takes_frames`: interpret and journal a state frame that `FrameInterpreter.files_entry` takes,
-        if there is room for what is kept of it. Returns whether the epoch before does not have it; None if it
-        is not taken. Raises LeaseLost."""
+        """While `takes_frames`: interpret and journal a state frame that `FrameInterpreter.files_entry`
+        takes, if there is room for what is kept of it. Returns whether the epoch before does not have it;
+        None if it is not taken. Raises LeaseLost."""
         large = len(frame) > SMALL_BYTES
         if large and not (self._quick.last_was_quick and self._memory.has_room_after(frame)):
             return None
