@@ -6,14 +6,13 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from functools import partial
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 from websockets.typing import Subprotocol
 
 from ide_orchestrator.client import Fault, Hub, Unavailable, streams
-from ide_orchestrator.client.following import OnRetry, while_alive
+from ide_orchestrator.client.following import Heard, OnRetry, while_alive
 from ide_orchestrator.client.http_calls import address, with_query
 from ide_orchestrator.client.retrying import Backoff
 from server.cli import exit_codes
@@ -64,15 +63,13 @@ class HubClient(Hub):
         and for a failure, have none and are left out."""
         url = with_query(f"{self.url}{address('ws/refinements', thread_id)}", {"after": after})
         token = await self._credentials.token()
-        connect = partial(
-            streams.data_over_websocket,
-            url,
-            token,
-            subprotocol=_LEGACY,
-            ssl=self._ssl,
-            use_proxy=self._trust_env,
-        )
-        async with aclosing(while_alive(lambda heard: connect(heard=heard), _SILENCE_S)) as received:
+
+        def connect(heard: Heard) -> AsyncGenerator[str | bytes, None]:
+            return streams.data_over_websocket(
+                url, token, subprotocol=_LEGACY, ssl=self._ssl, use_proxy=self._trust_env, heard=heard
+            )
+
+        async with aclosing(while_alive(connect, _SILENCE_S)) as received:
             async for text in received:
                 seq = _seq_of(text)
                 if seq is not None:

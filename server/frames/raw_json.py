@@ -133,7 +133,7 @@ def string_bytes(text: Text, *, piece_bytes: int = _PIECE_BYTES) -> bytes | None
     # Its value is what was written, not a copy.
     found, at, end = BytesIO(), 1, len(view) - 1
     while at < end:
-        piece = bytes(view[at : at + piece_bytes]) if end - at > piece_bytes else bytes(view[at:end])
+        piece = bytes(view[at : min(at + piece_bytes, end)])
         whole_bytes = len(piece) if at + len(piece) == end else _whole_characters(piece)
         value = strict_string(b'"%b"' % piece[:whole_bytes])
         if value is None:

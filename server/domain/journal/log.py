@@ -52,8 +52,6 @@ class ReadyLogs:
         """Batches from each log in turn, up to `max_bytes` in total, or what the last one has more; none
         has more than `BATCH_BYTES`, except for a single event."""
         batches: list[Batch] = []
-        if not self._logs:
-            return batches
         left = max_bytes
         for log in list(self._logs):
             del self._logs[log]
@@ -61,7 +59,7 @@ class ReadyLogs:
                 continue
             batch = log.next_batch(left)
             batches.append(batch)
-            left -= batch.commit_bytes if batch.quarantine else batch.size_bytes
+            left -= batch.commit_bytes
             if left <= 0:
                 break
         return batches

@@ -82,7 +82,7 @@ class JournalRecord:
     def note_tokens(self, digests: Iterable[bytes]) -> bool:
         """Note the events of token frames. Returns whether the epoch before does not have all of them."""
         self.digests += digests
-        return not self._digests_before or self.is_new(digests)
+        return self.is_new(digests)
 
     def note_files(self, digest: bytes) -> None:
         """Note the event of a state frame with a file map, which shows nothing else."""
