@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
-from uuid import uuid4
 
 import grpc
 import grpc.aio
@@ -39,7 +38,7 @@ from tests.support.hand_clock import retried, until
 from tests.support.hub import a_workflow, finished, running_hub
 from tests.support.runtime import Answer, Runtime, Stream, serve_runtime
 from tests.support.servers import answer, http_server
-from tests.support.stored import NOON, a_user, an_invocation, taken_over
+from tests.support.stored import a_start, a_user, taken_over
 from tests.support.stored import a_workflow as a_stored_workflow
 from tests.support.tokens import VERIFIER
 
@@ -54,16 +53,8 @@ async def _starter(pool: Any, user: Principal) -> Callable[[str], Awaitable[Leas
     proposals = PostgresProposalStore(pool, owner="r", lease_ttl_s=60)
 
     async def start(key: str) -> Lease | EarlierStart:
-        stored = await proposals.start(
-            user,
-            StartRefinement(workflow.id, "x"),
-            proposal_id=uuid4(),
-            invocation=an_invocation(),
-            draft_id=workflow.current_draft_id,
-            first_event=b"first",
-            now=NOON,
-            key=IdempotencyKey("start_refinement", key, sha256(b"x").digest()),
-        )
+        named = IdempotencyKey("start_refinement", key, sha256(b"x").digest())
+        stored = await a_start(proposals, user, workflow, key=named)
         if isinstance(stored, EarlierStart):
             return stored
         assert stored.lease is not None

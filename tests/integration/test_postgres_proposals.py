@@ -24,7 +24,7 @@ from server.domain.proposals.files import File, text_bytes
 from server.domain.proposals.partition import RejectedFile
 from server.domain.proposals.store import SEARCHED_CHARS, ProposalFilter
 from server.domain.runs.status import RunStatus
-from tests.support.stored import NOON, a_run, a_user, a_workflow, an_invocation
+from tests.support.stored import NOON, a_run, a_start, a_user, a_workflow, an_invocation
 
 
 @pytest.fixture
@@ -100,25 +100,9 @@ async def test_a_start_that_fails_stores_nothing(proposals: Any, pool: Any) -> N
     workflow = await a_workflow(pool, ann)
     lease = await a_run(pool, ann, workflow)
     with pytest.raises(asyncpg.UniqueViolationError):  # the same thread again
-        await proposals.start(
-            ann,
-            StartRefinement(workflow.id, "again"),
-            proposal_id=uuid4(),
-            invocation=lease.invocation,
-            draft_id=workflow.current_draft_id,
-            first_event=b"x",
-            now=NOON,
-        )
+        await a_start(proposals, ann, workflow, invocation=lease.invocation)
     with pytest.raises(NotFound):  # no such draft
-        await proposals.start(
-            ann,
-            StartRefinement(workflow.id, "again"),
-            proposal_id=uuid4(),
-            invocation=an_invocation(),
-            draft_id=uuid4(),
-            first_event=b"x",
-            now=NOON,
-        )
+        await a_start(proposals, ann, workflow, draft_id=uuid4())
     for table in ("proposals", "proposal_access", "runs", "events"):
         assert await pool.fetchval(f"SELECT count(*) FROM {table}") == 1
 

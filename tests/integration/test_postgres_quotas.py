@@ -16,9 +16,9 @@ from server.db.quotas import PostgresQuotaStore
 from server.db.starts import check_active_runs
 from server.domain.access.quotas import MIN_OPENINGS, QuotaLimits, Quotas
 from server.domain.errors import LimitReached
-from server.domain.model import Principal, StartRefinement
+from server.domain.model import Principal
 from tests.support.postgres import Postgres
-from tests.support.stored import NOON, a_user, a_workflow, an_invocation
+from tests.support.stored import a_start, a_user, a_workflow
 
 CALLER = UUID("10000000-0000-4000-8000-000000000000")
 ANN, BOB = Principal(CALLER, "ann"), Principal(uuid4(), "bob")
@@ -264,16 +264,7 @@ async def test_starts_at_once_never_leave_a_caller_with_too_many_live_runs(pool:
     stores = [PostgresProposalStore(pool, owner=name, lease_ttl_s=15) for name in ("one", "two")]
 
     def start(number: int, user: Any) -> Any:
-        return stores[number % 2].start(
-            user,
-            StartRefinement(workflows[user].id, "do it"),
-            proposal_id=uuid4(),
-            invocation=an_invocation(),
-            draft_id=workflows[user].current_draft_id,
-            first_event=b"first",
-            now=NOON,
-            max_active_runs=5,
-        )
+        return a_start(stores[number % 2], user, workflows[user], max_active_runs=5)
 
     done = await asyncio.gather(*(start(number, ann) for number in range(20)), return_exceptions=True)
     assert sum(isinstance(each, LimitReached) for each in done) == 15
@@ -302,19 +293,7 @@ async def test_a_limit_holds_through_a_pooler_where_transactions_begin_with_anot
             await lock.start()
             await check_active_runs(blocker, ann, 1)
             starts = [
-                asyncio.create_task(
-                    store.start(
-                        ann,
-                        StartRefinement(workflow.id, "do it"),
-                        proposal_id=uuid4(),
-                        invocation=an_invocation(),
-                        draft_id=workflow.current_draft_id,
-                        first_event=b"first",
-                        now=NOON,
-                        max_active_runs=1,
-                    )
-                )
-                for store in stores
+                asyncio.create_task(a_start(store, ann, workflow, max_active_runs=1)) for store in stores
             ]
             while await pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted") < len(starts):
                 await asyncio.sleep(0.01)

@@ -15,7 +15,7 @@ from server.db.users import PostgresUserStore
 from server.db.workflows import PostgresWorkflowStore
 from server.domain.access.users import TokenClaims
 from server.domain.model import CreateWorkflow, Principal, StartRefinement, Workflow
-from server.domain.proposals.store import StoredStart
+from server.domain.proposals.store import EarlierStart, StoredStart
 from server.domain.runs.lease import Lease
 from server.domain.runs.runtime import Invocation
 from server.domain.runs.status import RunStatus
@@ -53,6 +53,25 @@ def an_invocation(thread_id: UUID | None = None) -> Invocation:
     return Invocation(uuid4(), thread_id or uuid4(), {"version": 1}, {"messages": [{"role": "user"}]})
 
 
+async def a_start(
+    store: PostgresProposalStore,
+    principal: Principal,
+    workflow: Workflow,
+    *,
+    prompt: str = "do it",
+    **options: Any,
+) -> StoredStart | EarlierStart:
+    """What becomes of a start of a new run. options: of `ProposalStore.start`."""
+    usual: dict[str, Any] = {
+        "proposal_id": uuid4(),
+        "invocation": an_invocation(),
+        "draft_id": workflow.current_draft_id,
+        "first_event": b"first",
+        "now": NOON,
+    }
+    return await store.start(principal, StartRefinement(workflow.id, prompt), **usual | options)
+
+
 async def a_run(
     pool: Any,
     principal: Principal,
@@ -65,12 +84,11 @@ async def a_run(
     prompt: str = "do it",
 ) -> Lease:
     """A started run with event 1, and the lease on it."""
-    stored = await PostgresProposalStore(pool, owner=owner, lease_ttl_s=lease_ttl_s).start(
+    stored = await a_start(
+        PostgresProposalStore(pool, owner=owner, lease_ttl_s=lease_ttl_s),
         principal,
-        StartRefinement(workflow.id, prompt),
-        proposal_id=uuid4(),
-        invocation=an_invocation(),
-        draft_id=workflow.current_draft_id,
+        workflow,
+        prompt=prompt,
         first_event=first_event,
         now=NOON + timedelta(minutes=minute),
     )
